@@ -1,0 +1,92 @@
+package jartest
+
+import (
+	"net/textproto"
+	"strings"
+
+	"github.com/gensession/gensession/core"
+)
+
+// A Jar is a [core.Jar] in memory: an exchange without a server, for tests of
+// code that stands on the core. Set the request's fields, hand it over, and
+// read the response's. The zero Jar is a plain GET / without cookies.
+type Jar struct {
+	// Cookies are the request's Cookie fields.
+	Cookies []string
+	// Target is the request target, "/" if empty. A query is cut off.
+	Target string
+	// TLS is what Secure answers.
+	TLS bool
+	// Request holds the request's other fields, under their canonical names.
+	Request textproto.MIMEHeader
+
+	// SetCookies are the Set-Cookie lines of the response, in order.
+	SetCookies []string
+	// Response holds the response's other fields, under their canonical names.
+	Response textproto.MIMEHeader
+	// Sent is what Begun answers. Nothing is added to a response that has
+	// begun: the lines and fields that come after it are lost, as on a real
+	// connection.
+	Sent bool
+}
+
+var _ core.Jar = (*Jar)(nil)
+
+// Cookie returns Cookies, joined by "; ".
+func (j *Jar) Cookie() string { return strings.Join(j.Cookies, "; ") }
+
+// Path returns Target up to its query.
+func (j *Jar) Path() string {
+	if j.Target == "" {
+		return "/"
+	}
+	path, _, _ := strings.Cut(j.Target, "?")
+	return path
+}
+
+// Secure returns TLS.
+func (j *Jar) Secure() bool { return j.TLS }
+
+// RequestHeader returns the first value of the field in Request.
+func (j *Jar) RequestHeader(name string) string { return j.Request.Get(name) }
+
+// SetCookie adds line to SetCookies and with replace drops those of the name.
+func (j *Jar) SetCookie(name, line string, replace bool) {
+	if j.Sent {
+		return
+	}
+	if replace {
+		// A new slice, since a test may hold the old one.
+		kept := make([]string, 0, len(j.SetCookies)+1)
+		for _, l := range j.SetCookies {
+			if !strings.HasPrefix(l, name+"=") {
+				kept = append(kept, l)
+			}
+		}
+		j.SetCookies = kept
+	}
+	j.SetCookies = append(j.SetCookies, line)
+}
+
+// ResponseHeader returns the values of the field in Response, joined by ", ".
+func (j *Jar) ResponseHeader(name string) string {
+	return strings.Join(j.Response.Values(name), ", ")
+}
+
+// SetResponseHeader sets the field in Response, or removes it.
+func (j *Jar) SetResponseHeader(name, value string) {
+	if j.Sent {
+		return
+	}
+	if value == "" {
+		j.Response.Del(name)
+		return
+	}
+	if j.Response == nil {
+		j.Response = make(textproto.MIMEHeader)
+	}
+	j.Response.Set(name, value)
+}
+
+// Begun returns Sent.
+func (j *Jar) Begun() bool { return j.Sent }
