@@ -1,0 +1,102 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ByID is the manager's store as generic-session shows it to handlers (K35):
+// sessions by their id, with prefix and encoding taken care of. It is for
+// sessions of other browsers, such as ending one from an admin page. It is
+// safe for concurrent use.
+type ByID struct{ manager *Manager }
+
+// ByID returns the access to sessions by id.
+func (m *Manager) ByID() ByID { return ByID{m} }
+
+// Get returns the values of the session of id as a JSON object that the caller
+// owns; ErrNotFound if there is no such session.
+func (b ByID) Get(ctx context.Context, id ID) ([]byte, error) {
+	r, _, err := b.read(ctx, id)
+	if err != nil {
+		return nil, &Error{OpGet, err}
+	}
+	return append(appendMembers([]byte{'{'}, r.members), '}'), nil
+}
+
+// Set gives the session of id the values, as [Session.Replace] would, and
+// ttl; a ttl of zero means that of the Options. A session that does not exist
+// is made: id must then have the shape that Options.NewID has to give.
+func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) error {
+	m := b.manager
+	members, err := membersOf(values)
+	if err != nil {
+		return err
+	}
+	for try := 0; ; try++ {
+		r, version, err := b.read(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			r, err = record{created: wholeMillis(time.Now()), cookie: m.blank}, id.checkNew()
+		}
+		if err != nil {
+			return &Error{OpSet, err}
+		}
+		r.members = members
+		key := m.key(id)
+		data, err := r.encode(key, m)
+		if err != nil {
+			return &Error{OpSet, err}
+		}
+		life, over := ttl, ttl < 0
+		if ttl == 0 {
+			v := &Visit{manager: m}
+			v.session.visit = v
+			v.session.take(id, r, 0)
+			life, over = m.ttl(&v.session, v.session.Cookie(), r.created, time.Now())
+		}
+		if over {
+			return b.Destroy(ctx, id)
+		}
+		_, err = m.set(ctx, key, data, life, version)
+		if err == nil {
+			return nil
+		}
+		if again := errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound); !again || try == saveTries {
+			return &Error{OpSet, err}
+		}
+		if err := rest(ctx, try); err != nil {
+			return &Error{OpSet, err}
+		}
+	}
+}
+
+// Destroy ends the session of id: requests that run meanwhile can't bring it
+// back. A missing session is no error.
+func (b ByID) Destroy(ctx context.Context, id ID) error {
+	if !id.shaped() {
+		return nil // no session can have it
+	}
+	if err := b.manager.destroy(ctx, b.manager.key(id)); err != nil {
+		return &Error{OpDestroy, err}
+	}
+	return nil
+}
+
+func (b ByID) read(ctx context.Context, id ID) (record, Version, error) {
+	m := b.manager
+	if !id.shaped() {
+		return record{}, 0, fmt.Errorf("%w: an id has other characters or another length", ErrNotFound)
+	}
+	key := m.key(id)
+	data, version, err := m.get(ctx, key)
+	if err == nil && isTombstone(data) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return record{}, 0, err
+	}
+	r, err := parseRecord(data, key, m.o.koa)
+	return r, version, err
+}

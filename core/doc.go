@@ -1,0 +1,3 @@
+// Package core runs server-side sessions: the system of koa-generic-session,
+// made for any HTTP library.
+package core

@@ -1,0 +1,333 @@
+package core
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"reflect"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// Values are JSON as encoding/json means it, written as JSON.stringify writes
+// it (K38). This file is the difference between the two, and the short ways
+// for the kinds of values that sessions are made of. Short and long way give
+// the same result; a fuzz target holds them to it.
+
+// encode returns v as JSON without blanks, with <, >, & and U+2028/9 as they
+// are.
+func encode(v any) ([]byte, error) {
+	switch v := v.(type) {
+	case string:
+		return appendString(nil, v), nil
+	case int:
+		return strconv.AppendInt(nil, int64(v), 10), nil
+	case int64:
+		return strconv.AppendInt(nil, v, 10), nil
+	case bool:
+		return strconv.AppendBool(nil, v), nil
+	case nil:
+		return []byte("null"), nil
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return rawSeparators(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
+}
+
+// rawSeparators undoes the escape of U+2028 and U+2029, which encoding/json
+// always makes and JSON.stringify never.
+func rawSeparators(b []byte) []byte {
+	if !bytes.Contains(b, []byte(`\u202`)) {
+		return b
+	}
+	out := b[:0]
+	for i := 0; i < len(b); i++ {
+		if b[i] != '\\' {
+			out = append(out, b[i])
+			continue
+		}
+		if rest := b[i:]; bytes.HasPrefix(rest, []byte(`\u2028`)) || bytes.HasPrefix(rest, []byte(`\u2029`)) {
+			r := rune(0x2028 + int(rest[5]-'8'))
+			i += 5
+			out = utf8.AppendRune(out, r)
+			continue
+		}
+		out = append(out, b[i], b[i+1]) // a valid text never ends in a backslash
+		i++
+	}
+	return out
+}
+
+// appendString appends s as JSON text.
+func appendString(b []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return appendOddString(b, s)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+const hexDigits = "0123456789abcdef"
+
+func appendOddString(b []byte, s string) []byte {
+	b = append(b, '"')
+	for _, r := range s { // bytes that are no UTF-8 come out as U+FFFD
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r >= ' ':
+			b = utf8.AppendRune(b, r)
+		case r == '\b':
+			b = append(b, '\\', 'b')
+		case r == '\f':
+			b = append(b, '\\', 'f')
+		case r == '\n':
+			b = append(b, '\\', 'n')
+		case r == '\r':
+			b = append(b, '\\', 'r')
+		case r == '\t':
+			b = append(b, '\\', 't')
+		default:
+			b = append(b, '\\', 'u', '0', '0', hexDigits[r>>4], hexDigits[r&15])
+		}
+	}
+	return append(b, '"')
+}
+
+// decode returns raw as a T. An absent value (nil) is the zero T.
+func decode[T any](raw []byte) (T, error) {
+	var v T
+	if raw == nil || decodeShort(raw, &v) {
+		return v, nil
+	}
+	long := new(T) // apart from v, which so stays off the heap
+	err := json.Unmarshal(raw, long)
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return *long, nil
+}
+
+// decodeShort decodes plain strings, whole numbers and booleans, and leaves
+// everything else to encoding/json.
+func decodeShort[T any](raw []byte, v *T) bool {
+	switch p := any(v).(type) {
+	case *string:
+		s, ok := plainString(raw)
+		if ok {
+			*p = string(s)
+		}
+		return ok
+	case *int:
+		n, ok := plainInt(raw)
+		if ok = ok && n >= math.MinInt && n <= math.MaxInt; ok {
+			*p = int(n)
+		}
+		return ok
+	case *int64:
+		n, ok := plainInt(raw)
+		if ok {
+			*p = n
+		}
+		return ok
+	case *bool:
+		switch string(raw) {
+		case "true":
+			*p = true
+			return true
+		case "false":
+			*p = false
+			return true
+		}
+	}
+	return false
+}
+
+// plainString returns the text of a JSON string that stands for itself:
+// printable ASCII without escapes.
+func plainString(raw []byte) ([]byte, bool) {
+	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
+		return nil, false
+	}
+	s := raw[1 : len(raw)-1]
+	for _, c := range s {
+		if c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return nil, false
+		}
+	}
+	return s, true
+}
+
+// plainInt returns a JSON number of at most 18 digits without fraction and
+// exponent.
+func plainInt(raw []byte) (int64, bool) {
+	digits := raw
+	if len(digits) > 0 && digits[0] == '-' {
+		digits = digits[1:]
+	}
+	if len(digits) == 0 || len(digits) > 18 || digits[0] == '0' && len(digits) > 1 {
+		return 0, false
+	}
+	var n int64
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	if len(digits) < len(raw) {
+		n = -n
+	}
+	return n, true
+}
+
+// changeable reports whether v can be changed in place by who holds it: maps,
+// slices, pointers, and what contains them. A nil one can't.
+func changeable(v any) bool {
+	switch v.(type) {
+	case nil, string, bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64, time.Time, time.Duration, json.Number:
+		return false
+	}
+	return changeableValue(reflect.ValueOf(v))
+}
+
+func changeableValue(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Map, reflect.Slice, reflect.Pointer, reflect.Interface:
+		if v.IsNil() {
+			return false
+		}
+		if v.Kind() == reflect.Interface {
+			return changeableValue(v.Elem())
+		}
+		return true
+	case reflect.Array:
+		for i := range v.Len() {
+			if changeableValue(v.Index(i)) {
+				return true
+			}
+		}
+		return false
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			return false // its pointer leads to a Location, which nobody changes
+		}
+		for i := range v.NumField() {
+			if changeableValue(v.Field(i)) {
+				return true
+			}
+		}
+		return false
+	case reflect.Chan, reflect.Func, reflect.UnsafePointer:
+		return true
+	default:
+		return false
+	}
+}
+
+// sameJSON reports whether two valid JSON texts mean the same value: blanks,
+// the order of members, escapes and the spelling of numbers do not matter
+// (K22).
+func sameJSON(a, b []byte) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	if a == nil || b == nil {
+		return false
+	}
+	var va, vb any
+	if unmarshalNumbers(a, &va) != nil || unmarshalNumbers(b, &vb) != nil {
+		return false
+	}
+	return sameValue(va, vb)
+}
+
+func unmarshalNumbers(b []byte, v *any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	return d.Decode(v)
+}
+
+func sameValue(a, b any) bool {
+	switch a := a.(type) {
+	case json.Number:
+		b, ok := b.(json.Number)
+		return ok && sameNumber(string(a), string(b))
+	case []any:
+		b, ok := b.([]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for i := range a {
+			if !sameValue(a[i], b[i]) {
+				return false
+			}
+		}
+		return true
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for k, v := range a {
+			w, ok := b[k]
+			if !ok || !sameValue(v, w) {
+				return false
+			}
+		}
+		return true
+	default:
+		return a == b
+	}
+}
+
+// sameNumber compares decimal texts exactly: float64 would call 2^53 and
+// 2^53+1 the same.
+func sameNumber(a, b string) bool {
+	da, ea, na, oka := decimal(a)
+	db, eb, nb, okb := decimal(b)
+	return oka && okb && string(da) == string(db) && (len(da) == 0 || ea == eb && na == nb)
+}
+
+// decimal takes a JSON number apart: its digits without zeros at either end,
+// the exponent of the last digit, and whether it is negative. Zero has no
+// digits.
+func decimal(s string) (digits []byte, exp int64, negative, ok bool) {
+	if negative = s[0] == '-'; negative {
+		s = s[1:]
+	}
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; c {
+		case '.':
+			exp = -int64(len(s) - i - 1)
+		case 'e', 'E':
+			if exp != 0 {
+				exp += int64(len(s) - i)
+			}
+			e, err := strconv.ParseInt(s[i+1:], 10, 32)
+			if err != nil {
+				return nil, 0, false, false
+			}
+			exp += e
+			i = len(s)
+		default:
+			if len(digits) > 0 || c != '0' {
+				digits = append(digits, c)
+			}
+		}
+	}
+	for len(digits) > 0 && digits[len(digits)-1] == '0' {
+		digits = digits[:len(digits)-1]
+		exp++
+	}
+	return digits, exp, negative, true
+}

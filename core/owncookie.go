@@ -1,0 +1,244 @@
+package core
+
+import (
+	"bytes"
+	"strconv"
+	"time"
+)
+
+// A session may have cookie options of its own (K25). They are stored as
+// generic-session does, under "cookie" with JavaScript's names; by default
+// only those that differ from the configuration, in KoaCompat all of them
+// (K19).
+
+// optionNames are the members of a stored cookie in the order in which new
+// ones are written.
+func optionNames() [11]string {
+	return [...]string{"path", "httpOnly", "maxAge", "overwrite", "signed", "domain", "secure", "sameSite", "priority", "partitioned", "expires"}
+}
+
+const isoMillis = "2006-01-02T15:04:05.000Z"
+
+// option returns the JSON of one option of complete options, nil where it is
+// left out.
+func (c *CookieOptions) option(name string) []byte {
+	text := func(s string) []byte {
+		if s == "" {
+			return nil
+		}
+		return appendString(nil, s)
+	}
+	boolean := func(b bool) []byte { return strconv.AppendBool(nil, b) }
+	switch name {
+	case "path":
+		return text(c.Path)
+	case "httpOnly":
+		return boolean(c.HTTPOnly != Off)
+	case "maxAge":
+		if c.NoMaxAge {
+			return []byte("null")
+		}
+		return strconv.AppendInt(nil, c.MaxAge.Milliseconds(), 10)
+	case "overwrite":
+		return boolean(c.Overwrite != Off)
+	case "signed":
+		return boolean(c.Signed != Off)
+	case "domain":
+		return text(c.Domain)
+	case "secure":
+		if c.Secure != Default {
+			return boolean(c.Secure == On)
+		}
+	case "sameSite":
+		switch c.SameSite {
+		case SameSiteLax:
+			return text("lax")
+		case SameSiteStrict:
+			return text("strict")
+		case SameSiteNone:
+			return text("none")
+		}
+		return boolean(false)
+	case "priority":
+		return text([...]string{"", "low", "medium", "high"}[c.Priority])
+	case "partitioned":
+		if c.Partitioned {
+			return boolean(true)
+		}
+	case "expires":
+		if !c.Expires.IsZero() {
+			return text(c.Expires.UTC().Format(isoMillis))
+		}
+	}
+	return nil
+}
+
+// setOption is the way back. What it does not understand changes nothing: a
+// stored record must not be able to break a Set-Cookie line.
+func (c *CookieOptions) setOption(name string, raw []byte) {
+	text, textErr := decode[string](raw)
+	isText := textErr == nil && string(raw) != "null"
+	isTrue, isBool := string(raw) == "true", string(raw) == "true" || string(raw) == "false"
+	flip := func(s *Switch) {
+		if isBool {
+			*s = map[bool]Switch{true: On, false: Off}[isTrue]
+		}
+	}
+	switch name {
+	case "path":
+		if isText && len(text) > 0 && text[0] == '/' && attribute(text) {
+			c.Path = text
+		}
+	case "httpOnly":
+		flip(&c.HTTPOnly)
+	case "maxAge":
+		if ms, err := decode[float64](raw); err == nil {
+			c.MaxAge, c.NoMaxAge = 0, true
+			if ms > 0 && ms <= float64(1<<62)/float64(time.Millisecond) {
+				c.MaxAge, c.NoMaxAge = time.Duration(ms*float64(time.Millisecond)), false
+			}
+		}
+	case "overwrite":
+		flip(&c.Overwrite)
+	case "signed":
+		flip(&c.Signed)
+	case "domain":
+		if isText && domain(text) {
+			c.Domain = text
+		}
+	case "secure":
+		flip(&c.Secure)
+	case "sameSite":
+		switch {
+		case text == "lax":
+			c.SameSite = SameSiteLax
+		case text == "strict" || isTrue:
+			c.SameSite = SameSiteStrict
+		case text == "none":
+			c.SameSite = SameSiteNone
+		case isBool:
+			c.SameSite = SameSiteUnset
+		}
+	case "priority":
+		switch text {
+		case "low":
+			c.Priority = PriorityLow
+		case "medium":
+			c.Priority = PriorityMedium
+		case "high":
+			c.Priority = PriorityHigh
+		}
+	case "partitioned":
+		if isBool {
+			c.Partitioned = isTrue
+		}
+	case "expires":
+		if t, err := time.Parse(time.RFC3339, text); err == nil && t.Year() >= 1601 && t.Year() <= 9999 {
+			c.Expires = wholeMillis(t)
+		}
+	}
+}
+
+// demands are the options in which a configuration can become stricter than a
+// stored session (K25).
+type demands struct {
+	Secure   Switch   `json:"s,omitempty"`
+	HTTPOnly Switch   `json:"h,omitempty"`
+	SameSite SameSite `json:"x,omitempty"`
+	MaxAge   int64    `json:"a,omitempty"` // ms, 0 for no limit
+}
+
+func (c *CookieOptions) demands() demands {
+	d := demands{Secure: c.Secure, HTTPOnly: c.HTTPOnly, SameSite: c.SameSite}
+	if !c.NoMaxAge {
+		d.MaxAge = c.MaxAge.Milliseconds()
+	}
+	return d
+}
+
+// rank orders a Switch from lax to strict.
+func (s Switch) rank() int { return [...]int{Default: 1, On: 2, Off: 0}[s%3] }
+
+func (s SameSite) rank() int {
+	switch s {
+	case SameSiteStrict:
+		return 2
+	case SameSiteLax:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// ownOptions are the complete options of a session: the configuration, what
+// is stored with the session over it, and over that again whatever the
+// configuration has become stricter in since (then may be nil).
+func ownOptions(config CookieOptions, own []member, then *demands) CookieOptions {
+	c := config
+	for i := range own {
+		c.setOption(string(own[i].name), own[i].raw)
+	}
+	if then == nil {
+		return c
+	}
+	if r := config.Secure.rank(); r > then.Secure.rank() && r > c.Secure.rank() {
+		c.Secure = config.Secure
+	}
+	if r := config.HTTPOnly.rank(); r > then.HTTPOnly.rank() && r > c.HTTPOnly.rank() {
+		c.HTTPOnly = config.HTTPOnly
+	}
+	if r := config.SameSite.rank(); r > then.SameSite.rank() && r > c.SameSite.rank() {
+		c.SameSite = config.SameSite
+	}
+	now := config.demands()
+	if now.MaxAge > 0 && (then.MaxAge == 0 || now.MaxAge < then.MaxAge) && (c.NoMaxAge || c.MaxAge > config.MaxAge) {
+		c.MaxAge, c.NoMaxAge, c.Expires = config.MaxAge, false, time.Time{}
+	}
+	return c
+}
+
+// storeOptions returns the members to store for the options want of a session
+// that had own: those that differ from config, or for Koa those that differ
+// from what own says. It changes nothing of own.
+func storeOptions(config, want CookieOptions, own []member, koa bool) []member {
+	out := append([]member{}, own...)
+	before := ownOptions(config, own, nil)
+	for _, name := range optionNames() {
+		raw := want.option(name)
+		switch {
+		case koa && bytes.Equal(raw, before.option(name)):
+		case raw == nil, !koa && bytes.Equal(raw, config.option(name)):
+			out = drop(out, name)
+		default:
+			out = put(out, name, raw)
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// koaCookie is the cookie object of a new session as generic-session makes
+// it: the given options first, then the missing defaults (K19).
+func koaCookie(given, config CookieOptions) []member {
+	var out []member
+	isGiven := map[string]bool{
+		"path": given.Path != "", "httpOnly": given.HTTPOnly != Default,
+		"maxAge": given.MaxAge != 0 || given.NoMaxAge, "overwrite": given.Overwrite != Default,
+		"signed": given.Signed != Default, "domain": given.Domain != "", "secure": given.Secure != Default,
+		"sameSite": given.SameSite != SameSiteDefault, "priority": given.Priority != PriorityUnset,
+		"partitioned": given.Partitioned, "expires": !given.Expires.IsZero(),
+	}
+	for _, name := range optionNames() {
+		if isGiven[name] {
+			out = put(out, name, config.option(name))
+		}
+	}
+	for _, name := range [...]string{"httpOnly", "path", "overwrite", "signed", "maxAge"} {
+		if index(out, name) < 0 {
+			out = put(out, name, config.option(name))
+		}
+	}
+	return out
+}

@@ -1,0 +1,207 @@
+package core
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// The stored bytes of a session are one JSON object. By default
+//
+//	{"_gs":{"v":1,"k":"…","c":1767225600000},"cookie":{…},"user":"ada",…}
+//
+// with the metadata under metaName, the session's own cookie options under
+// cookieName if they differ from the configuration, and the application's
+// values beside them. KoaCompat has no metadata, and cookie is always there
+// and complete (K19). Reading finds where each member begins and ends and
+// checks that the text is JSON, in one pass; values are decoded when they are
+// asked for, and what nobody touched is written back as it was read.
+
+const (
+	cookieName = "cookie"
+	metaName   = "_gs"
+	// recordFormat is the version of the metadata. Another one is ErrCorrupt:
+	// what we can't read we must not write over.
+	recordFormat = 1
+)
+
+// reserved names can't be used for values.
+func reserved(name string) bool { return name == cookieName || name == metaName }
+
+// A member of a JSON object: its name, decoded, and its value as it stands.
+// Both are parts of the text that was read, or nobody's but the record's.
+type member struct {
+	name []byte
+	raw  []byte
+}
+
+// A record is what the bytes of a session say, with nothing decoded.
+type record struct {
+	members []member // the application's, in stored order, no name twice
+	cookie  []member // the session's own cookie options; nil if it has none
+	created time.Time
+	// stricter is what the configuration demanded of cookies when the session
+	// chose options of its own (K25); nil if it did not.
+	stricter *demands
+}
+
+// find returns the value under name, nil if there is none.
+func find(members []member, name string) []byte {
+	if i := index(members, name); i >= 0 {
+		return members[i].raw
+	}
+	return nil
+}
+
+func index(members []member, name string) int {
+	for i := range members {
+		if string(members[i].name) == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// put replaces the value under name where it stands, or appends it.
+func put(members []member, name string, raw []byte) []member {
+	if i := index(members, name); i >= 0 {
+		members[i].raw = raw
+		return members
+	}
+	return append(members, member{[]byte(name), raw})
+}
+
+// drop removes the value under name.
+func drop(members []member, name string) []member {
+	if i := index(members, name); i >= 0 {
+		return append(members[:i], members[i+1:]...)
+	}
+	return members
+}
+
+// corrupt is an ErrCorrupt that says why. It must not quote the data.
+func corrupt(why string) error { return fmt.Errorf("%w: %s", ErrCorrupt, why) }
+
+// errForeign is the reply of another key: a fault between the store and us.
+var errForeign = corrupt("it belongs to another key")
+
+// parseRecord reads the bytes stored under key. It keeps parts of data.
+func parseRecord(data []byte, key string, koa bool) (record, error) {
+	var r record
+	all, ok := parseObject(data, nil)
+	if !ok {
+		return r, corrupt("it is no JSON object")
+	}
+	meta := -1
+	r.members = all[:0]
+	for i := range all {
+		switch string(all[i].name) {
+		case cookieName:
+			if string(all[i].raw) == "null" {
+				continue
+			}
+			if r.cookie, ok = parseObject(all[i].raw, []member{}); !ok {
+				return r, corrupt("its cookie is no JSON object")
+			}
+		case metaName:
+			if koa {
+				r.members = append(r.members, all[i])
+				continue
+			}
+			meta = i
+			if err := r.parseMeta(all[i].raw, key); err != nil {
+				return r, err
+			}
+		default:
+			r.members = append(r.members, all[i])
+		}
+	}
+	if meta < 0 && !koa {
+		return r, corrupt("it has no metadata of this library")
+	}
+	return r, nil
+}
+
+func (r *record) parseMeta(raw []byte, key string) error {
+	var room [4]member
+	meta, ok := parseObject(raw, room[:0])
+	if !ok {
+		return corrupt("its metadata is no JSON object")
+	}
+	if v, err := decode[int](find(meta, "v")); err != nil || v != recordFormat {
+		return corrupt("it has another format than this version of the library writes")
+	}
+	var b [16]byte
+	if own, ok := plainString(find(meta, "k")); !ok || !bytes.Equal(own, keyHash(b[:0], key)) {
+		return errForeign
+	}
+	created, err := decode[int64](find(meta, "c"))
+	if err != nil {
+		return corrupt("its time of creation is no number")
+	}
+	r.created = time.UnixMilli(created)
+	if d := find(meta, "d"); d != nil {
+		r.stricter = new(demands)
+		if err := json.Unmarshal(d, r.stricter); err != nil {
+			return corrupt("its cookie demands are unreadable")
+		}
+	}
+	return nil
+}
+
+// encode returns the bytes to store under key, if they are within MaxSize.
+func (r *record) encode(key string, m *Manager) ([]byte, error) {
+	b := append(make([]byte, 0, r.size()), '{')
+	if !m.o.koa {
+		b = append(b, `"`+metaName+`":{"v":1,"k":"`...)
+		b = keyHash(b, key)
+		b = append(b, `","c":`...)
+		b = strconv.AppendInt(b, r.created.UnixMilli(), 10)
+		if r.stricter != nil {
+			d, err := json.Marshal(r.stricter)
+			if err != nil {
+				return nil, err
+			}
+			b = append(append(b, `,"d":`...), d...)
+		}
+		b = append(b, '}')
+	}
+	if r.cookie != nil {
+		b = appendComma(b)
+		b = append(b, `"`+cookieName+`":{`...)
+		b = appendMembers(b, r.cookie)
+		b = append(b, '}')
+	}
+	b = append(appendMembers(b, r.members), '}')
+	if len(b) > m.o.MaxSize {
+		return nil, fmt.Errorf("%w: %d bytes, Options.MaxSize is %d", ErrTooLarge, len(b), m.o.MaxSize)
+	}
+	return b, nil
+}
+
+func appendMembers(b []byte, members []member) []byte {
+	for i := range members {
+		b = appendComma(b)
+		b = appendString(b, string(members[i].name))
+		b = append(append(b, ':'), members[i].raw...)
+	}
+	return b
+}
+
+func appendComma(b []byte) []byte {
+	if b[len(b)-1] != '{' {
+		b = append(b, ',')
+	}
+	return b
+}
+
+// size is about how long the record becomes.
+func (r *record) size() int {
+	n := 128
+	for i := range r.members {
+		n += len(r.members[i].name) + len(r.members[i].raw) + 4
+	}
+	return n
+}

@@ -1,0 +1,251 @@
+package core
+
+import "encoding/json"
+
+// One strict pass over a JSON object (RFC 8259): accepts what json.Valid
+// accepts, and notes where its members stand.
+
+// maxDepth is how deep values may nest, as in encoding/json.
+const maxDepth = 10000
+
+// manyMembers is from where on names are looked up in a map, lest an object
+// with thousands of names costs their square.
+const manyMembers = 64
+
+// parseObject appends the members of the object in text to into, in their
+// order. Of two of the same name the later value counts, at the earlier place.
+// The members are parts of text.
+func parseObject(text []byte, into []member) (members []member, ok bool) {
+	s := scanner{text: text}
+	s.space()
+	if !s.next('{') {
+		return nil, false
+	}
+	members = into
+	if members == nil {
+		members = make([]member, 0, 8)
+	}
+	var places map[string]int
+	s.space()
+	for first := true; !s.next('}'); first = false {
+		if !first && !s.next(',') {
+			return nil, false
+		}
+		s.space()
+		name, ok := s.name()
+		if !ok {
+			return nil, false
+		}
+		s.space()
+		if !s.next(':') {
+			return nil, false
+		}
+		s.space()
+		start := s.at
+		if !s.value(1) {
+			return nil, false
+		}
+		raw := text[start:s.at:s.at]
+		s.space()
+
+		place := -1
+		if len(members) < manyMembers {
+			place = index(members, string(name))
+		} else {
+			if places == nil {
+				places = make(map[string]int, 2*len(members))
+				for i := range members {
+					places[string(members[i].name)] = i
+				}
+			}
+			if i, there := places[string(name)]; there {
+				place = i
+			} else {
+				places[string(name)] = len(members)
+			}
+		}
+		if place >= 0 {
+			members[place].raw = raw
+		} else {
+			members = append(members, member{name, raw})
+		}
+	}
+	s.space()
+	return members, s.at == len(text)
+}
+
+type scanner struct {
+	text []byte
+	at   int
+}
+
+func (s *scanner) space() {
+	for s.at < len(s.text) {
+		switch s.text[s.at] {
+		case ' ', '\t', '\n', '\r':
+			s.at++
+		default:
+			return
+		}
+	}
+}
+
+// next steps over c if it is there.
+func (s *scanner) next(c byte) bool {
+	if s.at < len(s.text) && s.text[s.at] == c {
+		s.at++
+		return true
+	}
+	return false
+}
+
+// name reads a member's name. One without escapes is a part of the text.
+func (s *scanner) name() (name []byte, ok bool) {
+	start := s.at
+	plain, ok := s.string()
+	if !ok {
+		return nil, false
+	}
+	if plain {
+		return s.text[start+1 : s.at-1 : s.at-1], true
+	}
+	var decoded string
+	if json.Unmarshal(s.text[start:s.at], &decoded) != nil {
+		return nil, false
+	}
+	return []byte(decoded), true
+}
+
+// string steps over a string; plain means ASCII without escapes.
+func (s *scanner) string() (plain, ok bool) {
+	if !s.next('"') {
+		return false, false
+	}
+	plain = true
+	text := s.text
+	for i := s.at; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			s.at = i + 1
+			return plain, true
+		case c < ' ':
+			return false, false
+		case c >= 0x80:
+			plain = false
+		case c == '\\':
+			plain = false
+			i++
+			if i >= len(text) {
+				return false, false
+			}
+			switch text[i] {
+			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			case 'u':
+				if i+4 >= len(text) || !hex4(text[i+1:i+5]) {
+					return false, false
+				}
+				i += 4
+			default:
+				return false, false
+			}
+		}
+	}
+	return false, false
+}
+
+func hex4(b []byte) bool {
+	for _, c := range b {
+		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F') {
+			return false
+		}
+	}
+	return true
+}
+
+// value steps over any value.
+func (s *scanner) value(depth int) bool {
+	if s.at >= len(s.text) || depth > maxDepth {
+		return false
+	}
+	switch s.text[s.at] {
+	case '"':
+		_, ok := s.string()
+		return ok
+	case '{':
+		return s.list('}', depth, true)
+	case '[':
+		return s.list(']', depth, false)
+	case 't':
+		return s.word("true")
+	case 'f':
+		return s.word("false")
+	case 'n':
+		return s.word("null")
+	default:
+		return s.number()
+	}
+}
+
+// list steps over an object or an array.
+func (s *scanner) list(end byte, depth int, named bool) bool {
+	s.at++
+	if depth+1 > maxDepth {
+		return false
+	}
+	s.space()
+	for first := true; !s.next(end); first = false {
+		if !first && !s.next(',') {
+			return false
+		}
+		s.space()
+		if named {
+			if _, ok := s.string(); !ok {
+				return false
+			}
+			s.space()
+			if !s.next(':') {
+				return false
+			}
+			s.space()
+		}
+		if !s.value(depth + 1) {
+			return false
+		}
+		s.space()
+	}
+	return true
+}
+
+func (s *scanner) word(w string) bool {
+	if len(s.text)-s.at >= len(w) && string(s.text[s.at:s.at+len(w)]) == w {
+		s.at += len(w)
+		return true
+	}
+	return false
+}
+
+// number steps over -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?
+func (s *scanner) number() bool {
+	s.next('-')
+	if !s.next('0') && !s.digits() {
+		return false
+	}
+	if s.next('.') && !s.digits() {
+		return false
+	}
+	if s.next('e') || s.next('E') {
+		if !s.next('+') {
+			s.next('-')
+		}
+		return s.digits()
+	}
+	return true
+}
+
+func (s *scanner) digits() bool {
+	start := s.at
+	for s.at < len(s.text) && '0' <= s.text[s.at] && s.text[s.at] <= '9' {
+		s.at++
+	}
+	return s.at > start
+}

@@ -1,0 +1,400 @@
+package core
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Session is what a handler holds: the values that belong to the browser of
+// this request. Its methods are safe for concurrent use within the request.
+// Once the response has begun, or the handler has returned, changes fail with
+// [ErrCommitted]; reading goes on to work.
+//
+// Values are read and written with a [Key], or by name with Get, Set and
+// Delete. They are kept as JSON, by the rules of encoding/json. What Get
+// returns or Set was given and can be changed in place (maps, slices,
+// pointers) belongs to the session until the commit: a change in place is
+// noticed and saved (K22), and so must not be made from another goroutine.
+// What append returns is another slice, and wants a Set.
+//
+// The names "cookie" and "_gs" are reserved.
+type Session struct {
+	visit *Visit
+
+	op sync.Mutex // held while the store is changed; before mu
+
+	mu       sync.Mutex // guards the rest
+	id       ID
+	stored   record  // as it was loaded or last saved
+	version  Version // of stored; zero if unknown
+	state    state
+	save     Save
+	broken   error // why the session could not be loaded, if the hook let it pass
+	saving   bool  // a hook runs, which must not save in turn
+	sealed   bool
+	unknown  bool // Replace without loading: what is stored has not been read
+	edits    []*edit
+	cleared  bool // none of the stored values counts any more
+	cookie   []member
+	then     *demands
+	ownSet   bool // this request chose cookie and then
+	turn     int  // counts the changes of cleared, cookie and ownSet
+	options  CookieOptions
+	complete bool // options are made from cookie and then
+}
+
+type state uint8
+
+const (
+	fresh state = iota // not in the store
+	live               // in the store, as far as we know
+	destroyed
+)
+
+// Save says what becomes of a session at the end of a request.
+type Save uint8
+
+// The values for [Session.SetSave].
+const (
+	SaveIfChanged Save = iota
+	// SaveAlways stores and sends the session, changed or not, empty or not
+	// (generic-session's sessionSave = true).
+	SaveAlways
+	// SaveNever neither stores nor removes anything, and sends nothing
+	// (sessionSave = false): the request's changes are dropped. It also holds
+	// Save, Renew, Regenerate and Destroy back that are called after it: they
+	// work within this request only.
+	SaveNever
+)
+
+// An edit is what the request did with one value.
+type edit struct {
+	name    string
+	own     bool     // raw counts instead of what is stored
+	raw     []byte   // nil: deleted
+	updates []update // how raw came from the stored value, if it did
+	held    holder   // what the handler holds and can change in place
+	from    []byte   // the JSON that held was made from
+	turn    int      // counts the changes of this edit
+}
+
+// An update makes the new JSON of a value from the old one, nil if there is
+// none.
+type update func(raw []byte) ([]byte, error)
+
+// A holder has a value of some type that a handler can change in place.
+type holder interface {
+	encode() ([]byte, error)
+	// again decodes raw into the same type and encodes it: what encode would
+	// say if nothing had been changed.
+	again(raw []byte) ([]byte, error)
+}
+
+// errReserved names what can't be the name of a value.
+var errReserved = errors.New(`the names "cookie" and "_gs" are reserved`)
+
+// ID returns the id of the session. A new session gets one when it is first
+// asked for, or saved. It is "" if Options.NewID fails, which fails the save.
+//
+// The id is a secret: see [ID].
+func (s *Session) ID() ID {
+	s.mu.Lock()
+	id := s.id
+	s.mu.Unlock()
+	if id != "" {
+		return id
+	}
+	id, _ = s.needID()
+	return id
+}
+
+// needID returns the id of s, made if it has none.
+func (s *Session) needID() (ID, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.id == "" && s.broken == nil && s.state == fresh {
+		id, err := s.visit.manager.newID(s.visit.ctx)
+		if err != nil {
+			return "", err
+		}
+		s.id = id
+	}
+	return s.id, nil
+}
+
+// IsNew reports whether the session is not in the store yet.
+func (s *Session) IsNew() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == fresh
+}
+
+// Created is when the session began, to the millisecond. KoaCompat does not
+// store it: there it is when this request saw the session first.
+func (s *Session) Created() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stored.created
+}
+
+// Get returns the value under name as encoding/json decodes it into an any,
+// nil if there is none. See [Key] for typed access.
+func (s *Session) Get(name string) any { return Key[any](name).Get(s) }
+
+// Set keeps v under name: see [Key.Set].
+func (s *Session) Set(name string, v any) error { return Key[any](name).Set(s, v) }
+
+// Delete removes the value under name: see [Key.Delete].
+func (s *Session) Delete(name string) error { return Key[any](name).Delete(s) }
+
+// Names returns the names of all values in the order in which they came into
+// the session.
+func (s *Session) Names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	members, _ := s.values()
+	names := make([]string, len(members))
+	for i := range members {
+		names[i] = string(members[i].name)
+	}
+	return names
+}
+
+// JSON returns all values as one JSON object, without the session's cookie
+// options and metadata. The caller owns the slice.
+func (s *Session) JSON() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	members, err := s.values()
+	if err != nil {
+		return nil, err
+	}
+	return append(appendMembers([]byte{'{'}, members), '}'), nil
+}
+
+// values returns the values as they are now. mu is held.
+func (s *Session) values() ([]member, error) {
+	var bad error
+	var members []member
+	if !s.cleared {
+		members = slices.Clone(s.stored.members)
+	}
+	for _, e := range s.edits {
+		if err := e.settle(); err != nil && bad == nil {
+			bad = err
+		}
+		if !e.own {
+			continue
+		}
+		if e.raw == nil {
+			members = drop(members, e.name)
+		} else {
+			members = put(members, e.name, e.raw)
+		}
+	}
+	return members, bad
+}
+
+// Replace drops all values and takes those of values, which encoding/json
+// must make a JSON object of: a map or a struct. The session's id and cookie
+// options stay. On an error nothing is changed.
+func (s *Session) Replace(values any) error {
+	members, err := membersOf(values)
+	if err != nil {
+		return err
+	}
+	return s.replace(members)
+}
+
+// membersOf encodes the values of a whole session.
+func membersOf(values any) ([]member, error) {
+	raw, err := encode(values)
+	if err != nil {
+		return nil, fmt.Errorf("core: the values can't be encoded: %w", err)
+	}
+	members, ok := parseObject(raw, nil)
+	if !ok {
+		return nil, errors.New("core: the values are no JSON object: give a map or a struct")
+	}
+	for i := range members {
+		if reserved(string(members[i].name)) {
+			return nil, fmt.Errorf("core: %w", errReserved)
+		}
+	}
+	return members, nil
+}
+
+func (s *Session) replace(members []member) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writable(); err != nil {
+		return err
+	}
+	s.cleared = true
+	s.turn++
+	s.edits = nil
+	for i := range members {
+		s.edits = append(s.edits, &edit{name: string(members[i].name), own: true, raw: members[i].raw})
+	}
+	return nil
+}
+
+// Cookie returns the complete cookie options of this session: the
+// configuration, and what SetCookie chose for it.
+func (s *Session) Cookie() CookieOptions {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cookieOptions()
+}
+
+func (s *Session) cookieOptions() CookieOptions {
+	if !s.complete {
+		s.options, s.complete = s.visit.manager.config, true
+		if s.cookie != nil {
+			s.options = ownOptions(s.options, s.cookie, s.then)
+		}
+	}
+	return s.options
+}
+
+// SetCookie gives this session cookie options of its own, kept with it and
+// used for its cookies and its life in the store from now on (K25):
+//
+//	c := s.Cookie()
+//	c.MaxAge = 30 * 24 * time.Hour // "remember me"
+//	err := s.SetCookie(c)
+//
+// Zero fields mean the configuration. It is an error, and changes nothing, if
+// browsers would refuse such a cookie.
+func (s *Session) SetCookie(c CookieOptions) error {
+	m := s.visit.manager
+	c = c.or(m.config)
+	if err := c.check(m.o.Name); err != nil {
+		return fmt.Errorf("core: Session.SetCookie: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if c == s.cookieOptions() {
+		return nil
+	}
+	s.cookie = storeOptions(m.config, c, s.cookie, m.o.koa)
+	s.then = nil
+	if s.cookie != nil && !m.o.koa {
+		d := m.config.demands()
+		s.then = &d
+	}
+	s.options, s.ownSet = c, true
+	s.turn++
+	return nil
+}
+
+// SetSave forces or forbids the saving of this session in this request.
+func (s *Session) SetSave(w Save) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.save = w
+}
+
+// writable says why the session can't be changed any more. mu is held.
+func (s *Session) writable() error {
+	switch {
+	case s.sealed:
+		return ErrCommitted
+	case s.state == destroyed:
+		return ErrGone
+	}
+	return nil
+}
+
+// reset makes s a new empty session. mu is held, or nobody has s yet.
+func (s *Session) reset() {
+	m := s.visit.manager
+	s.id, s.version, s.state, s.unknown = "", 0, fresh, false
+	s.stored = record{created: wholeMillis(time.Now())}
+	s.edits, s.cleared = nil, false
+	s.cookie, s.then, s.ownSet, s.complete = m.blank, nil, false, false
+}
+
+// edit returns what the request did with name, nil for nothing. mu is held.
+func (s *Session) edit(name string) *edit {
+	for _, e := range s.edits {
+		if e.name == name {
+			return e
+		}
+	}
+	return nil
+}
+
+// editFor returns the edit of name, made if there is none. mu is held.
+func (s *Session) editFor(name string) *edit {
+	e := s.edit(name)
+	if e == nil {
+		e = &edit{name: name}
+		s.edits = append(s.edits, e)
+	}
+	return e
+}
+
+// raw returns the JSON under name as it is now, nil if there is none; e is
+// its edit or nil. What the handler holds is looked at first. mu is held.
+func (s *Session) raw(name string, e *edit) ([]byte, error) {
+	if e != nil {
+		if err := e.settle(); err != nil {
+			return nil, err
+		}
+		if e.own {
+			return e.raw, nil
+		}
+	}
+	if s.cleared {
+		return nil, nil
+	}
+	return find(s.stored.members, name), nil
+}
+
+// settle takes over what the handler changed in place (K22).
+func (e *edit) settle() error {
+	if e.held == nil {
+		return nil
+	}
+	now, err := e.held.encode()
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(now, e.from) {
+		return nil
+	}
+	// The stored text may spell the same value in another way.
+	if before, err := e.held.again(e.from); err == nil && bytes.Equal(now, before) {
+		return nil
+	}
+	e.assign(now)
+	e.from = now
+	return nil
+}
+
+// assign makes raw the value, whatever it was.
+func (e *edit) assign(raw []byte) {
+	e.own, e.raw, e.updates = true, raw, nil
+	e.turn++
+}
+
+// String does not show what is in the session.
+func (s *Session) String() string { return "session" }
+
+// GoString does not show what is in the session.
+func (s *Session) GoString() string { return "session" }
+
+// Format does not show what is in the session, under any verb.
+func (s *Session) Format(f fmt.State, _ rune) { f.Write([]byte("session")) }
+
+// LogValue does not show what is in the session.
+func (s *Session) LogValue() slog.Value { return slog.StringValue("session") }

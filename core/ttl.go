@@ -1,0 +1,89 @@
+package core
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+)
+
+// ttl is how long the store keeps s from now on (K37): what TTLFunc or TTL
+// say, else until its cookie c expires, else the cookie's MaxAge, else a day;
+// and never past the absolute limit, which counts from created. over means
+// that the time has passed already. Zero is for ever, which only
+// InsecureNoLimit gives.
+func (m *Manager) ttl(s *Session, c CookieOptions, created, now time.Time) (ttl time.Duration, over bool) {
+	if m.o.TTLFunc != nil {
+		ttl = m.o.TTLFunc(s)
+	}
+	if ttl == 0 {
+		ttl = m.o.TTL
+	}
+	if ttl == 0 {
+		switch {
+		case !c.Expires.IsZero():
+			if ttl = c.Expires.Sub(now); ttl <= 0 {
+				return 0, true
+			}
+		case !c.NoMaxAge:
+			ttl = c.MaxAge
+		case !m.o.InsecureNoLimit:
+			ttl = DefaultMaxAge
+		}
+	}
+	if ttl < 0 {
+		return 0, true
+	}
+	if m.o.AbsoluteTimeout > 0 {
+		left := m.o.AbsoluteTimeout - now.Sub(created)
+		if left <= 0 {
+			return 0, true
+		}
+		if ttl == 0 || ttl > left {
+			ttl = left
+		}
+	}
+	if m.o.koa && ttl%time.Second != 0 {
+		ttl += time.Second - ttl%time.Second // koa-redis counts in seconds
+	}
+	return ttl, false
+}
+
+// recently remembers for a while which sessions were renewed, so that
+// TouchEvery can space renewals out. It has a fixed size and forgets by
+// overwriting: then a session is renewed once more than needed.
+type recently struct {
+	every time.Duration
+	start time.Time
+	seed  maphash.Seed
+	slots [1 << 14]atomic.Uint64 // 32 bits of the key's hash, 32 of the time
+}
+
+// tick is the unit that recently counts time in: 32 bits last for 13 years.
+const tick = 100 * time.Millisecond
+
+func newRecently(every time.Duration) *recently {
+	// The start lies in the past, so that no time is zero.
+	return &recently{every: every, start: time.Now().Add(-tick), seed: maphash.MakeSeed()}
+}
+
+func (r *recently) slot(key string) (slot *atomic.Uint64, tag uint64) {
+	h := maphash.String(r.seed, key)
+	return &r.slots[h%uint64(len(r.slots))], h >> 32
+}
+
+// renewed notes that key has its whole ttl again.
+func (r *recently) renewed(key string) {
+	slot, tag := r.slot(key)
+	slot.Store(tag<<32 | uint64(uint32(time.Since(r.start)/tick)))
+}
+
+// due reports whether key was not renewed within the last TouchEvery, as far
+// as this process knows.
+func (r *recently) due(key string) bool {
+	slot, tag := r.slot(key)
+	v := slot.Load()
+	if v == 0 || v>>32 != tag {
+		return true
+	}
+	return time.Since(r.start)-time.Duration(uint32(v))*tick >= r.every
+}

@@ -1,0 +1,404 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// A Visit is the way of one request through a [Manager], from the Cookie field
+// to the Set-Cookie lines. Adapters make one for each request; handlers meet
+// its [Session]. This file reads downwards in the order in which things
+// happen.
+//
+// Its methods are safe for concurrent use.
+type Visit struct {
+	manager *Manager
+	jar     Jar
+	outer   *Visit
+
+	loading sync.Mutex // held while the session is loaded; never by a commit
+	stage   stage      // guarded by loading
+	err     error      // why there is no session
+	ctx     context.Context
+
+	committing sync.Mutex // held by the one commit
+	committed  bool
+	result     error
+
+	reissue bool // the carrier wants the id sent again
+	session Session
+}
+
+type stage uint8
+
+const (
+	begun   stage = iota // nothing is loaded
+	loaded               // session is in use
+	outside              // the path has no session
+	failed               // loading failed with err
+	ended                // committed or abandoned without having been loaded
+)
+
+// NewVisit prepares the way of one request. outer is the visit of a middleware
+// further out, nil if there is none. ok is false when one of them has the same
+// manager or the same cookie: mounted twice, the first works and the second
+// does nothing (K32).
+func (m *Manager) NewVisit(jar Jar, outer *Visit) (v *Visit, ok bool) {
+	for o := outer; o != nil; o = o.outer {
+		if o.manager == m || o.manager.cookie != nil && m.cookie != nil && o.manager.cookie.name == m.cookie.name {
+			return nil, false
+		}
+	}
+	v = &Visit{manager: m, jar: jar, outer: outer, ctx: context.Background()}
+	v.session.visit = v
+	return v, true
+}
+
+// Of finds the visit of m among v and its outer ones: ErrNoSession if m is not
+// mounted.
+func (v *Visit) Of(m *Manager) (*Visit, error) {
+	for ; v != nil; v = v.outer {
+		if v.manager == m {
+			return v, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: the middleware of this manager is missing", ErrNoSession)
+}
+
+// Begin loads the session, unless it is deferred or the path has none. After
+// an error the request must be answered with [Status] of it, and the handler
+// must not run.
+func (v *Visit) Begin(ctx context.Context) error {
+	if v.manager.o.Defer {
+		return nil
+	}
+	if _, err := v.Session(ctx); err != nil && !errors.Is(err, ErrNoSession) {
+		return err
+	}
+	return nil
+}
+
+// Session returns the session of the request, loaded if it has not been yet
+// (K46, K47): callers that come meanwhile wait for that one load. It is
+// ErrNoSession outside the cookie's path, ErrCommitted when the request ended
+// without one. It must not be called from Hooks.Valid.
+func (v *Visit) Session(ctx context.Context) (*Session, error) {
+	v.loading.Lock()
+	defer v.loading.Unlock()
+	if v.stage == begun {
+		v.load(ctx)
+	}
+	if v.stage != loaded {
+		return nil, v.err
+	}
+	return &v.session, nil
+}
+
+// load is everything before the handler. loading is held.
+func (v *Visit) load(ctx context.Context) {
+	v.ctx = ctx
+	v.session.reset()
+	if !pathMatch(v.jar.Path(), v.manager.config.Path) {
+		v.stage, v.err = outside, fmt.Errorf("%w: the path lies outside the cookie's", ErrNoSession)
+		return
+	}
+	if err := v.read(ctx); err != nil {
+		v.stage, v.err = failed, err
+		return
+	}
+	v.stage = loaded
+}
+
+// read fills the session with what the store has for the id that the request
+// carries, or leaves it new.
+func (v *Visit) read(ctx context.Context) error {
+	m := v.manager
+	if err := m.health.wait(ctx); err != nil {
+		return v.broken(ctx, OpWait, err)
+	}
+	id, err := v.carried(ctx)
+	if err != nil {
+		return v.broken(ctx, OpCarrier, err)
+	}
+	if id == "" {
+		return nil
+	}
+
+	key := m.key(id)
+	data, version, err := m.get(ctx, key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return v.unknownID(ctx, id)
+	case err != nil:
+		v.session.id = id
+		return v.broken(ctx, OpGet, err)
+	case isTombstone(data):
+		return v.unknownID(ctx, id)
+	}
+	stored, err := parseRecord(data, key, m.o.koa)
+	switch {
+	case err == errForeign:
+		// Somebody else's session is a fault of the way, not of this one.
+		v.session.id = id
+		return v.broken(ctx, OpGet, err)
+	case err != nil:
+		if err := m.mention(ctx, OpGet, err); err != nil { // K39
+			return err
+		}
+		return v.unknownID(ctx, id)
+	}
+	v.session.take(id, stored, version)
+	return v.admit(ctx, id, key)
+}
+
+// admit asks whether a session that was found may be used: its time must not
+// be over, and Hooks.Valid has the last say (K18).
+func (v *Visit) admit(ctx context.Context, id ID, key string) error {
+	m := v.manager
+	s := &v.session
+	if limit := m.o.AbsoluteTimeout; limit > 0 && time.Since(s.stored.created) >= limit {
+		m.debug(ctx, "session reached AbsoluteTimeout", slog.Any("session", id))
+		return v.refuse(ctx, id, key)
+	}
+	if m.o.Hooks.Valid == nil {
+		return nil
+	}
+	valid, err := v.ask(func() (bool, error) { return m.o.Hooks.Valid(ctx, v.jar, s) })
+	if err != nil {
+		return v.broken(ctx, OpValid, err)
+	}
+	if valid {
+		return nil
+	}
+	m.debug(ctx, "session refused by Hooks.Valid", slog.Any("session", id))
+	if m.o.KeepInvalid {
+		return v.unknownID(ctx, id)
+	}
+	return v.refuse(ctx, id, key)
+}
+
+// refuse removes a session that must not be used any more.
+func (v *Visit) refuse(ctx context.Context, id ID, key string) error {
+	if err := v.manager.destroy(ctx, key); err != nil {
+		if err := v.manager.report(ctx, OpDestroy, err); err != nil {
+			return err
+		}
+	}
+	return v.unknownID(ctx, id)
+}
+
+// unknownID goes on with a new session: the browser's id is never adopted
+// (K17).
+func (v *Visit) unknownID(ctx context.Context, id ID) error {
+	v.manager.debug(ctx, "session id without a session", slog.Any("session", id))
+	v.session.reset()
+	v.reissue = false
+	if v.manager.o.ResetUnknown {
+		return v.sendReset(ctx)
+	}
+	return nil
+}
+
+// broken reports that the session can't be had. If the hook lets the request
+// go on, it gets an empty session that is never saved, and the browser keeps
+// its cookie: an outage must not log anybody out (decision 6, K40).
+func (v *Visit) broken(ctx context.Context, op Op, err error) error {
+	if failed := v.manager.report(ctx, op, err); failed != nil {
+		return failed
+	}
+	id := v.session.id
+	if op == OpWait { // Destroy wants to know whose session it was
+		id, _ = v.carried(ctx)
+	}
+	v.session.reset()
+	v.session.id, v.session.broken = id, &Error{Op: op, Err: err}
+	return nil
+}
+
+// carried returns the id that came with the request, "" for none (K31, K34).
+func (v *Visit) carried(ctx context.Context) (id ID, err error) {
+	m := v.manager
+	if m.o.InsecureIDFrom != nil {
+		id = m.o.InsecureIDFrom(ctx, v.jar)
+	}
+	if id == "" {
+		if id, v.reissue, err = m.carrier.Get(v.jar); err != nil {
+			return "", err
+		}
+	}
+	if !id.shaped() {
+		return "", nil
+	}
+	return id, nil
+}
+
+// ask runs a hook, in which the session must not be saved.
+func (v *Visit) ask(hook func() (bool, error)) (bool, error) {
+	s := &v.session
+	s.mu.Lock()
+	s.saving = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.saving = false
+		s.mu.Unlock()
+	}()
+	return hook()
+}
+
+// Commit saves what has changed and sends the cookie. The adapter calls it
+// after the handler, and before the first byte of the response. Only the first
+// call works; later ones wait for it and return its result. After an error the
+// handler's response must not be sent, but [Status] of the error.
+//
+// It does not stop when ctx is cancelled: a browser that hangs up must not
+// cancel its own logout. It has deadlines of its own.
+func (v *Visit) Commit(ctx context.Context) error {
+	v.committing.Lock()
+	defer v.committing.Unlock()
+	if v.committed {
+		return v.result
+	}
+	v.committed = true
+	defer v.session.seal() // also when a hook panics
+	if v.end() {
+		v.result = errPanicked
+		v.result = v.save(context.WithoutCancel(ctx), true)
+		v.finish()
+	}
+	return v.result
+}
+
+// errPanicked is the result of a commit in which a hook panicked.
+var errPanicked = errors.New("core: a hook panicked, the session was not saved")
+
+// end reports whether there is a session to commit, and lets none be loaded
+// from now on.
+func (v *Visit) end() bool {
+	v.loading.Lock()
+	defer v.loading.Unlock()
+	if v.stage == begun {
+		v.stage, v.err = ended, ErrCommitted
+	}
+	return v.stage == loaded
+}
+
+// finish tells caches what the response depends on.
+func (v *Visit) finish() {
+	if v.jar.Begun() {
+		return
+	}
+	switch c := v.manager.carrier.(type) {
+	case *signedCookie:
+		vary(v.jar, "Cookie")
+	case header:
+		vary(v.jar, string(c))
+	}
+}
+
+// Abandon ends the visit without saving: after a panic (decision 10).
+func (v *Visit) Abandon() {
+	v.committing.Lock()
+	defer v.committing.Unlock()
+	if v.committed {
+		return
+	}
+	v.committed = true
+	v.end()
+	v.session.seal()
+}
+
+// visitKey is the context key of the innermost visit.
+type visitKey struct{}
+
+// Destroy is [Session.Destroy] without loading the session first, for deferred
+// mode: the store is not asked for it (K48).
+func (v *Visit) Destroy(ctx context.Context) error {
+	s, err := v.blind(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Destroy(ctx)
+}
+
+// Replace is [Session.Replace] without loading the session first, for
+// deferred mode: the store is asked only when the request is saved. An id that
+// it does not know by then is not adopted (K48).
+func (v *Visit) Replace(ctx context.Context, values any) error {
+	members, err := membersOf(values)
+	if err != nil {
+		return err
+	}
+	s, err := v.blind(ctx)
+	if err != nil {
+		return err
+	}
+	return s.replace(members)
+}
+
+// blind returns the session as it is, or, if nothing is loaded, one that has
+// only the id that the request carries.
+func (v *Visit) blind(ctx context.Context) (*Session, error) {
+	v.loading.Lock()
+	defer v.loading.Unlock()
+	if v.stage == begun && pathMatch(v.jar.Path(), v.manager.config.Path) {
+		v.ctx = ctx
+		s := &v.session
+		s.reset()
+		id, err := v.carried(ctx)
+		if err != nil {
+			return nil, v.manager.insist(ctx, OpCarrier, err)
+		}
+		if id != "" {
+			s.id, s.state, s.unknown = id, live, true
+		}
+		v.stage = loaded
+	}
+	if v.stage == begun {
+		v.load(ctx)
+	}
+	if v.stage != loaded {
+		return nil, v.err
+	}
+	return &v.session, nil
+}
+
+// NewContext returns ctx with v in it, for [VisitFrom] and [From].
+func NewContext(ctx context.Context, v *Visit) context.Context {
+	return context.WithValue(ctx, visitKey{}, v)
+}
+
+// VisitFrom returns the visit in ctx, of the middleware nearest to the handler
+// if several are mounted; ErrNoSession if there is none.
+func VisitFrom(ctx context.Context) (*Visit, error) {
+	if v, ok := ctx.Value(visitKey{}).(*Visit); ok {
+		return v, nil
+	}
+	return nil, fmt.Errorf("%w: the middleware is missing", ErrNoSession)
+}
+
+// From returns the session in ctx, of the middleware nearest to the handler.
+func From(ctx context.Context) (*Session, error) {
+	v, err := VisitFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return v.Session(ctx)
+}
+
+// From returns the session of this manager in ctx, where several managers are
+// mounted.
+func (m *Manager) From(ctx context.Context) (*Session, error) {
+	v, err := VisitFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if v, err = v.Of(m); err != nil {
+		return nil, err
+	}
+	return v.Session(ctx)
+}
