@@ -1,0 +1,271 @@
+// Package adaptertest drives an adapter as browsers do, rule by rule: one
+// suite for all adapters. The rules are named as in koa-generic-session's
+// description (K…), or by the requirement (R…) that they prove.
+package adaptertest
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/core/storetest"
+	memorystore "github.com/gensession/gensession/stores/memory"
+)
+
+// An Adapter is what the suite needs of the tested package.
+type Adapter struct {
+	// Serve starts a server on l: the managers' middleware with its default
+	// options, the first outermost, and below it h, for every method and path.
+	// A panic ends only its request. t.Cleanup stops the server.
+	Serve func(t *testing.T, l net.Listener, h Handler, managers ...*core.Manager)
+	// CtxEnds says that Exchange.Ctx ends when the client has gone.
+	CtxEnds bool
+}
+
+// A Handler answers a request. If it returns an error, the adapter's server
+// answers 500, or core.Status of it.
+type Handler func(x *Exchange) error
+
+// An Exchange is the request in the terms of no framework.
+type Exchange struct {
+	Ctx         context.Context
+	URL         *url.URL
+	From        func() (*core.Session, error)
+	FromManager func(*core.Manager) (*core.Session, error)
+	Visit       func() (*core.Visit, error)
+	SetHeader   func(name, value string)
+	Status      func(code int)
+	Write       func(body string)
+	// Stream answers with what f writes piece by piece. When f runs, the
+	// session is committed, or f is told so by run. The handler returns after
+	// it.
+	Stream func(f func(write func(string)))
+	// Hijack takes the connection over.
+	Hijack func(f func(io.ReadWriter))
+}
+
+// Run runs the suite.
+func Run(t *testing.T, a Adapter) {
+	for _, r := range rules {
+		t.Run(r.name, func(t *testing.T) { r.test(t, &suite{t: t, a: a}) })
+	}
+}
+
+type rule struct {
+	name string
+	test func(t *testing.T, s *suite)
+}
+
+// A suite is the setting of one rule.
+type suite struct {
+	t *testing.T
+	a Adapter
+}
+
+// Keys are those of every manager that the suite makes.
+var Keys = [][]byte{[]byte("0123456789abcdef0123456789abcdef")}
+
+// An app is a server with one manager.
+type app struct {
+	t       *testing.T
+	memory  *memorystore.Store
+	store   *storetest.Faulty
+	manager *core.Manager
+	addr    string
+	tls     bool
+	client  *http.Client
+}
+
+// manager makes one with a store of its own.
+func (s *suite) manager(o core.Options) (*core.Manager, *storetest.Faulty, *memorystore.Store) {
+	s.t.Helper()
+	memory := memorystore.New(nil)
+	store := storetest.NewFaulty(memory)
+	if o.Keys == nil {
+		o.Keys = Keys
+	}
+	m, err := core.New(store, &o)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			s.t.Error(err)
+		}
+		if err := memory.Close(); err != nil {
+			s.t.Error(err)
+		}
+	})
+	return m, store, memory
+}
+
+func (s *suite) app(o core.Options, h Handler, more ...*core.Manager) *app {
+	s.t.Helper()
+	return s.listen(o, false, h, more...)
+}
+
+func (s *suite) listen(o core.Options, overTLS bool, h Handler, more ...*core.Manager) *app {
+	s.t.Helper()
+	m, store, memory := s.manager(o)
+	a := &app{t: s.t, memory: memory, store: store, manager: m}
+	s.serve(a, overTLS, h, append([]*core.Manager{m}, more...)...)
+	return a
+}
+
+func (s *suite) serve(a *app, overTLS bool, h Handler, managers ...*core.Manager) {
+	s.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	a.addr, a.tls = l.Addr().String(), overTLS
+	if overTLS {
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate(s.t)}})
+	}
+	s.a.Serve(s.t, l, h, managers...)
+	transport := &http.Transport{
+		DisableCompression: true,
+		TLSClientConfig:    &tls.Config{InsecureSkipVerify: true}, // ours, made for this test
+	}
+	a.client = &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       20 * time.Second, // fails a hanging test, asserts nothing
+	}
+	s.t.Cleanup(transport.CloseIdleConnections) // before the server stops
+}
+
+func certificate(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// reads is how often the store was asked.
+func (a *app) reads() int {
+	return a.store.Calls(storetest.OpGet) + a.store.Calls(storetest.OpGetVersion)
+}
+
+// writes is how often something was stored.
+func (a *app) writes() int {
+	return a.store.Calls(storetest.OpSet) + a.store.Calls(storetest.OpSetVersion)
+}
+
+// A user is a browser before the app.
+type user struct {
+	a       *app
+	browser *jartest.Browser
+}
+
+func (a *app) user() *user { return &user{a, &jartest.Browser{TLS: a.tls}} }
+
+// A result is a response, read to its end.
+type result struct {
+	status  int
+	body    string
+	cookies []string // the Set-Cookie lines
+	header  http.Header
+}
+
+// get asks for target and keeps the cookies. The app must answer.
+func (u *user) get(target string) result {
+	u.a.t.Helper()
+	r, err := u.send(context.Background(), "GET", target)
+	if err != nil {
+		u.a.t.Fatal(err)
+	}
+	return r
+}
+
+func (u *user) send(ctx context.Context, method, target string) (result, error) {
+	scheme := "http://"
+	if u.a.tls {
+		scheme = "https://"
+	}
+	req, err := http.NewRequestWithContext(ctx, method, scheme+u.a.addr+target, nil)
+	if err != nil {
+		return result{}, err
+	}
+	if c := u.browser.Cookie(req.URL.EscapedPath()); c != "" {
+		req.Header.Set("Cookie", c)
+	}
+	res, err := u.a.client.Do(req)
+	if err != nil {
+		return result{}, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	r := result{res.StatusCode, string(body), res.Header.Values("Set-Cookie"), res.Header}
+	u.browser.Take(req.URL.EscapedPath(), r.cookies...)
+	return r, err
+}
+
+// id is the session id in the browser, "" if there is none.
+func (u *user) id() string {
+	v, _ := u.browser.Value("/", "koa.sid")
+	return v
+}
+
+// wantOK ends the test if the app did not answer as it should.
+func (u *user) want(target string, status int, body string) result {
+	u.a.t.Helper()
+	r := u.get(target)
+	if r.status != status || strings.TrimSuffix(r.body, "\n") != body {
+		u.a.t.Fatalf("%s answered %d %q, want %d %q", target, r.status, r.body, status, body)
+	}
+	return r
+}
+
+func (r result) noCookies(t *testing.T) {
+	t.Helper()
+	if len(r.cookies) != 0 {
+		t.Errorf("cookies were sent: %q", names(r.cookies))
+	}
+}
+
+// names leaves the values out: what a test prints must not hold an id.
+func names(lines []string) []string {
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		name, rest, _ := strings.Cut(l, "=")
+		value, attributes, _ := strings.Cut(rest, ";")
+		if value != "" {
+			value = "…"
+		}
+		out[i] = name + "=" + value + ";" + attributes
+	}
+	return out
+}
+
+// pair asks for one live pair of cookies, or an expired one, and nothing else.
+func (r result) pair(t *testing.T, live bool) {
+	t.Helper()
+	if len(r.cookies) != 2 || !strings.HasPrefix(r.cookies[0], "koa.sid=") || !strings.HasPrefix(r.cookies[1], "koa.sid.sig=") ||
+		live == strings.HasPrefix(r.cookies[0], "koa.sid=;") {
+		t.Errorf("want one pair, live %t, got %q", live, names(r.cookies))
+	}
+}
+
+func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }

@@ -1,0 +1,1030 @@
+package adaptertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+)
+
+const count core.Key[int] = "count"
+
+// routes is the app of most rules: the path says what to do.
+func routes(x *Exchange) error {
+	if x.URL.Path == "/none" {
+		x.Write("ok")
+		return nil
+	}
+	s, err := x.From()
+	if err != nil {
+		return err
+	}
+	switch x.URL.Path {
+	case "/read":
+		x.Write(fmt.Sprint(count.Get(s)))
+		return nil
+	case "/same":
+		err = count.Set(s, count.Get(s))
+	case "/destroy":
+		err = s.Destroy(x.Ctx)
+	case "/regenerate":
+		err = s.Regenerate(x.Ctx)
+	case "/regenerate-add":
+		if err = s.Regenerate(x.Ctx); err == nil {
+			err = count.Set(s, 1)
+		}
+	case "/renew":
+		err = s.Renew(x.Ctx)
+	case "/force":
+		s.SetSave(core.SaveAlways)
+	case "/forbid":
+		s.SetSave(core.SaveNever)
+		err = count.Set(s, 1000)
+	case "/forbid-regenerate":
+		s.SetSave(core.SaveNever)
+		err = s.Regenerate(x.Ctx)
+	case "/save":
+		if err = count.Set(s, 1); err == nil {
+			err = s.Save(x.Ctx)
+		}
+		before := s.ID()
+		if err == nil {
+			err = count.Set(s, 2)
+		}
+		if err == nil && s.ID() != before {
+			err = errors.New("the id changed under the handler")
+		}
+	case "/fail":
+		if err = count.Set(s, 500); err == nil {
+			return errors.New("handler failed")
+		}
+	case "/panic":
+		if err = count.Set(s, 666); err == nil {
+			panic("handler panicked")
+		}
+	case "/redirect":
+		if _, err = count.Update(s, plusOne); err == nil {
+			x.SetHeader("Location", "/read")
+			x.Status(302)
+			return nil
+		}
+	default:
+		var n int
+		if n, err = count.Update(s, plusOne); err == nil {
+			x.Write(fmt.Sprint(n))
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	x.Write("ok")
+	return nil
+}
+
+func plusOne(n int) int { return n + 1 }
+
+const (
+	idPattern   = `[A-Za-z0-9_-]{32}`
+	datePattern = `(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT`
+)
+
+var (
+	defaultLine = regexp.MustCompile(`^koa\.sid=` + idPattern + `; path=/; expires=` + datePattern + `; samesite=lax; httponly$`)
+	defaultSig  = regexp.MustCompile(`^koa\.sid\.sig=[A-Za-z0-9_-]+; path=/; expires=` + datePattern + `; samesite=lax; httponly$`)
+)
+
+var rules = []rule{
+	{"K1 K2 K4 the default cookies, byte by byte, the signature at once behind", func(t *testing.T, s *suite) {
+		r := s.app(core.Options{}, routes).user().want("/", 200, "1")
+		if len(r.cookies) != 2 || !defaultLine.MatchString(r.cookies[0]) || !defaultSig.MatchString(r.cookies[1]) {
+			t.Errorf("got %q", names(r.cookies))
+		}
+	}},
+	{"a session lives from request to request", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		for _, n := range []string{"1", "2", "3"} {
+			u.want("/", 200, n)
+		}
+		a.user().want("/", 200, "1")
+	}},
+	{"K7 of several pairs only the last one is left", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{ResetUnknown: true}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		u.want("/regenerate-add", 200, "ok").pair(t, true)
+		u.want("/save", 200, "ok").pair(t, true)
+		if err := a.manager.ByID().Destroy(context.Background(), core.ID(u.id())); err != nil {
+			t.Fatal(err)
+		}
+		u.want("/", 200, "1").pair(t, true)
+	}},
+	{"K8 over TLS the cookies are secure", func(t *testing.T, s *suite) {
+		u := s.listen(core.Options{}, true, routes).user()
+		r := u.want("/", 200, "1")
+		for _, l := range r.cookies {
+			if !strings.Contains(l, "; secure;") {
+				t.Errorf("not secure: %q", names([]string{l}))
+			}
+		}
+		r.pair(t, true)
+		u.want("/", 200, "2")
+	}},
+	{"K8 R27 a secure cookie over plain HTTP is an error, and nothing is stored", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{Cookie: core.CookieOptions{Secure: core.On}}, routes)
+		a.user().want("/", 500, "Internal Server Error").noCookies(t)
+		if n := a.memory.Len(); n != 0 {
+			t.Errorf("%d records", n)
+		}
+	}},
+	{"K9 a name with a colon works in both directions", func(t *testing.T, s *suite) {
+		u := s.app(core.Options{Name: "koss:test_sid"}, routes).user()
+		if r := u.want("/", 200, "1"); !strings.HasPrefix(r.cookies[0], "koss:test_sid=") {
+			t.Errorf("got %q", names(r.cookies))
+		}
+		u.want("/", 200, "2")
+	}},
+	{"K11 K13 without its signature a cookie is no session, and the store not asked", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		thief := a.user()
+		thief.browser.Take("/", "koa.sid="+u.id())
+		thief.want("/read", 200, "0")
+		thief.browser.Take("/", "koa.sid.sig=AAAAAAAAAAAAAAAAAAAAAAAAAAA")
+		thief.want("/read", 200, "0")
+		if n := a.reads(); n != 0 {
+			t.Errorf("the store was asked %d times", n)
+		}
+	}},
+	{"K16 with an id the store is asked on every request, without one never", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		u.want("/none", 200, "ok").noCookies(t)
+		u.want("/", 200, "1")
+		if n := a.reads(); n != 0 {
+			t.Errorf("without an id: asked %d times", n)
+		}
+		u.want("/none", 200, "ok").noCookies(t)
+		u.want("/none", 200, "ok")
+		if n := a.reads(); n != 2 {
+			t.Errorf("two requests with an id: asked %d times", n)
+		}
+	}},
+	{"K17 an unknown id is not adopted", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		old := u.id()
+		if err := a.manager.ByID().Destroy(context.Background(), core.ID(old)); err != nil {
+			t.Fatal(err)
+		}
+		u.want("/read", 200, "0").noCookies(t)
+		u.want("/", 200, "1").pair(t, true)
+		if u.id() == old {
+			t.Error("the id is the old one")
+		}
+	}},
+	{"K20 destroying removes record and cookies; of a new session nothing", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		u.want("/destroy", 200, "ok").noCookies(t)
+		u.want("/", 200, "1")
+		u.want("/destroy", 200, "ok").pair(t, false)
+		if a.memory.Len() != 0 || u.browser.Cookie("/") != "" {
+			t.Error("something is left")
+		}
+		u.want("/", 200, "1")
+	}},
+	{"K21 R21 a new session that nobody changed is neither stored nor sent", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		a.user().want("/read", 200, "0").noCookies(t)
+		if n := a.writes(); n != 0 {
+			t.Errorf("%d writes", n)
+		}
+	}},
+	{"K22 R20 a session that nobody changed is neither stored nor sent", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		u.want("/read", 200, "1").noCookies(t)
+		u.want("/same", 200, "ok").noCookies(t)
+		if n := a.writes(); n != 1 {
+			t.Errorf("%d writes", n)
+		}
+	}},
+	{"K23 the hook may change the session, and the cookies go with every save", func(t *testing.T, s *suite) {
+		var hook core.Hooks
+		hook.BeforeSave = func(_ context.Context, _ core.Jar, s *core.Session) error { return count.Set(s, 10*count.Get(s)) }
+		u := s.app(core.Options{Hooks: hook}, routes).user()
+		u.want("/", 200, "1").pair(t, true)
+		u.want("/", 200, "11").pair(t, true)
+		u.want("/read", 200, "110")
+	}},
+	{"K24 rolling renews every session, read or not, but no new one", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{Rolling: true}, routes)
+		u := a.user()
+		u.want("/none", 200, "ok").noCookies(t)
+		u.want("/", 200, "1")
+		u.want("/read", 200, "1").pair(t, true)
+		u.want("/none", 200, "ok").pair(t, true)
+		if w, n := a.writes(), a.store.Calls(storetest.OpTouch); w != 1 || n != 2 {
+			t.Errorf("%d writes, %d touches", w, n)
+		}
+	}},
+	{"K26 saving can be forced and forbidden", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		u.want("/force", 200, "ok").pair(t, true)
+		u.want("/forbid", 200, "ok").noCookies(t)
+		u.want("/read", 200, "0")
+		u.want("/force", 200, "ok").pair(t, true)
+		u.want("/forbid-regenerate", 200, "ok").noCookies(t)
+		if n := a.memory.Len(); n != 1 {
+			t.Errorf("%d records", n)
+		}
+	}},
+	{"K27 after an error of the handler the session is saved, and the error answered", func(t *testing.T, s *suite) {
+		u := s.app(core.Options{}, routes).user()
+		u.want("/fail", 500, "handler failed").pair(t, true)
+		u.want("/read", 200, "500")
+	}},
+	{"K28 regenerate ends the old session and begins an empty one", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		old := u.id()
+		u.want("/regenerate-add", 200, "ok").pair(t, true)
+		if u.id() == old {
+			t.Error("the id is the old one")
+		}
+		u.want("/read", 200, "1")
+		u.want("/regenerate", 200, "ok").pair(t, false)
+		if n := a.memory.Len(); n != 0 {
+			t.Errorf("%d records", n)
+		}
+	}},
+	{"K28 R11 renew gives a new id, keeps the values, and the old id is dead", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u, thief := a.user(), a.user()
+		thief.browser.Take("/", u.want("/", 200, "1").cookies...)
+		old := u.id()
+		u.want("/renew", 200, "ok").pair(t, true)
+		if u.id() == old {
+			t.Error("the id is the old one")
+		}
+		u.want("/read", 200, "1")
+		thief.want("/read", 200, "0")
+	}},
+	{"K29 a save in mid-request stores, and what is changed after it as well", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		u.want("/save", 200, "ok").pair(t, true)
+		u.want("/read", 200, "2")
+		if w := a.writes(); w != 2 {
+			t.Errorf("%d writes", w)
+		}
+	}},
+	{"K30 a change after the response has begun is ErrCommitted", func(t *testing.T, s *suite) {
+		late := make(chan [3]error, 1)
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			session, err := x.From()
+			if err != nil {
+				return err
+			}
+			if err := count.Set(session, 1); err != nil {
+				return err
+			}
+			x.Stream(func(write func(string)) {
+				write("begun;")
+				late <- [3]error{count.Set(session, 2), session.Save(context.Background()), session.Destroy(context.Background())}
+				write(fmt.Sprint(count.Get(session)))
+			})
+			return nil
+		})
+		u := a.user()
+		u.want("/", 200, "begun;1").pair(t, true)
+		for _, err := range <-late {
+			if !errors.Is(err, core.ErrCommitted) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if w := a.writes(); w != 1 {
+			t.Errorf("%d writes", w)
+		}
+	}},
+	{"K30 a session that nobody asked for before the response began is ErrCommitted", func(t *testing.T, s *suite) {
+		late := make(chan error, 1)
+		a := s.app(core.Options{Defer: true}, func(x *Exchange) error {
+			x.Stream(func(write func(string)) {
+				write("begun")
+				_, err := x.From()
+				late <- err
+			})
+			return nil
+		})
+		// fasthttp's request is out of reach by then, so there From may also say
+		// that there is no session.
+		a.user().want("/", 200, "begun").noCookies(t)
+		if err := <-late; err == nil {
+			t.Error("a session after the response had begun")
+		}
+	}},
+	{"K32 mounted twice, the first works and the second does nothing", func(t *testing.T, s *suite) {
+		m, store, _ := s.manager(core.Options{})
+		a := &app{t: t, store: store, manager: m}
+		s.serve(a, false, routes, m, m)
+		u := a.user()
+		u.want("/", 200, "1").pair(t, true)
+		u.want("/", 200, "2").pair(t, true)
+		if r, w := a.reads(), a.writes(); r != 1 || w != 2 {
+			t.Errorf("%d reads, %d writes", r, w)
+		}
+	}},
+	{"K32 two managers with different cookies live side by side", func(t *testing.T, s *suite) {
+		inner, _, _ := s.manager(core.Options{Name: "second", Cookie: core.CookieOptions{Path: "/"}})
+		var outer *core.Manager
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			one, err := x.FromManager(outer)
+			if err != nil {
+				return err
+			}
+			two, err := x.FromManager(inner)
+			if err != nil {
+				return err
+			}
+			nearest, err := x.From()
+			if err != nil {
+				return err
+			}
+			if nearest != two || one == two {
+				return errors.New("From is not the innermost")
+			}
+			n, err := count.Update(one, plusOne)
+			if err != nil {
+				return err
+			}
+			m, err := count.Update(two, func(n int) int { return n + 10 })
+			x.Write(fmt.Sprintf("%d %d", n, m))
+			return err
+		}, inner)
+		outer = a.manager
+		u := a.user()
+		if r := u.want("/", 200, "1 10"); len(r.cookies) != 4 {
+			t.Errorf("got %q", names(r.cookies))
+		}
+		u.want("/", 200, "2 20")
+	}},
+	{"K33 outside the cookie's path there is no session", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{Cookie: core.CookieOptions{Path: "/session"}}, func(x *Exchange) error {
+			session, err := x.From()
+			if errors.Is(err, core.ErrNoSession) {
+				x.Write("none")
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			n, err := count.Update(session, plusOne)
+			x.Write(fmt.Sprint(n))
+			return err
+		})
+		u := a.user()
+		for target, body := range map[string]string{"/": "none", "/sessionfoo": "none", "/SESSION": "none", "/x/session": "none"} {
+			u.want(target, 200, body).noCookies(t)
+		}
+		u.want("/session", 200, "1")
+		u.want("/session/x?y", 200, "2")
+		u.want("/sessionfoo", 200, "none")
+	}},
+	{"K40 R24 a store that can't be read is no empty session: 503, nothing told, the cookie stays", func(t *testing.T, s *suite) {
+		ran := false
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			ran = true
+			return routes(x)
+		})
+		u := a.user()
+		u.want("/", 200, "1")
+		a.store.Before(failing(storetest.OpGet, storetest.OpGetVersion))
+		ran = false
+		r := u.want("/none", 503, "Service Unavailable")
+		r.noCookies(t)
+		safeError(t, r)
+		if ran {
+			t.Error("the handler ran")
+		}
+		a.store.Before(nil)
+		u.want("/", 200, "2")
+	}},
+	{"K40 R24 a hook that swallows it gets an empty session that is not saved, and the cookie stays", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{Hooks: core.Hooks{Error: swallow}}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		a.store.Before(failing(storetest.OpGet, storetest.OpGetVersion))
+		u.want("/read", 200, "0").noCookies(t)
+		u.want("/none", 200, "ok").noCookies(t)
+		a.store.Before(nil)
+		u.want("/", 200, "2")
+	}},
+	{"K41 R19 a session that can't be stored is an error instead of the handler's response, without cookie", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			x.SetHeader("Content-Type", "application/json")
+			x.SetHeader("Etag", `"1"`)
+			x.SetHeader("Content-Language", "de")
+			x.SetHeader("Cache-Control", "public, max-age=60")
+			x.SetHeader("X-Other", "stays")
+			return routes(x)
+		})
+		u := a.user()
+		u.want("/", 200, "1")
+		a.store.Before(failing(storetest.OpSet, storetest.OpSetVersion))
+		for _, target := range []string{"/", "/redirect"} {
+			r := u.want(target, 503, "Service Unavailable")
+			r.noCookies(t)
+			safeError(t, r)
+			for _, name := range []string{"Etag", "Content-Language", "Location"} {
+				if r.header.Get(name) != "" {
+					t.Errorf("%s is left of the handler's response", name)
+				}
+			}
+			if r.header.Get("X-Other") != "stays" || r.header.Get("Cache-Control") != "no-store" {
+				t.Errorf("header: %v", r.header)
+			}
+		}
+		a.store.Before(nil)
+		u.want("/read", 200, "1")
+	}},
+	{"K41 a hook that swallows it lets the response go out, without cookie", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{Hooks: core.Hooks{Error: swallow}}, routes)
+		a.store.Before(failing(storetest.OpSet, storetest.OpSetVersion))
+		a.user().want("/", 200, "1").noCookies(t)
+	}},
+	{"K41 of a handler's error and the store's the handler's is answered, and both are reported", func(t *testing.T, s *suite) {
+		var reported atomic.Int32
+		a := s.app(core.Options{Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error {
+			reported.Add(1)
+			return e
+		}}}, routes)
+		a.store.Before(failing(storetest.OpSet, storetest.OpSetVersion))
+		r := a.user().get("/fail")
+		r.noCookies(t)
+		// net/http and fasthttp have no handler errors: there it is a response
+		// like any other.
+		if r.status < 500 || strings.Contains(r.body, "secret") {
+			t.Errorf("answered %d %q", r.status, r.body)
+		}
+		if n := reported.Load(); n != 1 {
+			t.Errorf("reported %d times", n)
+		}
+	}},
+	{"K41 a stream whose session can't be stored is not begun", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			session, err := x.From()
+			if err != nil {
+				return err
+			}
+			if err := count.Set(session, 1); err != nil {
+				return err
+			}
+			x.Stream(func(write func(string)) { write("streamed") })
+			return nil
+		})
+		a.store.Before(failing(storetest.OpSet, storetest.OpSetVersion))
+		r := a.user().want("/", 503, "Service Unavailable")
+		r.noCookies(t)
+		safeError(t, r)
+	}},
+	{"K42 R15 a record that can't be removed is an error, and the cookie goes all the same", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		a.store.Before(failing(storetest.OpDestroy))
+		r := u.get("/destroy")
+		r.pair(t, false)
+		safeError(t, r)
+		if r.status != 503 {
+			t.Errorf("answered %d", r.status)
+		}
+	}},
+	{"K43 while the store is down requests wait, and go on when it is back", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		a.store.Down()
+		done := make(chan result)
+		go func() {
+			r, _ := u.send(context.Background(), "GET", "/")
+			done <- r
+		}()
+		select {
+		case r := <-done:
+			t.Errorf("answered %d %q while the store was down", r.status, r.body)
+		case <-time.After(30 * time.Millisecond): // long enough to be answered
+			a.store.Up()
+			if r := <-done; r.status != 200 || r.body != "2" {
+				t.Errorf("answered %d %q", r.status, r.body)
+			}
+		}
+	}},
+	{"K43 after reconnectTimeout they are answered 503, new visitors too", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{ReconnectTimeout: time.Millisecond}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		a.store.Down()
+		for range 2 {
+			r := u.want("/", 503, "Service Unavailable")
+			r.noCookies(t)
+			safeError(t, r)
+			a.user().want("/read", 503, "Service Unavailable")
+		}
+		a.store.Up()
+		u.want("/", 200, "2")
+	}},
+	{"K46 deferred, a request that does not ask costs nothing, not even in an outage", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{Defer: true}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		a.store.Down()
+		reads := a.reads()
+		r := u.want("/none", 200, "ok")
+		r.noCookies(t)
+		if a.reads() != reads {
+			t.Error("the store was asked")
+		}
+		if v := r.header.Get("Vary"); v != "" {
+			t.Errorf("Vary: %s", v)
+		}
+		a.store.Up()
+		u.want("/", 200, "2")
+	}},
+	{"K46 deferred, an error of loading reaches the handler and the client", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{Defer: true}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		a.store.Before(failing(storetest.OpGet, storetest.OpGetVersion))
+		r := u.get("/")
+		r.noCookies(t)
+		safeError(t, r)
+		if r.status != 503 {
+			t.Errorf("answered %d", r.status)
+		}
+		a.store.Before(nil)
+		u.want("/", 200, "2")
+	}},
+	{"K47 deferred, it is loaded once, also for several who ask at once", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{Defer: true}, func(x *Exchange) error {
+			var wg sync.WaitGroup
+			found := make([]*core.Session, 8)
+			for i := range found {
+				wg.Go(func() { found[i], _ = x.From() })
+			}
+			wg.Wait()
+			for _, session := range found {
+				if session == nil || session != found[0] {
+					return errors.New("not the same session")
+				}
+			}
+			return routes(x)
+		})
+		u := a.user()
+		u.want("/", 200, "1")
+		reads := a.reads()
+		u.want("/", 200, "2")
+		if n := a.reads() - reads; n != 1 {
+			t.Errorf("%d reads", n)
+		}
+	}},
+	{"K48 deferred, destroyed and replaced without loading", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{Defer: true}, func(x *Exchange) error {
+			v, err := x.Visit()
+			if err != nil {
+				return err
+			}
+			switch x.URL.Path {
+			case "/v-destroy":
+				err = v.Destroy(x.Ctx)
+			case "/v-replace":
+				err = v.Replace(x.Ctx, map[string]any{"count": 50})
+			default:
+				return routes(x)
+			}
+			if err == nil {
+				x.Write("ok")
+			}
+			return err
+		})
+		u := a.user()
+		u.want("/", 200, "1")
+		id := u.id()
+		u.want("/v-replace", 200, "ok").pair(t, true)
+		if u.id() != id {
+			t.Error("another id")
+		}
+		u.want("/read", 200, "50")
+		reads := a.reads()
+		u.want("/v-destroy", 200, "ok").pair(t, false)
+		if n := a.reads() - reads; n != 0 {
+			t.Errorf("destroyed with %d reads", n)
+		}
+		if n := a.memory.Len(); n != 0 {
+			t.Errorf("%d records", n)
+		}
+		a.user().want("/v-destroy", 200, "ok").noCookies(t)
+		a.user().want("/v-replace", 200, "ok").pair(t, true)
+	}},
+	{"K49 deferred, rolling renews only requests that asked", func(t *testing.T, s *suite) {
+		u := s.app(core.Options{Defer: true, Rolling: true}, routes).user()
+		u.want("/", 200, "1")
+		u.want("/none", 200, "ok").noCookies(t)
+		u.want("/read", 200, "1").pair(t, true)
+	}},
+	{"K50 K27 deferred, after an error of the handler the session is saved", func(t *testing.T, s *suite) {
+		u := s.app(core.Options{Defer: true}, routes).user()
+		u.want("/fail", 500, "handler failed").pair(t, true)
+		u.want("/read", 200, "500")
+	}},
+	{"K51 deferred, loading that failed is never a removal", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{Defer: true}, func(x *Exchange) error {
+			if _, err := x.From(); err != nil && x.URL.Path == "/quiet" {
+				x.Write("ok")
+				return nil
+			}
+			return routes(x)
+		})
+		u := a.user()
+		u.want("/", 200, "1")
+		a.store.Before(failing(storetest.OpGet, storetest.OpGetVersion))
+		u.want("/quiet", 200, "ok").noCookies(t)
+		a.store.Before(nil)
+		u.want("/read", 200, "1")
+	}},
+	{"R22 after a panic nothing is saved, and the app goes on", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		// net/http cuts the connection, the others' recover answers 500.
+		if r, err := u.send(context.Background(), "GET", "/panic"); err == nil && (r.status != 500 || len(r.cookies) != 0) {
+			t.Errorf("answered %d, cookies %q", r.status, names(r.cookies))
+		}
+		u.want("/read", 200, "1")
+		if w := a.writes(); w != 1 {
+			t.Errorf("%d writes", w)
+		}
+	}},
+	{"R22 after a panic of a hook nothing is saved, and nothing sent as if it were", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{Hooks: core.Hooks{BeforeSave: func(context.Context, core.Jar, *core.Session) error { panic("hook panicked") }}}, routes)
+		u := a.user()
+		if r, err := u.send(context.Background(), "GET", "/"); err == nil && (r.status != 500 || len(r.cookies) != 0) {
+			t.Errorf("answered %d, cookies %q", r.status, names(r.cookies))
+		}
+		if n := a.memory.Len(); n != 0 {
+			t.Errorf("%d records", n)
+		}
+	}},
+	{"R35 no shared cache keeps what belongs to a session", func(t *testing.T, s *suite) {
+		u := s.app(core.Options{}, func(x *Exchange) error {
+			x.SetHeader("Vary", "Accept")
+			return routes(x)
+		}).user()
+		r := u.want("/", 200, "1")
+		if r.header.Get("Cache-Control") != "no-store" || strings.Join(r.header.Values("Vary"), ", ") != "Accept, Cookie" {
+			t.Errorf("Cache-Control %q, Vary %q", r.header.Get("Cache-Control"), r.header.Values("Vary"))
+		}
+		r = u.want("/read", 200, "1")
+		if r.header.Get("Cache-Control") != "" || strings.Join(r.header.Values("Vary"), ", ") != "Accept, Cookie" {
+			t.Errorf("read only: Cache-Control %q, Vary %q", r.header.Get("Cache-Control"), r.header.Values("Vary"))
+		}
+	}},
+	{"R38 a browser that hangs up does not cancel its logout", func(t *testing.T, s *suite) {
+		arrived, gone, finished := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			if x.URL.Path != "/logout" {
+				return routes(x)
+			}
+			session, err := x.From()
+			if err != nil {
+				return err
+			}
+			close(arrived)
+			<-gone
+			if s.a.CtxEnds {
+				<-x.Ctx.Done()
+			}
+			err = session.Destroy(x.Ctx)
+			finished <- err
+			return err
+		})
+		u := a.user()
+		u.want("/", 200, "1")
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() {
+			<-arrived
+			cancel()
+		}()
+		if _, err := u.send(ctx, "GET", "/logout"); !errors.Is(err, context.Canceled) {
+			t.Errorf("the request ended with %v", err)
+		}
+		close(gone)
+		if err := <-finished; err != nil {
+			t.Error(err)
+		}
+		if n := a.memory.Len(); n != 0 {
+			t.Errorf("%d records", n)
+		}
+	}},
+	{"R38 a browser that hangs up does not cancel the save", func(t *testing.T, s *suite) {
+		arrived, gone, saved := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			if x.URL.Path == "/slow" {
+				close(arrived)
+				<-gone
+				if s.a.CtxEnds {
+					<-x.Ctx.Done()
+				}
+			}
+			return routes(x)
+		})
+		u := a.user()
+		u.want("/", 200, "1")
+		a.store.After(func(_ context.Context, op storetest.Op, _ string) error {
+			if op == storetest.OpSetVersion {
+				close(saved)
+			}
+			return nil
+		})
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() {
+			<-arrived
+			cancel()
+		}()
+		if _, err := u.send(ctx, "GET", "/slow"); !errors.Is(err, context.Canceled) {
+			t.Errorf("the request ended with %v", err)
+		}
+		close(gone)
+		<-saved
+		a.store.After(nil)
+		u.want("/read", 200, "2")
+	}},
+	{"R40 R41 users at the same time see only their own", func(t *testing.T, s *suite) {
+		const owner core.Key[string] = "owner"
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			session, err := x.From()
+			if err != nil {
+				return err
+			}
+			if name := x.URL.Query().Get("name"); name != "" {
+				if err := owner.Set(session, strings.Clone(name)); err != nil {
+					return err
+				}
+			}
+			n, err := count.Update(session, plusOne)
+			x.Write(fmt.Sprint(owner.Get(session), " ", n))
+			return err
+		})
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				u := a.user()
+				name := strings.Repeat(string(rune('a'+i)), 20+i)
+				for n := 1; n <= 40; n++ {
+					target := "/x"
+					if n == 1 {
+						target = "/login?name=" + name
+					}
+					r, err := u.send(context.Background(), "GET", target)
+					if want := fmt.Sprint(name, " ", n); err != nil || r.body != want {
+						t.Errorf("%s got %q, %v", want, r.body, err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}},
+	{"R40 what the store keeps survives the request's buffers", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		var keys sync.Map // as the store was given them, next to a copy
+		a.store.Before(func(_ context.Context, op storetest.Op, key string) error {
+			keys.Store(strings.Clone(key), key)
+			return nil
+		})
+		for range 5 {
+			u := a.user()
+			u.want("/", 200, "1")
+			u.want("/", 200, "2")
+		}
+		noise := a.user()
+		for i := range 20 {
+			noise.browser.Take("/", "koa.sid="+strings.Repeat("X", 32), "koa.sid.sig="+strings.Repeat("X", 43))
+			noise.get("/read?" + strings.Repeat("X", 100+i))
+		}
+		keys.Range(func(k, v any) bool {
+			if k != v {
+				t.Error("a key has changed since the request")
+				return false
+			}
+			return true
+		})
+	}},
+	{"HEAD, 204 and 304 are saved like all others", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			session, err := x.From()
+			if err != nil {
+				return err
+			}
+			n, err := count.Update(session, plusOne)
+			switch x.URL.Path {
+			case "/204":
+				x.Status(204)
+			case "/304":
+				x.Status(304)
+			default:
+				x.Write(fmt.Sprint(n))
+			}
+			return err
+		})
+		u := a.user()
+		r, err := u.send(context.Background(), "HEAD", "/")
+		if err != nil || r.status != 200 || r.body != "" {
+			t.Fatalf("%d %q %v", r.status, r.body, err)
+		}
+		r.pair(t, true)
+		for target, status := range map[string]int{"/204": 204, "/304": 304} {
+			u.want(target, status, "").pair(t, true)
+		}
+		u.want("/", 200, "4")
+	}},
+	{"a handler that writes nothing is saved", func(t *testing.T, s *suite) {
+		u := s.app(core.Options{}, func(x *Exchange) error {
+			session, err := x.From()
+			if err != nil || x.URL.Path == "/read" {
+				x.Write(fmt.Sprint(count.Get(session)))
+				return err
+			}
+			return count.Set(session, 7)
+		}).user()
+		u.want("/", 200, "").pair(t, true)
+		u.want("/read", 200, "7")
+	}},
+	{"events stream, each as it is written, and the cookie came first", func(t *testing.T, s *suite) {
+		next := make(chan struct{})
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			session, err := x.From()
+			if err != nil {
+				return err
+			}
+			n, err := count.Update(session, plusOne)
+			if err != nil {
+				return err
+			}
+			x.SetHeader("Content-Type", "text/event-stream")
+			x.Stream(func(write func(string)) {
+				for i := range 3 {
+					write(fmt.Sprintf("data: %d.%d\n\n", n, i))
+					<-next
+				}
+			})
+			return nil
+		})
+		req, err := http.NewRequest("GET", "http://"+a.addr+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := a.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		result{cookies: res.Header.Values("Set-Cookie")}.pair(t, true)
+		in := newReader(res.Body)
+		for i := range 3 {
+			for _, want := range []string{fmt.Sprintf("data: 1.%d\n", i), "\n"} {
+				if got, err := in.ReadString('\n'); got != want || err != nil {
+					t.Fatalf("got %q, %v", got, err)
+				}
+			}
+			next <- struct{}{}
+		}
+	}},
+	{"before a connection is hijacked the session is saved", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			if x.URL.Path != "/hijack" {
+				return routes(x)
+			}
+			session, err := x.From()
+			if err != nil {
+				return err
+			}
+			if err := count.Set(session, 9); err != nil {
+				return err
+			}
+			x.Hijack(func(conn io.ReadWriter) {
+				err := count.Set(session, 10)
+				_, _ = fmt.Fprintf(conn, "hijacked %t %d\n", errors.Is(err, core.ErrCommitted), count.Get(session))
+			})
+			return nil
+		})
+		u := a.user()
+		u.want("/", 200, "1")
+		conn, err := net.Dial("tcp", a.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = fmt.Fprintf(conn, "GET /hijack HTTP/1.1\r\nHost: x\r\nCookie: %s\r\n\r\n", u.browser.Cookie("/"))
+		in := newReader(conn)
+		for {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(line, "hijacked") {
+				if line != "hijacked true 9\n" {
+					t.Errorf("got %q", line)
+				}
+				break
+			}
+		}
+		u.want("/read", 200, "9")
+	}},
+	{"a folded Cookie field reads as everywhere", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		conn, err := net.Dial("tcp", a.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		folded := strings.ReplaceAll(u.browser.Cookie("/"), "; ", ";\r\n\t ")
+		_, _ = fmt.Fprintf(conn, "GET /read HTTP/1.0\r\nHost: x\r\nX-First: 1\r\nCookie: other=1;\r\n  %s\r\nX-Last: 1\r\n\r\n", folded)
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.HasSuffix(string(answer), "\r\n\r\n1") {
+			t.Errorf("got %q, %v", answer, err)
+		}
+	}},
+	{"without the middleware From is ErrNoSession, no panic", func(t *testing.T, s *suite) {
+		m, _, _ := s.manager(core.Options{})
+		a := &app{t: t}
+		s.serve(a, false, func(x *Exchange) error {
+			_, one := x.From()
+			_, two := x.FromManager(m)
+			_, three := x.Visit()
+			for _, err := range []error{one, two, three} {
+				if !errors.Is(err, core.ErrNoSession) {
+					return fmt.Errorf("got %w", err)
+				}
+			}
+			x.Write("none")
+			return nil
+		})
+		a.user().want("/", 200, "none")
+	}},
+	{"another manager than the mounted one is ErrNoSession", func(t *testing.T, s *suite) {
+		other, _, _ := s.manager(core.Options{Name: "other"})
+		s.app(core.Options{}, func(x *Exchange) error {
+			if _, err := x.FromManager(other); !errors.Is(err, core.ErrNoSession) {
+				return fmt.Errorf("got %v", err)
+			}
+			x.Write("none")
+			return nil
+		}).user().want("/", 200, "none")
+	}},
+}
+
+// failing makes the calls of these methods fail as those of a server do.
+func failing(ops ...storetest.Op) storetest.Hook {
+	return func(_ context.Context, op storetest.Op, _ string) error {
+		for _, o := range ops {
+			if o == op {
+				return fmt.Errorf("%w: dial secret.internal:6379", core.ErrUnavailable)
+			}
+		}
+		return nil
+	}
+}
+
+func swallow(context.Context, *core.Error) error { return nil }
+
+// safeError asks for an error answer that tells nothing and is not sniffed.
+func safeError(t *testing.T, r result) {
+	t.Helper()
+	if strings.Contains(r.body, "secret") || strings.Contains(r.body, "session") {
+		t.Errorf("the error tells too much: %q", r.body)
+	}
+	if !strings.HasPrefix(r.header.Get("Content-Type"), "text/plain") || r.header.Get("Content-Encoding") != "" {
+		t.Errorf("Content-Type %q", r.header.Get("Content-Type"))
+	}
+}

@@ -1,0 +1,221 @@
+package httpsession
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gensession/gensession/adapters/internal/target"
+	"github.com/gensession/gensession/core"
+)
+
+// An exchange is one request and its response: the Jar of the core, and the
+// ResponseWriter of the handler, which commits the session before the first
+// byte. It can do all that a server's writer can; what the original one can't
+// answers http.ErrNotSupported.
+type exchange struct {
+	w     http.ResponseWriter
+	r     *http.Request
+	mw    *middleware
+	visit *core.Visit
+
+	// encoding is the Content-Encoding that was there before the handler. It
+	// belongs to a middleware that will encode our error answer as well.
+	encoding []string
+
+	state atomic.Uint32 // open, committed or failed
+	mu    sync.Mutex    // held by the commit
+	err   error         // of the commit; written before state
+	begun atomic.Bool
+}
+
+const (
+	open = iota
+	committed
+	failed
+)
+
+var (
+	_ core.Jar        = (*exchange)(nil)
+	_ http.Flusher    = (*exchange)(nil)
+	_ http.Hijacker   = (*exchange)(nil)
+	_ http.Pusher     = (*exchange)(nil)
+	_ io.ReaderFrom   = (*exchange)(nil)
+	_ io.StringWriter = (*exchange)(nil)
+)
+
+// commit saves the session if that has not been done, and answers the error if
+// it can't. Every way to send something goes through it.
+func (x *exchange) commit() error {
+	switch x.state.Load() {
+	case committed:
+		return nil
+	case failed:
+		return x.err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.state.Load() == open {
+		// The state is left open while the core uses the Jar, and if one of
+		// its hooks panics: then nothing may be sent as if all were well.
+		if x.err = x.visit.Commit(x.r.Context()); x.err != nil {
+			x.fail(x.err)
+			x.state.Store(failed)
+		} else {
+			x.begun.Store(true)
+			x.state.Store(committed)
+		}
+	}
+	return x.err
+}
+
+// ofBody are the fields that describe the handler's response and would be
+// wrong for an error, or let a cache keep it.
+var ofBody = [...]string{
+	"Accept-Ranges", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length", "Content-Location",
+	"Content-Range", "Content-Type", "Digest", "Etag", "Expires", "Last-Modified", "Location", "Refresh", "Trailer",
+}
+
+// fail answers err in place of the handler.
+func (x *exchange) fail(err error) {
+	x.begun.Store(true)
+	header := x.w.Header()
+	for _, name := range ofBody {
+		delete(header, name)
+	}
+	if x.encoding != nil {
+		header["Content-Encoding"] = x.encoding
+	}
+	header.Set("Cache-Control", "no-store")
+	x.mw.answer(x.w, x.r, err)
+}
+
+// The ResponseWriter.
+
+// Unwrap returns the original writer, for http.ResponseController.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
+
+func (x *exchange) Header() http.Header { return x.w.Header() }
+
+func (x *exchange) WriteHeader(status int) {
+	// An informational answer is not the response; 101 is the last of its kind.
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		if x.commit() != nil {
+			return
+		}
+	}
+	x.w.WriteHeader(status)
+}
+
+func (x *exchange) Write(b []byte) (int, error) {
+	if err := x.commit(); err != nil {
+		return 0, err
+	}
+	return x.w.Write(b)
+}
+
+func (x *exchange) WriteString(s string) (int, error) {
+	if err := x.commit(); err != nil {
+		return 0, err
+	}
+	return io.WriteString(x.w, s)
+}
+
+// ReadFrom lets the original writer read from src itself: that is how a file
+// gets to the client without passing through the program.
+func (x *exchange) ReadFrom(src io.Reader) (int64, error) {
+	if err := x.commit(); err != nil {
+		return 0, err
+	}
+	// io.Copy finds the original's ReadFrom, and does without it otherwise.
+	return io.Copy(x.w, src)
+}
+
+func (x *exchange) Flush() { _ = x.FlushError() }
+
+func (x *exchange) FlushError() error {
+	if err := x.commit(); err != nil {
+		return err
+	}
+	return http.NewResponseController(x.w).Flush()
+}
+
+func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if err := x.commit(); err != nil {
+		return nil, nil, err
+	}
+	return http.NewResponseController(x.w).Hijack()
+}
+
+func (x *exchange) Push(path string, o *http.PushOptions) error {
+	if p, ok := x.w.(http.Pusher); ok {
+		return p.Push(path, o)
+	}
+	return http.ErrNotSupported
+}
+
+// CloseNotify is out of date, but gin's Stream still asks for it, and panics
+// if the writer has none.
+func (x *exchange) CloseNotify() <-chan bool {
+	if n, ok := x.w.(interface{ CloseNotify() <-chan bool }); ok {
+		return n.CloseNotify()
+	}
+	return make(chan bool) // never
+}
+
+// The Jar. net/http's strings are never overwritten, so none is copied.
+
+func (x *exchange) Cookie() string { return joined(x.r.Header["Cookie"], "; ") }
+
+// Path takes the request line, which http.StripPrefix and the like leave as the
+// browser sent it. A request made by hand has none.
+func (x *exchange) Path() string {
+	if x.r.RequestURI == "" {
+		return x.r.URL.EscapedPath()
+	}
+	return target.Path(x.r.RequestURI)
+}
+
+func (x *exchange) Secure() bool { return x.mw.secure(x.r) }
+
+func (x *exchange) RequestHeader(name string) string { return x.r.Header.Get(name) }
+
+func (x *exchange) SetCookie(name, line string, replace bool) {
+	header := x.w.Header()
+	lines := header["Set-Cookie"]
+	drop := func(l string) bool {
+		rest, ok := strings.CutPrefix(l, name)
+		return ok && strings.HasPrefix(rest, "=")
+	}
+	if replace && slices.ContainsFunc(lines, drop) {
+		// A new slice, since the old one can be anybody's.
+		lines = slices.DeleteFunc(slices.Clone(lines), drop)
+	}
+	header["Set-Cookie"] = append(lines, line)
+}
+
+func (x *exchange) ResponseHeader(name string) string {
+	return joined(x.w.Header().Values(name), ", ")
+}
+
+func (x *exchange) SetResponseHeader(name, value string) {
+	if value == "" {
+		x.w.Header().Del(name)
+		return
+	}
+	x.w.Header().Set(name, value)
+}
+
+func (x *exchange) Begun() bool { return x.begun.Load() }
+
+func joined(values []string, by string) string {
+	if len(values) == 1 {
+		return values[0]
+	}
+	return strings.Join(values, by)
+}

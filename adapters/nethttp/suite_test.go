@@ -1,0 +1,86 @@
+package httpsession_test
+
+import (
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/gensession/gensession/adapters/internal/adaptertest"
+	httpsession "github.com/gensession/gensession/adapters/nethttp"
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func serve(t *testing.T, l net.Listener, h http.Handler) {
+	// A panic is logged by the server, and is no news here.
+	s := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)}
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close() })
+}
+
+func TestJar(t *testing.T) {
+	jartest.Run(t, func(t *testing.T, l net.Listener, handle func(jartest.Exchange)) {
+		serve(t, l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			handle(jartest.Exchange{
+				Jar:          httpsession.NewJar(w, r),
+				ParseCookies: func() { r.Cookies() },
+				AddHeader:    w.Header().Add,
+			})
+		}))
+	})
+}
+
+func TestRules(t *testing.T) {
+	adaptertest.Run(t, adaptertest.Adapter{CtxEnds: true, Serve: func(t *testing.T, l net.Listener, h adaptertest.Handler, managers ...*core.Manager) {
+		var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handle(w, r, h) })
+		for i := len(managers) - 1; i >= 0; i-- {
+			handler = httpsession.New(managers[i], nil)(handler)
+		}
+		serve(t, l, handler)
+	}})
+}
+
+func handle(w http.ResponseWriter, r *http.Request, h adaptertest.Handler) {
+	var stream func(func(string))
+	err := h(&adaptertest.Exchange{
+		Ctx:         r.Context(),
+		URL:         r.URL,
+		From:        func() (*core.Session, error) { return httpsession.From(r) },
+		FromManager: func(m *core.Manager) (*core.Session, error) { return httpsession.FromManager(r, m) },
+		Visit:       func() (*core.Visit, error) { return httpsession.Visit(r) },
+		SetHeader:   w.Header().Set,
+		Status:      w.WriteHeader,
+		Write:       func(body string) { _, _ = io.WriteString(w, body) },
+		Stream:      func(f func(func(string))) { stream = f },
+		Hijack: func(f func(io.ReadWriter)) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			f(conn)
+		},
+	})
+	switch {
+	case err != nil:
+		text := "handler failed"
+		if status := core.Status(err); err.Error() != text {
+			http.Error(w, http.StatusText(status), status)
+			return
+		}
+		http.Error(w, text, http.StatusInternalServerError)
+	case stream != nil:
+		w.(http.Flusher).Flush() // before the first byte: the session is committed here
+		stream(func(s string) {
+			if _, err := io.WriteString(w, s); err == nil {
+				w.(http.Flusher).Flush()
+			}
+		})
+	}
+}
