@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gensession/gensession/core"
@@ -195,4 +196,13 @@ func TestFaultyHookCanBlock(t *testing.T) {
 	if _, err := f.Get(t.Context(), "k"); err != nil {
 		t.Error("the write that was held back did not come last:", err)
 	}
+}
+
+func TestFaultyPlaysAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := storetest.NewFaulty(newModel())
+		storetest.Outage(t, f, f.Down, f.Up)
+		m := newModel()
+		storetest.Outage(t, storetest.NewFaulty(m), func() { m.set(false) }, func() { m.set(true) })
+	})
 }

@@ -162,5 +162,11 @@ func (m *model) set(up bool) {
 	}
 }
 
+func (m *model) isUp() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.up
+}
+
 // A plain store has the three methods and nothing else.
 type plain struct{ core.Store }

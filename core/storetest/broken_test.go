@@ -1,0 +1,1216 @@
+package storetest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+)
+
+// A recorder is the T of a run that is meant to fail.
+type recorder struct {
+	testing.TB // for what is not overridden here; the methods of it that end a test are
+
+	mu      sync.Mutex
+	failure string
+	skipped string
+}
+
+func (r *recorder) Helper() {}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.mu.Lock()
+	r.failure = fmt.Sprintf(format, args...)
+	r.mu.Unlock()
+	runtime.Goexit()
+}
+
+func (r *recorder) skip(why string) {
+	r.mu.Lock()
+	r.skipped = why
+	r.mu.Unlock()
+	runtime.Goexit()
+}
+
+func (r *recorder) Skip(args ...any)                 { r.skip(fmt.Sprint(args...)) }
+func (r *recorder) Skipf(format string, args ...any) { r.skip(fmt.Sprintf(format, args...)) }
+
+// outcome tells how a case failed or why it was skipped.
+func outcome(t *testing.T, c storetest.Case, newStore func() core.Store) (failure, skipped string) {
+	return observe(t, func(t testing.TB) { c.Run(t, newStore()) })
+}
+
+// observe runs a test in a bubble, where waiting is free, and tells how it
+// failed or why it was skipped.
+func observe(t *testing.T, test func(t testing.TB)) (failure, skipped string) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{TB: t}
+		var run sync.WaitGroup
+		run.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					r.failure = fmt.Sprint("panic: ", p)
+				}
+			}()
+			test(r)
+		})
+		run.Wait()
+		failure, skipped = r.failure, r.skipped
+		time.Sleep(time.Hour) // for what a bug has left behind
+	})
+	return failure, skipped
+}
+
+func TestARightStorePassesAllCases(t *testing.T) {
+	names := map[string]bool{}
+	for _, c := range storetest.Cases() {
+		if names[c.Name] || c.Rule == "" {
+			t.Errorf("case %q has a name that another one has, or no rule", c.Name)
+		}
+		names[c.Name] = true
+		t.Run(c.Name, func(t *testing.T) {
+			for kind, newStore := range map[string]func() core.Store{
+				"model":   func() core.Store { return newModel() },
+				"faulty":  func() core.Store { return storetest.NewFaulty(newModel()) },
+				"wrapped": func() core.Store { return wrapper{newModel()} },
+				"seconds": func() core.Store { return &seconds{model: newModel()} },
+				"silent":  func() core.Store { return silent{newModel()} },
+			} {
+				if failure, skipped := outcome(t, c, newStore); failure != "" || skipped != "" {
+					t.Errorf("%s: %s%s", kind, failure, skipped)
+				}
+			}
+		})
+	}
+}
+
+func TestAStoreOfThreeMethodsPasses(t *testing.T) {
+	skips := 0
+	for _, c := range storetest.Cases() {
+		failure, skipped := outcome(t, c, func() core.Store { return plain{newModel()} })
+		if failure != "" {
+			t.Errorf("%s: %s", c.Name, failure)
+		}
+		if skipped != "" {
+			skips++
+			if !strings.Contains(skipped, "core.") {
+				t.Errorf("%s is skipped for no ability: %s", c.Name, skipped)
+			}
+		}
+	}
+	if n := len(storetest.Cases()); n-skips < 25 {
+		t.Errorf("only %d of %d cases are for such a store", n-skips, n)
+	}
+}
+
+// Run itself, in real time: the cases that wait have to wait together.
+func TestRunTakesSeconds(t *testing.T) {
+	begun := time.Now()
+	storetest.Run(t, func(*testing.T) core.Store { return &seconds{model: newModel()} })
+	if d := time.Since(begun); d > 15*time.Second {
+		t.Errorf("it took %v", d)
+	}
+}
+
+// A wrapper that it is harmless to go past.
+type wrapper struct{ inner core.Store }
+
+func (w wrapper) Unwrap() core.Store { return w.inner }
+func (w wrapper) Get(ctx context.Context, key string) ([]byte, error) {
+	return w.inner.Get(ctx, key)
+}
+func (w wrapper) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+	return w.inner.Set(ctx, key, data, ttl)
+}
+func (w wrapper) Destroy(ctx context.Context, key string) error { return w.inner.Destroy(ctx, key) }
+
+// A seconds store counts like memcached: whole seconds of a clock that ticks
+// once in one, so that it must add one to be never early. It refuses payloads
+// of 512 KiB.
+type seconds struct {
+	*model
+	start time.Time
+}
+
+func (s *seconds) round(ttl time.Duration) time.Duration {
+	if ttl <= 0 || ttl > 1<<62 {
+		return ttl
+	}
+	now := time.Since(s.start) % time.Second
+	return (ttl+time.Second-1)/time.Second*time.Second + time.Second - now
+}
+
+func (s *seconds) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+	if len(data) >= 512<<10 {
+		return fmt.Errorf("seconds: %w", core.ErrTooLarge)
+	}
+	return s.model.Set(ctx, key, data, s.round(ttl))
+}
+
+func (s *seconds) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+	if len(data) >= 512<<10 {
+		return 0, fmt.Errorf("seconds: %w", core.ErrTooLarge)
+	}
+	return s.model.SetVersion(ctx, key, data, s.round(ttl), v)
+}
+
+func (s *seconds) Touch(ctx context.Context, key string, ttl time.Duration) error {
+	return s.model.Touch(ctx, key, s.round(ttl))
+}
+
+// A silent store does not tell the version of its writes.
+type silent struct{ *model }
+
+func (s silent) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+	_, err := s.model.SetVersion(ctx, key, data, ttl, v)
+	return 0, err
+}
+
+// broken is a model of which a bug may replace any method, calling the right
+// one where it likes.
+type broken struct {
+	*model
+	get        func(ctx context.Context, key string) ([]byte, error)
+	getVersion func(ctx context.Context, key string) ([]byte, core.Version, error)
+	set        func(ctx context.Context, key string, data []byte, ttl time.Duration) error
+	setVersion func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error)
+	destroy    func(ctx context.Context, key string) error
+	touch      func(ctx context.Context, key string, ttl time.Duration) error
+	notify     func(f func(bool)) func()
+}
+
+func newBroken(bug func(b *broken)) core.Store {
+	m := newModel()
+	b := &broken{m, m.Get, m.GetVersion, m.Set, m.SetVersion, m.Destroy, m.Touch, m.Notify}
+	bug(b)
+	return b
+}
+
+func (b *broken) Get(ctx context.Context, key string) ([]byte, error) { return b.get(ctx, key) }
+func (b *broken) GetVersion(ctx context.Context, key string) ([]byte, core.Version, error) {
+	return b.getVersion(ctx, key)
+}
+func (b *broken) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+	return b.set(ctx, key, data, ttl)
+}
+func (b *broken) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+	return b.setVersion(ctx, key, data, ttl, v)
+}
+func (b *broken) Destroy(ctx context.Context, key string) error { return b.destroy(ctx, key) }
+func (b *broken) Touch(ctx context.Context, key string, ttl time.Duration) error {
+	return b.touch(ctx, key, ttl)
+}
+func (b *broken) Notify(f func(bool)) func() { return b.notify(f) }
+
+// ttls passes all ttls through f.
+func (b *broken) ttls(f func(ttl time.Duration) time.Duration) {
+	b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+		return b.model.Set(ctx, key, data, f(ttl))
+	}
+	b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+		return b.model.SetVersion(ctx, key, data, f(ttl), v)
+	}
+	b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+		return b.model.Touch(ctx, key, f(ttl))
+	}
+}
+
+// keys passes all keys through f.
+func (b *broken) keys(f func(key string) string) {
+	b.get = func(ctx context.Context, key string) ([]byte, error) { return b.model.Get(ctx, f(key)) }
+	b.getVersion = func(ctx context.Context, key string) ([]byte, core.Version, error) {
+		return b.model.GetVersion(ctx, f(key))
+	}
+	b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+		return b.model.Set(ctx, f(key), data, ttl)
+	}
+	b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+		return b.model.SetVersion(ctx, f(key), data, ttl, v)
+	}
+	b.destroy = func(ctx context.Context, key string) error { return b.model.Destroy(ctx, f(key)) }
+	b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+		return b.model.Touch(ctx, f(key), ttl)
+	}
+}
+
+// reads passes all payloads read through f.
+func (b *broken) reads(f func(data []byte) []byte) {
+	b.get = func(ctx context.Context, key string) ([]byte, error) {
+		data, err := b.model.Get(ctx, key)
+		return f(data), err
+	}
+	b.getVersion = func(ctx context.Context, key string) ([]byte, core.Version, error) {
+		data, v, err := b.model.GetVersion(ctx, key)
+		return f(data), v, err
+	}
+}
+
+// peek is what is stored under key, without a copy and whatever its ttl.
+func (b *broken) peek(key string) (record, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r, ok := b.records[key]
+	return r, ok
+}
+
+func (b *broken) poke(key string, r record) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.records[key] = r
+}
+
+var bg = context.Background()
+
+// bugs are stores that are wrong in one thing, and the case that has to say so.
+var bugs = []struct {
+	bug    string
+	caught string
+	plant  func(b *broken)
+}{
+	{"Get returns nothing", "round trip", func(b *broken) {
+		b.reads(func([]byte) []byte { return nil })
+	}},
+	{"reading removes", "round trip", func(b *broken) {
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			defer b.model.Destroy(bg, key)
+			return b.model.Get(ctx, key)
+		}
+	}},
+	{"a miss is nil, nil", "miss", func(b *broken) {
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			data, err := b.model.Get(ctx, key)
+			if errors.Is(err, core.ErrNotFound) {
+				err = nil
+			}
+			return data, err
+		}
+	}},
+	{"a miss is an error of its own", "miss", func(b *broken) {
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			data, err := b.model.Get(ctx, key)
+			if errors.Is(err, core.ErrNotFound) {
+				err = errTest
+			}
+			return data, err
+		}
+	}},
+	{"Set does not overwrite", "overwrite", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			if _, err := b.model.Get(ctx, key); err == nil {
+				return nil
+			}
+			return b.model.Set(ctx, key, data, ttl)
+		}
+	}},
+	{"a shorter payload keeps the tail of the old one", "overwrite", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			if old, err := b.model.Get(ctx, key); err == nil && len(old) > len(data) {
+				data = append(bytes.Clone(data), old[len(data):]...)
+			}
+			return b.model.Set(ctx, key, data, ttl)
+		}
+	}},
+	{"Destroy does nothing", "destroy", func(b *broken) {
+		b.destroy = func(context.Context, string) error { return nil }
+	}},
+	{"Destroy of a missing key is an error", "destroy of a missing key", func(b *broken) {
+		b.destroy = func(ctx context.Context, key string) error {
+			if _, err := b.model.Get(ctx, key); err != nil {
+				return err
+			}
+			return b.model.Destroy(ctx, key)
+		}
+	}},
+	{"Destroy removes what begins with the key", "independent keys", func(b *broken) {
+		b.destroy = func(ctx context.Context, key string) error {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			for k := range b.records {
+				if strings.HasPrefix(k, key) {
+					delete(b.records, k)
+				}
+			}
+			return ctx.Err()
+		}
+	}},
+	{"keys are cut at 200 bytes", "long key", func(b *broken) {
+		b.keys(func(key string) string { return key[:min(len(key), 200)] })
+	}},
+	{"keys are cut at 249 bytes", "long key", func(b *broken) {
+		b.keys(func(key string) string { return key[:min(len(key), 249)] })
+	}},
+	{"250 bytes are too long", "long key", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			if len(key) > 249 {
+				return core.ErrRefused
+			}
+			return b.model.Set(ctx, key, data, ttl)
+		}
+	}},
+	{"keys are cleaned as paths", "odd key", func(b *broken) {
+		b.keys(func(key string) string { return strings.ReplaceAll(strings.ReplaceAll(key, "../", ""), "/", "") })
+	}},
+	{"an asterisk removes all", "odd key", func(b *broken) {
+		b.destroy = func(ctx context.Context, key string) error {
+			if strings.HasSuffix(key, "*") {
+				clear(b.records)
+			}
+			return b.model.Destroy(ctx, key)
+		}
+	}},
+	{"keys are folded to lower case", "case of a key", func(b *broken) { b.keys(strings.ToLower) }},
+	{"errors name the key", "errors tell nothing", func(b *broken) {
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			data, err := b.model.Get(ctx, key)
+			if err != nil {
+				err = fmt.Errorf("get %q: %w", key, err)
+			}
+			return data, err
+		}
+	}},
+	{"a conflict names the payload", "errors tell nothing", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			v, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if errors.Is(err, core.ErrConflict) {
+				err = fmt.Errorf("%s: %w", data, err)
+			}
+			return v, err
+		}
+	}},
+	{"a negative ttl names the key", "errors tell nothing", func(b *broken) {
+		b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+			if ttl < 0 {
+				return fmt.Errorf("touch %s: negative ttl", key)
+			}
+			return b.model.Touch(ctx, key, ttl)
+		}
+	}},
+	{"versions are of other keys", "abilities know the same keys", func(b *broken) {
+		b.getVersion = func(ctx context.Context, key string) ([]byte, core.Version, error) {
+			return b.model.GetVersion(ctx, "prefix:"+key)
+		}
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			return b.model.SetVersion(ctx, "prefix:"+key, data, ttl, v)
+		}
+	}},
+	{"an empty payload is a miss", "empty payload", func(b *broken) {
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			data, err := b.model.Get(ctx, key)
+			if err == nil && len(data) == 0 {
+				err = core.ErrNotFound
+			}
+			return data, err
+		}
+	}},
+	{"an empty payload is not stored", "empty payload", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			if len(data) == 0 {
+				return ctx.Err()
+			}
+			return b.model.Set(ctx, key, data, ttl)
+		}
+	}},
+	{"a nil payload removes", "nil payload", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			if data == nil {
+				return b.model.Destroy(ctx, key)
+			}
+			return b.model.Set(ctx, key, data, ttl)
+		}
+	}},
+	{"line ends are changed", "binary payload", func(b *broken) {
+		b.reads(func(data []byte) []byte { return bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")) })
+	}},
+	{"payloads end at a zero byte", "binary payload", func(b *broken) {
+		b.reads(func(data []byte) []byte { data, _, _ = bytes.Cut(data, []byte{0}); return data })
+	}},
+	{"payloads are made UTF-8", "binary payload", func(b *broken) {
+		b.reads(func(data []byte) []byte { return bytes.ToValidUTF8(data, []byte("?")) })
+	}},
+	{"a large payload is cut", "large payload", func(b *broken) {
+		b.reads(func(data []byte) []byte { return data[:min(len(data), 100_000)] })
+	}},
+	{"a payload that is too large removes the old one", "large payload", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			if len(data) > 100_000 {
+				b.model.Destroy(ctx, key)
+				return core.ErrTooLarge
+			}
+			return b.model.Set(ctx, key, data, ttl)
+		}
+	}},
+	{"a payload that is too large to swap in removes the old one", "large payload", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			if len(data) > 100_000 {
+				b.model.Destroy(ctx, key)
+				return 0, core.ErrTooLarge
+			}
+			return b.model.SetVersion(ctx, key, data, ttl, v)
+		}
+	}},
+	{"a payload that is too large is an error of its own", "large payload", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			if len(data) > 100_000 {
+				return errTest
+			}
+			return b.model.Set(ctx, key, data, ttl)
+		}
+	}},
+	{"65536 is 0", "sizes", func(b *broken) {
+		b.reads(func(data []byte) []byte { return data[:len(data)&0xffff] })
+	}},
+	{"Set keeps the slice", "Set copies", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			err := b.model.Set(ctx, key, data, ttl)
+			if r, ok := b.peek(key); ok && err == nil {
+				r.data = data
+				b.poke(key, r)
+			}
+			return err
+		}
+	}},
+	{"SetVersion keeps the slice", "Set copies", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			v, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if r, ok := b.peek(key); ok && err == nil {
+				r.data = data
+				b.poke(key, r)
+			}
+			return v, err
+		}
+	}},
+	{"Set appends to the slice", "Set leaves the slice alone", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			framed := append(data, "\r\n"...)
+			return b.model.Set(ctx, key, framed[:len(data)], ttl)
+		}
+	}},
+	{"SetVersion enciphers in place", "Set leaves the slice alone", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			v, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			for i := range data {
+				data[i] ^= 0x55
+			}
+			return v, err
+		}
+	}},
+	{"Get returns the inner slice", "Get gives a copy", func(b *broken) {
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			if _, err := b.model.Get(ctx, key); err != nil {
+				return nil, err
+			}
+			r, _ := b.peek(key)
+			return r.data, nil
+		}
+	}},
+	{"GetVersion returns the inner slice", "Get gives a copy", func(b *broken) {
+		b.getVersion = func(ctx context.Context, key string) ([]byte, core.Version, error) {
+			if _, err := b.model.Get(ctx, key); err != nil {
+				return nil, 0, err
+			}
+			r, _ := b.peek(key)
+			return r.data, r.version, nil
+		}
+	}},
+	{"Set writes into the slice that Get returned", "Get gives a copy", func(b *broken) {
+		var mu sync.Mutex
+		given := map[string][][]byte{}
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			data, err := b.model.Get(ctx, key)
+			mu.Lock()
+			defer mu.Unlock()
+			given[key] = append(given[key], data)
+			return data, err
+		}
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, old := range given[key] {
+				copy(old, data)
+			}
+			return b.model.Set(ctx, key, data, ttl)
+		}
+	}},
+	{"the ttl is ignored", "ttl", func(b *broken) {
+		b.ttls(func(ttl time.Duration) time.Duration { return min(ttl, 0) })
+	}},
+	{"the ttl is doubled thrice", "ttl", func(b *broken) {
+		b.ttls(func(ttl time.Duration) time.Duration { return min(ttl, time.Hour) * 8 })
+	}},
+	{"reading renews the ttl", "ttl", func(b *broken) {
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			data, err := b.model.Get(ctx, key)
+			if r, ok := b.peek(key); ok && !r.expires.IsZero() && err == nil {
+				b.model.Touch(ctx, key, time.Second)
+			}
+			return data, err
+		}
+	}},
+	{"the ttl is half", "ttl", func(b *broken) {
+		b.ttls(func(ttl time.Duration) time.Duration { return ttl / 2 })
+	}},
+	{"the ttl is cut to whole seconds", "ttl is rounded up", func(b *broken) {
+		b.ttls(func(ttl time.Duration) time.Duration {
+			if ttl > time.Second {
+				return ttl.Truncate(time.Second)
+			}
+			return ttl
+		})
+	}},
+	{"a ttl under a second is no end", "ttl under a second", func(b *broken) {
+		b.ttls(func(ttl time.Duration) time.Duration {
+			if ttl > 0 && ttl < time.Second {
+				return 0
+			}
+			return ttl
+		})
+	}},
+	{"a ttl under a second is over at once", "ttl under a second", func(b *broken) {
+		b.ttls(func(ttl time.Duration) time.Duration {
+			if ttl > 0 && ttl < time.Second {
+				return 1
+			}
+			return ttl
+		})
+	}},
+	{"a ttl under a millisecond is refused", "ttl under a second", func(b *broken) {
+		b.ttls(func(ttl time.Duration) time.Duration {
+			if ttl > 0 && ttl < time.Millisecond {
+				return -1
+			}
+			return ttl
+		})
+	}},
+	{"a ttl of zero is over at once", "zero ttl", func(b *broken) {
+		b.ttls(func(ttl time.Duration) time.Duration { return max(ttl, 1) })
+	}},
+	{"a ttl of zero leaves the old one", "zero ttl", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			old, ok := b.peek(key)
+			err := b.model.Set(ctx, key, data, ttl)
+			if r, _ := b.peek(key); ok && ttl == 0 && err == nil {
+				r.expires = old.expires
+				b.poke(key, r)
+			}
+			return err
+		}
+	}},
+	{"a negative ttl is no end", "negative ttl", func(b *broken) {
+		b.ttls(func(ttl time.Duration) time.Duration { return max(ttl, 0) })
+	}},
+	{"a negative ttl removes", "negative ttl", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			if ttl < 0 {
+				b.model.Destroy(ctx, key)
+			}
+			return b.model.Set(ctx, key, data, ttl)
+		}
+	}},
+	{"a ttl over 30 days is a date", "ttl over 30 days", func(b *broken) {
+		b.ttls(func(ttl time.Duration) time.Duration {
+			if ttl > 30*24*time.Hour {
+				return 1
+			}
+			return ttl
+		})
+	}},
+	{"a very long ttl overflows", "ttl over 30 days", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			ms := (ttl + time.Millisecond - 1) / time.Millisecond
+			return b.model.Set(ctx, key, data, ms*time.Millisecond)
+		}
+	}},
+	{"the longest ttl is a short one", "ttl over 30 days", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			if ttl > 1<<62 {
+				ttl = time.Millisecond
+			}
+			return b.model.Set(ctx, key, data, ttl)
+		}
+	}},
+	{"Set does not renew the ttl", "Set renews the ttl", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			old, ok := b.peek(key)
+			err := b.model.Set(ctx, key, data, ttl)
+			if r, _ := b.peek(key); ok && err == nil {
+				r.expires = old.expires
+				b.poke(key, r)
+			}
+			return err
+		}
+	}},
+	{"Set only lengthens the ttl", "Set shortens the ttl", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			old, ok := b.peek(key)
+			err := b.model.Set(ctx, key, data, ttl)
+			if r, _ := b.peek(key); ok && err == nil && (old.expires.IsZero() || old.expires.After(r.expires)) {
+				r.expires = old.expires
+				b.poke(key, r)
+			}
+			return err
+		}
+	}},
+	{"an expired key can't be set again", "expired then set", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			err := b.model.Set(ctx, key, data, ttl)
+			if len(data) > 0 && data[0] == 'y' {
+				b.model.Destroy(bg, key)
+			}
+			return err
+		}
+	}},
+	{"timers of destroyed keys go off", "destroyed ttl", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			err := b.model.Set(ctx, key, data, ttl)
+			if ttl > 0 && ttl < time.Minute && err == nil {
+				time.AfterFunc(ttl, func() { b.model.Destroy(bg, key) })
+			}
+			return err
+		}
+	}},
+	{"SetVersion ignores the ttl", "ttl of SetVersion", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			return b.model.SetVersion(ctx, key, data, min(ttl, 0), v)
+		}
+	}},
+	{"SetVersion leaves the old ttl", "SetVersion renews the ttl", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			old, ok := b.peek(key)
+			v, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if r, _ := b.peek(key); ok && err == nil {
+				r.expires = old.expires
+				b.poke(key, r)
+			}
+			return v, err
+		}
+	}},
+	{"Touch does nothing", "Touch renews the ttl", func(b *broken) {
+		b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+			_, err := b.model.Get(ctx, key)
+			return err
+		}
+	}},
+	{"Touch of zero is over at once", "Touch renews the ttl", func(b *broken) {
+		b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+			return b.model.Touch(ctx, key, max(ttl, 1))
+		}
+	}},
+	{"Touch only lengthens", "Touch shortens the ttl", func(b *broken) {
+		b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+			old, _ := b.peek(key)
+			err := b.model.Touch(ctx, key, ttl)
+			if r, ok := b.peek(key); ok && (old.expires.IsZero() || old.expires.After(r.expires)) {
+				r.expires = old.expires
+				b.poke(key, r)
+			}
+			return err
+		}
+	}},
+	{"Touch of a missing key is no error", "Touch of a missing key", func(b *broken) {
+		b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+			if err := b.model.Touch(ctx, key, ttl); !errors.Is(err, core.ErrNotFound) {
+				return err
+			}
+			return nil
+		}
+	}},
+	{"Touch makes a missing key", "Touch of a missing key", func(b *broken) {
+		b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+			err := b.model.Touch(ctx, key, ttl)
+			if errors.Is(err, core.ErrNotFound) {
+				b.model.Set(ctx, key, nil, ttl)
+			}
+			return err
+		}
+	}},
+	{"Touch revives an expired key", "Touch of an expired key", func(b *broken) {
+		b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+			if r, ok := b.peek(key); ok && ttl > 0 && ctx.Err() == nil {
+				r.expires = expiry(ttl)
+				b.poke(key, r)
+				return nil
+			}
+			return b.model.Touch(ctx, key, ttl)
+		}
+	}},
+	{"Touch empties the payload", "Touch leaves the payload", func(b *broken) {
+		b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+			err := b.model.Touch(ctx, key, ttl)
+			if r, ok := b.peek(key); ok && err == nil {
+				r.data = nil
+				b.poke(key, r)
+			}
+			return err
+		}
+	}},
+	{"Touch changes the version", "Touch leaves the version", func(b *broken) {
+		b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+			data, err := b.model.Get(ctx, key)
+			if err != nil {
+				return err
+			}
+			return b.model.Set(ctx, key, data, ttl)
+		}
+	}},
+	{"a negative ttl of Touch removes", "Touch with a negative ttl", func(b *broken) {
+		b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+			if ttl < 0 {
+				return b.model.Destroy(ctx, key)
+			}
+			return b.model.Touch(ctx, key, ttl)
+		}
+	}},
+	{"the version is always zero", "GetVersion", func(b *broken) {
+		b.getVersion = func(ctx context.Context, key string) ([]byte, core.Version, error) {
+			data, _, err := b.model.GetVersion(ctx, key)
+			return data, 0, err
+		}
+	}},
+	{"GetVersion of a missing key is no error", "GetVersion", func(b *broken) {
+		b.getVersion = func(ctx context.Context, key string) ([]byte, core.Version, error) {
+			data, v, err := b.model.GetVersion(ctx, key)
+			if errors.Is(err, core.ErrNotFound) {
+				err = nil
+			}
+			return data, v, err
+		}
+	}},
+	{"reading changes the version", "GetVersion", func(b *broken) {
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			data, err := b.model.Get(ctx, key)
+			if r, ok := b.peek(key); ok && err == nil {
+				r.version += 1 << 20
+				b.poke(key, r)
+			}
+			return data, err
+		}
+	}},
+	{"a create overwrites", "create over an existing key", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			if v == 0 && ttl >= 0 && ctx.Err() == nil {
+				b.model.Destroy(ctx, key)
+			}
+			return b.model.SetVersion(ctx, key, data, ttl, v)
+		}
+	}},
+	{"a create over an empty payload overwrites", "create over an existing key", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			if old, err := b.model.Get(ctx, key); v == 0 && err == nil && len(old) == 0 {
+				b.model.Destroy(ctx, key)
+			}
+			return b.model.SetVersion(ctx, key, data, ttl, v)
+		}
+	}},
+	{"a create does nothing", "create", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			if v == 0 {
+				return 1, nil
+			}
+			return b.model.SetVersion(ctx, key, data, ttl, v)
+		}
+	}},
+	{"a destroyed key can't be created", "create after Destroy", func(b *broken) {
+		gone := map[string]bool{}
+		b.destroy = func(ctx context.Context, key string) error {
+			b.mu.Lock()
+			gone[key] = true
+			b.mu.Unlock()
+			return b.model.Destroy(ctx, key)
+		}
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			b.mu.Lock()
+			was := gone[key]
+			b.mu.Unlock()
+			if v == 0 && was {
+				return 0, core.ErrConflict
+			}
+			return b.model.SetVersion(ctx, key, data, ttl, v)
+		}
+	}},
+	{"an expired key can't be created until somebody looks", "create after expiry", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			if _, ok := b.peek(key); ok && v == 0 {
+				return 0, core.ErrConflict
+			}
+			return b.model.SetVersion(ctx, key, data, ttl, v)
+		}
+	}},
+	{"a swap loses the payload", "swap", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			if v != 0 {
+				data = nil
+			}
+			return b.model.SetVersion(ctx, key, data, ttl, v)
+		}
+	}},
+	{"SetVersion returns the version of before", "swap again", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			now, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			return now - 1, err
+		}
+	}},
+	{"the version is ignored", "conflict", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			if _, now, err := b.model.GetVersion(ctx, key); err == nil && v != 0 {
+				v = now
+			}
+			return b.model.SetVersion(ctx, key, data, ttl, v)
+		}
+	}},
+	{"a conflict is no error", "conflict", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			now, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if errors.Is(err, core.ErrConflict) {
+				return v, nil
+			}
+			return now, err
+		}
+	}},
+	{"a conflict is not found", "conflict", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			now, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if errors.Is(err, core.ErrConflict) {
+				err = core.ErrNotFound
+			}
+			return now, err
+		}
+	}},
+	{"a conflict removes the old payload", "conflict", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			now, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if errors.Is(err, core.ErrConflict) {
+				b.model.Destroy(ctx, key)
+			}
+			return now, err
+		}
+	}},
+	{"a conflict changes the version", "conflict", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			now, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if r, ok := b.peek(key); ok && errors.Is(err, core.ErrConflict) {
+				r.version += 1 << 20
+				b.poke(key, r)
+			}
+			return now, err
+		}
+	}},
+	{"Set leaves the version", "conflict after Set", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			old, ok := b.peek(key)
+			err := b.model.Set(ctx, key, data, ttl)
+			if r, _ := b.peek(key); ok && err == nil {
+				r.version = old.version
+				b.poke(key, r)
+			}
+			return err
+		}
+	}},
+	{"a conflict renews the ttl", "conflict leaves the ttl", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			now, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if errors.Is(err, core.ErrConflict) {
+				b.model.Touch(ctx, key, ttl)
+			}
+			return now, err
+		}
+	}},
+	{"a later version will do", "version that never was", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			if _, now, err := b.model.GetVersion(ctx, key); err == nil && v > now {
+				v = now
+			}
+			return b.model.SetVersion(ctx, key, data, ttl, v)
+		}
+	}},
+	{"versions are compared in 32 bits", "version that never was", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			if _, now, err := b.model.GetVersion(ctx, key); err == nil && uint32(v) == uint32(now) {
+				v = now
+			}
+			return b.model.SetVersion(ctx, key, data, ttl, v)
+		}
+	}},
+	{"a swap makes a missing key", "swap of a missing key", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			now, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if errors.Is(err, core.ErrNotFound) {
+				return b.model.SetVersion(ctx, key, data, ttl, 0)
+			}
+			return now, err
+		}
+	}},
+	{"a swap of a missing key is a conflict", "swap of a missing key", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			now, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if errors.Is(err, core.ErrNotFound) {
+				err = core.ErrConflict
+			}
+			return now, err
+		}
+	}},
+	{"a destroyed key comes back", "swap after Destroy", func(b *broken) {
+		last := map[string]core.Version{}
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			b.mu.Lock()
+			known := v != 0 && last[key] == v
+			b.mu.Unlock()
+			now, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if known && errors.Is(err, core.ErrNotFound) {
+				now, err = b.model.SetVersion(ctx, key, data, ttl, 0)
+			}
+			b.mu.Lock()
+			last[key] = now
+			b.mu.Unlock()
+			return now, err
+		}
+	}},
+	{"an expired key can be swapped", "swap after expiry", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			if r, ok := b.peek(key); ok && ttl >= 0 && r.version == v && ctx.Err() == nil {
+				r.expires = time.Time{}
+				b.poke(key, r)
+			}
+			return b.model.SetVersion(ctx, key, data, ttl, v)
+		}
+	}},
+	{"versions count from one for each key", "swap after a new beginning", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			old, ok := b.peek(key)
+			now, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if r, _ := b.peek(key); err == nil {
+				r.version = 1
+				if ok {
+					r.version = old.version + 1
+				}
+				b.poke(key, r)
+				now = r.version
+			}
+			return now, err
+		}
+	}},
+	{"SetVersion takes a negative ttl for no end", "SetVersion with a negative ttl", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			return b.model.SetVersion(ctx, key, data, max(ttl, 0), v)
+		}
+	}},
+	{"the context is ignored by Get", "cancelled context", func(b *broken) {
+		b.get = func(_ context.Context, key string) ([]byte, error) { return b.model.Get(bg, key) }
+	}},
+	{"the context is ignored by Destroy", "cancelled context", func(b *broken) {
+		b.destroy = func(_ context.Context, key string) error { return b.model.Destroy(bg, key) }
+	}},
+	{"a cancelled Set writes", "cancelled context", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			if err := b.model.Set(bg, key, data, ttl); err != nil {
+				return err
+			}
+			return ctx.Err()
+		}
+	}},
+	{"a cancelled Get is a miss", "cancelled context", func(b *broken) {
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			if ctx.Err() != nil {
+				return nil, core.ErrNotFound
+			}
+			return b.model.Get(ctx, key)
+		}
+	}},
+	{"a cancelled call hangs", "cancelled context", func(b *broken) {
+		b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+			if ctx.Err() != nil {
+				time.Sleep(time.Minute)
+			}
+			return b.model.Touch(ctx, key, ttl)
+		}
+	}},
+	{"the deadline is ignored by Touch", "deadline over", func(b *broken) {
+		b.touch = func(_ context.Context, key string, ttl time.Duration) error { return b.model.Touch(bg, key, ttl) }
+	}},
+	{"the deadline is ignored by SetVersion", "deadline over", func(b *broken) {
+		b.setVersion = func(_ context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			return b.model.SetVersion(bg, key, data, ttl, v)
+		}
+	}},
+	{"a missed deadline is an error of its own", "deadline over", func(b *broken) {
+		b.getVersion = func(ctx context.Context, key string) ([]byte, core.Version, error) {
+			if ctx.Err() != nil {
+				return nil, 0, errTest
+			}
+			return b.model.GetVersion(ctx, key)
+		}
+	}},
+	{"a record goes with the context of its Set", "context of an earlier call", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			context.AfterFunc(ctx, func() { b.model.Destroy(bg, key) })
+			return b.model.Set(ctx, key, data, ttl)
+		}
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			time.Sleep(time.Millisecond)
+			return b.model.Get(ctx, key)
+		}
+	}},
+	{"Get reads what is being written", "concurrent calls", func(b *broken) {
+		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+			if err := b.model.Set(ctx, key, append(bytes.Clone(data), '.'), ttl); err != nil {
+				return err
+			}
+			time.Sleep(time.Microsecond)
+			return b.model.Set(ctx, key, data, ttl)
+		}
+	}},
+	{"answers go to who asked last", "concurrent calls", func(b *broken) {
+		var mu sync.Mutex
+		var last string
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			mu.Lock()
+			last = key
+			mu.Unlock()
+			time.Sleep(time.Microsecond)
+			mu.Lock()
+			key = last
+			mu.Unlock()
+			return b.model.Get(ctx, key)
+		}
+	}},
+	{"a create is two steps", "one creates", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			_, now, err := b.model.GetVersion(ctx, key)
+			if v != 0 || !errors.Is(err, core.ErrNotFound) || ttl < 0 {
+				return b.model.SetVersion(ctx, key, data, ttl, v)
+			}
+			time.Sleep(time.Microsecond)
+			return now, b.model.Set(ctx, key, data, ttl)
+		}
+	}},
+	{"a swap is two steps", "one swaps", twoSteps},
+	{"a swap is two steps", "no lost update", twoSteps},
+	{"a swap is two steps", "Destroy wins", twoSteps},
+	{"a listener is called when it comes", "Notify while up", func(b *broken) {
+		b.notify = func(f func(bool)) func() {
+			f(true)
+			return b.model.Notify(f)
+		}
+	}},
+	{"an error of one call is taken for being down", "Notify while up", func(b *broken) {
+		b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
+			err := b.model.Touch(ctx, key, ttl)
+			if err != nil {
+				b.model.set(false)
+			}
+			return err
+		}
+	}},
+	{"a listener is called after stop", "Notify until stop", func(b *broken) {
+		var late func(bool)
+		b.notify = func(f func(bool)) func() {
+			stop := b.model.Notify(f)
+			return func() { stop(); late = f }
+		}
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			if late != nil {
+				late(true)
+			}
+			return b.model.Get(ctx, key)
+		}
+	}},
+	{"stop panics the second time", "Notify until stop", func(b *broken) {
+		b.notify = func(f func(bool)) func() {
+			done := make(chan bool)
+			return func() { close(done) }
+		}
+	}},
+}
+
+// twoSteps plants a swap that another one can come between.
+func twoSteps(b *broken) {
+	b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+		_, now, err := b.model.GetVersion(ctx, key)
+		if v == 0 || ttl < 0 || err != nil || now != v {
+			return b.model.SetVersion(ctx, key, data, ttl, v)
+		}
+		time.Sleep(time.Microsecond)
+		if err := b.model.Set(ctx, key, data, ttl); err != nil {
+			return 0, err
+		}
+		return 0, nil
+	}
+}
+
+func TestABrokenStoreIsCaughtByTheNamedCase(t *testing.T) {
+	cases, unproved := map[string]storetest.Case{}, map[string]bool{}
+	for _, c := range storetest.Cases() {
+		cases[c.Name], unproved[c.Name] = c, true
+	}
+	delete(unproved, "Notify at once") // it is the race detector's
+	for _, bug := range bugs {
+		t.Run(bug.bug, func(t *testing.T) {
+			c, ok := cases[bug.caught]
+			if !ok {
+				t.Fatalf("no case %q", bug.caught)
+			}
+			delete(unproved, bug.caught)
+			failure, skipped := outcome(t, c, func() core.Store { return newBroken(bug.plant) })
+			switch {
+			case failure == "":
+				t.Errorf("%q let it pass %s", c.Name, skipped)
+			case strings.HasPrefix(failure, "panic"), !strings.Contains(failure, c.Rule):
+				t.Errorf("%q did not say the rule but %s", c.Name, failure)
+			default:
+				t.Log(failure)
+			}
+		})
+	}
+	for name := range unproved {
+		t.Errorf("case %q has caught no bug: is it worth anything?", name)
+	}
+}
+
+func TestOutageCatchesAWrongNotifier(t *testing.T) {
+	for name, notify := range map[string]func(m *model, f func(bool)) func(){
+		"never says anything": func(*model, func(bool)) func() { return func() {} },
+		"says all twice": func(m *model, f func(bool)) func() {
+			return m.Notify(func(up bool) { f(up); f(up) })
+		},
+		"says only down": func(m *model, f func(bool)) func() {
+			return m.Notify(func(up bool) {
+				if !up {
+					f(up)
+				}
+			})
+		},
+		"says the contrary": func(m *model, f func(bool)) func() {
+			return m.Notify(func(up bool) { f(!up) })
+		},
+		"forgets who comes late": func(m *model, f func(bool)) func() {
+			if !m.isUp() {
+				return func() {}
+			}
+			return m.Notify(f)
+		},
+		"does not stop": func(m *model, f func(bool)) func() {
+			m.Notify(f)
+			return func() {}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b *broken
+			store := newBroken(func(made *broken) { b = made })
+			b.notify = func(f func(bool)) func() { return notify(b.model, f) }
+			outage := func(t testing.TB) {
+				storetest.Outage(t, store, func() { b.model.set(false) }, func() { b.model.set(true) })
+			}
+			if failure, _ := observe(t, outage); !strings.Contains(failure, "rule: ") {
+				t.Errorf("not caught: %s", failure)
+			}
+		})
+	}
+}

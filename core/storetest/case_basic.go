@@ -1,0 +1,169 @@
+package storetest
+
+import (
+	"strings"
+	"time"
+
+	"github.com/gensession/gensession/core"
+)
+
+var basicCases = []Case{{
+	Name: "round trip",
+	Rule: "Get returns the payload that Set stored",
+	test: func(c *check) {
+		c.set("a", "payload", time.Hour)
+		c.holds("a", "payload")
+		c.holds("a", "payload") // reading does not use it up
+	},
+}, {
+	Name: "miss",
+	Rule: "Get of a key that is not there returns an error that is ErrNotFound, never a nil error",
+	test: func(c *check) { c.misses("never set") },
+}, {
+	Name: "overwrite",
+	Rule: "Set stores the payload whatever was there before",
+	test: func(c *check) {
+		c.set("a", "one, and a long one", time.Hour)
+		c.set("a", "two", time.Hour)
+		c.holds("a", "two")
+		c.set("a", "two, and longer again", time.Hour)
+		c.holds("a", "two, and longer again")
+	},
+}, {
+	Name: "destroy",
+	Rule: "Destroy removes the key, and it can be set again",
+	test: func(c *check) {
+		c.set("a", "one", time.Hour)
+		c.destroy("a")
+		c.misses("a")
+		c.set("a", "two", time.Hour)
+		c.holds("a", "two")
+	},
+}, {
+	Name: "destroy of a missing key",
+	Rule: "Destroy of a key that is not there is no error",
+	test: func(c *check) {
+		c.destroy("never set")
+		c.set("a", "one", time.Hour)
+		c.destroy("a")
+		c.destroy("a")
+		c.misses("a")
+	},
+}, {
+	Name: "independent keys",
+	Rule: "a call touches its own key only",
+	test: func(c *check) {
+		c.set("a", "one", time.Hour)
+		c.set("b", "two", time.Hour)
+		c.set("ab", "three", time.Hour)
+		c.set("ba", "four", time.Hour)
+		c.set("a", "five", time.Hour)
+		c.destroy("b")
+		c.holds("a", "five")
+		c.misses("b")
+		c.holds("ab", "three")
+		c.holds("ba", "four")
+	},
+}, {
+	Name: "long key",
+	Rule: "a key may be 250 bytes long, and all of them count",
+	test: func(c *check) {
+		long := strings.Repeat("k", 249-len(c.prefix))
+		c.set(long+"1", "one", time.Hour)
+		c.set(long+"2", "two", time.Hour)
+		c.set(long, "shorter", time.Hour)
+		c.holds(long+"1", "one")
+		c.holds(long+"2", "two")
+		c.destroy(long + "1")
+		c.misses(long + "1")
+		c.holds(long+"2", "two")
+		c.holds(long, "shorter")
+	},
+}, {
+	Name: "odd key",
+	Rule: "a key may be of any printable ASCII bytes but blanks",
+	test: func(c *check) {
+		var all strings.Builder
+		for b := byte('!'); b <= '~'; b++ {
+			all.WriteByte(b)
+		}
+		odd := []string{all.String(), "", "..", "../up", "/", "*", "?", "%s%d", "{slot}", "a:b", `\r\n`, "'\";--", "%20", "$1"}
+		for _, key := range odd {
+			c.set(key, "under "+key, time.Hour)
+		}
+		for _, key := range odd {
+			c.holds(key, "under "+key)
+		}
+		c.destroy("*")
+		c.misses("*")
+		c.holds("?", "under ?")
+	},
+}, {
+	Name: "case of a key",
+	Rule: "keys that differ only in upper and lower case are different",
+	test: func(c *check) {
+		c.set("key", "lower", time.Hour)
+		c.misses("KEY")
+		c.set("KEY", "upper", time.Hour)
+		c.holds("key", "lower")
+		c.destroy("KEY")
+		c.holds("key", "lower")
+	},
+}, {
+	Name: "errors tell nothing",
+	Rule: "no error contains a key or a payload",
+	test: func(c *check) {
+		const secret = "a-payload-nobody-may-see"
+		look := func(call string, err error) {
+			c.Helper()
+			if err == nil {
+				return
+			}
+			if text := err.Error(); strings.Contains(text, c.prefix) || strings.Contains(text, "a-key-nobody-may-see") || strings.Contains(text, secret) {
+				c.broken("an error of %s contains what it was about", call)
+			}
+		}
+		for _, name := range []string{"a-key-nobody-may-see", "missing-a-key-nobody-may-see"} {
+			for _, call := range c.calls(name, secret) {
+				if name == "a-key-nobody-may-see" {
+					c.set(name, secret, time.Hour)
+				} else {
+					c.destroy(name)
+				}
+				look(call.name, call.do(c.ctx, time.Hour))
+				look(call.name+" with a negative ttl", call.do(c.ctx, -time.Hour))
+				look(call.name+" with a cancelled context", call.do(cancelled(), time.Hour))
+				look(call.name+" after the deadline", call.do(overdue(), time.Hour))
+			}
+		}
+	},
+}, {
+	Name: "abilities know the same keys",
+	Rule: "whatever As finds in a store works on the keys and payloads of the store itself",
+	test: func(c *check) {
+		swapper, canSwap := core.As[core.Swapper](c.store)
+		toucher, canTouch := core.As[core.Toucher](c.store)
+		if !canSwap && !canTouch {
+			c.Skip("no core.Swapper and no core.Toucher")
+		}
+		c.set("a", "one", time.Hour)
+		if canTouch {
+			c.ok("Touch", toucher.Touch(c.ctx, c.key("a"), 2*time.Hour))
+		}
+		if !canSwap {
+			return
+		}
+		data, v, err := swapper.GetVersion(c.ctx, c.key("a"))
+		c.ok("GetVersion", err)
+		if string(data) != "one" {
+			c.broken("GetVersion returned %s, Set had stored %s", short(string(data)), short("one"))
+		}
+		c.swap("a", "two", time.Hour, v)
+		c.holds("a", "two")
+		c.destroy("a")
+		_, _, err = swapper.GetVersion(c.ctx, c.key("a"))
+		c.is("GetVersion", err, core.ErrNotFound)
+		c.swap("b", "three", time.Hour, 0)
+		c.holds("b", "three")
+	},
+}}

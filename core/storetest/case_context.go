@@ -1,0 +1,118 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gensession/gensession/core"
+)
+
+// A call is one method of the store, with its arguments.
+type call struct {
+	name string
+	do   func(ctx context.Context, ttl time.Duration) error
+}
+
+// calls are all that the store can do, on the key of that name.
+func (c *check) calls(name, data string) []call {
+	key := c.key(name)
+	calls := []call{
+		{"Get", func(ctx context.Context, _ time.Duration) error {
+			_, err := c.store.Get(ctx, key)
+			return err
+		}},
+		{"Set", func(ctx context.Context, ttl time.Duration) error {
+			return c.store.Set(ctx, key, []byte(data), ttl)
+		}},
+		{"Destroy", func(ctx context.Context, _ time.Duration) error {
+			return c.store.Destroy(ctx, key)
+		}},
+	}
+	if s, ok := core.As[core.Swapper](c.store); ok {
+		calls = append(calls, call{"GetVersion", func(ctx context.Context, _ time.Duration) error {
+			_, _, err := s.GetVersion(ctx, key)
+			return err
+		}}, call{"SetVersion that creates", func(ctx context.Context, ttl time.Duration) error {
+			_, err := s.SetVersion(ctx, key, []byte(data), ttl, 0)
+			return err
+		}}, call{"SetVersion that swaps", func(ctx context.Context, ttl time.Duration) error {
+			_, v, err := s.GetVersion(c.ctx, key)
+			if err != nil {
+				v = 1
+			}
+			_, err = s.SetVersion(ctx, key, []byte(data), ttl, v)
+			return err
+		}})
+	}
+	if t, ok := core.As[core.Toucher](c.store); ok {
+		calls = append(calls, call{"Touch", func(ctx context.Context, ttl time.Duration) error {
+			return t.Touch(ctx, key, ttl)
+		}})
+	}
+	return calls
+}
+
+func cancelled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+func overdue() context.Context {
+	ctx, cancel := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
+	cancel() // too late to matter
+	return ctx
+}
+
+var contextCases = []Case{{
+	Name: "cancelled context",
+	Rule: "with a context that is cancelled already, a call fails at once with an error that is context.Canceled or a sentinel of a store that is not reached, and changes nothing",
+	test: func(c *check) { c.ended(cancelled(), context.Canceled) },
+}, {
+	Name: "deadline over",
+	Rule: "with a context whose deadline is over already, a call fails at once with an error that is ErrTimeout, another ErrUnavailable, ErrOutcomeUnknown or context.DeadlineExceeded, and changes nothing",
+	test: func(c *check) { c.ended(overdue(), context.DeadlineExceeded) },
+}, {
+	Name: "context of an earlier call",
+	Rule: "a context that ends after its call has no effect on what the call did",
+	test: func(c *check) {
+		ctx, cancel := context.WithCancel(c.ctx)
+		c.ok("Set", c.store.Set(ctx, c.key("a"), []byte("x"), time.Hour))
+		cancel()
+		c.holds("a", "x")
+		c.set("a", "y", time.Hour)
+		c.holds("a", "y")
+	},
+}}
+
+// ended checks all calls with a context that has ended.
+func (c *check) ended(ctx context.Context, cause error) {
+	c.Helper()
+	for i, call := range c.calls("a", "new") {
+		c.set("a", "old", time.Hour)
+		done := make(chan error, 1)
+		go func() { done <- call.do(ctx, shortTTL) }()
+		var err error
+		select {
+		case err = <-done:
+		case <-time.After(5 * time.Second):
+			c.broken("%s did not return", call.name)
+		}
+		switch {
+		case err == nil:
+			c.broken("%s returned no error", call.name)
+		case errors.Is(err, core.ErrNotFound), errors.Is(err, core.ErrConflict):
+			c.broken("%s returned %q, as if the store had answered", call.name, err)
+		case !errors.Is(err, cause) && !errors.Is(err, core.ErrUnavailable) && !errors.Is(err, core.ErrOutcomeUnknown):
+			c.broken("%s returned %q, an error of another kind", call.name, err)
+		}
+		c.holds("a", "old")
+
+		fresh := c.calls("b", "new")[i]
+		if err := fresh.do(ctx, time.Hour); err == nil {
+			c.broken("%s of a missing key returned no error", call.name)
+		}
+		c.misses("b")
+	}
+}

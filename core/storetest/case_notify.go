@@ -1,0 +1,150 @@
+package storetest
+
+import (
+	"context"
+	"crypto/rand"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+)
+
+var notifyCases = []Case{{
+	Name: "Notify while up",
+	Rule: "a store that is up calls no listener, whatever calls succeed or fail",
+	test: func(c *check) {
+		n := c.notifier()
+		var told news
+		stop := n.Notify(told.add)
+		c.use()
+		if all := told.all(); len(all) > 0 {
+			c.broken("the listener was called with %v", all)
+		}
+		stop()
+	},
+}, {
+	Name: "Notify until stop",
+	Rule: "no call of a listener begins after stop has returned; stop may be called more than once, and others are not stopped by it",
+	test: func(c *check) {
+		n := c.notifier()
+		var first, second news
+		stop := n.Notify(first.add)
+		stopSecond := n.Notify(second.add)
+		for range 3 {
+			func() {
+				defer func() {
+					if p := recover(); p != nil {
+						c.broken("stop panicked: %v", p)
+					}
+				}()
+				stop()
+			}()
+		}
+		c.use()
+		if all := first.all(); len(all) > 0 {
+			c.broken("the listener was called with %v", all)
+		}
+		stopSecond()
+	},
+}, {
+	Name: "Notify at once",
+	Rule: "Notify and stop are safe for concurrent use",
+	test: func(c *check) {
+		n := c.notifier()
+		c.together(8, func(int) error {
+			for range 20 {
+				stop := n.Notify(func(bool) {})
+				stop()
+			}
+			return nil
+		})
+		c.use()
+	},
+}}
+
+// Outage tests what a store that is a [core.Notifier] tells when its server
+// goes down and comes up again. It calls down and up for that, and waits up to
+// ten seconds for the store to notice. A nil up is for a store that never
+// comes back. At the end the server is as it was after the last of them.
+func Outage(t testing.TB, s core.Store, down, up func()) {
+	t.Helper()
+	c := &check{TB: t, ctx: context.Background(), store: s, prefix: "storetest:" + rand.Text() + ":"}
+	c.rule = "Notify calls f(false) when the store goes down and f(true) when it is up again, in order and never twice the same in a row"
+	n := c.notifier()
+	var early, late, stopped news
+	defer n.Notify(early.add)()
+	n.Notify(stopped.add)()
+
+	down()
+	early.become(c, false)
+
+	c.rule = "a store that is down already calls f(false) before Notify returns"
+	defer n.Notify(late.add)()
+	if told := late.all(); !slices.Equal(told, []bool{false}) {
+		c.broken("a listener that came during the outage was called with %v", told)
+	}
+
+	c.rule = "Notify calls f(false) when the store goes down and f(true) when it is up again, in order and never twice the same in a row"
+	if up != nil {
+		up()
+		early.become(c, false, true)
+		late.become(c, false, true)
+		down()
+		early.become(c, false, true, false)
+		late.become(c, false, true, false)
+		up()
+		early.become(c, false, true, false, true)
+		late.become(c, false, true, false, true)
+	}
+
+	c.rule = "no call of a listener begins after stop has returned"
+	if told := stopped.all(); len(told) > 0 {
+		c.broken("the listener was called with %v", told)
+	}
+}
+
+// use makes calls of all kinds, successful and not, and gives the store a
+// moment for what it may do behind them.
+func (c *check) use() {
+	for _, call := range c.calls("used", "x") {
+		c.set("used", "y", time.Hour)
+		call.do(c.ctx, time.Hour)
+		call.do(cancelled(), time.Hour)
+		call.do(overdue(), time.Hour)
+	}
+	c.destroy("used")
+	time.Sleep(5 * step)
+}
+
+// news are what a listener was told.
+type news struct {
+	mu   sync.Mutex
+	told []bool
+}
+
+func (n *news) add(up bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.told = append(n.told, up)
+}
+
+func (n *news) all() []bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]bool(nil), n.told...)
+}
+
+// become waits until the listener has been told all of want, and a moment
+// longer, and fails the run if it was told anything else.
+func (n *news) become(c *check, want ...bool) {
+	c.Helper()
+	for end := time.Now().Add(10 * time.Second); len(n.all()) < len(want) && time.Now().Before(end); {
+		time.Sleep(step)
+	}
+	time.Sleep(5 * step)
+	if told := n.all(); !slices.Equal(told, want) {
+		c.broken("the listener was called with %v, not %v", told, want)
+	}
+}

@@ -1,0 +1,275 @@
+// Package storetest is the whole test of a [core.Store]. The author of a store
+// writes one function:
+//
+//	func TestStore(t *testing.T) {
+//		storetest.Run(t, func(t *testing.T) core.Store { return mystore.New(dial(t)) })
+//	}
+//
+// Each rule of the contract is a case of its own, and a store that breaks it
+// hears the rule in words. A store without an ability skips the cases of that
+// ability, with a line that says what the core does instead.
+//
+// [Bench] measures a store, and [Faulty] makes one fail for the tests of those
+// who use it.
+package storetest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+)
+
+// Run tests the store that newStore makes, one subtest a case, each with a
+// store of its own. The stores may share a server: no two cases use the same
+// key, and none expects to be alone. The cases that wait for a ttl run at the
+// same time, so that all of it takes a few seconds even with a store that
+// counts in whole ones.
+func Run(t *testing.T, newStore func(t *testing.T) core.Store) {
+	t.Helper()
+	var waiting sync.WaitGroup
+	for _, c := range Cases() {
+		one := func() {
+			t.Run(c.Name, func(t *testing.T) { c.Run(t, newStore(t)) })
+		}
+		if c.waits {
+			// Not t.Parallel, which runs only as many at once as there are processors.
+			waiting.Go(one)
+		} else {
+			one()
+		}
+	}
+	waiting.Wait()
+}
+
+// A Case is one rule and the test of it.
+type Case struct {
+	Name string // of the subtest
+	Rule string // as the contract has it
+
+	waits bool // spends its time asleep
+	test  func(c *check)
+}
+
+// Cases returns all cases, for tests that [Run] does not suit: in a bubble of
+// testing/synctest, where the waiting is free, there can be no subtests.
+//
+//	for _, c := range storetest.Cases() {
+//		t.Run(c.Name, func(t *testing.T) {
+//			synctest.Test(t, func(t *testing.T) { c.Run(t, newStore(t)) })
+//		})
+//	}
+func Cases() []Case {
+	return slices.Concat(basicCases, payloadCases, ttlCases, touchCases, versionCases, contextCases, concurrentCases, notifyCases)
+}
+
+// Run tests s, which nobody else uses meanwhile. It calls t.FailNow or
+// t.SkipNow like a test, and so belongs into the goroutine of one.
+func (c Case) Run(t testing.TB, s core.Store) {
+	t.Helper()
+	c.test(&check{TB: t, rule: c.Rule, ctx: context.Background(), store: s, prefix: "storetest:" + rand.Text() + ":"})
+}
+
+// A check is one run of a case.
+type check struct {
+	testing.TB
+	rule   string
+	ctx    context.Context
+	store  core.Store
+	prefix string // of all keys of this run
+}
+
+// broken ends the run: the store did what the rule forbids.
+func (c *check) broken(format string, args ...any) {
+	c.Helper()
+	c.Fatalf("%s\n\trule: %s", fmt.Sprintf(format, args...), c.rule)
+}
+
+func (c *check) key(name string) string { return c.prefix + name }
+
+// ok fails the run for an error of a call that has to succeed.
+func (c *check) ok(call string, err error) {
+	c.Helper()
+	if err != nil {
+		c.broken("%s failed: %v", call, err)
+	}
+}
+
+// is fails the run unless err is the sentinel.
+func (c *check) is(call string, err, sentinel error) {
+	c.Helper()
+	if !errors.Is(err, sentinel) {
+		c.broken("%s returned %s, not an error that is %q", call, said(err), sentinel)
+	}
+}
+
+func said(err error) string {
+	if err == nil {
+		return "no error"
+	}
+	return fmt.Sprintf("%q", err)
+}
+
+func (c *check) set(name, data string, ttl time.Duration) span {
+	c.Helper()
+	w := begin()
+	c.ok(fmt.Sprintf("Set with ttl %v", ttl), c.store.Set(c.ctx, c.key(name), []byte(data), ttl))
+	return w.end()
+}
+
+func (c *check) destroy(name string) {
+	c.Helper()
+	c.ok("Destroy", c.store.Destroy(c.ctx, c.key(name)))
+}
+
+// holds fails the run unless the payload of the key is want.
+func (c *check) holds(name, want string) {
+	c.Helper()
+	data, err := c.store.Get(c.ctx, c.key(name))
+	if err != nil {
+		c.broken("Get failed where a payload of %d bytes is due: %v", len(want), err)
+	}
+	if string(data) != want {
+		c.broken("Get returned %s, not %s", short(string(data)), short(want))
+	}
+}
+
+// misses fails the run unless there is no such key.
+func (c *check) misses(name string) {
+	c.Helper()
+	data, err := c.store.Get(c.ctx, c.key(name))
+	if !errors.Is(err, core.ErrNotFound) {
+		c.broken("Get returned %s and %s where no key should be, not an error that is %q", short(string(data)), said(err), core.ErrNotFound)
+	}
+}
+
+func short(s string) string {
+	if len(s) <= 40 {
+		return fmt.Sprintf("%q", s)
+	}
+	return fmt.Sprintf("%q… (%d bytes)", s[:40], len(s))
+}
+
+// swapper returns the ability, or skips the case.
+func (c *check) swapper() core.Swapper {
+	c.Helper()
+	s, ok := core.As[core.Swapper](c.store)
+	if !ok {
+		c.Skip("no core.Swapper: the last write wins, also over a removal")
+	}
+	return s
+}
+
+// toucher returns the ability, or skips the case.
+func (c *check) toucher() core.Toucher {
+	c.Helper()
+	t, ok := core.As[core.Toucher](c.store)
+	if !ok {
+		c.Skip("no core.Toucher: to renew a ttl the payload is written again")
+	}
+	return t
+}
+
+// notifier returns the ability, or skips the case.
+func (c *check) notifier() core.Notifier {
+	c.Helper()
+	n, ok := core.As[core.Notifier](c.store)
+	if !ok {
+		c.Skip("no core.Notifier: no request waits for the store, each meets its errors")
+	}
+	return n
+}
+
+// version returns the version of a key that has to be there.
+func (c *check) version(name string) core.Version {
+	c.Helper()
+	_, v, err := c.swapper().GetVersion(c.ctx, c.key(name))
+	c.ok("GetVersion", err)
+	if v == 0 {
+		c.broken("GetVersion returned the version 0, which is none")
+	}
+	return v
+}
+
+// swap is a SetVersion that has to succeed.
+func (c *check) swap(name, data string, ttl time.Duration, v core.Version) (core.Version, span) {
+	c.Helper()
+	w := begin()
+	now, err := c.swapper().SetVersion(c.ctx, c.key(name), []byte(data), ttl, v)
+	w = w.end()
+	c.ok("SetVersion", err)
+	if now == 0 { // allowed: the server did not tell
+		now = c.version(name)
+	}
+	return now, w
+}
+
+// refuses is a SetVersion that has to fail and change nothing.
+func (c *check) refuses(name string, v core.Version, sentinel error) {
+	c.Helper()
+	_, err := c.swapper().SetVersion(c.ctx, c.key(name), []byte("a write that should have been refused"), time.Hour, v)
+	c.is("SetVersion", err, sentinel)
+}
+
+func (c *check) touch(name string, ttl time.Duration) span {
+	c.Helper()
+	w := begin()
+	c.ok(fmt.Sprintf("Touch with ttl %v", ttl), c.toucher().Touch(c.ctx, c.key(name), ttl))
+	return w.end()
+}
+
+// A span is when a call began and ended. The ttl that it set counts from some
+// moment between.
+type span struct{ from, to time.Time }
+
+func begin() span        { return span{from: time.Now()} }
+func (s span) end() span { s.to = time.Now(); return s }
+
+const (
+	// shortTTL is waited for. It is no whole second, so that a store that
+	// rounds down shows.
+	shortTTL = 300 * time.Millisecond
+	// touchTTL is one that must not be over before the next call.
+	touchTTL = 1300 * time.Millisecond
+	// coarse is how late a store may be: one whose unit is the second, and
+	// whose clock ticks once in it, keeps a key for two more to be sure.
+	coarse = 2500 * time.Millisecond
+	step   = 10 * time.Millisecond
+)
+
+// expires waits until the ttl that was set in w is over. The run fails if the
+// key goes earlier, or does not go.
+func (c *check) expires(name string, w span, ttl time.Duration) {
+	c.Helper()
+	for {
+		asked := begin()
+		_, err := c.store.Get(c.ctx, c.key(name))
+		asked = asked.end()
+		switch early, late := ttl-asked.to.Sub(w.from), asked.from.Sub(w.to)-ttl; {
+		case err == nil && late > coarse:
+			c.broken("the key was there %v after its ttl of %v had been over", late, ttl)
+		case err == nil:
+			time.Sleep(step)
+		case !errors.Is(err, core.ErrNotFound):
+			c.broken("Get failed: %v", err)
+		case early > 0:
+			c.broken("the key was gone %v before its ttl of %v was over", early, ttl)
+		default:
+			return
+		}
+	}
+}
+
+// outlive waits until a ttl that was set before is over by the clock of this
+// store, however coarse: until another key that gets the same ttl now is gone.
+func (c *check) outlive(ttl time.Duration) {
+	c.Helper()
+	c.expires("waited-for", c.set("waited-for", "x", ttl), ttl)
+	time.Sleep(step) // what goes off at the same moment goes first
+}
