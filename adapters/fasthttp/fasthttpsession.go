@@ -111,8 +111,11 @@ func Context(ctx *fasthttp.RequestCtx) (context.Context, error) {
 	if c, ok := ctx.UserValue(contextKey{}).(context.Context); ok {
 		return c, nil
 	}
-	return nil, fmt.Errorf("%w: the middleware is missing", core.ErrNoSession)
+	return nil, errMissing
 }
+
+// errMissing is made once: every outermost middleware asks and meets it.
+var errMissing = fmt.Errorf("%w: the middleware is missing", core.ErrNoSession)
 
 // SetContext makes c, which [core.NewContext] has returned, the context of
 // ctx. [New] does it: this is for the middleware of a framework that is built
