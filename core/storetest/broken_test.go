@@ -84,6 +84,9 @@ func TestARightStorePassesAllCases(t *testing.T) {
 				"wrapped": func() core.Store { return wrapper{newModel()} },
 				"seconds": func() core.Store { return &seconds{model: newModel()} },
 				"silent":  func() core.Store { return silent{newModel()} },
+				"strict": func() core.Store {
+					return newBroken(func(b *broken) { b.keys(strict) })
+				},
 			} {
 				if failure, skipped := outcome(t, c, newStore); failure != "" || skipped != "" {
 					t.Errorf("%s: %s%s", kind, failure, skipped)
@@ -165,6 +168,14 @@ func (s *seconds) SetVersion(ctx context.Context, key string, data []byte, ttl t
 
 func (s *seconds) Touch(ctx context.Context, key string, ttl time.Duration) error {
 	return s.model.Touch(ctx, key, s.round(ttl))
+}
+
+// strict panics for a key that the contract forbids: no case may use one.
+func strict(key string) string {
+	if len(key) < 1 || len(key) > 250 || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		panic("a forbidden key")
+	}
+	return key
 }
 
 // A silent store does not tell the version of its writes.

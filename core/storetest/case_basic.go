@@ -18,7 +18,7 @@ var basicCases = []Case{{
 }, {
 	Name: "miss",
 	Rule: "Get of a key that is not there returns an error that is ErrNotFound, never a nil error",
-	test: func(c *check) { c.misses("never set") },
+	test: func(c *check) { c.misses("never-set") },
 }, {
 	Name: "overwrite",
 	Rule: "Set stores the payload whatever was there before",
@@ -43,7 +43,7 @@ var basicCases = []Case{{
 	Name: "destroy of a missing key",
 	Rule: "Destroy of a key that is not there is no error",
 	test: func(c *check) {
-		c.destroy("never set")
+		c.destroy("never-set")
 		c.set("a", "one", time.Hour)
 		c.destroy("a")
 		c.destroy("a")

@@ -199,8 +199,8 @@ var touchCases = []Case{{
 	Rule: "Touch of a key that is not there is ErrNotFound, and does not make it",
 	test: func(c *check) {
 		t := c.toucher()
-		c.is("Touch", t.Touch(c.ctx, c.key("never set"), time.Hour), core.ErrNotFound)
-		c.misses("never set")
+		c.is("Touch", t.Touch(c.ctx, c.key("never-set"), time.Hour), core.ErrNotFound)
+		c.misses("never-set")
 		c.set("destroyed", "x", time.Hour)
 		c.destroy("destroyed")
 		c.is("Touch", t.Touch(c.ctx, c.key("destroyed"), time.Hour), core.ErrNotFound)

@@ -12,7 +12,7 @@ var versionCases = []Case{{
 	Rule: "GetVersion is Get with the version of what it returns, which is not zero and stays while nobody writes",
 	test: func(c *check) {
 		s := c.swapper()
-		if _, _, err := s.GetVersion(c.ctx, c.key("never set")); err != nil {
+		if _, _, err := s.GetVersion(c.ctx, c.key("never-set")); err != nil {
 			c.is("GetVersion", err, core.ErrNotFound)
 		} else {
 			c.broken("GetVersion of a missing key returned no error")
@@ -164,8 +164,8 @@ var versionCases = []Case{{
 	test: func(c *check) {
 		v, _ := c.swap("other", "x", time.Hour, 0)
 		for _, v := range []core.Version{v, 1, math.MaxUint64} {
-			c.refuses("never set", v, core.ErrNotFound)
-			c.misses("never set")
+			c.refuses("never-set", v, core.ErrNotFound)
+			c.misses("never-set")
 		}
 	},
 }, {

@@ -1,0 +1,341 @@
+// Package memorystore keeps sessions in the memory of this process: nothing to
+// install, no network, no error but the bounds that you set.
+//
+// It is right for tests, for small sites and for tools, with three things
+// known. All sessions are lost when the process ends. A second process knows
+// nothing of them, so several instances behind a balancer need a store that
+// they share. And memory is what an attacker can fill: a site that gives a
+// session to everybody should set [Options.MaxEntries] or [Options.MaxBytes].
+//
+//	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: keys})
+//
+// It has all abilities: versions, touching and notifying (it goes down once,
+// when it is closed). It holds encoded bytes, never live values, and copies
+// them on the way in and out: two requests can't come to share anything.
+//
+// A million sessions are ordinary for it. One costs about 110 bytes more than
+// its key and payload; no operation's time, and no pause that the sweeper of
+// expired sessions makes, grows with their number.
+package memorystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gensession/gensession/core"
+)
+
+// Options bound a store. The zero value and nil bound nothing.
+type Options struct {
+	// MaxEntries is how many sessions the store holds at most. Zero or less
+	// is no limit.
+	//
+	// When the store is full and nothing in it has expired, a new session is
+	// refused with an error that is [core.ErrRefused]. No live session is ever
+	// dropped to make room.
+	MaxEntries int
+
+	// MaxBytes is how much memory the sessions take at most: keys, payloads
+	// and 128 bytes for each. Zero or less is no limit.
+	//
+	// A write that does not fit is refused as above, also one that makes an
+	// old session larger, which then stays as it was. One that could never fit
+	// is [core.ErrTooLarge].
+	MaxBytes int64
+}
+
+// A Store keeps sessions in memory. It is safe for concurrent use.
+type Store struct {
+	seed   maphash.Seed
+	start  time.Time // the time of all records counts from here, monotonically
+	shards [shards]shard
+	room   room
+
+	closed   atomic.Bool
+	sweeper  sweeper
+	telling  sync.Mutex // held while listeners are told
+	listener map[*func(up bool)]struct{}
+}
+
+var (
+	_ core.Store    = (*Store)(nil)
+	_ core.Swapper  = (*Store)(nil)
+	_ core.Toucher  = (*Store)(nil)
+	_ core.Notifier = (*Store)(nil)
+)
+
+// New makes an empty store. Nil options are fine.
+//
+// Nothing runs while the store is idle: a timer sweeps the expired sessions
+// out as long as there are some that can expire. So a store that is forgotten
+// without Close gives its memory back by and by.
+func New(o *Options) *Store {
+	if o == nil {
+		o = &Options{}
+	}
+	s := &Store{
+		seed:     maphash.MakeSeed(),
+		start:    time.Now(),
+		room:     room{maxEntries: int64(o.MaxEntries), maxBytes: o.MaxBytes},
+		listener: map[*func(bool)]struct{}{},
+	}
+	s.sweeper.at.Store(int64(never))
+	return s
+}
+
+// Get returns a copy of the payload under key.
+func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
+	data, _, err := s.GetVersion(ctx, key)
+	return data, err
+}
+
+// GetVersion returns a copy of the payload under key, and its version.
+func (s *Store) GetVersion(ctx context.Context, key string) ([]byte, core.Version, error) {
+	sh, err := s.lock(ctx, key)
+	if err != nil {
+		return nil, 0, err
+	}
+	r := s.find(sh, key)
+	if r == nil {
+		sh.mu.Unlock()
+		return nil, 0, errNotFound
+	}
+	data, v := r.data, r.version
+	sh.mu.Unlock()
+	return []byte(data), v, nil // a string can't change, so it is copied outside of the lock
+}
+
+// Set stores a copy of data under key for ttl, zero being without an end.
+func (s *Store) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+	_, err := s.write(ctx, key, data, ttl, nil)
+	return err
+}
+
+// SetVersion is Set if the version of key is v still, or if there is no key
+// and v is zero.
+func (s *Store) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+	return s.write(ctx, key, data, ttl, &v)
+}
+
+// write stores data, if the version of key is *want; a nil want is any.
+func (s *Store) write(ctx context.Context, key string, data []byte, ttl time.Duration, want *core.Version) (core.Version, error) {
+	if ttl < 0 {
+		return 0, errNegative
+	}
+	if !validKey(key) {
+		return 0, errKey
+	}
+	for {
+		sh, err := s.lock(ctx, key)
+		if err != nil {
+			return 0, err
+		}
+		r := s.find(sh, key)
+		if want != nil {
+			switch {
+			case r == nil && *want != 0:
+				err = errNotFound
+			case r != nil && r.version != *want:
+				err = errConflict
+			}
+			if err != nil {
+				sh.mu.Unlock()
+				return 0, err
+			}
+		}
+
+		var entries, bytes int64
+		if r == nil {
+			entries, bytes = 1, cost(key, len(data))
+		} else {
+			bytes = int64(len(data) - len(r.data))
+		}
+		if !s.room.take(entries, bytes) {
+			sh.mu.Unlock()
+			if err := s.makeRoom(ctx, cost(key, len(data))); err != nil {
+				return 0, err
+			}
+			continue // the key may have changed meanwhile
+		}
+
+		if r == nil {
+			r = sh.add(key)
+		}
+		sh.version++
+		r.data, r.version, r.expires = string(data), sh.version, s.after(ttl)
+		v, expires := r.version, r.expires
+		sh.due = min(sh.due, expires)
+		sh.mu.Unlock()
+		s.arm(expires)
+		return v, nil
+	}
+}
+
+// Touch gives key a new ttl, counted from now.
+func (s *Store) Touch(ctx context.Context, key string, ttl time.Duration) error {
+	if ttl < 0 {
+		return errNegative
+	}
+	sh, err := s.lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	r := s.find(sh, key)
+	if r == nil {
+		sh.mu.Unlock()
+		return errNotFound
+	}
+	expires := s.after(ttl)
+	r.expires = expires
+	sh.due = min(sh.due, expires)
+	sh.mu.Unlock()
+	s.arm(expires)
+	return nil
+}
+
+// Destroy removes key.
+func (s *Store) Destroy(ctx context.Context, key string) error {
+	sh, err := s.lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer sh.mu.Unlock()
+	if r := sh.records[key]; r != nil {
+		s.drop(sh, key, r)
+	}
+	return nil
+}
+
+// Len tells how many sessions the store holds now, those included that have
+// expired and wait to be swept out.
+func (s *Store) Len() int {
+	n := 0
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		n += len(sh.records)
+		sh.mu.Unlock()
+	}
+	return n
+}
+
+// Notify calls f(false) when the store is closed, at once if it is already.
+func (s *Store) Notify(f func(up bool)) (stop func()) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	if s.closed.Load() {
+		f(false)
+		return func() {}
+	}
+	s.listener[&f] = struct{}{}
+	return func() {
+		s.telling.Lock()
+		defer s.telling.Unlock()
+		delete(s.listener, &f)
+	}
+}
+
+// Close forgets all sessions and stops the sweeper; when it returns, nothing
+// of the store runs any more. Calls after it fail with [core.ErrUnavailable].
+// The second Close does nothing. The error is always nil.
+func (s *Store) Close() error {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	if s.closed.Swap(true) {
+		return nil
+	}
+	s.sweeper.stop()
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock() // the calls before have ended, and those after it see closed
+		sh.records = nil
+		sh.mu.Unlock()
+	}
+	for f := range s.listener {
+		(*f)(false)
+	}
+	clear(s.listener)
+	return nil
+}
+
+// lock returns the locked shard of key, unless the call may not be carried out.
+func (s *Store) lock(ctx context.Context, key string) (*shard, error) {
+	if err := ctx.Err(); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return nil, fmt.Errorf("memory store: %w: %w", core.ErrTimeout, err)
+		}
+		return nil, fmt.Errorf("memory store: %w", err)
+	}
+	sh := &s.shards[maphash.String(s.seed, key)%shards]
+	sh.mu.Lock()
+	if s.closed.Load() {
+		sh.mu.Unlock()
+		return nil, errClosed
+	}
+	return sh, nil
+}
+
+// find returns the live record of key, or nil. It removes an expired one: a
+// ttl is over exactly when it is over, whatever the sweeper does.
+func (s *Store) find(sh *shard, key string) *record {
+	r := sh.records[key]
+	if r != nil && r.expires != never && r.expires <= s.now() {
+		s.drop(sh, key, r)
+		return nil
+	}
+	return r
+}
+
+// drop removes the record of key.
+func (s *Store) drop(sh *shard, key string, r *record) {
+	delete(sh.records, key)
+	s.room.give(cost(key, len(r.data)))
+}
+
+// now is the age of the store: monotonic, so that a change of the wall clock
+// ends no session and revives none.
+func (s *Store) now() time.Duration { return time.Since(s.start) }
+
+// after is the moment when a ttl that begins now is over.
+func (s *Store) after(ttl time.Duration) time.Duration {
+	if ttl == 0 {
+		return never
+	}
+	if now := s.now(); ttl < never-now {
+		return now + ttl
+	}
+	return never // 292 years
+}
+
+const never time.Duration = math.MaxInt64
+
+// The errors are made once: a miss is an everyday thing. They name no key.
+var (
+	errNotFound = fmt.Errorf("memory store: %w", core.ErrNotFound)
+	errConflict = fmt.Errorf("memory store: %w", core.ErrConflict)
+	errClosed   = fmt.Errorf("memory store: %w: it is closed", core.ErrUnavailable)
+	errNegative = fmt.Errorf("memory store: %w: a negative ttl", core.ErrRefused)
+	errKey      = fmt.Errorf("memory store: %w: a key is 1 to 250 bytes of printable ASCII without blanks", core.ErrRefused)
+	errFull     = fmt.Errorf("memory store: %w: it is full (Options.MaxEntries, MaxBytes)", core.ErrRefused)
+	errTooLarge = fmt.Errorf("memory store: %w for Options.MaxBytes", core.ErrTooLarge)
+)
+
+// validKey holds callers to the contract although any key would do here: what
+// runs with this store in a test shall run with the others too.
+func validKey(key string) bool {
+	if key == "" || len(key) > 250 {
+		return false
+	}
+	for i := range len(key) {
+		if key[i] <= ' ' || key[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
