@@ -1,0 +1,215 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/core/storetest"
+)
+
+// visit runs a request in which the handler asks for the session itself.
+func (a *app) visit(jar *jartest.Jar, h func(v *core.Visit)) *exchange {
+	a.t.Helper()
+	v, _ := a.manager.NewVisit(jar, nil)
+	e := &exchange{jar: jar}
+	if e.begin = v.Begin(bg); e.begin == nil {
+		h(v)
+		e.commit = v.Commit(bg)
+	}
+	a.browser.Take(jar.Path(), jar.SetCookies...)
+	return e
+}
+
+func TestK46Untouched(t *testing.T) {
+	a := newApp(t, &core.Options{Defer: true, Rolling: true, AllowEmpty: true})
+	a.ok(a.get("/", count(t)))
+	before := a.store.Calls(storetest.OpGetVersion) + a.store.Calls(storetest.OpTouch)
+	a.store.Down()
+	e := a.ok(a.get("/", nil)) // not even in an outage
+	if e.cookies() != "" || len(e.jar.Response) != 0 {
+		t.Errorf("sent %q, %v", e.cookies(), e.jar.Response)
+	}
+	a.store.Up()
+	if after := a.store.Calls(storetest.OpGetVersion) + a.store.Calls(storetest.OpTouch); after != before {
+		t.Error("the store was asked")
+	}
+	a.ok(a.get("/", func(*core.Visit, *core.Session) {})).wantCookies(t, pair) // K49
+}
+
+func TestK47LoadedOnce(t *testing.T) {
+	t.Run("by ten at once", func(t *testing.T) {
+		a := newApp(t, &core.Options{Defer: true})
+		a.ok(a.get("/", count(t)))
+		var asking sync.WaitGroup
+		asking.Add(10)
+		a.store.Before(func(context.Context, storetest.Op, string) error { asking.Wait(); return nil })
+		a.ok(a.visit(a.browser.Jar("/"), func(v *core.Visit) {
+			var wg sync.WaitGroup
+			for range 10 {
+				wg.Go(func() {
+					asking.Done()
+					s, err := v.Session(bg)
+					if err != nil || visits.Get(s) != 1 {
+						t.Errorf("%v", err)
+					}
+				})
+			}
+			wg.Wait()
+		}))
+		a.store.Before(nil)
+		if n := a.store.Calls(storetest.OpGetVersion); n != 1 {
+			t.Errorf("loaded %d times", n)
+		}
+	})
+	t.Run("outside the path", func(t *testing.T) {
+		a := newApp(t, &core.Options{Defer: true, Cookie: core.CookieOptions{Path: "/in"}})
+		a.ok(a.visit(a.browser.Jar("/out"), func(v *core.Visit) {
+			_, err := v.Session(bg)
+			wantIs(t, err, core.ErrNoSession)
+			wantIs(t, v.Destroy(bg), core.ErrNoSession)
+			wantIs(t, v.Replace(bg, map[string]int{"a": 1}), core.ErrNoSession)
+		}))
+		a.wantCalls(nil)
+	})
+	t.Run("late", func(t *testing.T) {
+		a := newApp(t, &core.Options{Defer: true})
+		v, _ := a.manager.NewVisit(a.browser.Jar("/"), nil)
+		must(t, v.Commit(bg))
+		_, err := v.Session(bg)
+		wantIs(t, err, core.ErrCommitted)
+		wantIs(t, v.Destroy(bg), core.ErrCommitted)
+		v, _ = a.manager.NewVisit(a.browser.Jar("/"), nil)
+		v.Abandon()
+		v.Abandon()
+		_, err = v.Session(bg)
+		wantIs(t, err, core.ErrCommitted)
+		must(t, v.Commit(bg))
+	})
+}
+
+func TestK48WithoutLoading(t *testing.T) {
+	foo := map[string]string{"foo": "bar"}
+	t.Run("destroyed", func(t *testing.T) {
+		a := newApp(t, &core.Options{Defer: true})
+		a.ok(a.get("/", count(t)))
+		a.ok(a.visit(a.browser.Jar("/"), func(v *core.Visit) { must(t, v.Destroy(bg)) })).wantCookies(t, "-koa.sid -koa.sid.sig")
+		a.wantCalls(map[storetest.Op]int{storetest.OpSetVersion: 1, storetest.OpDestroy: 1})
+		a.wantVisits(0)
+		a.ok(a.visit(&jartest.Jar{}, func(v *core.Visit) { must(t, v.Destroy(bg)) })).wantCookies(t, "")
+	})
+	for name, plain := range map[string]bool{"replaced": false, "replaced, plain store": true} {
+		t.Run(name, func(t *testing.T) {
+			var store core.Store = newMemory(t)
+			if plain {
+				store = plainStore{store}
+			}
+			a := newAppOn(t, store, &core.Options{Defer: true})
+			a.ok(a.get("/", count(t)))
+			id := a.value()
+			a.ok(a.visit(a.browser.Jar("/"), func(v *core.Visit) { must(t, v.Replace(bg, foo)) })).wantCookies(t, pair)
+			if a.value() != id {
+				t.Error("a known id is not kept")
+			}
+			want := func() {
+				t.Helper()
+				a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+					if got, _ := s.JSON(); string(got) != `{"foo":"bar"}` {
+						t.Errorf("stored %s", got)
+					}
+				}))
+			}
+			want()
+			must(t, a.manager.ByID().Destroy(bg, core.ID(id)))
+			a.ok(a.visit(a.browser.Jar("/"), func(v *core.Visit) { must(t, v.Replace(bg, foo)) })).wantCookies(t, pair)
+			if a.value() == id {
+				t.Error("an unknown id is adopted")
+			}
+			want()
+			a.browser = &jartest.Browser{}
+			a.ok(a.visit(&jartest.Jar{}, func(v *core.Visit) { must(t, v.Replace(bg, foo)) })).wantCookies(t, pair)
+			if len(a.value()) != 32 {
+				t.Errorf("a newcomer got the id %q", a.value())
+			}
+			want()
+		})
+	}
+	t.Run("bad values change nothing", func(t *testing.T) {
+		a := newApp(t, &core.Options{Defer: true})
+		a.ok(a.get("/", count(t)))
+		a.ok(a.visit(a.browser.Jar("/"), func(v *core.Visit) {
+			if v.Replace(bg, 7) == nil || v.Replace(bg, make(chan int)) == nil || v.Replace(bg, map[string]int{"_gs": 1}) == nil {
+				t.Error("taken")
+			}
+		})).wantCookies(t, "")
+		a.wantVisits(1)
+	})
+	t.Run("loaded already", func(t *testing.T) {
+		a := newApp(t, nil)
+		a.ok(a.get("/", count(t)))
+		a.ok(a.get("/", func(v *core.Visit, _ *core.Session) { must(t, v.Replace(bg, map[string]int{"visits": 9})) }))
+		a.wantVisits(9)
+		a.ok(a.get("/", func(v *core.Visit, _ *core.Session) { must(t, v.Destroy(bg)) }))
+		a.wantVisits(0)
+	})
+}
+
+func TestK51LoadErrorIsNoRemoval(t *testing.T) {
+	a := newApp(t, &core.Options{Defer: true})
+	a.ok(a.get("/", count(t)))
+	a.store.Before(failing(storetest.OpGetVersion, core.ErrTimeout))
+	e := a.ok(a.visit(a.browser.Jar("/"), func(v *core.Visit) {
+		for range 2 {
+			_, err := v.Session(bg)
+			wantIs(t, err, core.ErrUnavailable)
+		}
+	}))
+	e.wantCookies(t, "")
+	a.store.Before(nil)
+	a.wantVisits(1)
+}
+
+func TestPanicSavesNothing(t *testing.T) {
+	a := newApp(t, nil)
+	v, _ := a.manager.NewVisit(a.browser.Jar("/"), nil)
+	s, err := v.Session(bg)
+	must(t, err)
+	must(t, visits.Set(s, 1))
+	v.Abandon()
+	wantIs(t, visits.Set(s, 2), core.ErrCommitted)
+	if err := v.Commit(bg); err != nil {
+		t.Error(err)
+	}
+	a.wantCalls(nil)
+}
+
+func TestCommitSurvivesTheClient(t *testing.T) {
+	a := newApp(t, nil)
+	a.ok(a.get("/", count(t)))
+	ctx, cancel := context.WithCancel(bg)
+	v, _ := a.manager.NewVisit(a.browser.Jar("/"), nil)
+	s, err := v.Session(ctx)
+	must(t, err)
+	cancel()
+	must(t, visits.Set(s, 7))
+	must(t, s.Save(ctx))
+	must(t, visits.Set(s, 8))
+	must(t, v.Commit(ctx))
+	a.wantVisits(8)
+	v, _ = a.manager.NewVisit(a.browser.Jar("/"), nil)
+	s, err = v.Session(bg)
+	must(t, err)
+	must(t, s.Destroy(ctx))
+	a.wantVisits(0)
+
+	v, _ = a.manager.NewVisit(a.browser.Jar("/"), nil)
+	a.ok(a.get("/", count(t)))
+	v, _ = a.manager.NewVisit(a.browser.Jar("/"), nil)
+	_, err = v.Session(ctx)
+	if !errors.Is(err, context.Canceled) || core.Status(err) != 503 {
+		t.Errorf("a load for a client that is gone: %v", err)
+	}
+}
