@@ -58,6 +58,9 @@ func (m *Manager) NewVisit(jar Jar, outer *Visit) (v *Visit, ok bool) {
 	return v, true
 }
 
+// Jar returns the exchange that the visit belongs to.
+func (v *Visit) Jar() Jar { return v.jar }
+
 // Of finds the visit of m among v and its outer ones: ErrNoSession if m is not
 // mounted.
 func (v *Visit) Of(m *Manager) (*Visit, error) {
