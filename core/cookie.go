@@ -58,8 +58,8 @@ type CookieOptions struct {
 	// Domain makes subdomains send the cookie too. Default: only this host.
 	Domain string
 	// MaxAge is how long browser and store keep the session, counted from each
-	// save. Default [DefaultMaxAge], at most 400 days. It beats Expires in
-	// the cookie.
+	// save. Default [DefaultMaxAge], at most 400 days, at least a millisecond.
+	// It beats Expires in the cookie.
 	MaxAge time.Duration
 	// NoMaxAge leaves MaxAge out: the cookie has the expiry Expires, or none,
 	// and then lives until the browser is closed.
@@ -136,17 +136,19 @@ func wholeMillis(t time.Time) time.Time {
 func (c *CookieOptions) check(name string) error {
 	switch {
 	case !strings.HasPrefix(c.Path, "/") || !attribute(c.Path):
-		return errors.New("the cookie's Path must begin with / and have no semicolon, control or non-ASCII characters, and at most 1024 bytes")
+		return errors.New("the cookie's Path must begin with / and have no blank, semicolon, control or non-ASCII characters, which a browser percent-encodes, and at most 1024 bytes")
 	case !domain(c.Domain):
 		return errors.New("the cookie's Domain must be a host name, such as example.com")
 	case c.MaxAge < 0:
 		return errors.New("the cookie's MaxAge is negative: to remove a session, destroy it")
 	case c.MaxAge > maxCookieAge:
-		return errors.New("the cookie's MaxAge is longer than 400 days, where browsers cut it")
+		return errors.New("the cookie's MaxAge is longer than 400 days, where browsers cut it: choose a shorter one and set Rolling")
+	case c.MaxAge > 0 && c.MaxAge < time.Millisecond:
+		return errors.New("the cookie's MaxAge is shorter than a millisecond, the unit it is stored in: choose a longer one")
 	case c.NoMaxAge && c.MaxAge != 0:
-		return errors.New("the cookie has both MaxAge and NoMaxAge")
+		return errors.New("the cookie has both MaxAge and NoMaxAge: drop one")
 	case c.HTTPOnly > Off || c.Secure > Off || c.Overwrite > Off || c.Signed > Off || c.SameSite > SameSiteUnset || c.Priority > PriorityHigh:
-		return errors.New("a Switch, SameSite or Priority of the cookie has no such value")
+		return errors.New("a Switch, SameSite or Priority of the cookie has no such value: use the constants of package core")
 	case !c.Expires.IsZero() && (c.Expires.Year() < 1601 || c.Expires.Year() > 9999):
 		return errors.New("the cookie's Expires lies outside the years 1601 to 9999")
 	case c.SameSite == SameSiteNone && c.Secure != On:
@@ -155,6 +157,8 @@ func (c *CookieOptions) check(name string) error {
 		return errors.New("Partitioned needs Secure: core.On, or browsers drop the cookie")
 	case hasPrefixFold(name, "__Secure-") && c.Secure != On:
 		return fmt.Errorf("the cookie name %q needs Secure: core.On, or browsers drop the cookie", name)
+	case (hasPrefixFold(name, "__Http-") || hasPrefixFold(name, "__Host-Http-")) && (c.Secure != On || c.HTTPOnly == Off):
+		return fmt.Errorf("the cookie name %q needs Secure: core.On and HTTPOnly, or browsers drop the cookie", name)
 	case hasPrefixFold(name, "__Host-") && (c.Secure != On || c.Path != "/" || c.Domain != ""):
 		return fmt.Errorf("the cookie name %q needs Secure: core.On, the Path / and no Domain, or browsers drop the cookie", name)
 	}
@@ -174,9 +178,10 @@ func checkName(name string) error {
 	return nil
 }
 
+// attribute allows what can stand in a path of a request as browsers send it.
 func attribute(s string) bool {
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < ' ' || c >= 0x7f || c == ';' {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == ';' {
 			return false
 		}
 	}
@@ -251,8 +256,8 @@ func (c *CookieOptions) appendCookie(b []byte, name, value string, expires time.
 
 const (
 	maxCookieField = 16 << 10 // bytes of a Cookie field that are looked at
-	maxCookiePairs = 200
-	maxSameName    = 4 // cookies of one name that are tried
+	maxCookiePairs = 200      // more than browsers keep for one site
+	maxSameName    = 4        // cookies of one name that are tried
 )
 
 // values are the values of one cookie name in a request, in the order sent.
@@ -271,13 +276,16 @@ func (v *values) add(s string) {
 // parseCookies finds the cookies name and name+".sig" in a Cookie field
 // (RFC 6265 section 5.4, read leniently as in K10): names are case-sensitive,
 // blanks around name and value and one pair of double quotes around the value
-// are dropped. A field that is longer than any browser's is not read at all.
-// The results are parts of field.
+// are dropped. A field with more in it than a browser would send has no
+// cookies. The results are parts of field.
 func parseCookies(field, name string) (ids, sigs values) {
 	if len(field) > maxCookieField {
 		return
 	}
-	for pairs := 0; field != "" && pairs < maxCookiePairs; pairs++ {
+	for pairs := 0; field != ""; pairs++ {
+		if pairs == maxCookiePairs {
+			return values{}, values{}
+		}
 		var pair string
 		pair, field, _ = strings.Cut(field, ";")
 		for pair != "" && (pair[0] == ' ' || pair[0] == '\t') {

@@ -12,7 +12,9 @@ import (
 
 // An ID is the secret that makes a browser the owner of a session. It prints
 // as a short fingerprint under fmt, slog and encoding/json, so that it does
-// not end up in a log by accident; string(id) gives the real one.
+// not end up in a log by accident; string(id) gives the real one. Some ways
+// past that are open, since none of these asks the value: in an unexported
+// field, as the key of a map in JSON, under %p.
 type ID string
 
 const (
@@ -51,8 +53,10 @@ func (id ID) checkNew() error {
 	switch {
 	case len(id) < minID:
 		return fmt.Errorf("Options.NewID made an id of %d characters, at least %d are needed", len(id), minID)
+	case len(id) > maxID:
+		return fmt.Errorf("Options.NewID made an id of %d characters, at most %d are allowed", len(id), maxID)
 	case !id.shaped():
-		return errors.New("Options.NewID made an id with other characters than A-Z a-z 0-9 - _, or a longer one than 128")
+		return errors.New("Options.NewID made an id with other characters than A-Z a-z 0-9 - _")
 	}
 	return nil
 }
@@ -84,9 +88,8 @@ func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 func hashedKey(prefix string, id ID) string {
 	var in [maxID]byte
 	sum := sha256.Sum256(in[:copy(in[:], id)])
-	key := make([]byte, 0, len(prefix)+43)
-	key = append(key, prefix...)
-	return string(base64.RawURLEncoding.AppendEncode(key, sum[:]))
+	var key [160]byte // of which a prefix may take 100
+	return string(base64.RawURLEncoding.AppendEncode(append(key[:0], prefix...), sum[:]))
 }
 
 // keyHash is what a record says of the key that it was written under. It finds

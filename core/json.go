@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"reflect"
 	"strconv"
@@ -17,6 +18,9 @@ import (
 
 // encode returns v as JSON without blanks, with <, >, & and U+2028/9 as they
 // are.
+//
+// A value that could not be decoded again is an error: it would make the whole
+// record unreadable.
 func encode(v any) ([]byte, error) {
 	switch v := v.(type) {
 	case string:
@@ -36,7 +40,14 @@ func encode(v any) ([]byte, error) {
 	if err := e.Encode(v); err != nil {
 		return nil, err
 	}
-	return rawSeparators(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
+	raw := rawSeparators(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+	if len(raw) > maxDepth { // encoding/json writes deeper than it reads
+		s := scanner{text: raw}
+		if !s.value(1) {
+			return nil, errors.New("it nests too deep")
+		}
+	}
+	return raw, nil
 }
 
 // rawSeparators undoes the escape of U+2028 and U+2029, which encoding/json
@@ -159,12 +170,7 @@ func plainString(raw []byte) ([]byte, bool) {
 		return nil, false
 	}
 	s := raw[1 : len(raw)-1]
-	for _, c := range s {
-		if c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			return nil, false
-		}
-	}
-	return s, true
+	return s, plainBytes(s) == len(s)
 }
 
 // plainInt returns a JSON number of at most 18 digits without fraction and
@@ -295,7 +301,7 @@ func sameValue(a, b any) bool {
 func sameNumber(a, b string) bool {
 	da, ea, na, oka := decimal(a)
 	db, eb, nb, okb := decimal(b)
-	return oka && okb && string(da) == string(db) && (len(da) == 0 || ea == eb && na == nb)
+	return a == b || oka && okb && string(da) == string(db) && (len(da) == 0 || ea == eb && na == nb)
 }
 
 // decimal takes a JSON number apart: its digits without zeros at either end,

@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -76,8 +77,10 @@ func (c *CookieOptions) option(name string) []byte {
 // setOption is the way back. What it does not understand changes nothing: a
 // stored record must not be able to break a Set-Cookie line.
 func (c *CookieOptions) setOption(name string, raw []byte) {
-	text, textErr := decode[string](raw)
-	isText := textErr == nil && string(raw) != "null"
+	text, isText := "", len(raw) > 0 && raw[0] == '"'
+	if isText {
+		text, _ = decode[string](raw)
+	}
 	isTrue, isBool := string(raw) == "true", string(raw) == "true" || string(raw) == "false"
 	flip := func(s *Switch) {
 		if isBool {
@@ -94,7 +97,7 @@ func (c *CookieOptions) setOption(name string, raw []byte) {
 	case "maxAge":
 		if ms, err := decode[float64](raw); err == nil {
 			c.MaxAge, c.NoMaxAge = 0, true
-			if ms > 0 && ms <= float64(1<<62)/float64(time.Millisecond) {
+			if ms >= 1 && ms <= float64(1<<62)/float64(time.Millisecond) {
 				c.MaxAge, c.NoMaxAge = time.Duration(ms*float64(time.Millisecond)), false
 			}
 		}
@@ -109,7 +112,7 @@ func (c *CookieOptions) setOption(name string, raw []byte) {
 	case "secure":
 		flip(&c.Secure)
 	case "sameSite":
-		switch {
+		switch text = strings.ToLower(text); { // the original takes any case
 		case text == "lax":
 			c.SameSite = SameSiteLax
 		case text == "strict" || isTrue:
@@ -120,7 +123,7 @@ func (c *CookieOptions) setOption(name string, raw []byte) {
 			c.SameSite = SameSiteUnset
 		}
 	case "priority":
-		switch text {
+		switch strings.ToLower(text) {
 		case "low":
 			c.Priority = PriorityLow
 		case "medium":
@@ -133,8 +136,10 @@ func (c *CookieOptions) setOption(name string, raw []byte) {
 			c.Partitioned = isTrue
 		}
 	case "expires":
-		if t, err := time.Parse(time.RFC3339, text); err == nil && t.Year() >= 1601 && t.Year() <= 9999 {
-			c.Expires = wholeMillis(t)
+		if t, err := time.Parse(time.RFC3339, text); err == nil {
+			if t = wholeMillis(t); t.Year() >= 1601 && t.Year() <= 9999 {
+				c.Expires = t
+			}
 		}
 	}
 }

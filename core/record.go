@@ -134,7 +134,11 @@ func (r *record) parseMeta(raw []byte, key string) error {
 		return corrupt("it has another format than this version of the library writes")
 	}
 	var b [16]byte
-	if own, ok := plainString(find(meta, "k")); !ok || !bytes.Equal(own, keyHash(b[:0], key)) {
+	own, ok := plainString(find(meta, "k"))
+	if !ok {
+		return corrupt("its metadata does not name its key")
+	}
+	if !bytes.Equal(own, keyHash(b[:0], key)) {
 		return errForeign
 	}
 	created, err := decode[int64](find(meta, "c"))

@@ -1,6 +1,10 @@
 package core
 
-import "encoding/json"
+import (
+	"encoding/binary"
+	"encoding/json"
+	"math/bits"
+)
 
 // One strict pass over a JSON object (RFC 8259): accepts what json.Valid
 // accepts, and notes where its members stand.
@@ -124,6 +128,10 @@ func (s *scanner) string() (plain, ok bool) {
 	plain = true
 	text := s.text
 	for i := s.at; i < len(text); i++ {
+		i += plainBytes(text[i:])
+		if i == len(text) {
+			break
+		}
 		switch c := text[i]; {
 		case c == '"':
 			s.at = i + 1
@@ -151,6 +159,29 @@ func (s *scanner) string() (plain, ok bool) {
 		}
 	}
 	return false, false
+}
+
+// plainBytes counts the bytes that text begins with and that stand for
+// themselves in a string: all but controls, quotes, backslashes and what is
+// not ASCII. It looks at eight at a time, since most of a record is strings.
+func plainBytes(text []byte) (n int) {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for ; len(text)-n >= 8; n += 8 {
+		w := binary.LittleEndian.Uint64(text[n:])
+		quote, backslash := w^ones*'"', w^ones*'\\'
+		// The lowest top bit that is set marks the first such byte: borrows
+		// only spoil the bytes above it.
+		odd := (w | (w - ones*' ') | (quote - ones) | (backslash - ones)) & tops
+		if odd != 0 {
+			return n + bits.TrailingZeros64(odd)/8
+		}
+	}
+	for ; n < len(text); n++ {
+		if c := text[n]; c < ' ' || c == '"' || c == '\\' || c >= 0x80 {
+			break
+		}
+	}
+	return n
 }
 
 func hex4(b []byte) bool {

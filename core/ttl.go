@@ -2,6 +2,7 @@ package core
 
 import (
 	"hash/maphash"
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -34,7 +35,8 @@ func (m *Manager) ttl(s *Session, c CookieOptions, created, now time.Time) (ttl 
 		return 0, true
 	}
 	if m.o.AbsoluteTimeout > 0 {
-		left := m.o.AbsoluteTimeout - now.Sub(created)
+		// A clock that ran ahead must not make the session younger than new.
+		left := m.o.AbsoluteTimeout - max(now.Sub(created), 0)
 		if left <= 0 {
 			return 0, true
 		}
@@ -42,8 +44,8 @@ func (m *Manager) ttl(s *Session, c CookieOptions, created, now time.Time) (ttl 
 			ttl = left
 		}
 	}
-	if m.o.koa && ttl%time.Second != 0 {
-		ttl += time.Second - ttl%time.Second // koa-redis counts in seconds
+	if rest := ttl % time.Second; m.o.koa && rest != 0 && ttl < math.MaxInt64-time.Second {
+		ttl += time.Second - rest // koa-redis counts in seconds
 	}
 	return ttl, false
 }
