@@ -16,8 +16,9 @@ import (
 
 // Bench measures the store that newStore makes: get, miss, set, create and
 // destroy as one, swap and touch, with payloads of several sizes, by one
-// caller and by as many as the machine runs at once. The names are made for
-// benchstat -col and -row: op=get/size=256/mode=serial.
+// caller and by as many as the machine runs at once, or by more if newStore
+// calls b.SetParallelism. The names are made for benchstat -col and -row:
+// op=get/size=256/mode=serial.
 //
 // Each operation is checked to have done its work, so a store that answers
 // fast with an error or with nothing measures as a failure.

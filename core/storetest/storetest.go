@@ -9,8 +9,8 @@
 // hears the rule in words. A store without an ability skips the cases of that
 // ability, with a line that says what the core does instead.
 //
-// [Bench] measures a store, and [Faulty] makes one fail for the tests of those
-// who use it.
+// [Outage] tests a store that tells when its server is down, [Bench] measures
+// a store, and [Faulty] makes one fail for the tests of those who use it.
 package storetest
 
 import (

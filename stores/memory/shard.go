@@ -45,7 +45,7 @@ func (sh *shard) add(key string) *record {
 }
 
 // cost is what a record takes of Options.MaxBytes, with what Go needs to keep
-// it: some 40 to 110 bytes, depending on how full its map is.
+// it: 80 to 130 bytes, depending on how full its map is.
 func cost(key string, payload int) int64 { return int64(len(key)) + int64(payload) + 128 }
 
 // room counts what may still be stored. Without a limit it counts nothing,

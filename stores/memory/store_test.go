@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 
@@ -72,6 +73,24 @@ func TestAnEndedContextTellsItsClass(t *testing.T) {
 	defer cancel()
 	if err := s.Set(ctx, "k", nil, 0); !errors.Is(err, core.ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Error("deadline:", err)
+	}
+}
+
+// A key that was made of a request's buffer, and the buffer used again.
+func TestTheKeyIsCopied(t *testing.T) {
+	s := open(t, nil)
+	for range 2 { // a new key, then an old one
+		buffer := []byte("the-key")
+		if err := s.Set(t.Context(), unsafe.String(&buffer[0], len(buffer)), []byte("x"), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		copy(buffer, "another")
+		if _, err := s.Get(t.Context(), "the-key"); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.Get(t.Context(), "another"); !errors.Is(err, core.ErrNotFound) {
+			t.Error(err)
+		}
 	}
 }
 
