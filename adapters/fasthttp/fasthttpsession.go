@@ -133,11 +133,13 @@ func (mw *middleware) serve(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandl
 	if before != nil {
 		outer, _ = core.VisitFrom(before)
 	}
-	visit, ok := mw.manager.NewVisit(NewJar(ctx, mw.o.Secure(ctx)), outer)
+	jar := NewJar(ctx, mw.o.Secure(ctx))
+	visit, ok := mw.manager.NewVisit(jar, outer)
 	if !ok {
 		next(ctx)
 		return
 	}
+	defer jar.Close()
 	// After Commit this does nothing. Before it, it means a panic or Goexit.
 	defer visit.Abandon()
 	base := before

@@ -3,6 +3,7 @@ package fasthttpsession
 import (
 	"bytes"
 	"strings"
+	"sync"
 
 	"github.com/valyala/fasthttp"
 
@@ -10,28 +11,46 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// NewJar returns the [core.Jar] of ctx. [New] makes its own: this one is for
-// the middleware of a framework that is built on fasthttp. The Jar must not be
-// used after the handler has returned. secure is what its Secure answers.
+// A Jar is the [core.Jar] of a RequestCtx. [New] makes its own: this one is for
+// the middleware of a framework that is built on fasthttp.
 //
-// The Cookie field is read as it came over the wire. A middleware that changes
-// the cookies of the request, as Fiber's encryptcookie does, must leave out
-// the session's: its name, and its name with ".sig".
-func NewJar(ctx *fasthttp.RequestCtx, secure bool) core.Jar {
-	return &jar{ctx: ctx, secure: secure}
-}
-
-// A jar copies every string: fasthttp overwrites its buffers in the next
-// request of the connection, and of others.
-type jar struct {
-	ctx    *fasthttp.RequestCtx
+// It copies every string, since fasthttp overwrites its buffers in the next
+// request. It reads the Cookie field as it came over the wire: a middleware
+// that changes the cookies of the request, as Fiber's encryptcookie does, must
+// leave out the session's, which are its name and its name with ".sig".
+type Jar struct {
 	secure bool
+
+	mu  sync.Mutex // held by every method
+	ctx *fasthttp.RequestCtx
 }
 
-func (j *jar) Cookie() string {
+var _ core.Jar = (*Jar)(nil)
+
+// NewJar returns the Jar of ctx. secure is what its Secure answers.
+func NewJar(ctx *fasthttp.RequestCtx, secure bool) *Jar { return &Jar{ctx: ctx, secure: secure} }
+
+// Close cuts j off from its ctx: from then on it has begun and is empty. Call
+// it before the handler returns, since fasthttp uses ctx again. A goroutine
+// that outlives its request and still holds the session would reach into
+// somebody else's.
+func (j *Jar) Close() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.ctx = nil
+}
+
+// Cookie returns the Cookie field, or what is left of it if the request was
+// made by hand and not read from a connection.
+func (j *Jar) Cookie() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ctx == nil {
+		return ""
+	}
 	header := &j.ctx.Request.Header
 	raw := header.RawHeaders()
-	if len(raw) == 0 { // made by hand and not read from a connection
+	if len(raw) == 0 {
 		return joined(header.PeekAll("Cookie"), "; ")
 	}
 	// Not Peek: once anybody has asked for a cookie, it returns a list that is
@@ -64,13 +83,27 @@ func nextField(raw []byte) (name, value, rest []byte) {
 	return name, value, rest
 }
 
-// Path takes the request line. It stays as the browser sent it when a router
+// Path takes the request line, which stays as the browser sent it when a router
 // changes the URI.
-func (j *jar) Path() string { return target.Path(string(j.ctx.Request.Header.RequestURI())) }
+func (j *Jar) Path() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ctx == nil {
+		return ""
+	}
+	return target.Path(string(j.ctx.Request.Header.RequestURI()))
+}
 
-func (j *jar) Secure() bool { return j.secure }
+// Secure returns what NewJar was told.
+func (j *Jar) Secure() bool { return j.secure }
 
-func (j *jar) RequestHeader(name string) string {
+// RequestHeader returns the field as the middlewares further out have left it.
+func (j *Jar) RequestHeader(name string) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ctx == nil {
+		return ""
+	}
 	header := &j.ctx.Request.Header
 	raw := header.RawHeaders()
 	if len(raw) == 0 || j.normalizes() {
@@ -89,9 +122,15 @@ func (j *jar) RequestHeader(name string) string {
 // normalizes reports whether fasthttp brings the names of fields into one
 // form. With Server.DisableHeaderNamesNormalizing it compares them byte by
 // byte, and then it does not find its own Host in small letters.
-func (j *jar) normalizes() bool { return len(j.ctx.Request.Header.Peek("host")) > 0 }
+func (j *Jar) normalizes() bool { return len(j.ctx.Request.Header.Peek("host")) > 0 }
 
-func (j *jar) SetCookie(name, line string, replace bool) {
+// SetCookie adds line, and with replace drops those of that name.
+func (j *Jar) SetCookie(name, line string, replace bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ctx == nil {
+		return
+	}
 	header := &j.ctx.Response.Header
 	if replace {
 		j.drop(name)
@@ -102,7 +141,7 @@ func (j *jar) SetCookie(name, line string, replace bool) {
 
 // drop removes the lines of that name. DelCookie would change the order of the
 // others, and goes by names that it has decoded.
-func (j *jar) drop(name string) {
+func (j *Jar) drop(name string) {
 	header := &j.ctx.Response.Header
 	var kept []string
 	found := false
@@ -122,7 +161,14 @@ func (j *jar) drop(name string) {
 	}
 }
 
-func (j *jar) ResponseHeader(name string) string {
+// ResponseHeader returns the fields of the response, one fasthttp sends by
+// default included.
+func (j *Jar) ResponseHeader(name string) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ctx == nil {
+		return ""
+	}
 	header := &j.ctx.Response.Header
 	if j.normalizes() {
 		return joined(header.PeekAll(name), ", ")
@@ -136,7 +182,13 @@ func (j *jar) ResponseHeader(name string) string {
 	return joined(values, ", ")
 }
 
-func (j *jar) SetResponseHeader(name, value string) {
+// SetResponseHeader replaces the fields of the response.
+func (j *Jar) SetResponseHeader(name, value string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ctx == nil {
+		return
+	}
 	header := &j.ctx.Response.Header
 	if !j.normalizes() {
 		var spellings []string
@@ -158,9 +210,13 @@ func (j *jar) SetResponseHeader(name, value string) {
 	}
 }
 
-// Begun is false: fasthttp sends nothing before the handler has returned, and
-// by then the core has committed.
-func (j *jar) Begun() bool { return false }
+// Begun reports whether j is closed: fasthttp sends nothing before the handler
+// has returned.
+func (j *Jar) Begun() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.ctx == nil
+}
 
 func isNamed(field []byte, name string) bool {
 	return len(field) == len(name) && strings.EqualFold(string(field), name)

@@ -124,10 +124,12 @@ func (mw *middleware) handle(c *fiber.Ctx) error {
 	if before != nil {
 		outer, _ = core.VisitFrom(before)
 	}
-	visit, ok := mw.manager.NewVisit(fasthttpsession.NewJar(ctx, mw.o.Secure(c)), outer)
+	jar := fasthttpsession.NewJar(ctx, mw.o.Secure(c))
+	visit, ok := mw.manager.NewVisit(jar, outer)
 	if !ok {
 		return c.Next()
 	}
+	defer jar.Close()
 	// After Commit this does nothing. Before it, it means a panic or Goexit.
 	defer visit.Abandon()
 	if err := visit.Begin(user); err != nil {

@@ -31,7 +31,9 @@ type exchange struct {
 	state atomic.Uint32 // open, committed or failed
 	mu    sync.Mutex    // held by the commit
 	err   error         // of the commit; written before state
-	begun atomic.Bool
+
+	jar   sync.Mutex // held by the Jar's methods that use the response's header
+	begun bool       // guarded by jar; the header is the server's then
 }
 
 const (
@@ -67,11 +69,20 @@ func (x *exchange) commit() error {
 			x.fail(x.err)
 			x.state.Store(failed)
 		} else {
-			x.begun.Store(true)
+			x.begin()
 			x.state.Store(committed)
 		}
 	}
 	return x.err
+}
+
+// begin closes the Jar's way to the response. A goroutine that outlives its
+// handler and still holds the session must not write into a header while the
+// server reads it.
+func (x *exchange) begin() {
+	x.jar.Lock()
+	defer x.jar.Unlock()
+	x.begun = true
 }
 
 // ofBody are the fields that describe the handler's response and would be
@@ -83,7 +94,7 @@ var ofBody = [...]string{
 
 // fail answers err in place of the handler.
 func (x *exchange) fail(err error) {
-	x.begun.Store(true)
+	x.begin()
 	header := x.w.Header()
 	for _, name := range ofBody {
 		delete(header, name)
@@ -186,6 +197,11 @@ func (x *exchange) Secure() bool { return x.mw.secure(x.r) }
 func (x *exchange) RequestHeader(name string) string { return x.r.Header.Get(name) }
 
 func (x *exchange) SetCookie(name, line string, replace bool) {
+	x.jar.Lock()
+	defer x.jar.Unlock()
+	if x.begun {
+		return
+	}
 	header := x.w.Header()
 	lines := header["Set-Cookie"]
 	drop := func(l string) bool {
@@ -200,10 +216,20 @@ func (x *exchange) SetCookie(name, line string, replace bool) {
 }
 
 func (x *exchange) ResponseHeader(name string) string {
+	x.jar.Lock()
+	defer x.jar.Unlock()
+	if x.begun {
+		return ""
+	}
 	return joined(x.w.Header().Values(name), ", ")
 }
 
 func (x *exchange) SetResponseHeader(name, value string) {
+	x.jar.Lock()
+	defer x.jar.Unlock()
+	if x.begun {
+		return
+	}
 	if value == "" {
 		x.w.Header().Del(name)
 		return
@@ -211,7 +237,11 @@ func (x *exchange) SetResponseHeader(name, value string) {
 	x.w.Header().Set(name, value)
 }
 
-func (x *exchange) Begun() bool { return x.begun.Load() }
+func (x *exchange) Begun() bool {
+	x.jar.Lock()
+	defer x.jar.Unlock()
+	return x.begun
+}
 
 func joined(values []string, by string) string {
 	if len(values) == 1 {

@@ -95,7 +95,8 @@ func (mw *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Ha
 		return
 	}
 	x.visit = visit
-	// After Commit this does nothing. Before it, it means a panic or Goexit.
+	// After Commit these do nothing. Before it they mean a panic or Goexit.
+	defer x.begin()
 	defer visit.Abandon()
 	if err := visit.Begin(ctx); err != nil {
 		x.fail(err)

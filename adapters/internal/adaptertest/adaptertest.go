@@ -95,7 +95,7 @@ func (s *suite) manager(o core.Options) (*core.Manager, *storetest.Faulty, *memo
 	s.t.Helper()
 	memory := memorystore.New(nil)
 	store := storetest.NewFaulty(memory)
-	if o.Keys == nil {
+	if o.Keys == nil && o.Carrier == nil {
 		o.Keys = Keys
 	}
 	m, err := core.New(store, &o)

@@ -120,6 +120,23 @@ var rules = []rule{
 		}
 		a.user().want("/", 200, "1")
 	}},
+	{"K6 R16 the expired cookies carry the attributes of the live ones", func(t *testing.T, s *suite) {
+		u := s.app(core.Options{Cookie: core.CookieOptions{Path: "/app", SameSite: core.SameSiteStrict}}, func(x *Exchange) error {
+			x.URL.Path = strings.TrimPrefix(x.URL.Path, "/app")
+			return routes(x)
+		}).user()
+		u.want("/app/", 200, "1")
+		r := u.want("/app/destroy", 200, "ok")
+		r.pair(t, false)
+		for _, l := range r.cookies {
+			if !strings.HasSuffix(l, "; path=/app; expires=Thu, 01 Jan 1970 00:00:00 GMT; samesite=strict; httponly") {
+				t.Errorf("got %q", names([]string{l}))
+			}
+		}
+		if c := u.browser.Cookie("/app"); c != "" {
+			t.Error("the browser kept them")
+		}
+	}},
 	{"K7 of several pairs only the last one is left", func(t *testing.T, s *suite) {
 		a := s.app(core.Options{ResetUnknown: true}, routes)
 		u := a.user()
@@ -169,6 +186,26 @@ var rules = []rule{
 			t.Errorf("the store was asked %d times", n)
 		}
 	}},
+	{"K12 R7 what an older key has signed is signed again at once, with all attributes", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		id := u.id()
+		newer := []byte("another key of 32 bytes, in front")
+		if err := a.manager.RotateKeys([][]byte{newer, Keys[0]}); err != nil {
+			t.Fatal(err)
+		}
+		r := u.want("/read", 200, "1")
+		r.pair(t, true)
+		if !defaultLine.MatchString(r.cookies[0]) || !defaultSig.MatchString(r.cookies[1]) || u.id() != id {
+			t.Errorf("got %q", names(r.cookies))
+		}
+		u.want("/read", 200, "1").noCookies(t)
+		if err := a.manager.RotateKeys([][]byte{newer}); err != nil {
+			t.Fatal(err)
+		}
+		u.want("/", 200, "2")
+	}},
 	{"K16 with an id the store is asked on every request, without one never", func(t *testing.T, s *suite) {
 		a := s.app(core.Options{}, routes)
 		u := a.user()
@@ -192,6 +229,23 @@ var rules = []rule{
 			t.Fatal(err)
 		}
 		u.want("/read", 200, "0").noCookies(t)
+		u.want("/", 200, "1").pair(t, true)
+		if u.id() == old {
+			t.Error("the id is the old one")
+		}
+	}},
+	{"K18 what Valid refuses is destroyed, and a new session begins", func(t *testing.T, s *suite) {
+		var hook core.Hooks
+		hook.Valid = func(_ context.Context, _ core.Jar, s *core.Session) (bool, error) { return count.Get(s) < 2, nil }
+		a := s.app(core.Options{Hooks: hook}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		u.want("/", 200, "2")
+		old := u.id()
+		u.want("/read", 200, "0")
+		if n := a.memory.Len(); n != 0 {
+			t.Errorf("%d records", n)
+		}
 		u.want("/", 200, "1").pair(t, true)
 		if u.id() == old {
 			t.Error("the id is the old one")
@@ -408,6 +462,27 @@ var rules = []rule{
 		u.want("/session", 200, "1")
 		u.want("/session/x?y", 200, "2")
 		u.want("/sessionfoo", 200, "none")
+	}},
+	{"K34 another carrier takes the place of the cookie", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{Carrier: core.Header("X-Session")}, routes)
+		id := ""
+		for _, want := range []string{"1", "2", "3"} {
+			req, err := http.NewRequest("GET", "http://"+a.addr+"/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("x-session", id)
+			res, err := a.client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			if string(body) != want || len(res.Header.Values("Set-Cookie")) != 0 {
+				t.Fatalf("answered %q, want %q", body, want)
+			}
+			id = res.Header.Get("X-Session")
+		}
 	}},
 	{"K40 R24 a store that can't be read is no empty session: 503, nothing told, the cookie stays", func(t *testing.T, s *suite) {
 		ran := false
@@ -837,6 +912,36 @@ var rules = []rule{
 			}
 			return true
 		})
+	}},
+	{"R40 what a handler keeps of its exchange reaches no later one", func(t *testing.T, s *suite) {
+		var kept core.Jar
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			if x.URL.Path == "/keep" {
+				v, err := x.Visit()
+				if err != nil {
+					return err
+				}
+				kept = v.Jar()
+				return nil
+			}
+			if !kept.Begun() {
+				t.Error("the old exchange has not begun")
+			}
+			if strings.Contains(kept.Cookie(), "victim") || strings.Contains(kept.Path(), "victim") {
+				t.Error("the old exchange reads the new one")
+			}
+			kept.SetCookie("stolen", "stolen=1", true)
+			kept.SetResponseHeader("X-Stolen", "1")
+			return routes(x)
+		})
+		thief, victim := a.user(), a.user()
+		thief.get("/keep")
+		victim.browser.Take("/", "victim=1; path=/")
+		r := victim.get("/victim")
+		r.pair(t, true)
+		if r.header.Get("X-Stolen") != "" {
+			t.Error("the old exchange wrote into the new one")
+		}
 	}},
 	{"HEAD, 204 and 304 are saved like all others", func(t *testing.T, s *suite) {
 		a := s.app(core.Options{}, func(x *Exchange) error {
