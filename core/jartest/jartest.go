@@ -344,35 +344,7 @@ var cases = []rule{
 		return err
 	}},
 	{name: "Copies", rule: "Every string that a Jar has returned keeps its bytes when the exchange is over and its buffers are used again.", test: func(s *server) error {
-		fill := func(c string) request {
-			v := strings.Repeat(c, 40)
-			return request{target: "/" + v + "?" + v, headers: [][2]string{h("Cookie", "n="+v), h("Cookie", "m="+v), h("X-Field", v)}}
-		}
-		take := func(x Exchange, got *[4]string) {
-			x.AddHeader("X-Out", x.Jar.RequestHeader("X-Field"))
-			*got = [4]string{x.Jar.Cookie(), x.Jar.Path(), x.Jar.RequestHeader("X-Field"), x.Jar.ResponseHeader("X-Out")}
-		}
-		var kept, then [4]string
-		if _, err := s.exchange(fill("k"), func(x Exchange) {
-			take(x, &kept)
-			for i := range kept {
-				then[i] = strings.Clone(kept[i])
-			}
-		}); err != nil {
-			return err
-		}
-		for range 20 {
-			var other [4]string
-			if _, err := s.exchange(fill("X"), func(x Exchange) { take(x, &other) }); err != nil {
-				return err
-			}
-		}
-		for i, what := range []string{"Cookie", "Path", "RequestHeader", "ResponseHeader"} {
-			if err := same(what, kept[i], then[i]); err != nil {
-				return err
-			}
-		}
-		return nil
+		return first(s.copies("Cookie"), s.copies("Cookie", "Cookie"), s.copies("X-Between", "Cookie", "cookie"))
 	}},
 	{name: "Parallel", rule: "Exchanges at the same time know nothing of each other.", test: func(s *server) error {
 		s.during(func(x Exchange) { x.Jar.SetCookie("n", x.Jar.Cookie(), true) })
@@ -438,6 +410,43 @@ func (s *server) cookie(want string, headers ...[2]string) error {
 		return err
 	}
 	return same("Cookie", got, want)
+}
+
+// copies keeps the strings of an exchange whose target and fields of these
+// names are filled with one byte, and lets others come after it.
+func (s *server) copies(names ...string) error {
+	fill := func(c string) request {
+		v := strings.Repeat(c, 40)
+		req := request{target: "/" + v + "?" + v, headers: [][2]string{h("X-Field", v)}}
+		for _, name := range names {
+			req.headers = append(req.headers, h(name, "n="+v))
+		}
+		return req
+	}
+	take := func(x Exchange) [4]string {
+		x.AddHeader("X-Out", strings.Clone(x.Jar.RequestHeader("X-Field")))
+		return [4]string{x.Jar.Cookie(), x.Jar.Path(), x.Jar.RequestHeader("X-Field"), x.Jar.ResponseHeader("X-Out")}
+	}
+	var kept, then [4]string
+	if _, err := s.exchange(fill("k"), func(x Exchange) {
+		kept = take(x)
+		for i := range kept {
+			then[i] = strings.Clone(kept[i])
+		}
+	}); err != nil {
+		return err
+	}
+	for range 20 {
+		if _, err := s.exchange(fill("X"), func(x Exchange) { take(x) }); err != nil {
+			return err
+		}
+	}
+	for i, what := range []string{"Cookie", "Path", "RequestHeader", "ResponseHeader"} {
+		if err := same(what, kept[i], then[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *server) secure(want bool) error {

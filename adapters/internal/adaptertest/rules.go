@@ -746,12 +746,21 @@ var rules = []rule{
 		u.want("/read", 200, "1")
 	}},
 	{"R22 after a panic nothing is saved, and the app goes on", func(t *testing.T, s *suite) {
-		a := s.app(core.Options{}, routes)
+		sessions := make(chan *core.Session, 3)
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			session, _ := x.From()
+			sessions <- session
+			return routes(x)
+		})
 		u := a.user()
 		u.want("/", 200, "1")
+		<-sessions
 		// net/http cuts the connection, the others' recover answers 500.
 		if r, err := u.send(context.Background(), "GET", "/panic"); err == nil && (r.status != 500 || len(r.cookies) != 0) {
 			t.Errorf("answered %d, cookies %q", r.status, names(r.cookies))
+		}
+		if err := count.Set(<-sessions, 1); !errors.Is(err, core.ErrCommitted) {
+			t.Errorf("its session can still be changed: %v", err)
 		}
 		u.want("/read", 200, "1")
 		if w := a.writes(); w != 1 {
