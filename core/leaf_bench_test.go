@@ -132,3 +132,28 @@ func BenchmarkEncodeRecord(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkOwnOptions reads the cookie object that every session of KoaCompat
+// has.
+func BenchmarkOwnOptions(b *testing.B) {
+	config := CookieOptions{Path: "/", MaxAge: DefaultMaxAge, HTTPOnly: On, SameSite: SameSiteUnset, Overwrite: On, Signed: On}
+	own := koaCookie(CookieOptions{}, config)
+	b.ReportAllocs()
+	for b.Loop() {
+		if ownOptions(config, own, nil) != config {
+			b.Fatal("wrong options")
+		}
+	}
+}
+
+func BenchmarkAppendCookie(b *testing.B) {
+	c := CookieOptions{Path: "/", MaxAge: DefaultMaxAge, HTTPOnly: On, SameSite: SameSiteLax}
+	expires := time.UnixMilli(1_700_000_000_000)
+	line := make([]byte, 0, 256)
+	b.ReportAllocs()
+	for b.Loop() {
+		if line = c.appendCookie(line[:0], "koa.sid", "0123456789abcdef0123456789abcdef", expires, true); len(line) < 100 {
+			b.Fatal("wrong line")
+		}
+	}
+}

@@ -1,0 +1,394 @@
+package core
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// simpleCookies is parseCookies, written to be obviously right.
+func simpleCookies(field, name string) (ids, sigs []string) {
+	pairs := strings.Split(field, ";")
+	if field == "" || len(field) > 16384 || len(pairs) > 201 || len(pairs) == 201 && pairs[200] != "" {
+		return nil, nil
+	}
+	const blanks = " \t"
+	for _, pair := range pairs {
+		key, value, ok := strings.Cut(pair, "=")
+		key, value = strings.Trim(key, blanks), strings.Trim(value, blanks)
+		if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
+			value = value[1 : n-1]
+		}
+		switch {
+		case ok && key == name && len(ids) < 4:
+			ids = append(ids, value)
+		case ok && key == name+".sig" && len(sigs) < 4:
+			sigs = append(sigs, value)
+		}
+	}
+	return ids, sigs
+}
+
+func FuzzCookieField(f *testing.F) {
+	for _, field := range []string{
+		"", "koa.sid=a; koa.sid.sig=b", " koa.sid = \" a \" ;koa.sid.sig=\t\"b\"", "koa.sid=a;koa.sid=b;koa.sid=c;koa.sid=d;koa.sid=e",
+		`koa.sid="`, `koa.sid="""`, "koa.sid", "koa.sid.sig", "koa.sid.sig.sig=a", "koa.sid\x00=a", "x=koa.sid=a", "=a; =; ;;", "koa.sid\t\t=\t=\t",
+		strings.Repeat("koa.sid=a;", 199) + "koa.sid.sig=b", strings.Repeat(";", 200), strings.Repeat(";", 201), strings.Repeat("x", 16384), "\xff\xfe=koa.sid",
+	} {
+		f.Add(field, "koa.sid")
+	}
+	f.Add("a=1; a.sig=2; a.sig.sig=3", "a.sig")
+	f.Add("koss:test_sid=a; koss:test_sid.sig=b", "koss:test_sid")
+	f.Fuzz(func(t *testing.T, field, name string) {
+		if name == "" || checkName(name) != nil {
+			return
+		}
+		ids, sigs := parseCookies(field, name)
+		wantIDs, wantSigs := simpleCookies(field, name)
+		if !slices.Equal(found(ids), wantIDs) && len(found(ids))+len(wantIDs) > 0 || !slices.Equal(found(sigs), wantSigs) && len(found(sigs))+len(wantSigs) > 0 {
+			t.Errorf("%q in %q: %q and %q, want %q and %q", name, field, found(ids), found(sigs), wantIDs, wantSigs)
+		}
+		for _, v := range append(found(ids), found(sigs)...) {
+			if !strings.Contains(field, v) {
+				t.Errorf("%q is no part of %q", v, field)
+			}
+		}
+		// What is read must not depend on what stands before or behind it.
+		id := newID()
+		pair := name + "=" + string(id) + "; " + name + ".sig=" + string(id)
+		for _, whole := range []string{pair, "x" + name + "=y; " + pair, pair + "; x" + name + "=y"} {
+			ids, sigs := parseCookies(whole, name)
+			if !slices.Equal(found(ids), []string{string(id)}) || !slices.Equal(found(sigs), []string{string(id)}) {
+				t.Errorf("%q in %q: %q and %q", name, whole, found(ids), found(sigs))
+			}
+		}
+	})
+}
+
+func FuzzSetCookie(f *testing.F) {
+	f.Add("koa.sid", "0123456789abcdef", "/", "", int64(86400e9), int64(0), uint64(0))
+	f.Add("__Host-sid", "a", "/", "", int64(1e6), int64(1767225600000), uint64(0x0141))
+	f.Add("koss:test_sid", "-_", "/a/b", ".example.com", int64(0), int64(-11644473600000), uint64(0xffff))
+	f.Add("x\r\nSet-Cookie: a", "b;c", "/\r\n", "a; b", int64(-1), int64(math.MaxInt64), uint64(1<<40))
+	f.Add("a", "b", "/;", "example.com\x00", int64(math.MaxInt64), int64(253402300799999), uint64(0x1210))
+	f.Fuzz(func(t *testing.T, name, value, path, domain string, maxAge, expires int64, flags uint64) {
+		next := func(n uint64) uint64 { v := flags % n; flags /= n; return v }
+		given := CookieOptions{
+			Path: path, Domain: domain, MaxAge: time.Duration(maxAge), NoMaxAge: next(2) == 1,
+			HTTPOnly: Switch(next(4)), Secure: Switch(next(4)), SameSite: SameSite(next(6)), Priority: Priority(next(5)),
+			Partitioned: next(2) == 1, Overwrite: Switch(next(4)), Signed: Switch(next(4)),
+		}
+		if expires != 0 {
+			given.Expires = time.UnixMilli(expires)
+		}
+		c := complete(given)
+		if name == "" || checkName(name) != nil || c.check(name) != nil || !ID(value).shaped() {
+			return
+		}
+		checkLine(t, &c, name, value)
+		now := time.UnixMilli(1_700_000_000_000)
+		secure := c.Secure == On
+		line := string(c.appendCookie(nil, name, value, c.expiry(now), secure))
+
+		// One cookie, one line: what the browser sends back is what we read.
+		ids, _ := parseCookies(strings.SplitN(line, ";", 2)[0], name)
+		if !slices.Equal(found(ids), []string{value}) {
+			t.Errorf("%q is read back as %q", line, found(ids))
+		}
+		if len(name)+len(value) > 4096 {
+			t.Errorf("%d bytes", len(name)+len(value))
+		}
+
+		parsed, err := http.ParseSetCookie(line)
+		if err != nil {
+			if !token(name) { // names such as "a:b", which browsers take
+				return
+			}
+			t.Fatalf("net/http can't read %q: %v", line, err)
+		}
+		sameSite := map[SameSite]http.SameSite{SameSiteUnset: 0, SameSiteLax: http.SameSiteLaxMode, SameSiteStrict: http.SameSiteStrictMode, SameSiteNone: http.SameSiteNoneMode}
+		if parsed.Name != name || parsed.Value != value || parsed.Path != c.Path || parsed.Domain != c.Domain || parsed.MaxAge != 0 ||
+			parsed.Secure != secure || parsed.HttpOnly != (c.HTTPOnly == On) || parsed.Partitioned != c.Partitioned || parsed.SameSite != sameSite[c.SameSite] {
+			t.Errorf("%q from %+v: %+v", line, c, parsed)
+		}
+		if want := c.expiry(now); want.IsZero() != parsed.Expires.IsZero() || !want.IsZero() && !parsed.Expires.Equal(want.Truncate(time.Second)) {
+			t.Errorf("%q expires %v, want %v", line, parsed.Expires, want)
+		}
+		if len(parsed.Unparsed) > 1 || len(parsed.Unparsed) == 1 && !strings.HasPrefix(parsed.Unparsed[0], "priority=") {
+			t.Errorf("attributes that nobody knows: %q", parsed.Unparsed)
+		}
+		// What a session stores of these options, it reads back.
+		if own := ownOptions(complete(CookieOptions{}), storeOptions(complete(CookieOptions{}), c, nil, false), nil); own.appendable() != c.appendable() {
+			t.Errorf("stored and read:\n%+v\n%+v", own, c)
+		}
+	})
+}
+
+// appendable leaves out what is stored less exactly: MaxAge to the millisecond.
+func (c CookieOptions) appendable() CookieOptions {
+	c.MaxAge = c.MaxAge.Truncate(time.Millisecond)
+	if c.Secure == Default {
+		c.Secure = Off
+	}
+	return c
+}
+
+// token is what net/http allows as a cookie's name.
+func token(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return strings.ContainsRune("()<>@,;:\\\"/[]?={} \t", r) })
+}
+
+func FuzzSignature(f *testing.F) {
+	f.Add("koa.sid", "seeded", []byte("keys"), []byte{0}, "34Caw-ta-vPGVbrG5wkOhvc1U_4", 3, byte(1))
+	f.Add("a", "", bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 64), "", 0, byte(0x80))
+	f.Add("n=", "=v", bytes.Repeat([]byte{0}, 200), []byte("x"), strings.Repeat("A", 43), 40, byte(0xff))
+	f.Fuzz(func(t *testing.T, name, value string, first, second []byte, junk string, at int, flip byte) {
+		if len(first) == 0 || len(second) == 0 {
+			return
+		}
+		for _, sha1Sum := range []bool{false, true} {
+			r, err := newKeyring([][]byte{first, second}, sha1Sum, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum := sha256.New
+			if sha1Sum {
+				sum = sha1.New
+			}
+			sig := string(r.sign(nil, name, value))
+			if want := directly(sum, first, name+"="+value); sig != want {
+				t.Fatalf("signature %q, want %q", sig, want)
+			}
+			if got := r.verify(name, value, sig); got != 0 {
+				t.Fatalf("the first key's signature is of key %d", got)
+			}
+			other := directly(sum, second, name+"="+value)
+			if got := r.verify(name, value, other); got != 1 && other != sig {
+				t.Fatalf("the second key's signature is of key %d", got)
+			}
+			if junk != sig && junk != other && r.verify(name, value, junk) != -1 {
+				t.Fatalf("%q is taken for a signature", junk)
+			}
+			if flip == 0 {
+				continue
+			}
+			changed := func(s string) string {
+				b := []byte(s)
+				b[uint(at)%uint(len(b))] ^= flip
+				return string(b)
+			}
+			if r.verify(name, value, changed(sig)) != -1 {
+				t.Fatal("a changed signature is accepted")
+			}
+			if value != "" && r.verify(name, changed(value), sig) != -1 {
+				t.Fatal("a changed value is accepted")
+			}
+			if name != "" && r.verify(changed(name), value, sig) != -1 {
+				t.Fatal("a changed name is accepted")
+			}
+		}
+	})
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte(`{}`))
+	f.Add([]byte(` { "a" : [ 1 , -0.5e+3 , true , false , null , "\ud83d\ude00" ] , "a" : { "b" : { } } } `))
+	f.Add([]byte(recordText("key", `,"cookie":{"maxAge":1.5,"expires":"2026-01-01T00:00:00.000Z","path":"/a"},"user":"ada"`)))
+	f.Add([]byte(recordText("another", `,"a":1`)))
+	f.Add([]byte(`{"_gs":{"v":1,"k":"` + string(keyHash(nil, "key")) + `","c":9223372036854775807,"d":{"s":2,"h":1,"x":9,"a":-1}},"\ud800":"\u2028","` + "\xff" + `":1}`))
+	f.Add([]byte(`{"cookie":{"domain":"a;b","sameSite":true,"priority":"HIGH","maxAge":1e-9,"httpOnly":false,"secure":true,"partitioned":true}}`))
+	f.Add([]byte("\ufeff{}"))
+	f.Add([]byte(`{"a":1E400,"b":-0,"c":1e999999999,"d":01}`))
+	f.Add([]byte(`{"a":` + nested(10000) + `}`))
+	f.Add([]byte("{" + strings.Repeat(`"a":1,"b":2,`, 40) + `"c":3}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		members, ok := parseObject(data, nil)
+		isObject := json.Valid(data) && bytes.TrimLeft(data, " \t\r\n")[0] == '{'
+		if ok != isObject {
+			t.Fatalf("%q: parsed %v, an object %v", data, ok, isObject)
+		}
+		if ok {
+			var want map[string]json.RawMessage
+			if err := json.Unmarshal(data, &want); err != nil {
+				t.Fatal(err)
+			}
+			if len(members) != len(want) {
+				t.Fatalf("%q: %d members, want %d", data, len(members), len(want))
+			}
+			for _, m := range members {
+				if w, ok := want[string(m.name)]; !ok || !bytes.Equal(m.raw, w) {
+					t.Fatalf("%q: %q is %q, want %q", data, m.name, m.raw, w)
+				}
+			}
+		}
+		checkRecord(t, data, false)
+		checkRecord(t, data, true)
+	})
+}
+
+// FuzzJSON holds the short ways of json.go to encoding/json.
+func FuzzJSON(f *testing.F) {
+	for _, s := range []string{
+		`null`, `true`, `"a"`, `"\u2028` + "\u2029" + `"`, `"\\u2028"`, `"\\\u2028"`, `-0`, `9007199254740993`, `1E400`, `1e999999999`, `-9223372036854775808`, `123456789012345678`, `1234567890123456789`,
+		`[1,2.0,{"a":"b"}]`, `{"b":1,"a":[]}`, ` "a" `, `"\ud800"`, "\"\xff\"", `""`, `"`, `-`, `1.`, `[`, "\x7f",
+	} {
+		f.Add(s, `{ "a" : 1.0 }`, int64(len(s)))
+	}
+	f.Add(`[1]`, `[1.0]`, int64(math.MinInt64))
+	f.Add(`0.1e1`, `10e-1`, int64(math.MaxInt64))
+	f.Fuzz(func(t *testing.T, a, b string, n int64) {
+		// Reading.
+		agrees[string](t, a)
+		agrees[int](t, a)
+		agrees[int64](t, a)
+		agrees[bool](t, a)
+		agrees[any](t, a)
+
+		// Writing: a and b are texts here, whatever they are.
+		type named string
+		for _, v := range []any{a, n, int(n), n%2 == 0, named(a), []string{a, b}, map[string]any{a: b, "n": n}, float64(n) / 8} {
+			got, err := encode(v)
+			if err != nil {
+				t.Fatalf("%T: %v", v, err)
+			}
+			var want bytes.Buffer
+			e := json.NewEncoder(&want)
+			e.SetEscapeHTML(false)
+			if err := e.Encode(v); err != nil {
+				t.Fatal(err)
+			}
+			var x, y any
+			if json.Unmarshal(got, &x) != nil || json.Unmarshal(want.Bytes(), &y) != nil || !reflect.DeepEqual(x, y) {
+				t.Fatalf("%T: %s, encoding/json: %s", v, got, want.Bytes())
+			}
+			if rest := bytes.ReplaceAll(got, []byte(`\\`), nil); bytes.Contains(rest, []byte(`\u2028`)) || bytes.Contains(rest, []byte(`\u2029`)) {
+				t.Fatalf("an escape that JSON.stringify does not make: %s", got)
+			}
+		}
+		// Bytes that are no UTF-8 come back as U+FFFD each.
+		if v, err := decode[string](appendString(nil, a)); err != nil || v != string([]rune(a)) {
+			t.Fatalf("%q comes back as %q, %v", a, v, err)
+		}
+		if v, err := decode[int64](fmt.Append(nil, n)); err != nil || v != n {
+			t.Fatalf("%d comes back as %d, %v", n, v, err)
+		}
+
+		// Comparing: a and b are JSON here, if they are.
+		if !json.Valid([]byte(a)) || !json.Valid([]byte(b)) {
+			return
+		}
+		same := sameJSON([]byte(a), []byte(b))
+		if same != sameJSON([]byte(b), []byte(a)) || !sameJSON([]byte(a), []byte(" "+a+" ")) {
+			t.Fatalf("sameJSON does not know what it wants: %s and %s", a, b)
+		}
+		var x, y any
+		if json.Unmarshal([]byte(a), &x) != nil || json.Unmarshal([]byte(b), &y) != nil {
+			return // a number that float64 can't hold
+		}
+		if equal := reflect.DeepEqual(x, y); same && !equal || equal && !same && simple(a) && simple(b) {
+			t.Fatalf("%s and %s: %v, decoded they are the same: %v", a, b, same, equal)
+		}
+		if compact := new(bytes.Buffer); json.Compact(compact, []byte(a)) != nil || !sameJSON(compact.Bytes(), []byte(a)) {
+			t.Fatalf("%s is not what it is without blanks", a)
+		}
+	})
+}
+
+// simple reports whether float64 holds every number in a text exactly enough
+// to tell it from others, for certain.
+func simple(s string) bool {
+	digits := 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case '0' <= c && c <= '9':
+			digits++
+		case c == 'e' || c == 'E':
+			return false
+		}
+	}
+	return digits <= 15
+}
+
+func FuzzID(f *testing.F) {
+	for _, s := range []string{"", "a", "0123456789abcdef", string(newID()), "{slot}", "../../etc/passwd", "a b", "a\x00", "é", strings.Repeat("-", 128), strings.Repeat("_", 129), "a\r\n"} {
+		f.Add(s, "koa:sess:")
+	}
+	f.Fuzz(func(t *testing.T, s, prefix string) {
+		id := ID(s)
+		const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+		if want := s != "" && len(s) <= 128 && strings.Trim(s, alphabet) == ""; id.shaped() != want {
+			t.Fatalf("shaped(%q) = %v", s, !want)
+		}
+		if (id.checkNew() == nil) != (id.shaped() && len(s) >= 16) {
+			t.Fatalf("checkNew(%q) = %v", s, id.checkNew())
+		}
+		out := fmt.Sprintf("%s%v%+v%#v%q%x%d", id, id, id, id, id, id, id)
+		if text, err := id.MarshalText(); err != nil || out != strings.Repeat(string(text), 7) || len(s) > 11 && strings.Contains(out, s) {
+			t.Fatalf("%q prints as %q", s, out)
+		}
+		if !id.shaped() || len(prefix) > 100 || !keyText(prefix) {
+			return
+		}
+		// Both keys are what a store may be given.
+		for _, koa := range []bool{false, true} {
+			m := &Manager{o: Options{Prefix: prefix, koa: koa}}
+			key := m.key(id)
+			if len(key) > 250 || !keyText(key) || !strings.HasPrefix(key, prefix) || koa != (key == prefix+s) {
+				t.Fatalf("the key of %q is %q", s, key)
+			}
+		}
+	})
+}
+
+func FuzzTTL(f *testing.F) {
+	f.Add(int64(0), int64(0), int64(0), int64(86400e9), int64(0), int64(0), byte(0))
+	f.Add(int64(1), int64(-1), int64(1), int64(1), int64(1), int64(1), byte(0xff))
+	f.Add(int64(math.MaxInt64), int64(math.MaxInt64), int64(math.MaxInt64), int64(1500e6), int64(253402300799999), int64(-62135596800000), byte(0x55))
+	f.Add(int64(0), int64(math.MinInt64), int64(0), int64(0), int64(math.MinInt64), int64(math.MaxInt64), byte(3))
+	f.Fuzz(func(t *testing.T, ttl, says, absolute, maxAge, expires, created int64, flags byte) {
+		o := Options{InsecureNoLimit: flags&1 != 0, koa: flags&2 != 0}
+		if ttl > 0 {
+			o.TTL = time.Duration(ttl)
+		}
+		if flags&4 != 0 {
+			o.TTLFunc = func(*Session) time.Duration { return time.Duration(says) }
+		}
+		if absolute > 0 && !o.koa {
+			o.AbsoluteTimeout = time.Duration(absolute)
+		}
+		// Cookie options as a record may hold them.
+		own := []member{{[]byte("maxAge"), fmt.Append(nil, maxAge)}}
+		if flags&8 != 0 {
+			own = []member{{[]byte("maxAge"), fmt.Append(nil, float64(maxAge)/1e12)}}
+		}
+		if at := time.UnixMilli(expires).UTC(); flags&16 != 0 && at.Year() >= 0 && at.Year() < 12000 {
+			own = append(own, member{[]byte("expires"), appendString(nil, at.Format(isoMillis))})
+		}
+		c := ownOptions(complete(CookieOptions{}), own, nil)
+		now := time.UnixMilli(1_767_225_600_000)
+
+		m := &Manager{o: o}
+		got, over := m.ttl(nil, c, time.UnixMilli(created), now)
+		switch {
+		case over && got != 0:
+			t.Fatalf("over, and %v left", got)
+		case got < 0:
+			t.Fatalf("negative: %v", got)
+		case got == 0 && !over && (!o.InsecureNoLimit || o.TTL != 0 || o.AbsoluteTimeout != 0 || !c.NoMaxAge):
+			t.Fatal("for ever, and nobody asked for it")
+		case o.AbsoluteTimeout > 0 && got > o.AbsoluteTimeout:
+			t.Fatalf("%v outlives AbsoluteTimeout %v", got, o.AbsoluteTimeout)
+		case o.koa && got%time.Second != 0 && got < math.MaxInt64-time.Second:
+			t.Fatalf("%v is no whole second", got)
+		}
+	})
+}

@@ -1,0 +1,292 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
+)
+
+// bareStore has the three methods and no ability. It must not be asked.
+type bareStore struct{ t *testing.T }
+
+func (s bareStore) Get(context.Context, string) ([]byte, error) {
+	s.t.Error("Get was called")
+	return nil, core.ErrNotFound
+}
+
+func (s bareStore) Set(context.Context, string, []byte, time.Duration) error {
+	s.t.Error("Set was called")
+	return nil
+}
+
+func (s bareStore) Destroy(context.Context, string) error {
+	s.t.Error("Destroy was called")
+	return nil
+}
+
+// versionedStore has versions, too.
+type versionedStore struct{ bareStore }
+
+func (s versionedStore) GetVersion(ctx context.Context, key string) ([]byte, core.Version, error) {
+	data, err := s.Get(ctx, key)
+	return data, 0, err
+}
+
+func (s versionedStore) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, _ core.Version) (core.Version, error) {
+	return 1, s.Set(ctx, key, data, ttl)
+}
+
+var goodKeys = [][]byte{[]byte("0123456789abcdef0123456789abcdef")}
+
+// TestNewMisfits: New finds what can't work, and its message says what to do.
+func TestNewMisfits(t *testing.T) {
+	t.Parallel()
+	type o = core.Options
+	type c = core.CookieOptions
+	carrier := core.Header("X-Session")
+	koa := func(f func(*core.Options)) o {
+		k := core.KoaCompat()
+		k.Keys = [][]byte{[]byte("keys")}
+		f(k)
+		return *k
+	}
+	for _, test := range []struct {
+		name    string
+		options o
+		noKeys  bool // else good ones are added where there are none
+		want    []string
+	}{
+		{name: "no keys", noKeys: true, want: []string{"Options.Keys is empty", "give at least one key of 32 random bytes", "Cookie.Signed to core.Off"}},
+		{name: "short key", options: o{Keys: [][]byte{[]byte("keyboard cat")}}, want: []string{"Options.Keys[0] has 12 bytes, at least 32", "openssl rand", "InsecureShortKeys"}},
+		{name: "empty key", options: o{Keys: [][]byte{{}}, InsecureShortKeys: true}, want: []string{"Options.Keys[0] has 0 bytes"}},
+		{name: "nine keys", options: o{Keys: [][]byte{goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0]}}, want: []string{"9 keys, at most 8", "drop the oldest"}},
+		{name: "keys, but unsigned", options: o{Keys: goodKeys, Cookie: c{Signed: core.Off}}, want: []string{"Options has Keys, but Cookie.Signed is Off: drop one"}},
+		{name: "keys and a carrier", options: o{Keys: goodKeys, Carrier: carrier}, want: []string{"both Keys and a Carrier", "drop the Keys"}},
+		{name: "carrier and a bad path", options: o{Carrier: carrier, Cookie: c{Path: "a"}}, noKeys: true, want: []string{"begin with /"}},
+
+		{name: "name with =", options: o{Name: "a=b"}, want: []string{`cookie name "a=b"`, "one of ; ="}},
+		{name: "name with ;", options: o{Name: "a;b"}, want: []string{`cookie name "a;b"`}},
+		{name: "name with CR LF", options: o{Name: "a\r\nb"}, want: []string{`cookie name "a\r\nb"`}},
+		{name: "name with a blank", options: o{Name: "a b"}, want: []string{`cookie name "a b"`}},
+		{name: "name not ASCII", options: o{Name: "é"}, want: []string{`cookie name "é"`}},
+		{name: "long name", options: o{Name: strings.Repeat("n", 257)}, want: []string{"longer than 256 bytes"}},
+
+		{name: "relative path", options: o{Cookie: c{Path: "session"}}, want: []string{"Path must begin with /"}},
+		{name: "path injection", options: o{Cookie: c{Path: "/;domain=a"}}, want: []string{"Path", "semicolon"}},
+		{name: "domain injection", options: o{Cookie: c{Domain: "a;secure"}}, want: []string{"Domain must be a host name, such as example.com"}},
+		{name: "negative MaxAge", options: o{Cookie: c{MaxAge: -time.Second}}, want: []string{"MaxAge is negative", "destroy it"}},
+		{name: "MaxAge over 400 days", options: o{Cookie: c{MaxAge: 401 * 24 * time.Hour}}, want: []string{"400 days", "choose a shorter one"}},
+		{name: "MaxAge and NoMaxAge", options: o{Cookie: c{MaxAge: time.Hour, NoMaxAge: true}}, want: []string{"both MaxAge and NoMaxAge", "drop one"}},
+		{name: "unknown constants", options: o{Cookie: c{SameSite: 99}}, want: []string{"no such value", "use the constants"}},
+		{name: "SameSite None", options: o{Cookie: c{SameSite: core.SameSiteNone}}, want: []string{"SameSiteNone needs Secure: core.On"}},
+		{name: "Partitioned", options: o{Cookie: c{Partitioned: true}}, want: []string{"Partitioned needs Secure: core.On"}},
+		{name: "__Secure-", options: o{Name: "__Secure-sid"}, want: []string{`"__Secure-sid" needs Secure: core.On`}},
+		{name: "__Host-", options: o{Name: "__Host-sid"}, want: []string{`"__Host-sid" needs Secure: core.On, the Path / and no Domain`}},
+		{name: "__Host- with a domain", options: o{Name: "__Host-sid", Cookie: c{Secure: core.On, Domain: "example.com"}}, want: []string{"no Domain"}},
+		{name: "__Host- with a path", options: o{Name: "__Host-sid", Cookie: c{Secure: core.On, Path: "/a"}}, want: []string{"the Path /"}},
+
+		{name: "prefix and none", options: o{Prefix: "a", NoPrefix: true}, want: []string{"both Prefix and NoPrefix: drop one"}},
+		{name: "prefix with a blank", options: o{Prefix: "a b"}, want: []string{"Prefix must be at most 100 bytes of printable ASCII"}},
+		{name: "prefix with a control", options: o{Prefix: "a\x00"}, want: []string{"Prefix must be"}},
+		{name: "long prefix", options: o{Prefix: strings.Repeat("p", 101)}, want: []string{"Prefix must be"}},
+
+		{name: "negative TTL", options: o{TTL: -1}, want: []string{"negative duration"}},
+		{name: "negative AbsoluteTimeout", options: o{AbsoluteTimeout: -1}, want: []string{"negative duration"}},
+		{name: "negative OpTimeout", options: o{OpTimeout: -1}, want: []string{"negative duration"}},
+		{name: "negative ReconnectTimeout", options: o{ReconnectTimeout: -1}, want: []string{"negative duration"}},
+		{name: "negative TouchEvery", options: o{TouchEvery: -1, Rolling: true}, want: []string{"negative duration"}},
+		{name: "negative MaxSize", options: o{MaxSize: -1}, want: []string{"MaxSize or MaxWaiters is negative"}},
+		{name: "negative MaxWaiters", options: o{MaxWaiters: -1}, want: []string{"MaxSize or MaxWaiters is negative"}},
+		{name: "TouchEvery without Rolling", options: o{TouchEvery: time.Minute}, want: []string{"TouchEvery", "set Rolling too"}},
+		{name: "TouchEvery over TTL", options: o{TouchEvery: time.Hour, TTL: time.Hour, Rolling: true}, want: []string{"TouchEvery is not shorter than TTL"}},
+		{name: "FailFast and a timeout", options: o{FailFast: true, ReconnectTimeout: time.Second}, want: []string{"both FailFast and ReconnectTimeout: drop one"}},
+		{name: "absolute limit in compat", options: koa(func(o *core.Options) { o.AbsoluteTimeout = time.Hour }), want: []string{"AbsoluteTimeout needs the time of creation, which KoaCompat does not store"}},
+		{name: "unknown policy", options: o{OnConflict: 99}, want: []string{"OnConflict has no such value"}},
+		{name: "merge without versions", options: o{OnConflict: core.ConflictMerge}, want: []string{"OnConflict needs a store with versions (core.Swapper)"}},
+
+		{name: "all at once", noKeys: true,
+			options: o{Name: "a b", Prefix: "a", NoPrefix: true, TTL: -1, MaxSize: -1, TouchEvery: 1, OnConflict: core.ConflictRefuse, Cookie: c{Path: "x"}},
+			want:    []string{"cookie name", "both Prefix and NoPrefix", "negative duration", "MaxSize", "set Rolling", "core.Swapper", "begin with /", "Keys is empty"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			o := test.options
+			if o.Keys == nil && !test.noKeys {
+				o.Keys = goodKeys
+			}
+			m, err := core.New(bareStore{t}, &o)
+			if err == nil || m != nil {
+				t.Fatalf("New took it: %v, %v", m, err)
+			}
+			for _, want := range append(test.want, "core.New: ") {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("the message does not say %q: %v", want, err)
+				}
+			}
+			for _, k := range o.Keys {
+				if len(k) > 0 && strings.Contains(err.Error(), string(k)) {
+					t.Error("the message shows a key")
+				}
+			}
+			if lacks := strings.Contains(err.Error(), "core.Swapper"); lacks != errors.Is(err, errors.ErrUnsupported) {
+				t.Errorf("ErrUnsupported: %v", err)
+			}
+		})
+	}
+	t.Run("nil store", func(t *testing.T) {
+		t.Parallel()
+		if _, err := core.New(nil, &core.Options{Keys: goodKeys}); err == nil || !strings.Contains(err.Error(), "the store is nil: pass one") {
+			t.Error(err)
+		}
+	})
+	t.Run("nil options", func(t *testing.T) {
+		t.Parallel()
+		if _, err := core.New(bareStore{t}, nil); err == nil || !strings.Contains(err.Error(), "Keys is empty") {
+			t.Error(err)
+		}
+	})
+}
+
+// TestNewTakes: what looks odd and works.
+func TestNewTakes(t *testing.T) {
+	t.Parallel()
+	koa := core.KoaCompat()
+	koa.Keys = [][]byte{[]byte("keys")}
+	for name, o := range map[string]core.Options{
+		"keys alone":            {Keys: goodKeys},
+		"eight keys":            {Keys: [][]byte{goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0]}},
+		"short keys":            {Keys: [][]byte{[]byte("keys")}, InsecureShortKeys: true},
+		"unsigned":              {Cookie: core.CookieOptions{Signed: core.Off}},
+		"carrier":               {Carrier: core.Header("X-Session")},
+		"koa":                   *koa,
+		"__Host-":               {Keys: goodKeys, Name: "__Host-sid", Cookie: core.CookieOptions{Secure: core.On}},
+		"None with Secure":      {Keys: goodKeys, Cookie: core.CookieOptions{SameSite: core.SameSiteNone, Secure: core.On, Partitioned: true}},
+		"koss:test_sid":         {Keys: goodKeys, Name: "koss:test_sid"},
+		"no prefix":             {Keys: goodKeys, NoPrefix: true},
+		"400 days":              {Keys: goodKeys, Cookie: core.CookieOptions{MaxAge: 400 * 24 * time.Hour}},
+		"browser session":       {Keys: goodKeys, Cookie: core.CookieOptions{NoMaxAge: true}},
+		"fail fast":             {Keys: goodKeys, FailFast: true},
+		"spaced":                {Keys: goodKeys, Rolling: true, TouchEvery: time.Minute, TTL: time.Hour},
+		"no limit but absolute": {Keys: goodKeys, InsecureNoLimit: true, AbsoluteTimeout: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, err := core.New(bareStore{t}, &o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for policy, want := range map[core.Conflict]string{
+		core.ConflictDefault: "no update is lost", core.ConflictMerge: "no update is lost",
+		core.ConflictRefuse: "ErrConflict", core.ConflictLastWriteWins: "last write wins; a destroyed session stays destroyed",
+	} {
+		m, err := core.New(versionedStore{bareStore{t}}, &core.Options{Keys: goodKeys, OnConflict: policy})
+		if err != nil {
+			t.Errorf("policy %d: %v", policy, err)
+		} else if got := m.Guarantees(); !strings.Contains(got, want) {
+			t.Errorf("policy %d: %s", policy, got)
+		}
+	}
+	m, err := core.New(bareStore{t}, &core.Options{Keys: goodKeys})
+	if err != nil || !strings.Contains(m.Guarantees(), "has no versions") {
+		t.Errorf("%v, %v", m, err)
+	}
+}
+
+// TestNewCopies: the options stay the caller's.
+func TestNewCopies(t *testing.T) {
+	t.Parallel()
+	key := append([]byte(nil), goodKeys[0]...)
+	o := &core.Options{Keys: [][]byte{key}, NewID: newFixedID, Cookie: core.CookieOptions{Signed: core.On}}
+	m, err := core.New(keepStore{}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := setCookies(t, m)
+	if o.Name != "" || o.MaxSize != 0 || len(o.Keys) != 1 {
+		t.Errorf("New changed the options: %+v", o)
+	}
+	clear(key)
+	o.Keys[0], o.Name, o.Cookie = nil, "changed", core.CookieOptions{}
+	if second := setCookies(t, m); first[0][:20] != second[0][:20] || first[1][:60] != second[1][:60] {
+		t.Errorf("the manager changed with its options:\n%q\n%q", first, second)
+	}
+}
+
+func TestRotateKeys(t *testing.T) {
+	t.Parallel()
+	other := []byte("fedcba9876543210fedcba9876543210")
+	m, err := core.New(keepStore{}, &core.Options{Keys: goodKeys, NewID: newFixedID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := setCookies(t, m)
+	for name, keys := range map[string][][]byte{"none": nil, "short": {[]byte("keys")}, "one short": {other, nil}} {
+		if err := m.RotateKeys(keys); err == nil || !strings.Contains(err.Error(), "core: RotateKeys: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if after := setCookies(t, m); after[1][:60] != before[1][:60] {
+		t.Error("a refused rotation changed the keys")
+	}
+	if err := m.RotateKeys([][]byte{other, goodKeys[0]}); err != nil {
+		t.Fatal(err)
+	}
+	if after := setCookies(t, m); after[1][:60] == before[1][:60] {
+		t.Error("the new first key does not sign")
+	}
+	unsigned, err := core.New(keepStore{}, &core.Options{Cookie: core.CookieOptions{Signed: core.Off}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unsigned.RotateKeys(goodKeys); err == nil || !strings.Contains(err.Error(), "not signed") {
+		t.Errorf("unsigned: %v", err)
+	}
+}
+
+// keepStore takes everything and has nothing.
+type keepStore struct{}
+
+func (keepStore) Get(context.Context, string) ([]byte, error) { return nil, core.ErrNotFound }
+
+func (keepStore) Set(context.Context, string, []byte, time.Duration) error { return nil }
+
+func (keepStore) Destroy(context.Context, string) error { return nil }
+
+const fixedID = "0123456789abcdef"
+
+func newFixedID(context.Context) (string, error) { return fixedID, nil }
+
+// setCookies returns the pair that m sends for a new session.
+func setCookies(t *testing.T, m *core.Manager) []string {
+	t.Helper()
+	jar := new(jartest.Jar)
+	v, ok := m.NewVisit(jar, nil)
+	if !ok {
+		t.Fatal("no visit")
+	}
+	ctx := context.Background()
+	s, err := v.Session(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Set("a", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if len(jar.SetCookies) != 2 {
+		t.Fatalf("Set-Cookie: %q", jar.SetCookies)
+	}
+	return jar.SetCookies
+}
