@@ -35,6 +35,7 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 	if err != nil {
 		return err
 	}
+	end := m.lastTry()
 	for try := 0; ; try++ {
 		r, version, err := b.read(ctx, id)
 		if errors.Is(err, ErrNotFound) {
@@ -53,7 +54,7 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 		if ttl == 0 {
 			v := &Visit{manager: m}
 			v.session.visit = v
-			v.session.take(id, r, 0)
+			v.session.take(id, key, r, 0)
 			life, over = m.ttl(&v.session, v.session.Cookie(), r.created, time.Now())
 		}
 		if over {
@@ -66,7 +67,7 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 		if again := errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound); !again || try == saveTries {
 			return &Error{OpSet, err}
 		}
-		if err := rest(ctx, try); err != nil {
+		if err := rest(try, end); err != nil {
 			return &Error{OpSet, err}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -21,14 +22,73 @@ const tombstoneTTL = time.Minute
 // does, too.
 func isTombstone(data []byte) bool { return len(data) == 0 || string(data) == tombstone }
 
+// A callContext is the context of one call of the store: with a deadline, and
+// in writes without the cancellation of the request. It is a
+// context.WithTimeout that starts its timer only for who waits for it; a store
+// in memory never does.
+type callContext struct {
+	context.Context
+	deadline time.Time
+
+	mu    sync.Mutex
+	timed context.Context // made by the first Done
+	stop  context.CancelFunc
+}
+
+// callContext returns the context of a call, and end must be called after it.
+func (m *Manager) callContext(ctx context.Context) *callContext {
+	c := &callContext{Context: ctx, deadline: time.Now().Add(m.o.OpTimeout)}
+	if d, ok := ctx.Deadline(); ok && d.Before(c.deadline) {
+		c.deadline = d
+	}
+	return c
+}
+
+func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+func (c *callContext) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.timed == nil {
+		c.timed, c.stop = context.WithDeadline(c.Context, c.deadline)
+	}
+	return c.timed.Done()
+}
+
+func (c *callContext) Err() error {
+	c.mu.Lock()
+	timed := c.timed
+	c.mu.Unlock()
+	if timed != nil {
+		return timed.Err()
+	}
+	if err := c.Context.Err(); err != nil {
+		return err
+	}
+	if !time.Now().Before(c.deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// end frees the timer, and ends what still waits for Done.
+func (c *callContext) end() {
+	c.mu.Lock()
+	stop := c.stop
+	c.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+}
+
 // get reads key, with its version if the store has them.
 func (m *Manager) get(ctx context.Context, key string) (data []byte, version Version, err error) {
-	ctx, cancel := context.WithTimeout(ctx, m.o.OpTimeout)
-	defer cancel()
+	call := m.callContext(ctx)
+	defer call.end()
 	if m.swapper != nil {
-		data, version, err = m.swapper.GetVersion(ctx, key)
+		data, version, err = m.swapper.GetVersion(call, key)
 	} else {
-		data, err = m.store.Get(ctx, key)
+		data, err = m.store.Get(call, key)
 	}
 	return data, version, classify(err, ErrTimeout)
 }
@@ -36,25 +96,25 @@ func (m *Manager) get(ctx context.Context, key string) (data []byte, version Ver
 // set writes key if it still has version, zero meaning that it must not be
 // there. Without versions it just writes.
 func (m *Manager) set(ctx context.Context, key string, data []byte, ttl time.Duration, version Version) (Version, error) {
-	ctx, cancel := context.WithTimeout(ctx, m.o.OpTimeout)
-	defer cancel()
+	call := m.callContext(ctx)
+	defer call.end()
 	if m.swapper == nil {
-		return 0, classify(m.store.Set(ctx, key, data, ttl), ErrOutcomeUnknown)
+		return 0, classify(m.store.Set(call, key, data, ttl), ErrOutcomeUnknown)
 	}
-	version, err := m.swapper.SetVersion(ctx, key, data, ttl, version)
+	version, err := m.swapper.SetVersion(call, key, data, ttl, version)
 	return version, classify(err, ErrOutcomeUnknown)
 }
 
 func (m *Manager) touch(ctx context.Context, key string, ttl time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, m.o.OpTimeout)
-	defer cancel()
-	return classify(m.toucher.Touch(ctx, key, ttl), ErrOutcomeUnknown)
+	call := m.callContext(ctx)
+	defer call.end()
+	return classify(m.toucher.Touch(call, key, ttl), ErrOutcomeUnknown)
 }
 
 func (m *Manager) destroy(ctx context.Context, key string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.o.OpTimeout)
-	defer cancel()
-	err := m.store.Destroy(ctx, key)
+	call := m.callContext(context.WithoutCancel(ctx))
+	defer call.end()
+	err := m.store.Destroy(call, key)
 	if errors.Is(err, ErrNotFound) {
 		return nil // a strict store; what is not there is destroyed
 	}

@@ -26,7 +26,8 @@ import (
 type Session struct {
 	visit *Visit
 
-	op sync.Mutex // held while the store is changed; before mu
+	op  sync.Mutex // held while the store is changed; before mu
+	key string     // of id in the store, "" if not made yet; guarded by op
 
 	mu       sync.Mutex // guards the rest
 	id       ID
@@ -317,7 +318,7 @@ func (s *Session) writable() error {
 // reset makes s a new empty session. mu is held, or nobody has s yet.
 func (s *Session) reset() {
 	m := s.visit.manager
-	s.id, s.version, s.state, s.unknown = "", 0, fresh, false
+	s.id, s.key, s.version, s.state, s.unknown = "", "", 0, fresh, false
 	s.stored = record{created: wholeMillis(time.Now())}
 	s.edits, s.cleared = nil, false
 	s.cookie, s.then, s.ownSet, s.complete = m.blank, nil, false, false

@@ -105,8 +105,8 @@ func (v *Visit) Session(ctx context.Context) (*Session, error) {
 func (v *Visit) load(ctx context.Context) {
 	v.ctx = ctx
 	v.session.reset()
-	if !pathMatch(v.jar.Path(), v.manager.config.Path) {
-		v.stage, v.err = outside, fmt.Errorf("%w: the path lies outside the cookie's", ErrNoSession)
+	if !v.inside() {
+		v.stage, v.err = outside, errOutside
 		return
 	}
 	if err := v.read(ctx); err != nil {
@@ -114,6 +114,12 @@ func (v *Visit) load(ctx context.Context) {
 		return
 	}
 	v.stage = loaded
+}
+
+// inside reports whether the path has a session (K33).
+func (v *Visit) inside() bool {
+	path := v.manager.config.Path
+	return path == "/" || pathMatch(v.jar.Path(), path)
 }
 
 // read fills the session with what the store has for the id that the request
@@ -154,7 +160,7 @@ func (v *Visit) read(ctx context.Context) error {
 		}
 		return v.unknownID(ctx, id)
 	}
-	v.session.take(id, stored, version)
+	v.session.take(id, key, stored, version)
 	return v.admit(ctx, id, key)
 }
 
@@ -267,13 +273,23 @@ func (v *Visit) Commit(ctx context.Context) error {
 		return v.result
 	}
 	v.committed = true
-	defer v.session.seal() // also when a hook panics
-	if v.end() {
-		v.result = errPanicked
-		v.result = v.save(context.WithoutCancel(ctx), true)
-		v.finish()
+	if !v.end() {
+		v.session.seal()
+		return nil
 	}
+	v.result = errPanicked
+	v.result = v.last(ctx)
+	v.finish()
 	return v.result
+}
+
+// last is the save at the end of the request.
+func (v *Visit) last(ctx context.Context) error {
+	s := &v.session
+	s.op.Lock()
+	defer s.op.Unlock()
+	defer s.seal() // also when a hook panics
+	return v.save(ctx, true)
 }
 
 // errPanicked is the result of a commit in which a hook panicked.
@@ -315,6 +331,13 @@ func (v *Visit) Abandon() {
 	v.session.seal()
 }
 
+// The ways to have no session. They are made once, since each request of the
+// outermost middleware asks in vain.
+var (
+	errMissing = fmt.Errorf("%w: the middleware is missing", ErrNoSession)
+	errOutside = fmt.Errorf("%w: the path lies outside the cookie's", ErrNoSession)
+)
+
 // visitKey is the context key of the innermost visit.
 type visitKey struct{}
 
@@ -348,7 +371,7 @@ func (v *Visit) Replace(ctx context.Context, values any) error {
 func (v *Visit) blind(ctx context.Context) (*Session, error) {
 	v.loading.Lock()
 	defer v.loading.Unlock()
-	if v.stage == begun && pathMatch(v.jar.Path(), v.manager.config.Path) {
+	if v.stage == begun && v.inside() {
 		v.ctx = ctx
 		s := &v.session
 		s.reset()
@@ -381,7 +404,7 @@ func VisitFrom(ctx context.Context) (*Visit, error) {
 	if v, ok := ctx.Value(visitKey{}).(*Visit); ok {
 		return v, nil
 	}
-	return nil, fmt.Errorf("%w: the middleware is missing", ErrNoSession)
+	return nil, errMissing
 }
 
 // From returns the session in ctx, of the middleware nearest to the handler.

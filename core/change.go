@@ -1,0 +1,154 @@
+package core
+
+import (
+	"bytes"
+	"slices"
+)
+
+// What a request changed, found by comparing and kept apart from the session,
+// so that it can be done again to whatever the store has by then.
+
+// A reason to save.
+type reason uint8
+
+const (
+	nothing reason = iota
+	reissue        // the store has it all, but the id came in an old form (K12)
+	renewal        // rolling: nothing has changed
+	change
+	demand // SaveAlways, or a new empty session with AllowEmpty
+)
+
+// reason says why s is to be saved (K21, K22, K24, K26). mu is held.
+func (s *Session) reason(last bool) (reason, error) {
+	m := s.visit.manager
+	if s.broken != nil || s.state == destroyed || s.save == SaveNever {
+		return nothing, nil
+	}
+	changed, err := s.changed()
+	switch {
+	case err != nil:
+		return nothing, err
+	case s.save == SaveAlways:
+		return demand, nil
+	case changed:
+		return change, nil
+	case s.state == fresh:
+		if m.o.AllowEmpty && last {
+			return demand, nil
+		}
+	case last && m.o.Rolling && (m.touched == nil || m.touched.due(s.storeKey())):
+		return renewal, nil
+	case last && s.visit.reissue:
+		return reissue, nil
+	}
+	return nothing, nil
+}
+
+// changed compares s with what is stored. mu is held.
+func (s *Session) changed() (bool, error) {
+	if s.unknown {
+		return true, nil
+	}
+	if s.ownSet && !slices.EqualFunc(s.cookie, s.storedCookie(), func(a, b member) bool {
+		return bytes.Equal(a.name, b.name) && sameJSON(a.raw, b.raw)
+	}) {
+		return true, nil
+	}
+	if s.cleared {
+		for i := range s.stored.members {
+			if e := s.edit(string(s.stored.members[i].name)); e == nil || !e.own || e.raw == nil {
+				return true, nil
+			}
+		}
+	}
+	for _, e := range s.edits {
+		if err := e.settle(); err != nil {
+			return false, err
+		}
+		if e.own && !sameJSON(e.raw, find(s.stored.members, e.name)) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// storedCookie is the cookie object before this request.
+func (s *Session) storedCookie() []member {
+	if s.state == fresh {
+		return s.visit.manager.blank
+	}
+	return s.stored.cookie
+}
+
+// A changeSet is what a request did, so that it can be done to whatever the
+// store has by then. It is a copy: the session can go on meanwhile.
+type changeSet struct {
+	must    bool // write even if it changes nothing
+	cleared bool
+	values  []valueChange
+	cookie  []member
+	then    *demands
+	ownSet  bool
+	turn    int // of the session's cleared, cookie and ownSet
+}
+
+type valueChange struct {
+	name    string
+	raw     []byte // nil: deleted
+	updates []update
+	turn    int
+}
+
+// takeChange collects what s changed since it was loaded or saved. A value set
+// to what it was is no change, and does not win over another request. mu is
+// held.
+func (s *Session) takeChange() (changeSet, error) {
+	c := changeSet{cleared: s.cleared, cookie: s.cookie, then: s.then, ownSet: s.ownSet, turn: s.turn}
+	for _, e := range s.edits {
+		if err := e.settle(); err != nil {
+			return c, err
+		}
+		if e.own && (s.cleared || s.unknown || e.updates != nil || !sameJSON(e.raw, find(s.stored.members, e.name))) {
+			c.values = append(c.values, valueChange{e.name, e.raw, e.updates, e.turn})
+		}
+	}
+	return c, nil
+}
+
+// applied lays the changes over base, which is not the one they were made on
+// if again is set: then updates are computed anew. base is not changed.
+func (c *changeSet) applied(base record, again bool) (record, error) {
+	r := base
+	r.members = nil
+	if !c.cleared {
+		r.members = make([]member, len(base.members), len(base.members)+len(c.values))
+		copy(r.members, base.members)
+	}
+	for _, v := range c.values {
+		raw := v.raw
+		if again && v.updates != nil {
+			raw = find(base.members, v.name)
+			for _, f := range v.updates {
+				var err error
+				if raw, err = f(raw); err != nil {
+					return r, err
+				}
+			}
+		}
+		if raw == nil {
+			r.members = drop(r.members, v.name)
+		} else {
+			r.members = put(r.members, v.name, raw)
+		}
+	}
+	if c.ownSet {
+		r.cookie, r.stricter = c.cookie, c.then
+	}
+	return r, nil
+}
+
+func sameRecord(a, b *record) bool {
+	same := func(x, y member) bool { return bytes.Equal(x.name, y.name) && sameJSON(x.raw, y.raw) }
+	return slices.EqualFunc(a.members, b.members, same) && slices.EqualFunc(a.cookie, b.cookie, same)
+}

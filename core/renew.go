@@ -1,0 +1,215 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// The ways in which an id dies: destroyed, regenerated, renewed. All of them
+// reach the store at once. Session.op is held throughout.
+
+// Destroy ends the session: it is removed from the store at once, and the
+// browser told to forget it (K20). Reading gives no values any more and
+// changes fail with ErrGone; Regenerate begins a new session.
+//
+// After an error the store may still have the session: the logout has to be
+// tried again. The cookie is cleared all the same.
+func (s *Session) Destroy(ctx context.Context) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.op.Unlock()
+	return s.visit.destroy(context.WithoutCancel(ctx))
+}
+
+// Regenerate destroys the session and begins a new, empty one with a new id,
+// which is stored if something is put into it (K28). After an error the old
+// session is as it was.
+func (s *Session) Regenerate(ctx context.Context) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.op.Unlock()
+	if s.broken != nil {
+		return s.broken
+	}
+	return s.visit.regenerate(context.WithoutCancel(ctx))
+}
+
+// Renew gives the session a new id and keeps its values. Call it whenever the
+// user's rights grow, as at a login: an id that somebody planted before is
+// worthless then (session fixation; ASVS 7.2.4). The session is saved under
+// the new id at once and the old one is dead. After an error the old session
+// is as it was, and the login must be refused.
+func (s *Session) Renew(ctx context.Context) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.op.Unlock()
+	if s.broken != nil {
+		return s.broken
+	}
+	return s.visit.renew(context.WithoutCancel(ctx))
+}
+
+// destroy removes the session from the store and the browser. op is held.
+func (v *Visit) destroy(ctx context.Context) error {
+	s, m := &v.session, v.manager
+	s.mu.Lock()
+	was, id := s.state, s.id
+	if s.broken != nil && id != "" {
+		was = live // we could not read it, but we know its id
+	}
+	s.state = destroyed
+	s.edits, s.cleared, s.stored.members = nil, true, nil
+	held := s.save == SaveNever
+	s.turn++
+	s.mu.Unlock()
+	if held || was != live {
+		return nil
+	}
+	err := m.destroy(ctx, s.storeKey())
+	if err != nil {
+		err = m.report(ctx, OpDestroy, err)
+	}
+	return errors.Join(err, v.sendReset(ctx)) // requirement 15: the cookie goes either way
+}
+
+// regenerate begins an empty session in place of this one. op is held.
+func (v *Visit) regenerate(ctx context.Context) error {
+	s, m := &v.session, v.manager
+	s.mu.Lock()
+	was, held := s.state, s.save == SaveNever
+	s.mu.Unlock()
+	id, err := m.newID(ctx)
+	if err != nil {
+		return m.insist(ctx, OpID, err)
+	}
+	if !held {
+		if err := v.sendable(); err != nil {
+			return m.insist(ctx, OpCarrier, err)
+		}
+		if was == live {
+			if err := m.destroy(ctx, s.storeKey()); err != nil {
+				return m.insist(ctx, OpDestroy, err)
+			}
+		}
+		if err := v.sendReset(ctx); err != nil { // with the old cookie's attributes
+			return err
+		}
+	}
+	s.mu.Lock()
+	s.reset()
+	s.id = id
+	s.turn++
+	s.mu.Unlock()
+	v.reissue = false
+	return nil
+}
+
+// renew moves the session to a new id. op is held.
+func (v *Visit) renew(ctx context.Context) error {
+	s, m := &v.session, v.manager
+	s.mu.Lock()
+	state, held := s.state, s.save == SaveNever
+	s.mu.Unlock()
+	if state == destroyed {
+		return ErrGone
+	}
+	if state == fresh || held {
+		id, err := m.newID(ctx)
+		if err != nil {
+			return m.insist(ctx, OpID, err)
+		}
+		s.mu.Lock()
+		s.id, s.key = id, ""
+		s.mu.Unlock()
+		return nil
+	}
+	if err := v.sendable(); err != nil {
+		return m.insist(ctx, OpCarrier, err)
+	}
+	if err := v.beforeSave(ctx); err != nil {
+		return m.insist(ctx, OpBeforeSave, err)
+	}
+	s.mu.Lock()
+	c, err := s.takeChange()
+	s.mu.Unlock()
+	if err != nil {
+		return m.insist(ctx, OpSet, err)
+	}
+	err = v.move(ctx, &c)
+	switch {
+	case err == nil:
+		return v.send(ctx)
+	case errors.Is(err, errExpired):
+		err = errors.Join(ErrGone, v.destroy(ctx))
+	case errors.Is(err, ErrGone):
+		v.gone()
+	case errors.Is(err, errNewID):
+		return m.insist(ctx, OpID, err)
+	}
+	return m.insist(ctx, OpSet, err)
+}
+
+// move is renew's way through the store. Its order makes sure that there are
+// never two usable ids after success, nor none after an error: the record is
+// created under a new id that nobody knows yet; then the old one is exchanged
+// for a tombstone, which fails if another request saved meanwhile, and is
+// tried again with that one's changes taken over. Only then is the new id
+// used.
+func (v *Visit) move(ctx context.Context, c *changeSet) error {
+	s, m := &v.session, v.manager
+	oldKey := s.storeKey()
+	base, version := s.stored, s.version
+	again := s.unknown || version == 0 && m.swapper != nil
+	end := m.lastTry()
+	for try := 0; ; try++ {
+		if again {
+			var err error
+			if base, version, err = v.reread(ctx, oldKey); err != nil {
+				return err
+			}
+			if v.refuses(&base) {
+				return ErrConflict
+			}
+		}
+		r, err := v.merged(c, base, again)
+		if err != nil {
+			return err
+		}
+		id, err := m.newID(ctx)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errNewID, err)
+		}
+		newKey := m.key(id)
+		newVersion, err := v.put(ctx, newKey, &r, 0)
+		if errors.Is(err, ErrConflict) {
+			return fmt.Errorf("%w: the id is in use already, the generator repeats itself", errNewID)
+		}
+		if err != nil {
+			return err
+		}
+		err = m.bury(ctx, oldKey, version)
+		if err == nil {
+			s.mu.Lock()
+			s.id, s.key = id, newKey
+			s.mu.Unlock()
+			v.saved(c, r, newVersion)
+			return nil
+		}
+		// The old id lives on, so the new one must not.
+		err = errors.Join(err, m.destroy(ctx, newKey))
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return ErrGone
+		case !errors.Is(err, ErrConflict) || try == saveTries:
+			return err
+		}
+		again = true
+		if err := rest(try, end); err != nil {
+			return err
+		}
+	}
+}
