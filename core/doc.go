@@ -1,3 +1,97 @@
-// Package core runs server-side sessions: the system of koa-generic-session,
-// made for any HTTP library.
+// Package core runs server-side HTTP sessions: the system of
+// koa-generic-session, made for any HTTP library. A [Manager] keeps sessions in
+// a [Store]; an adapter gives it each request as a [Jar]; a handler holds a
+// [Session] and reads and writes it through typed keys:
+//
+//	const visits core.Key[int] = "visits"
+//
+//	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: keys})
+//	…
+//	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+//		s, err := httpsession.From(r)
+//		if err != nil { … }
+//		n, err := visits.Update(s, func(n int) int { return n + 1 })
+//		if err != nil { … }
+//		fmt.Fprintf(w, "visit %d\n", n)
+//	})
+//	http.ListenAndServe(addr, httpsession.New(sessions, nil)(mux))
+//
+// The adapters are adapters/nethttp, adapters/fasthttp and adapters/fiber, the
+// stores are in stores. This package knows none of them, and no HTTP library.
+// The K numbers in its comments are the rules of generic-session that they
+// keep.
+//
+// # The life of a session
+//
+// A request comes with the cookie koa.sid and its signature koa.sid.sig. If the
+// signature is good and the store knows the session, the handler gets it; else
+// it gets a new, empty one. The id that a browser sends is never adopted.
+//
+// When the handler has finished, before the first byte of the response, the
+// session is compared with what is stored. Only if something has changed is it
+// stored, and only after the store has it is the cookie sent. So a new session
+// that nobody put anything into leaves no trace, and a request that only reads
+// costs one read of the store. What the handler changed in place, such as an
+// element of a map that [Key.Get] returned, counts as well.
+//
+// [Options.Rolling] renews the session's life at each request. [Options.Defer]
+// loads it only when the handler asks. [Session.Save] stores it in
+// mid-request, [Session.SetSave] forces or forbids storing at the end.
+//
+// At a login call [Session.Renew]: the session gets a new id and keeps its
+// values, and an id that somebody had planted before is worthless. At a logout
+// call [Session.Destroy]. [Session.Regenerate] destroys the session and begins
+// an empty one.
+//
+// [Session.SetCookie] gives one session cookie options of its own, such as a
+// longer life for "remember me"; they are stored with it.
+//
+// # Errors
+//
+// An error of the store is never "no session": nobody is logged out and no new
+// id is made because a server is down. The request fails with the status of
+// [Status], or goes on as [Hooks].Error says. Every error is an [*Error] with
+// the operation, and errors.Is tells its class: [ErrUnavailable], [ErrTimeout],
+// [ErrOutcomeUnknown], [ErrRefused], [ErrCorrupt], [ErrTooLarge],
+// [ErrConflict], [ErrGone], [ErrCommitted], [ErrNoSession]. None contains an id,
+// a key of the store or a value.
+//
+// When a store tells that it is down ([Notifier]), requests wait for its
+// return, at most [Options.ReconnectTimeout] from when it went down.
+//
+// # Concurrency
+//
+// A browser sends several requests at the same time. With a store that has
+// versions ([Swapper]), which all stores of this project have:
+//
+//   - Requests that change different values both keep their changes.
+//   - [Key.Update] of one value loses no update: its function runs again on
+//     what the other request saved.
+//   - Of two that [Key.Set] one value, the later save wins.
+//   - A deleted value stays deleted.
+//   - A session that was destroyed, renewed, regenerated or has expired while
+//     a request runs is not brought back. That request saves nothing, sends no
+//     cookie, and Hooks.Error is told [ErrGone]; its response stands.
+//   - Renew never leaves two ids that work, and loses no change of another
+//     request.
+//
+// Merging is by value, never inside one. [Options.OnConflict] chooses another
+// way. With a store that has the three methods of [Store] only, the last write
+// wins; [Manager.Guarantees] tells which holds.
+//
+// Within one request the session may be used by several goroutines. After the
+// commit every change is [ErrCommitted].
+//
+// # Writing a store
+//
+// A [Store] is three methods on bytes. What more it can do, it says by
+// [Swapper], [Toucher] and [Notifier]. The package core/storetest is its whole
+// test:
+//
+//	func TestStore(t *testing.T) {
+//		storetest.Run(t, func(t *testing.T) core.Store { return mystore.New(dial(t)) })
+//	}
+//
+// An adapter is a [Jar] and a few calls of [Visit], tested by core/jartest. A
+// way of the id other than the cookie is a [Carrier].
 package core
