@@ -251,6 +251,7 @@ func FuzzJSON(f *testing.F) {
 		agrees[int](t, a)
 		agrees[int64](t, a)
 		agrees[bool](t, a)
+		agrees[float64](t, a)
 		agrees[any](t, a)
 
 		// Writing: a and b are texts here, whatever they are.

@@ -150,6 +150,12 @@ func decodeShort[T any](raw []byte, v *T) bool {
 			*p = n
 		}
 		return ok
+	case *float64:
+		n, ok := plainInt(raw)
+		if ok = ok && (n != 0 || raw[0] != '-'); ok { // float64 has a -0
+			*p = float64(n)
+		}
+		return ok
 	case *bool:
 		switch string(raw) {
 		case "true":

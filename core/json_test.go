@@ -137,6 +137,9 @@ func TestDecode(t *testing.T) {
 		agrees[[]string](t, raw)
 		agrees[*int](t, raw)
 	}
+	if v, err := decode[float64]([]byte("-0")); v != 0 || !math.Signbit(v) || err != nil {
+		t.Errorf("-0 as a float64: %v, %v", v, err)
+	}
 	if v, err := decode[int](nil); v != 0 || err != nil {
 		t.Errorf("an absent value: %v, %v", v, err)
 	}
