@@ -1,0 +1,25 @@
+# Each target is a script in ci/, the same on the desk and in CI.
+
+.PHONY: help test check bench fuzz soak
+
+help:
+	@echo 'make test    the one command: install what the tests need, then all of them'
+	@echo 'make check   formatting, vet, staticcheck, known vulnerabilities, tidy modules'
+	@echo 'make bench   all benchmarks; BENCH=regexp, COUNT=6 and BENCHTIME=1s choose'
+	@echo 'make fuzz    every fuzz target for FUZZTIME=5m; FUZZ=regexp chooses'
+	@echo 'make soak    the long tests, for half an hour and more'
+
+test:
+	@ci/test.sh
+
+check:
+	@ci/check.sh
+
+bench:
+	@ci/bench.sh
+
+fuzz:
+	@ci/fuzz.sh
+
+soak:
+	@ci/soak.sh

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs what the tests use besides Go, as far as it is missing and this
+# machine lets us: the servers that they start, and a C compiler for the race
+# detector. It never fails: a test that misses its server says so itself.
+source "$(dirname "$0")/lib.sh"
+
+missing=()
+command -v redis-server >/dev/null || missing+=(redis-server)
+command -v memcached >/dev/null || missing+=(memcached)
+command -v "$(go env CC | cut -d' ' -f1)" >/dev/null || missing+=(gcc libc6-dev)
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+root=()
+[ "$(id -u)" = 0 ] || root=(sudo -n)
+if ! command -v apt-get >/dev/null; then
+	echo "missing: ${missing[*]}. Install them with the package manager of this system."
+	exit 0
+fi
+if ! "${root[@]+"${root[@]}"}" true 2>/dev/null; then
+	echo "missing: ${missing[*]}. Install them as root: apt-get install ${missing[*]}"
+	exit 0
+fi
+say "installing ${missing[*]}"
+
+# The tests start their own servers. Debian would start one of each besides.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\nexit 101\n' | "${root[@]+"${root[@]}"}" tee $policy >/dev/null
+	"${root[@]+"${root[@]}"}" chmod +x $policy
+	trap '"${root[@]+"${root[@]}"}" rm -f $policy' EXIT
+fi
+apt() { "${root[@]+"${root[@]}"}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 "$@"; }
+apt update >/dev/null && apt install -y --no-install-recommends "${missing[@]}" >/dev/null ||
+	echo "could not install ${missing[*]}: the tests that need them will say so"

@@ -1,0 +1,26 @@
+# Sourced by the scripts beside it. They run from the root of the repository.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# The tools of make check, pinned.
+staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
+govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+say() { printf '\n== %s\n' "$*"; }
+
+# Directories of all modules, the main one first.
+modules() {
+	find . -name node_modules -prune -o -name testdata -prune -o -name go.mod -print | sed 's,/go.mod$,,' | sort
+}
+
+# Whether the race detector can be used: it needs cgo and a C compiler.
+can_race() {
+	[ "$(go env CGO_ENABLED)" = 1 ] && command -v "$(go env CC | cut -d' ' -f1)" >/dev/null
+}
+
+# Prints what is not formatted, and fails if there is any.
+formatted() {
+	local bad
+	bad=$(gofmt -s -l .)
+	[ -z "$bad" ] || { printf 'not formatted, run gofmt -s -w:\n%s\n' "$bad" >&2; return 1; }
+}

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The one command: everything that must hold, on a machine with Go, git and
+# make. Where the servers can't be had, REQUIRE_BACKENDS=0 lets the tests that
+# need them skip.
+source "$(dirname "$0")/lib.sh"
+export REQUIRE_BACKENDS=${REQUIRE_BACKENDS-1}
+[ "$REQUIRE_BACKENDS" != 0 ] || unset REQUIRE_BACKENDS
+
+ci/install.sh
+
+race=-race
+can_race || race=
+
+say 'formatting'
+formatted
+
+for m in $(modules); do
+	say "vet and tests of $m"
+	(cd "$m" && go vet ./... && go test $race -shuffle=on -count=1 -timeout=5m ./...)
+done
+
+say 'every fuzz target for some seconds'
+FUZZTIME=${FUZZTIME-5s} ci/fuzz.sh
+
+say 'coverage of core'
+ci/cover.sh 90 ./core
+
+if [ -z "$race" ]; then
+	say 'without the race detector: it needs cgo and a C compiler (apt-get install gcc libc6-dev)'
+fi
+say 'all passed'

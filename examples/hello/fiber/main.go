@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"log"
+	"os"
+
+	"github.com/gofiber/fiber/v2"
+
+	fibersession "github.com/gensession/gensession/adapters/fiber"
+	"github.com/gensession/gensession/core"
+	memorystore "github.com/gensession/gensession/stores/memory"
+)
+
+const visits core.Key[int] = "visits"
+
+func main() {
+	key := []byte(os.Getenv("SESSION_KEY")) // openssl rand -base64 32
+	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: [][]byte{key}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Fatal(hello(sessions).Listen("127.0.0.1:3000"))
+}
+
+func hello(sessions *core.Manager) *fiber.App {
+	app := fiber.New()
+	app.Use(fibersession.New(sessions, nil))
+	app.Get("/", func(c *fiber.Ctx) error {
+		s, err := fibersession.From(c)
+		if err != nil {
+			return err
+		}
+		n, err := visits.Update(s, func(n int) int { return n + 1 })
+		if err != nil {
+			return err
+		}
+		return c.SendString(fmt.Sprintf("visit %d\n", n))
+	})
+	return app
+}
