@@ -55,22 +55,24 @@ func (s *Session) changed() (bool, error) {
 	}) {
 		return true, nil
 	}
-	if s.cleared {
-		for i := range s.stored.members {
-			if e := s.edit(string(s.stored.members[i].name)); e == nil || !e.own || e.raw == nil {
-				return true, nil
-			}
-		}
-	}
+	stored := tableOf(s.stored.members)
+	kept := 0 // of the stored ones, if all were cleared
 	for _, e := range s.edits {
 		if err := e.settle(); err != nil {
 			return false, err
 		}
-		if e.own && !sameJSON(e.raw, find(s.stored.members, e.name)) {
+		if !e.own {
+			continue
+		}
+		was := stored.find(e.name)
+		if !sameJSON(e.raw, was) {
 			return true, nil
 		}
+		if was != nil {
+			kept++
+		}
 	}
-	return false, nil
+	return s.cleared && kept < len(s.stored.members), nil
 }
 
 // storedCookie is the cookie object before this request.
@@ -97,7 +99,8 @@ type valueChange struct {
 	name    string
 	raw     []byte // nil: deleted
 	updates []update
-	turn    int
+	edit    *edit // where it comes from, to be looked at under Session.mu only
+	turn    int   // of edit, then
 }
 
 // takeChange collects what s changed since it was loaded or saved. A value set
@@ -105,12 +108,13 @@ type valueChange struct {
 // held.
 func (s *Session) takeChange() (changeSet, error) {
 	c := changeSet{cleared: s.cleared, cookie: s.cookie, then: s.then, ownSet: s.ownSet, turn: s.turn}
+	stored := tableOf(s.stored.members)
 	for _, e := range s.edits {
 		if err := e.settle(); err != nil {
 			return c, err
 		}
-		if e.own && (s.cleared || s.unknown || e.updates != nil || !sameJSON(e.raw, find(s.stored.members, e.name))) {
-			c.values = append(c.values, valueChange{e.name, e.raw, e.updates, e.turn})
+		if e.own && (s.cleared || s.unknown || e.updates != nil || !sameJSON(e.raw, stored.find(e.name))) {
+			c.values = append(c.values, valueChange{e.name, e.raw, e.updates, e, e.turn})
 		}
 	}
 	return c, nil
@@ -120,11 +124,12 @@ func (s *Session) takeChange() (changeSet, error) {
 // if again is set: then updates are computed anew. base is not changed.
 func (c *changeSet) applied(base record, again bool) (record, error) {
 	r := base
-	r.members = nil
+	var members []member
 	if !c.cleared {
-		r.members = make([]member, len(base.members), len(base.members)+len(c.values))
-		copy(r.members, base.members)
+		members = make([]member, len(base.members), len(base.members)+len(c.values))
+		copy(members, base.members)
 	}
+	result := tableOf(members)
 	for _, v := range c.values {
 		raw := v.raw
 		if again && v.updates != nil {
@@ -136,12 +141,9 @@ func (c *changeSet) applied(base record, again bool) (record, error) {
 				}
 			}
 		}
-		if raw == nil {
-			r.members = drop(r.members, v.name)
-		} else {
-			r.members = put(r.members, v.name, raw)
-		}
+		result.put(v.name, raw)
 	}
+	r.members = result.left()
 	if c.ownSet {
 		r.cookie, r.stricter = c.cookie, c.then
 	}

@@ -440,3 +440,49 @@ func TestRenewOutcomeUnknown(t *testing.T) {
 	}
 	a.wantVisits(1)
 }
+
+// ConflictRefuse with a store that tells no versions: one's own Save is no
+// conflict, another request's is.
+func TestConflictRefuseWithoutToldVersions(t *testing.T) {
+	m := newMemory(t)
+	a := newAppOn(t, forgetful{m, m}, &core.Options{OnConflict: core.ConflictRefuse})
+	a.ok(a.get("/", count(t)))
+	a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+		count(t)(v, s)
+		must(t, s.Save(bg))
+		count(t)(v, s)
+		must(t, s.Renew(bg))
+		count(t)(v, s)
+	}))
+	a.wantVisits(4)
+	jar := a.browser.Jar("/")
+	e := a.get("/", func(v *core.Visit, s *core.Session) {
+		count(t)(v, s)
+		must(t, s.Save(bg))
+		a.ok(a.send(jar, count(t)))
+		wantIs(t, s.Renew(bg), core.ErrConflict)
+		count(t)(v, s)
+	})
+	wantIs(t, e.commit, core.ErrConflict)
+	a.wantVisits(6)
+}
+
+// A Save that waits for the commit of its request comes too late.
+func TestSaveDuringCommit(t *testing.T) {
+	a := newApp(t, nil)
+	entered, release := make(chan bool), make(chan bool)
+	v, _ := a.manager.NewVisit(a.browser.Jar("/"), nil)
+	s, err := v.Session(bg)
+	must(t, err)
+	must(t, visits.Set(s, 1))
+	a.store.Before(func(context.Context, storetest.Op, string) error { close(entered); <-release; return nil })
+	done := make(chan error)
+	go func() { done <- v.Commit(bg) }()
+	<-entered
+	late := make(chan error)
+	go func() { late <- s.Save(bg) }()
+	wantIs(t, visits.Set(s, 2), core.ErrCommitted)
+	close(release)
+	must(t, <-done)
+	wantIs(t, <-late, core.ErrCommitted)
+}

@@ -135,6 +135,8 @@ func wholeMillis(t time.Time) time.Time {
 // throw the cookie away for. Nothing is repaired.
 func (c *CookieOptions) check(name string) error {
 	switch {
+	case strings.ContainsAny(c.Path, "?#"):
+		return errors.New("the cookie's Path has a ? or a #, which no path of a request has")
 	case !strings.HasPrefix(c.Path, "/") || !attribute(c.Path):
 		return errors.New("the cookie's Path must begin with / and have no blank, semicolon, control or non-ASCII characters, which a browser percent-encodes, and at most 1024 bytes")
 	case !domain(c.Domain):

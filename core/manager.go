@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -199,7 +200,7 @@ func New(store Store, o *Options) (*Manager, error) {
 
 	var misfits []error
 	misfit := func(format string, a ...any) { misfits = append(misfits, fmt.Errorf(format, a...)) }
-	m.fillIn()
+	m.fillIn(misfit)
 	m.check(misfit)
 	if m.o.Carrier == nil {
 		if err := m.newCookie(); err != nil {
@@ -230,8 +231,11 @@ func New(store Store, o *Options) (*Manager, error) {
 }
 
 // fillIn puts the defaults where nothing is said.
-func (m *Manager) fillIn() {
+func (m *Manager) fillIn(misfit func(string, ...any)) {
 	o := &m.o
+	if o.FailFast && o.ReconnectTimeout != 0 {
+		misfit("Options has both FailFast and ReconnectTimeout: drop one")
+	}
 	given := o.Cookie
 	sameSite := SameSiteLax
 	if o.koa {
@@ -271,26 +275,38 @@ func (m *Manager) check(misfit func(string, ...any)) {
 	if len(o.Prefix) > 100 || !keyText(o.Prefix) {
 		misfit("Options.Prefix must be at most 100 bytes of printable ASCII without blanks")
 	}
-	if o.TTL < 0 || o.AbsoluteTimeout < 0 || o.TouchEvery < 0 || o.OpTimeout < 0 || o.ReconnectTimeout < 0 {
-		misfit("Options has a negative duration")
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"TTL", o.TTL}, {"AbsoluteTimeout", o.AbsoluteTimeout}, {"TouchEvery", o.TouchEvery},
+		{"OpTimeout", o.OpTimeout}, {"ReconnectTimeout", o.ReconnectTimeout},
+	} {
+		if d.value < 0 {
+			misfit("Options.%s is negative: leave it out for the default", d.name)
+		}
 	}
 	if o.MaxSize < 0 || o.MaxWaiters < 0 {
-		misfit("Options.MaxSize or MaxWaiters is negative")
+		misfit("Options.MaxSize or MaxWaiters is negative: leave it out for the default")
 	}
 	if o.TouchEvery > 0 && !o.Rolling {
 		misfit("Options.TouchEvery spaces the renewals of Rolling out: set Rolling too")
 	}
-	if o.TouchEvery > 0 && o.TTL > 0 && o.TouchEvery >= o.TTL {
-		misfit("Options.TouchEvery is not shorter than TTL: a busy session would expire between two renewals")
+	life := o.TTL
+	if life == 0 && !m.config.NoMaxAge {
+		life = m.config.MaxAge
+	}
+	if o.TouchEvery > 0 && life > 0 && o.TouchEvery >= life {
+		misfit("Options.TouchEvery is not shorter than the life of a session: a busy one would expire between two renewals")
 	}
 	if o.AbsoluteTimeout > 0 && o.koa {
 		misfit("Options.AbsoluteTimeout needs the time of creation, which KoaCompat does not store")
 	}
-	if o.FailFast && o.ReconnectTimeout != 10*time.Second {
-		misfit("Options has both FailFast and ReconnectTimeout: drop one")
+	if h, ok := o.Carrier.(header); ok && !fieldName(string(h)) {
+		misfit("core.Header needs the name of a header field, such as X-Session-Id")
 	}
 	if o.OnConflict > ConflictLastWriteWins {
-		misfit("Options.OnConflict has no such value")
+		misfit("Options.OnConflict has no such value: use one of the Conflict constants")
 	}
 	if o.OnConflict != ConflictDefault && m.swapper == nil {
 		misfit("Options.OnConflict needs a store with versions (core.Swapper), which this one has not: %w", errors.ErrUnsupported)
@@ -362,6 +378,16 @@ func (m *Manager) key(id ID) string {
 		return m.o.Prefix + string(id)
 	}
 	return hashedKey(m.o.Prefix, id)
+}
+
+// fieldName reports whether s can be the name of a header field (RFC 9110).
+func fieldName(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // keyText reports whether s can be part of a store's key.

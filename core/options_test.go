@@ -95,15 +95,15 @@ func TestNewMisfits(t *testing.T) {
 		{name: "prefix with a control", options: o{Prefix: "a\x00"}, want: []string{"Prefix must be"}},
 		{name: "long prefix", options: o{Prefix: strings.Repeat("p", 101)}, want: []string{"Prefix must be"}},
 
-		{name: "negative TTL", options: o{TTL: -1}, want: []string{"negative duration"}},
-		{name: "negative AbsoluteTimeout", options: o{AbsoluteTimeout: -1}, want: []string{"negative duration"}},
-		{name: "negative OpTimeout", options: o{OpTimeout: -1}, want: []string{"negative duration"}},
-		{name: "negative ReconnectTimeout", options: o{ReconnectTimeout: -1}, want: []string{"negative duration"}},
-		{name: "negative TouchEvery", options: o{TouchEvery: -1, Rolling: true}, want: []string{"negative duration"}},
+		{name: "negative TTL", options: o{TTL: -1}, want: []string{"is negative"}},
+		{name: "negative AbsoluteTimeout", options: o{AbsoluteTimeout: -1}, want: []string{"is negative"}},
+		{name: "negative OpTimeout", options: o{OpTimeout: -1}, want: []string{"is negative"}},
+		{name: "negative ReconnectTimeout", options: o{ReconnectTimeout: -1}, want: []string{"is negative"}},
+		{name: "negative TouchEvery", options: o{TouchEvery: -1, Rolling: true}, want: []string{"is negative"}},
 		{name: "negative MaxSize", options: o{MaxSize: -1}, want: []string{"MaxSize or MaxWaiters is negative"}},
 		{name: "negative MaxWaiters", options: o{MaxWaiters: -1}, want: []string{"MaxSize or MaxWaiters is negative"}},
 		{name: "TouchEvery without Rolling", options: o{TouchEvery: time.Minute}, want: []string{"TouchEvery", "set Rolling too"}},
-		{name: "TouchEvery over TTL", options: o{TouchEvery: time.Hour, TTL: time.Hour, Rolling: true}, want: []string{"TouchEvery is not shorter than TTL"}},
+		{name: "TouchEvery over TTL", options: o{TouchEvery: time.Hour, TTL: time.Hour, Rolling: true}, want: []string{"TouchEvery is not shorter"}},
 		{name: "FailFast and a timeout", options: o{FailFast: true, ReconnectTimeout: time.Second}, want: []string{"both FailFast and ReconnectTimeout: drop one"}},
 		{name: "absolute limit in compat", options: koa(func(o *core.Options) { o.AbsoluteTimeout = time.Hour }), want: []string{"AbsoluteTimeout needs the time of creation, which KoaCompat does not store"}},
 		{name: "unknown policy", options: o{OnConflict: 99}, want: []string{"OnConflict has no such value"}},
@@ -111,7 +111,7 @@ func TestNewMisfits(t *testing.T) {
 
 		{name: "all at once", noKeys: true,
 			options: o{Name: "a b", Prefix: "a", NoPrefix: true, TTL: -1, MaxSize: -1, TouchEvery: 1, OnConflict: core.ConflictRefuse, Cookie: c{Path: "x"}},
-			want:    []string{"cookie name", "both Prefix and NoPrefix", "negative duration", "MaxSize", "set Rolling", "core.Swapper", "begin with /", "Keys is empty"}},
+			want:    []string{"cookie name", "both Prefix and NoPrefix", "is negative", "MaxSize", "set Rolling", "core.Swapper", "begin with /", "Keys is empty"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -196,8 +196,11 @@ func ownOptions(config CookieOptions, own []member, then *demands) CookieOptions
 		c.SameSite = config.SameSite
 	}
 	now := config.demands()
-	if now.MaxAge > 0 && (then.MaxAge == 0 || now.MaxAge < then.MaxAge) && (c.NoMaxAge || c.MaxAge > config.MaxAge) {
-		c.MaxAge, c.NoMaxAge, c.Expires = config.MaxAge, false, time.Time{}
+	if now.MaxAge > 0 && (then.MaxAge == 0 || now.MaxAge < then.MaxAge) {
+		if c.NoMaxAge || c.MaxAge > config.MaxAge {
+			c.MaxAge, c.NoMaxAge = config.MaxAge, false
+		}
+		c.Expires = time.Time{} // it would rule the store's ttl (K37)
 	}
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -79,6 +80,62 @@ func drop(members []member, name string) []member {
 		return append(members[:i], members[i+1:]...)
 	}
 	return members
+}
+
+// A table of members finds them by name: by looking through few, by a map if
+// they are many, lest a session of thousands of values costs their square.
+type table struct {
+	members []member
+	places  map[string]int // nil while they are few
+}
+
+func tableOf(members []member) table {
+	t := table{members: members}
+	if len(members) >= manyMembers {
+		t.places = make(map[string]int, 2*len(members))
+		for i := range members {
+			t.places[string(members[i].name)] = i
+		}
+	}
+	return t
+}
+
+func (t *table) find(name string) []byte {
+	if t.places == nil {
+		return find(t.members, name)
+	}
+	if i, ok := t.places[name]; ok {
+		return t.members[i].raw
+	}
+	return nil
+}
+
+// put replaces the value under name where it stands, or appends it. A raw of
+// nil takes it away, which left tells.
+func (t *table) put(name string, raw []byte) {
+	if t.places == nil && len(t.members) >= manyMembers {
+		*t = tableOf(t.members)
+	}
+	i := -1
+	if t.places == nil {
+		i = index(t.members, name)
+	} else if place, ok := t.places[name]; ok {
+		i = place
+	}
+	switch {
+	case i >= 0:
+		t.members[i].raw = raw
+	case raw != nil:
+		if t.places != nil {
+			t.places[name] = len(t.members)
+		}
+		t.members = append(t.members, member{[]byte(name), raw})
+	}
+}
+
+// left are the members that were not taken away. The table is used up.
+func (t *table) left() []member {
+	return slices.DeleteFunc(t.members, func(m member) bool { return m.raw == nil })
 }
 
 // corrupt is an ErrCorrupt that says why. It must not quote the data.

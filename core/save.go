@@ -315,13 +315,14 @@ func (v *Visit) saved(c *changeSet, r record, version Version) {
 		s.cleared, s.ownSet = false, false
 		s.cookie, s.then, s.complete = r.cookie, r.stricter, false
 	}
+	now := tableOf(r.members)
 	for _, was := range c.values {
-		e := s.edit(was.name)
-		if e == nil || e.turn != was.turn {
+		e := was.edit
+		if e.turn != was.turn {
 			continue
 		}
 		e.own, e.raw, e.updates = false, nil, nil
-		if e.held != nil && !bytes.Equal(e.from, find(r.members, was.name)) {
+		if e.held != nil && !bytes.Equal(e.from, now.find(was.name)) {
 			e.held = nil // an update was computed again: Get must show its result
 		}
 	}

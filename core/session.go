@@ -185,20 +185,16 @@ func (s *Session) values() ([]member, error) {
 	if !s.cleared {
 		members = slices.Clone(s.stored.members)
 	}
+	now := tableOf(members)
 	for _, e := range s.edits {
 		if err := e.settle(); err != nil && bad == nil {
 			bad = err
 		}
-		if !e.own {
-			continue
-		}
-		if e.raw == nil {
-			members = drop(members, e.name)
-		} else {
-			members = put(members, e.name, e.raw)
+		if e.own {
+			now.put(e.name, e.raw)
 		}
 	}
-	return members, bad
+	return now.left(), bad
 }
 
 // Replace drops all values and takes those of values, which encoding/json

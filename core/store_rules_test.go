@@ -592,3 +592,40 @@ func TestDecodeFault(t *testing.T) {
 		t.Errorf("reported %v", ops)
 	}
 }
+
+// A session of thousands of values costs no more than their number.
+func TestManyValues(t *testing.T) {
+	a := newApp(t, &core.Options{MaxSize: 1 << 22})
+	many := map[string]int{}
+	for i := range 20000 {
+		many[fmt.Sprintf("name-%d", i)] = i
+	}
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Replace(many)) })).wantCookies(t, pair)
+	many["name-7"] = -1
+	delete(many, "name-9")
+	many["another"] = 1
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+		must(t, s.Set("name-7", -1))
+		must(t, s.Delete("name-9"))
+		must(t, s.Set("another", 1))
+	})).wantCookies(t, pair)
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Replace(many)) })).wantCookies(t, "")
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+		if n := len(s.Names()); n != 20000 || s.Get("name-7") != -1.0 || s.Get("name-9") != nil {
+			t.Errorf("%d values", n)
+		}
+	}))
+}
+
+func TestNewFindsMoreMisfits(t *testing.T) {
+	for want, o := range map[string]*core.Options{
+		"core.Header": {Carrier: core.Header("a b")},
+		"FailFast":    {FailFast: true, ReconnectTimeout: time.Second, Keys: [][]byte{testKey}},
+		"TouchEvery":  {Rolling: true, TouchEvery: 48 * time.Hour, Keys: [][]byte{testKey}},
+		"Path":        {Cookie: core.CookieOptions{Path: "/a?b"}, Keys: [][]byte{testKey}},
+	} {
+		if _, err := core.New(newMemory(t), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
