@@ -35,20 +35,22 @@ func (s *Store) Set(ctx context.Context, key string, data []byte, ttl time.Durat
 	if ttl < 0 {
 		return errors.New("mapstore: negative ttl")
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	it := item{data: bytes.Clone(data)}
 	if ttl > 0 {
 		it.end = time.Now().Add(ttl)
 	}
-	if ctx.Err() == nil {
-		s.m.Store(key, it)
-	}
-	return ctx.Err()
+	s.m.Store(key, it)
+	return nil
 }
 
 // Destroy removes key.
 func (s *Store) Destroy(ctx context.Context, key string) error {
-	if ctx.Err() == nil {
-		s.m.Delete(key)
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	return ctx.Err()
+	s.m.Delete(key)
+	return nil
 }

@@ -1,0 +1,194 @@
+// Package rules_test holds the rules of the house that a machine can check.
+package rules_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/gensession/gensession"
+
+// root is the top of the repository.
+const root = "../.."
+
+// A pkg is what go list tells about a package.
+type pkg struct {
+	ImportPath   string
+	Dir          string
+	GoFiles      []string
+	Imports      []string // of its code
+	TestImports  []string
+	XTestImports []string
+	Deps         []string // of its code, and of what that imports
+}
+
+// name is the path within the module.
+func (p pkg) name() string { return within(p.ImportPath) }
+
+func within(importPath string) string {
+	if importPath == module {
+		return "."
+	}
+	return strings.TrimPrefix(importPath, module+"/")
+}
+
+func ours(importPath string) bool {
+	return importPath == module || strings.HasPrefix(importPath, module+"/")
+}
+
+// standard: the standard library has no dot in its first element, and vendors
+// under vendor/.
+func standard(importPath string) bool {
+	first, _, _ := strings.Cut(importPath, "/")
+	return !strings.Contains(first, ".")
+}
+
+// under reports whether name is one of the folders or lies in one.
+func under(name string, folders ...string) bool {
+	return slices.ContainsFunc(folders, func(f string) bool { return name == f || strings.HasPrefix(name, f+"/") })
+}
+
+// internal reports whether only this repository can import the package.
+func internal(name string) bool { return slices.Contains(strings.Split(name, "/"), "internal") }
+
+func run(t *testing.T, name string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = root
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, &complaints)
+	}
+	return out
+}
+
+// packages are all of the main module.
+func packages(t *testing.T) map[string]pkg {
+	t.Helper()
+	all := make(map[string]pkg)
+	fields := "-json=ImportPath,Dir,GoFiles,Imports,TestImports,XTestImports,Deps"
+	for d := json.NewDecoder(bytes.NewReader(run(t, "go", "list", fields, "./..."))); d.More(); {
+		var p pkg
+		if err := d.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		all[p.name()] = p
+	}
+	for _, name := range []string{"core", "core/storetest", "core/jartest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "examples/demo"} {
+		if _, ok := all[name]; !ok {
+			t.Fatalf("there is no package %s: the rules below would check nothing", name)
+		}
+	}
+	return all
+}
+
+// Imports point one way: adapters to core, stores to core, and nothing back.
+func TestImports(t *testing.T) {
+	suites := []string{"core/storetest", "core/jartest"}
+	for name, p := range packages(t) {
+		for _, i := range p.Imports {
+			to := within(i)
+			switch {
+			case !ours(i):
+			case under(to, "bench", "examples"):
+				if !under(name, "bench", "examples") {
+					t.Errorf("%s imports %s: nothing imports the benchmarks and the examples", name, to)
+				}
+			case under(to, suites...) && !under(name, suites...) && !internal(name):
+				t.Errorf("%s imports %s: only tests do", name, to)
+			}
+		}
+		for _, i := range slices.Concat(p.TestImports, p.XTestImports) {
+			if to := within(i); ours(i) && under(to, "bench") && !under(name, "bench") {
+				t.Errorf("a test of %s imports %s: nothing imports the benchmarks", name, to)
+			}
+		}
+		for _, i := range p.Deps {
+			to := within(i)
+			switch {
+			case name == "core" && (!standard(i) || i == "net/http"):
+				t.Errorf("core needs %s: the core is the standard library only, and not net/http", i)
+			case !ours(i):
+			case under(name, suites...) && to != "core" && !under(to, suites...):
+				t.Errorf("%s needs %s: a suite knows the core alone", name, to)
+			case under(name, "stores") && to != "core" && !internal(to) && !under(to, name):
+				t.Errorf("%s needs %s: a store knows the core alone", name, to)
+			case under(name, "adapters") && !internal(name) && under(to, "stores"):
+				t.Errorf("%s needs %s: an adapter knows no store", name, to)
+			case name == "adapters/nethttp" && under(to, "adapters") && !internal(to):
+				t.Errorf("%s needs %s: it stands on the core alone", name, to)
+			case name == "adapters/fasthttp" && under(to, "adapters") && to != name && !internal(to):
+				t.Errorf("%s needs %s: it stands on the core alone", name, to)
+			}
+		}
+	}
+}
+
+// A program compiles only what it uses.
+func TestWhatUsersCompile(t *testing.T) {
+	all := packages(t)
+	const (
+		fiber     = "github.com/gofiber/fiber"
+		fasthttp  = "github.com/valyala/fasthttp"
+		rueidis   = "github.com/redis/rueidis"
+		gomemache = "github.com/bradfitz/gomemcache"
+	)
+	for _, c := range []struct {
+		program []string
+		never   []string // modules; nil: any at all
+	}{
+		{[]string{"adapters/nethttp", "stores/memory"}, nil},
+		{[]string{"adapters/nethttp", "stores/redis"}, []string{fiber, fasthttp, gomemache}},
+		{[]string{"adapters/nethttp", "stores/memcache"}, []string{fiber, fasthttp, rueidis}},
+		{[]string{"adapters/fasthttp", "stores/memory"}, []string{fiber, rueidis, gomemache}},
+		{[]string{"adapters/fiber", "stores/memory"}, []string{rueidis, gomemache}},
+		{[]string{"core/storetest"}, nil},
+		{[]string{"core/jartest"}, nil},
+	} {
+		for _, name := range c.program {
+			for _, i := range all[name].Deps { // none if the package is not there yet
+				if ours(i) || standard(i) {
+					continue
+				}
+				if c.never == nil || under(i, c.never...) {
+					t.Errorf("a program of %s compiles %s, through %s", strings.Join(c.program, " and "), i, name)
+				}
+			}
+		}
+	}
+}
+
+// A new requirement is chosen like a colleague.
+func TestRequirements(t *testing.T) {
+	chosen := []string{
+		"github.com/gofiber/fiber/v2",
+		"github.com/valyala/fasthttp",
+		"github.com/redis/rueidis",
+		"github.com/bradfitz/gomemcache",
+		"go.uber.org/goleak", // tests only
+	}
+	var mod struct {
+		Require []struct {
+			Path     string
+			Indirect bool
+		}
+		Replace []any
+	}
+	if err := json.Unmarshal(run(t, "go", "mod", "edit", "-json"), &mod); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range mod.Require {
+		if !r.Indirect && !slices.Contains(chosen, r.Path) {
+			t.Errorf("go.mod requires %s: give the reason in core/DESIGN.md, and name it here", r.Path)
+		}
+	}
+	if len(mod.Replace) > 0 {
+		t.Errorf("go.mod replaces something, which users do not get")
+	}
+}
