@@ -205,7 +205,6 @@ func TestCommitSurvivesTheClient(t *testing.T) {
 	must(t, s.Destroy(ctx))
 	a.wantVisits(0)
 
-	v, _ = a.manager.NewVisit(a.browser.Jar("/"), nil)
 	a.ok(a.get("/", count(t)))
 	v, _ = a.manager.NewVisit(a.browser.Jar("/"), nil)
 	_, err = v.Session(ctx)

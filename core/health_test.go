@@ -98,7 +98,7 @@ func TestK43Waiting(t *testing.T) {
 		w := wait(background, h)
 		time.Sleep(6*time.Second - 1)
 		w.waits(t)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		w.ended(t, 6*time.Second, ErrUnavailable, "did not come back")
 		wait(background, h).ended(t, 0, ErrUnavailable, "longer than ReconnectTimeout")
 		time.Sleep(time.Hour)
@@ -121,7 +121,7 @@ func TestK43Waiting(t *testing.T) {
 		next := wait(background, h)
 		time.Sleep(window - 1)
 		next.waits(t)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		next.ended(t, window, ErrUnavailable, "")
 	})
 	bubble("MaxWaiters", 2, func(t *testing.T, s *switchboard, h *health) {

@@ -154,7 +154,7 @@ func TestIDNeverPrinted(t *testing.T) {
 	}
 	t.Run("fingerprint", func(t *testing.T) {
 		t.Parallel()
-		if id.String() != id.String() || id.String() == ID("another").String() || len(id.String()) != len("id:01234567") {
+		if again := ID(string(id)); again.String() != id.String() || id.String() == ID("another").String() || len(id.String()) != len("id:01234567") {
 			t.Errorf("fingerprint %q", id.String())
 		}
 		if got := ID("").String(); got != "no id" {

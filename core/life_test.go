@@ -44,7 +44,7 @@ func TestVaryAndNoStore(t *testing.T) {
 		t.Errorf("read only: Vary %q, Cache-Control %q, want Cookie and none", v, c)
 	}
 	jar := a.browser.Jar("/")
-	e = a.ok(a.send(jar, func(_ *core.Visit, s *core.Session) {
+	a.ok(a.send(jar, func(_ *core.Visit, s *core.Session) {
 		jar.SetResponseHeader("Cache-Control", "private")
 		jar.SetResponseHeader("Vary", "Accept, cookie")
 		must(t, visits.Set(s, 9))
@@ -177,7 +177,7 @@ func TestK15OwnGenerator(t *testing.T) {
 			t.Errorf("%d ids made for a request that needs none", made)
 		}
 		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
-			if s.ID() == "" || s.ID() != s.ID() {
+			if first := s.ID(); first == "" || s.ID() != first {
 				t.Error("no id, or another one at each call")
 			}
 		}))

@@ -629,3 +629,119 @@ func TestNewFindsMoreMisfits(t *testing.T) {
 		}
 	}
 }
+
+// Decision 7: each call of the store has its own deadline, and a write is not
+// cancelled by the browser.
+func TestDecision7Deadlines(t *testing.T) {
+	untilDone := func(ctx context.Context, _ storetest.Op, _ string) error {
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("a call has no deadline")
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	synctest.Test(t, func(t *testing.T) {
+		a := newApp(t, &core.Options{OpTimeout: 300 * time.Millisecond})
+		a.ok(a.get("/", count(t)))
+		a.store.Before(untilDone)
+		begin := time.Now()
+		e := a.get("/", nil)
+		wantIs(t, e.begin, core.ErrTimeout)
+		wantIs(t, e.begin, core.ErrUnavailable)
+		if d := time.Since(begin); d != 300*time.Millisecond {
+			t.Errorf("a read took %v", d)
+		}
+		a.store.Before(nil)
+
+		ctx, hangUp := context.WithCancel(bg)
+		v, _ := a.manager.NewVisit(a.browser.Jar("/"), nil)
+		s, err := v.Session(ctx)
+		must(t, err)
+		must(t, visits.Set(s, 5))
+		a.store.Before(untilDone)
+		hangUp()
+		begin = time.Now()
+		err = v.Commit(ctx)
+		wantIs(t, err, core.ErrOutcomeUnknown)
+		if d := time.Since(begin); d != 300*time.Millisecond || core.Status(err) != 503 {
+			t.Errorf("a write took %v, status %d", d, core.Status(err))
+		}
+
+		// The caller's own deadline counts for a read, if it is earlier.
+		a.store.Before(func(ctx context.Context, op storetest.Op, key string) error {
+			if ctx.Err() != nil {
+				t.Error("over before it began")
+			}
+			return untilDone(ctx, op, key)
+		})
+		short, cancel := context.WithTimeout(bg, 100*time.Millisecond)
+		defer cancel()
+		v, _ = a.manager.NewVisit(a.browser.Jar("/"), nil)
+		begin = time.Now()
+		_, err = v.Session(short)
+		wantIs(t, err, core.ErrTimeout)
+		if d := time.Since(begin); d != 100*time.Millisecond {
+			t.Errorf("a read took %v", d)
+		}
+		a.store.Before(func(ctx context.Context, _ storetest.Op, _ string) error {
+			time.Sleep(time.Second)
+			return ctx.Err() // a store that only looks now and then
+		})
+		wantIs(t, a.get("/", nil).begin, core.ErrTimeout)
+	})
+}
+
+func TestInvalidThatCannotBeDestroyed(t *testing.T) {
+	valid := true
+	a := newApp(t, &core.Options{Hooks: core.Hooks{Valid: func(context.Context, core.Jar, *core.Session) (bool, error) { return valid, nil }}})
+	a.ok(a.get("/", count(t)))
+	valid = false
+	a.store.Before(failing(storetest.OpDestroy, core.ErrRefused))
+	e := a.get("/", nil)
+	wantIs(t, e.begin, core.ErrRefused)
+	e.wantCookies(t, "")
+}
+
+func TestCreatedAndPrinting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApp(t, nil)
+		begin := time.Now()
+		a.ok(a.get("/", count(t)))
+		time.Sleep(time.Hour)
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+			if !s.Created().Equal(begin) {
+				t.Errorf("Created is %v, want %v", s.Created(), begin)
+			}
+			if s.String() != "session" || s.GoString() != "session" || s.LogValue().String() != "session" {
+				t.Error("a session prints more than its kind")
+			}
+		}))
+	})
+}
+
+// badCarrier fails where the test wants it to.
+type badCarrier struct{ get, set, reset error }
+
+func (c *badCarrier) Get(core.Jar) (core.ID, bool, error) { return "0123456789abcdef", false, c.get }
+func (c *badCarrier) Set(core.Jar, *core.Session) error   { return c.set }
+func (c *badCarrier) Reset(core.Jar, *core.Session) error { return c.reset }
+
+func TestCarrierFails(t *testing.T) {
+	boom := errors.New("boom")
+	c := &badCarrier{}
+	a := newApp(t, &core.Options{Carrier: c, NewID: func(context.Context) (string, error) { return "0123456789abcdef", nil }})
+	c.get = boom
+	wantIs(t, a.get("/", nil).begin, boom)
+	c.get, c.set = nil, boom
+	e := a.get("/", count(t))
+	wantIs(t, e.commit, boom)
+	var as *core.Error
+	if !errors.As(e.commit, &as) || as.Op != core.OpCarrier {
+		t.Errorf("%v", e.commit)
+	}
+	c.set, c.reset = nil, boom
+	a.get("/", func(_ *core.Visit, s *core.Session) { wantIs(t, s.Destroy(bg), boom) })
+	if got := a.store.Calls(storetest.OpDestroy); got != 1 {
+		t.Errorf("%d calls of destroy: the store comes first", got)
+	}
+}
