@@ -22,7 +22,8 @@ type daemon struct {
 	dir   string
 	port  int
 	args  func(port int) []string
-	ready func(pid int) error // nil once the process answers on the port
+	files func(dir string) error // writes what the program reads; may be nil
+	ready func(pid int) error    // nil once the process answers on the port
 	log   *os.File
 
 	mu sync.Mutex
@@ -38,6 +39,11 @@ func (d *daemon) boot() error {
 	d.dir = dir
 	if d.log, err = os.OpenFile(filepath.Join(dir, "output"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
 		return err
+	}
+	if d.files != nil {
+		if err = d.files(dir); err != nil {
+			return err
+		}
 	}
 	for range 8 {
 		if d.port, err = freePort(); err != nil {
@@ -98,6 +104,12 @@ func (d *daemon) signal(s syscall.Signal) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.p.signal(s)
+}
+
+func (d *daemon) running() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.p != nil && d.p.alive()
 }
 
 // discard ends the daemon and removes its folder.

@@ -1,6 +1,8 @@
 package servers
 
 import (
+	"errors"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -15,6 +17,16 @@ type handle struct {
 // own starts a daemon that ends with the test.
 func own(tb testing.TB, d *daemon) handle {
 	tb.Helper()
+	h := attach(tb, d)
+	if err := d.boot(); err != nil {
+		tb.Fatal(err)
+	}
+	return h
+}
+
+// attach makes a daemon, started or not, end with the test.
+func attach(tb testing.TB, d *daemon) handle {
+	tb.Helper()
 	tb.Cleanup(func() {
 		if tb.Failed() {
 			tb.Logf("%s on port %d printed:\n%s", d.path, d.port, tail(d.output()))
@@ -23,10 +35,21 @@ func own(tb testing.TB, d *daemon) handle {
 			tb.Error(err)
 		}
 	})
-	if err := d.boot(); err != nil {
+	return handle{daemon: d, tb: tb}
+}
+
+// bootAll starts attached daemons at the same time.
+func bootAll(tb testing.TB, all ...*daemon) {
+	tb.Helper()
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, d := range all {
+		wg.Go(func() { errs[i] = d.boot() })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
 		tb.Fatal(err)
 	}
-	return handle{daemon: d, tb: tb}
 }
 
 // Addr returns the address of the server, as 127.0.0.1:16384. It stays the
@@ -63,6 +86,9 @@ func (h handle) Resume() {
 	h.tb.Helper()
 	h.check(h.signal(sigCont))
 }
+
+// Alive reports whether the server runs, paused or not.
+func (h handle) Alive() bool { return h.running() }
 
 // Output returns what the server has printed.
 func (h handle) Output() string { return h.output() }

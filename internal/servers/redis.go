@@ -37,6 +37,13 @@ func Redis(tb testing.TB, args ...string) *RedisServer {
 	return s
 }
 
+// SetUser makes a user with a password, or gives one other rules, as "~sess:*",
+// "+get".
+func (s *RedisServer) SetUser(name, password string, rules ...string) {
+	s.tb.Helper()
+	s.Do(append([]string{"ACL", "SETUSER", name, "reset", "on", ">" + password}, rules...)...)
+}
+
 // newRedis describes a server without starting it.
 func newRedis(path string, args []string) *RedisServer {
 	s := &RedisServer{}
