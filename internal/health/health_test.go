@@ -1,0 +1,284 @@
+package health_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/internal/health"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var _ core.Notifier = (*health.Prober)(nil)
+
+var errDown = errors.New("refused")
+
+// A server answers probes, or refuses, or hangs.
+type server struct {
+	mu     sync.Mutex
+	probes int
+	hang   bool
+	err    error
+}
+
+func (s *server) set(hang bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hang, s.err = hang, err
+}
+
+func (s *server) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.probes
+}
+
+func (s *server) probe(ctx context.Context) error {
+	s.mu.Lock()
+	s.probes++
+	hang, err := s.hang, s.err
+	s.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
+}
+
+// told is what a listener heard, and when.
+type told struct {
+	mu  sync.Mutex
+	ups []bool
+	at  []time.Time
+}
+
+func (l *told) hear(up bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ups = append(l.ups, up)
+	l.at = append(l.at, time.Now())
+}
+
+func (l *told) is(t *testing.T, want ...bool) {
+	t.Helper()
+	synctest.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !slices.Equal(l.ups, want) {
+		t.Fatalf("told %v, not %v", l.ups, want)
+	}
+}
+
+// last is how long after from the last news came.
+func (l *told) last(from time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.at[len(l.at)-1].Sub(from)
+}
+
+func run(t *testing.T, test func(t *testing.T, s *server, p *health.Prober)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{}
+		p := health.New(s.probe)
+		defer p.Close()
+		test(t, s, p)
+	})
+}
+
+func TestAnOutageAndItsEndAreNoticedWithinASecond(t *testing.T) {
+	for name, hang := range map[string]bool{"refused": false, "hanging": true} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, s *server, p *health.Prober) {
+				var l told
+				defer p.Notify(l.hear)()
+				for i, outage := range []time.Duration{time.Second, 17 * time.Second, time.Hour} {
+					time.Sleep(time.Duration(i)*77*time.Millisecond + 10*time.Second)
+					p.Answered() // the last one
+					begun := time.Now()
+					s.set(hang, errDown)
+					time.Sleep(outage)
+					if d := l.last(begun); d > time.Second || p.Up() {
+						t.Errorf("noticed after %v", d)
+					}
+					begun = time.Now()
+					s.set(false, nil)
+					time.Sleep(10 * time.Second)
+					if d := l.last(begun); d > time.Second || !p.Up() {
+						t.Errorf("its end noticed after %v", d)
+					}
+				}
+				l.is(t, false, true, false, true, false, true)
+			})
+		})
+	}
+}
+
+func TestALostCallIsAReasonToProbeAtOnce(t *testing.T) {
+	run(t, func(t *testing.T, s *server, p *health.Prober) {
+		p.Lost() // a connection that broke, and the server is up
+		synctest.Wait()
+		if s.count() != 1 || !p.Up() {
+			t.Fatal("no probe, or it was not believed")
+		}
+		var l told
+		defer p.Notify(l.hear)()
+		l.is(t)
+		begun := time.Now()
+		s.set(false, errDown)
+		p.Lost()
+		l.is(t, false)
+		s.set(false, nil)
+		p.Answered()
+		l.is(t, false, true)
+		if time.Since(begun) != 0 {
+			t.Error("it took", time.Since(begun))
+		}
+	})
+}
+
+func TestSlowIsNotDown(t *testing.T) {
+	run(t, func(t *testing.T, s *server, p *health.Prober) {
+		var l told
+		defer p.Notify(l.hear)()
+		synctest.Wait()
+		p.Late()
+		p.Late()
+		p.Answered()
+		p.Late()
+		p.Late()
+		synctest.Wait()
+		if s.count() != 0 {
+			t.Error("a probe after two late answers")
+		}
+		p.Late()
+		synctest.Wait()
+		if s.count() != 1 {
+			t.Error("no probe after three late answers")
+		}
+		// A probe that hangs is not believed while calls are answered.
+		s.set(true, nil)
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			p.Late()
+			p.Late()
+			p.Late()
+			p.Answered()
+		}
+		l.is(t)
+	})
+}
+
+func TestAnswersSpareProbes(t *testing.T) {
+	run(t, func(t *testing.T, s *server, p *health.Prober) {
+		defer p.Notify(func(bool) {})()
+		for range 100 {
+			p.Answered()
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := s.count(); n != 0 {
+			t.Errorf("%d probes", n)
+		}
+	})
+}
+
+func TestProbesAreFewWhileDown(t *testing.T) {
+	run(t, func(t *testing.T, s *server, p *health.Prober) {
+		s.set(false, errDown)
+		p.Down()
+		if p.Up() {
+			t.Fatal("up")
+		}
+		for range 1000 {
+			p.Lost()
+			p.Late()
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := s.count(); n < 10 || n > 30 {
+			t.Errorf("%d probes in ten seconds", n)
+		}
+	})
+}
+
+func TestNothingRunsUntilItIsNeeded(t *testing.T) {
+	run(t, func(t *testing.T, s *server, p *health.Prober) {
+		p.Answered()
+		p.Late()
+		time.Sleep(time.Hour)
+		if n := s.count(); n != 0 {
+			t.Errorf("%d probes", n)
+		}
+	})
+}
+
+func TestCloseEndsAll(t *testing.T) {
+	run(t, func(t *testing.T, s *server, p *health.Prober) {
+		var l, stopped, late told
+		p.Notify(l.hear)
+		stop := p.Notify(stopped.hear)
+		stop()
+		stop()
+		s.set(true, nil)
+		time.Sleep(rest)
+		begun := time.Now()
+		p.Close() // while a probe hangs
+		p.Close()
+		if time.Since(begun) != 0 {
+			t.Error("it took", time.Since(begun))
+		}
+		l.is(t, false)
+		stopped.is(t)
+		p.Notify(late.hear)()
+		late.is(t, false)
+		s.set(false, nil)
+		n := s.count()
+		p.Answered()
+		p.Lost()
+		p.Down()
+		time.Sleep(time.Hour)
+		if s.count() != n || p.Up() {
+			t.Error("it goes on after Close")
+		}
+		l.is(t, false)
+	})
+}
+
+const rest = 300 * time.Millisecond
+
+func TestAllAtOnce(t *testing.T) {
+	s := &server{}
+	p := health.New(s.probe)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			var l told
+			stop := p.Notify(l.hear)
+			for j := range 300 {
+				s.set(false, []error{nil, errDown}[(i+j)%2])
+				[]func(){p.Answered, p.Lost, p.Late, p.Down}[j%4]()
+				if j == 200 {
+					stop()
+				}
+				if j == 290 && i == 0 {
+					p.Close()
+				}
+			}
+			for i, up := range l.ups {
+				if up != (i%2 == 1) {
+					t.Errorf("told %v", l.ups)
+					break
+				}
+			}
+		})
+	}
+	wg.Wait()
+	p.Close()
+}
