@@ -13,7 +13,8 @@ for m in $(modules); do
 		done
 	done)
 	for p in $packages; do
-		for target in $(go test -list '^Fuzz' "$p" | grep '^Fuzz' | grep -E "$FUZZ" || true); do
+		targets=$(go test -list '^Fuzz' "$p")
+		for target in $(grep '^Fuzz' <<<"$targets" | grep -E "$FUZZ" || true); do
 			echo "$target, $FUZZTIME"
 			go test -run='^$' -fuzz="^$target\$" -fuzztime="$FUZZTIME" "$p"
 		done

@@ -11,7 +11,10 @@ command -v "$(go env CC | cut -d' ' -f1)" >/dev/null || missing+=(gcc libc6-dev)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 root=()
-[ "$(id -u)" = 0 ] || root=(sudo -n)
+if [ "$(id -u)" != 0 ]; then
+	root=(sudo)
+	[ -t 0 ] || root+=(-n) # nobody there to type a password
+fi
 if ! command -v apt-get >/dev/null; then
 	echo "missing: ${missing[*]}. Install them with the package manager of this system."
 	exit 0

@@ -10,6 +10,10 @@ ci/install.sh
 
 race=-race
 can_race || race=
+without_race() {
+	[ -n "$race" ] || say 'WITHOUT the race detector: it needs cgo and a C compiler (apt-get install gcc libc6-dev)'
+}
+without_race
 
 say 'formatting'
 formatted
@@ -25,7 +29,5 @@ FUZZTIME=${FUZZTIME-5s} ci/fuzz.sh
 say 'coverage of core'
 ci/cover.sh 90 ./core
 
-if [ -z "$race" ]; then
-	say 'without the race detector: it needs cgo and a C compiler (apt-get install gcc libc6-dev)'
-fi
+without_race
 say 'all passed'
