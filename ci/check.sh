@@ -9,8 +9,6 @@ for m in $(modules); do
 	cd "$m"
 	say "go vet in $m"
 	go vet ./...
-	say "go mod tidy in $m"
-	go mod tidy -diff
 	say "staticcheck in $m"
 	go run "$staticcheck" ./...
 	say "govulncheck in $m"
@@ -22,6 +20,8 @@ for m in $(modules); do
 		echo "$out"
 		exit 1
 	fi
+	say "go mod tidy in $m"
+	go mod tidy -diff
 	cd - >/dev/null
 done
 say 'all passed'
