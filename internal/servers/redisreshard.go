@@ -1,0 +1,68 @@
+package servers
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// SlotMove is a slot on its way from one master to another. Until it is
+// finished, the old one answers for the keys that it still has and sends
+// clients to the new one, by ASK, for the others.
+type SlotMove struct {
+	c        *Cluster
+	slot     string
+	from, to *RedisServer
+}
+
+// StartMove begins to move a slot to another master and leaves its keys where
+// they are.
+func (c *Cluster) StartMove(slot int, to *RedisServer) *SlotMove {
+	c.tb.Helper()
+	m := &SlotMove{c: c, slot: strconv.Itoa(slot), from: c.Master(slot), to: to}
+	if m.from == nil || m.from == to {
+		c.tb.Fatalf("servers: slot %d cannot move to %s", slot, to.Addr())
+	}
+	to.Do("CLUSTER", "SETSLOT", m.slot, "IMPORTING", c.id(m.from))
+	m.from.Do("CLUSTER", "SETSLOT", m.slot, "MIGRATING", c.id(to))
+	return m
+}
+
+// Keys moves at most n keys of the slot and returns how many it moved.
+func (m *SlotMove) Keys(n int) int {
+	m.c.tb.Helper()
+	keys, _ := m.from.Do("CLUSTER", "GETKEYSINSLOT", m.slot, strconv.Itoa(n)).([]any)
+	if len(keys) == 0 {
+		return 0
+	}
+	move := []string{
+		"MIGRATE", "127.0.0.1", strconv.Itoa(m.to.port), "", "0",
+		strconv.FormatInt(kitTimeout.Milliseconds(), 10),
+		"AUTH2", kitUser, kitPassword, "KEYS",
+	}
+	for _, k := range keys {
+		move = append(move, fmt.Sprint(k))
+	}
+	m.from.Do(move...)
+	return len(keys)
+}
+
+// Finish moves the keys that are left, gives the slot to the new master and
+// waits until all nodes agree.
+func (m *SlotMove) Finish() {
+	m.c.tb.Helper()
+	for m.Keys(100) > 0 {
+		if m.c.tb.Failed() {
+			return // the keys do not leave
+		}
+	}
+	id := m.c.id(m.to)
+	m.to.Do("CLUSTER", "SETSLOT", m.slot, "NODE", id)
+	m.from.Do("CLUSTER", "SETSLOT", m.slot, "NODE", id)
+	m.c.WaitOK()
+}
+
+// MoveSlot moves a slot with its keys to another master.
+func (c *Cluster) MoveSlot(slot int, to *RedisServer) {
+	c.tb.Helper()
+	c.StartMove(slot, to).Finish()
+}
