@@ -56,6 +56,7 @@ var errPlainHTTP = errors.New("the cookie is Secure, but the request did not com
 // unsigned.
 type signedCookie struct {
 	name      string
+	sigName   string // of the cookie with the signature
 	signed    bool
 	allowHTTP bool
 	options   CookieOptions // the configuration, complete
@@ -145,24 +146,24 @@ func (c *signedCookie) Reset(jar Jar, s *Session) error {
 
 func (c *signedCookie) resetSignature(jar Jar) {
 	o := c.options
-	var b [256]byte
-	name := c.name + sigSuffix
-	jar.SetCookie(name, string(o.appendCookie(b[:0], name, "", time.Unix(0, 0), c.secure(jar, &o))), true)
+	var room [512]byte
+	line := append(append(room[:0], c.sigName...), '=')
+	jar.SetCookie(c.sigName, string(o.appendAttributes(line, time.Unix(0, 0), c.secure(jar, &o))), true)
 	noStore(jar)
 }
 
+// send sends the cookie and its signature, which has the same attributes (K4).
 func (c *signedCookie) send(jar Jar, o *CookieOptions, value string, expires time.Time) {
-	secure := c.secure(jar, o)
-	var line [512]byte
-	b := o.appendCookie(line[:0], c.name, value, expires, secure)
-	jar.SetCookie(c.name, string(b), o.Overwrite != Off)
+	var room [512]byte
+	line := o.appendCookie(room[:0], c.name, value, expires, c.secure(jar, o))
+	attributes := line[len(c.name)+1+len(value):]
+	jar.SetCookie(c.name, string(line), o.Overwrite != Off)
 	if c.signed {
-		var mac [64]byte
-		var name [128]byte
-		sigName := append(append(name[:0], c.name...), sigSuffix...)
-		sig := c.keys.Load().sign(mac[:0], c.name, value)
-		b = o.appendCookie(b[:0], string(sigName), string(sig), expires, secure)
-		jar.SetCookie(string(sigName), string(b), o.Overwrite != Off)
+		var room [512]byte
+		signature := append(append(room[:0], c.sigName...), '=')
+		signature = c.keys.Load().sign(signature, c.name, value)
+		signature = append(signature, attributes...)
+		jar.SetCookie(c.sigName, string(signature), o.Overwrite != Off)
 	}
 	noStore(jar)
 }

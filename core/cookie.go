@@ -217,9 +217,14 @@ func (c *CookieOptions) expiry(now time.Time) time.Time {
 // imfFixdate is the date of RFC 9110, for times in UTC.
 const imfFixdate = "Mon, 02 Jan 2006 15:04:05 GMT"
 
-// appendCookie writes one Set-Cookie line in the order of K2.
+// appendCookie writes one Set-Cookie line.
 func (c *CookieOptions) appendCookie(b []byte, name, value string, expires time.Time, secure bool) []byte {
 	b = append(append(append(b, name...), '='), value...)
+	return c.appendAttributes(b, expires, secure)
+}
+
+// appendAttributes writes what follows NAME=VALUE, in the order of K2.
+func (c *CookieOptions) appendAttributes(b []byte, expires time.Time, secure bool) []byte {
 	b = append(append(b, "; path="...), c.Path...)
 	if !expires.IsZero() {
 		b = append(b, "; expires="...)
