@@ -19,7 +19,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
-	memorystore "github.com/gensession/gensession/stores/memory"
+	"github.com/gensession/gensession/internal/golden"
 )
 
 // Rules of KoaCompat beyond what the golden test sees.
@@ -33,14 +33,14 @@ const (
 // A koaApp is a manager with the options of KoaCompat, the key "keys", and
 // what a test adds to them.
 type koaApp struct {
-	ledger  *ledger
+	ledger  *golden.Ledger
 	manager *core.Manager
 	name    string
 }
 
 func newKoaApp(t *testing.T, change func(o *core.Options)) *koaApp {
 	t.Helper()
-	a := &koaApp{ledger: &ledger{Store: memorystore.New(nil), ends: map[string]time.Time{}}}
+	a := &koaApp{ledger: golden.NewLedger()}
 	t.Cleanup(func() { a.ledger.Close() })
 	o := core.KoaCompat()
 	o.Name = "koa.sid"
@@ -100,7 +100,7 @@ func (a *koaApp) request(id string, handler func(v *core.Visit, s *core.Session)
 }
 
 func countUp(_ *core.Visit, s *core.Session) error {
-	_, err := increment(s)
+	_, err := golden.Count.Update(s, func(n int) int { return n + 1 })
 	return err
 }
 
@@ -136,7 +136,7 @@ func wantPair(t *testing.T, lines []string, want string) {
 
 func (a *koaApp) wantStored(t *testing.T, key, want string) {
 	t.Helper()
-	if got := a.ledger.value(key); got != want {
+	if got := a.ledger.Value(key); got != want {
 		t.Errorf("%s is\n%s, want\n%s", key, got, want)
 	}
 }
@@ -420,7 +420,7 @@ func TestKoaK37TTL(t *testing.T) {
 		{"TTL beats expires", func(o *core.Options) { o.TTL, o.Cookie = 5*time.Second, expires(time.Hour) }, 5},
 		{"TTL is rounded up", func(o *core.Options) { o.TTL = 4001 * time.Millisecond }, 5},
 		{"TTLFunc", func(o *core.Options) {
-			o.TTLFunc = func(s *core.Session) time.Duration { return time.Duration(goldenCount.Get(s)) * 10 * time.Second }
+			o.TTLFunc = func(s *core.Session) time.Duration { return time.Duration(golden.Count.Get(s)) * 10 * time.Second }
 		}, 10},
 		{"TTLFunc that says nothing", func(o *core.Options) {
 			o.TTLFunc, o.TTL = func(*core.Session) time.Duration { return 0 }, 7*time.Second
@@ -442,7 +442,7 @@ func TestKoaK37TTL(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			keys := a.ledger.keys()
+			keys := a.ledger.Records()
 			if c.want == 0 {
 				if len(keys) > 0 || len(lines) > 0 {
 					t.Errorf("stored %+v and sent %q, want nothing", keys, lines)
@@ -465,7 +465,7 @@ func TestKoaK37TTL(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantPair(t, lines, "path=/; expires=Thu, 01 Jan 1970 00:00:00 GMT; httponly")
-		if keys := a.ledger.keys(); len(keys) > 0 {
+		if keys := a.ledger.Records(); len(keys) > 0 {
 			t.Errorf("stored %+v", keys)
 		}
 	})
@@ -649,7 +649,7 @@ func TestKoaK48Unloaded(t *testing.T) {
 				t.Errorf("Set-Cookie: %q", lines)
 			}
 			a.wantStored(t, "koa:sess:a-new-id-of-these-tests", `{`+cookie+`,"foo":"bar"}`)
-			if keys := a.ledger.keys(); len(keys) != 1 {
+			if keys := a.ledger.Records(); len(keys) != 1 {
 				t.Errorf("stored %+v", keys)
 			}
 		})
@@ -660,7 +660,7 @@ func TestKoaK48Unloaded(t *testing.T) {
 			a.stored(t, `{"cookie":{},"count":1}`)
 			lines := visit(t, a, id, func(v *core.Visit) error { return v.Destroy(context.Background()) })
 			wantPair(t, lines, "path=/; expires=Thu, 01 Jan 1970 00:00:00 GMT; httponly")
-			if keys := a.ledger.keys(); (len(keys) == 0) != (id == koaID) {
+			if keys := a.ledger.Records(); (len(keys) == 0) != (id == koaID) {
 				t.Errorf("stored %+v", keys)
 			}
 		})
@@ -715,7 +715,7 @@ func FuzzStoredCookie(f *testing.F) {
 		if names := strings.Join(lines, "\n"); strings.Count(names, "koa.sid=") > 1 || strings.Count(names, "koa.sid.sig=") > 1 {
 			t.Errorf("Set-Cookie: %q", lines)
 		}
-		keys := a.ledger.keys()
+		keys := a.ledger.Records()
 		for _, k := range keys {
 			if k.PTTL < 0 {
 				t.Errorf("%+v is kept for ever", k)
@@ -723,12 +723,12 @@ func FuzzStoredCookie(f *testing.F) {
 		}
 		if err != nil {
 			// Secure over plain HTTP is the one thing that can be wrong.
-			if len(lines) > 0 || a.ledger.value(koaKey) != record {
+			if len(lines) > 0 || a.ledger.Value(koaKey) != record {
 				t.Errorf("after %v: sent %q, stored %+v", err, lines, keys)
 			}
 			return
 		}
-		i := slices.IndexFunc(keys, func(k goldenKey) bool { return k.Key == koaKey })
+		i := slices.IndexFunc(keys, func(k golden.Record) bool { return k.Key == koaKey })
 		if i < 0 || keys[i].Value == record {
 			return // it was destroyed, or was no record
 		}

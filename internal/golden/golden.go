@@ -1,0 +1,315 @@
+// Package golden replays what a real Koa app with koa-generic-session,
+// koa-redis and Redis was seen to do, request by request, against
+// core.KoaCompat. Tests import it: the core's with a jar in memory, each
+// adapter's with its real server.
+//
+// Where we differ on purpose stands in deviations; everything else must be
+// equal, byte for byte: body, Set-Cookie lines, keys, records and their ttl.
+package golden
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gensession/gensession/core"
+)
+
+// A Server brings the recorded requests to an [App].
+type Server struct {
+	// Serve runs app until the test ends: its managers and below them its
+	// handler. It is called within a bubble of testing/synctest, since the
+	// recorded clock stands still, and returns what makes a request.
+	Serve func(t *testing.T, app *App) func(Request) Response
+	// HandlerErrors says that handlers can fail. Without it a handler answers
+	// its error like anything else.
+	HandlerErrors bool
+	// PlainStore takes from the store all that it can do beyond a core.Store.
+	PlainStore bool
+}
+
+// A Request is one of the recording.
+type Request struct {
+	Target string
+	Cookie string // none if empty
+}
+
+// A Response is what came of it.
+type Response struct {
+	Body       string
+	SetCookies []string
+	Failed     bool // in place of the app's answer
+	Oops       bool // Failed with [ErrOops]
+}
+
+// A deviation is where we differ from the recording on purpose. Members that
+// are nil are as recorded; the others are the exact lines instead.
+type deviation struct {
+	vector string
+	step   int // from 1
+	rule   string
+	why    string
+
+	setCookie []string
+	writes    []string // "setex KEY" and "del KEY", in order
+	values    []string // of all keys, in the order of the keys
+	storeWins bool     // not the handler's error is answered, but the store's
+}
+
+func (s *Server) deviations() []deviation {
+	const (
+		pair    = "koa.sid=frozen-sid-000000000000000000001; path=/; expires=Fri, 02 Jan 2026 00:00:00 GMT; httponly"
+		pairSig = "koa.sid.sig=rtYciksRYu1N4DLMWDT8aPbGErk; path=/; expires=Fri, 02 Jan 2026 00:00:00 GMT; httponly"
+	)
+	all := []deviation{
+		{
+			vector: "key-rotation-read", step: 2, rule: "K12",
+			why:       "the whole pair is sent again with all attributes, where the original sends a .sig that dies with the browser",
+			setCookie: []string{pair, pairSig},
+		},
+		{
+			vector: "key-rotation-no-overwrite", step: 2, rule: "K12",
+			why:       "as above; and the save has sent the pair already",
+			setCookie: []string{pair, pairSig},
+		},
+		{
+			vector: "save-session", step: 2, rule: "K29",
+			why:    "nothing has changed since the Save, so it is not stored once more at the end",
+			writes: []string{"setex koa:sess:frozen-sid-000000000000000000001"},
+		},
+		{
+			vector: "cookie-samesite-true", step: 1, rule: "K19",
+			why:    "SameSiteStrict stands for the original's true and its 'strict', and is stored as the latter, which means the same to it",
+			values: []string{`{"cookie":{"sameSite":"strict","httpOnly":true,"path":"/","overwrite":true,"signed":true,"maxAge":86400000},"count":1}`},
+		},
+	}
+	if !s.HandlerErrors {
+		all = append(all, deviation{
+			vector: "store-set-error", step: 3, rule: "K41",
+			why:       "the handler's error is a response like any other here, and gives way to the store's",
+			storeWins: true,
+		})
+	}
+	return all
+}
+
+// Run replays the recording in file.
+func Run(t *testing.T, file string, s Server) {
+	used := 0
+	for _, v := range read(t, file) {
+		shown, ok := rules[v.Name]
+		if !ok {
+			t.Errorf("the recording has an unknown vector %s", v.Name)
+		}
+		for _, d := range s.deviations() {
+			if d.vector == v.Name && d.step <= len(v.Steps) {
+				used++
+			}
+		}
+		t.Run(shown+" "+v.Name, func(t *testing.T) {
+			t.Parallel()
+			var differences [][]string
+			synctest.Test(t, func(t *testing.T) { differences = s.replay(t, &v) })
+			for i, step := range v.Steps {
+				for _, d := range differences[i] {
+					t.Errorf("step %d, %s %s:\n%s", i+1, step.Request.PathDecoded, step.Note, d)
+				}
+			}
+		})
+	}
+	if want := len(s.deviations()); used != want {
+		t.Errorf("%d deviations name a step of the recording, of %d", used, want)
+	}
+}
+
+// replay runs the steps of a vector in a bubble and returns what differs in
+// each.
+func (s *Server) replay(t *testing.T, v *vector) [][]string {
+	if v.Clock != "frozen" {
+		t.Fatalf("the clock is %q", v.Clock)
+	}
+	var app *App
+	var send func(Request) Response
+	differences := make([][]string, len(v.Steps))
+	for i := range v.Steps {
+		step := &v.Steps[i]
+		time.Sleep(time.Until(time.UnixMilli(step.ClockMS)))
+		if i == 0 { // not before: a server may look around every few seconds
+			app = open(t, v, s.PlainStore)
+			app.seed(step.Before)
+			send = s.Serve(t, app)
+		}
+		differ := func(format string, a ...any) {
+			differences[i] = append(differences[i], fmt.Sprintf(format, a...))
+		}
+		app.step(step, s.expect(v.Name, i+1, step, differ), send, differ)
+	}
+	return differences
+}
+
+// An expectation is what a step must come to.
+type expectation struct {
+	setCookie []string
+	writes    []string
+	after     []Record
+	oops      bool
+}
+
+// expect is the recording with the deviation of this step, if there is one.
+// One that says what the recording says, too, is an error.
+func (s *Server) expect(vector string, n int, step *step, differ func(string, ...any)) expectation {
+	want := expectation{
+		setCookie: step.Response.SetCookie,
+		after:     slices.Clone(step.After),
+		oops:      step.Response.Body == ErrOops.Error(),
+	}
+	for _, c := range step.Commands {
+		if c[0] != "get" {
+			want.writes = append(want.writes, c[0]+" "+c[1])
+		}
+	}
+	for _, d := range s.deviations() {
+		if d.vector != vector || d.step != n {
+			continue
+		}
+		same := !d.storeWins || !want.oops
+		want.oops = want.oops && !d.storeWins
+		if d.setCookie != nil {
+			same = same && slices.Equal(want.setCookie, d.setCookie)
+			want.setCookie = d.setCookie
+		}
+		if d.writes != nil {
+			same = same && slices.Equal(want.writes, d.writes)
+			want.writes = d.writes
+		}
+		for i, value := range d.values {
+			same = same && want.after[i].Value == value
+			want.after[i].Value = value
+		}
+		if same {
+			differ("%s: the deviation does not differ from the recording", d.rule)
+		}
+	}
+	return want
+}
+
+// seed stores what the recording began with.
+func (a *App) seed(records []Record) {
+	for _, r := range records {
+		ttl := max(0, time.Duration(seconds(r.PTTL))*time.Second)
+		if err := a.ledger.Set(context.Background(), r.Key, []byte(r.Value), ttl); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// seconds rounds up, as setex counts and the recorded clock ran a few
+// milliseconds on; -1 is none.
+func seconds(pttl int64) int64 {
+	if pttl < 0 {
+		return -1
+	}
+	return (pttl + 999) / 1000
+}
+
+// step makes the request of a step and compares all that comes of it.
+func (a *App) step(step *step, want expectation, send func(Request) Response, differ func(string, ...any)) {
+	a.ids, a.refuse, a.calls, a.types, a.failed = step.newIDs(), step.RefusesWrites, nil, nil, false
+	if step.Request.Method != "GET" {
+		differ("the method is %s", step.Request.Method)
+	}
+	for name, value := range step.Request.Headers {
+		if name != "x-forwarded-proto" || value != "https" {
+			differ("the recording has an unknown field %s: %s", name, value)
+		}
+	}
+	if a.TLS != (len(step.Request.Headers) > 0) {
+		differ("TLS only for some requests")
+	}
+	request := Request{Target: step.Request.Path}
+	if step.Request.Cookie != nil {
+		request.Cookie = *step.Request.Cookie
+	}
+	target, err := url.ParseRequestURI(request.Target)
+	if err != nil {
+		differ("%v", err)
+		return
+	}
+	a.query = target.Query()
+
+	got := send(request)
+
+	switch failed := step.Response.Status >= 500; {
+	case failed != got.Failed:
+		differ("it fails: %t %q\nthe original: %t %q", got.Failed, got.Body, failed, step.Response.Body)
+	case failed && got.Oops != want.oops:
+		differ("the handler's error is answered: %t %q\nthe original's: %q", got.Oops, got.Body, step.Response.Body)
+	case !failed && got.Body != step.Response.Body:
+		differ("the body is %q\nthe original's %q", got.Body, step.Response.Body)
+	}
+	if !slices.Equal(got.SetCookies, want.setCookie) {
+		differ("the cookies are\n%s\nthe original's\n%s", strings.Join(got.SetCookies, "\n"), strings.Join(want.setCookie, "\n"))
+	}
+	a.compareCalls(step, want.writes, differ)
+	after := a.ledger.Records()
+	for _, records := range [][]Record{after, want.after} {
+		for i := range records {
+			records[i].PTTL = seconds(records[i].PTTL)
+		}
+	}
+	if !slices.Equal(after, want.after) {
+		differ("the store has\n%+v\nthe original's\n%+v", after, want.after)
+	}
+	a.compareErrors(step, differ)
+	if len(a.ids) > 0 {
+		differ("nobody wanted the ids %q", a.ids)
+	}
+}
+
+func (a *App) compareCalls(step *step, wantWrites []string, differ func(string, ...any)) {
+	var gets, writes, wantGets []string
+	for _, c := range a.calls {
+		if strings.HasPrefix(c, "get ") {
+			gets = append(gets, c)
+		} else {
+			writes = append(writes, c)
+		}
+	}
+	for _, c := range step.Commands {
+		if c[0] == "get" {
+			wantGets = append(wantGets, c[0]+" "+c[1])
+		}
+	}
+	// How often the original asks for a session is its own business; that it
+	// does, and for which, is not.
+	if wantGets = slices.Compact(wantGets); !slices.Equal(gets, wantGets) {
+		differ("the store was asked %q\nthe original's %q", gets, wantGets)
+	}
+	if !slices.Equal(writes, wantWrites) {
+		differ("the store was told %q\nthe original's %q", writes, wantWrites)
+	}
+}
+
+// compareErrors looks at what the hook was told: what the original told its
+// errorHandler, or the app beside the handler's own error.
+func (a *App) compareErrors(step *step, differ func(string, ...any)) {
+	told := a.types
+	if !a.swallow && !a.failed {
+		told = nil // it is the answer
+	}
+	var want []string
+	for _, c := range step.HandlerCalls {
+		want = append(want, c.Type)
+	}
+	for range step.AppErrors {
+		want = append(want, string(core.OpSet))
+	}
+	if !slices.Equal(told, want) {
+		differ("the hook saw %q\nthe original's %q", told, want)
+	}
+}
