@@ -3,6 +3,7 @@ package fasthttpsession_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -73,15 +74,20 @@ func TestJar(t *testing.T) {
 	}
 }
 
-func TestRules(t *testing.T) {
-	adaptertest.Run(t, adaptertest.Adapter{Serve: func(t *testing.T, l net.Listener, h adaptertest.Handler, managers ...*core.Manager) {
+// adapter is what the suite drives.
+var adapter = adaptertest.Adapter{
+	Serve: func(t *testing.T, l net.Listener, h adaptertest.Handler, managers ...*core.Manager) {
 		handler := func(ctx *fasthttp.RequestCtx) { handle(ctx, h) }
 		for i := len(managers) - 1; i >= 0; i-- {
 			handler = fasthttpsession.New(managers[i], nil)(handler)
 		}
 		serve(t, l, &fasthttp.Server{}, handler)
-	}})
+	},
 }
+
+func TestRules(t *testing.T) { adaptertest.Run(t, adapter) }
+
+func TestGolden(t *testing.T) { adaptertest.Golden(t, adapter) }
 
 func handle(ctx *fasthttp.RequestCtx, h adaptertest.Handler) {
 	target, err := url.ParseRequestURI(string(ctx.RequestURI()))
@@ -104,13 +110,11 @@ func handle(ctx *fasthttp.RequestCtx, h adaptertest.Handler) {
 		},
 	})
 	if err != nil {
-		text := "handler failed"
-		if status := core.Status(err); err.Error() != text {
-			ctx.SetStatusCode(status)
-			ctx.SetBodyString(fasthttp.StatusMessage(status))
-			return
+		status, text := core.Status(err), err.Error()
+		if !errors.Is(err, adaptertest.ErrHandler) {
+			text = fasthttp.StatusMessage(status)
 		}
-		ctx.SetStatusCode(fasthttp.StatusInternalServerError)
+		ctx.SetStatusCode(status)
 		ctx.SetBodyString(text)
 	}
 }

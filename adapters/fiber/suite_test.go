@@ -57,8 +57,10 @@ func TestJar(t *testing.T) {
 	})
 }
 
-func TestRules(t *testing.T) {
-	adaptertest.Run(t, adaptertest.Adapter{Serve: func(t *testing.T, l net.Listener, h adaptertest.Handler, managers ...*core.Manager) {
+// adapter is what the suite drives.
+var adapter = adaptertest.Adapter{
+	HandlerErrors: true,
+	Serve: func(t *testing.T, l net.Listener, h adaptertest.Handler, managers ...*core.Manager) {
 		app := fiber.New(quiet)
 		app.Use(recover.New())
 		for _, m := range managers {
@@ -66,8 +68,12 @@ func TestRules(t *testing.T) {
 		}
 		app.Use(func(c *fiber.Ctx) error { return handle(c, h) })
 		serve(t, l, app)
-	}})
+	},
 }
+
+func TestRules(t *testing.T) { adaptertest.Run(t, adapter) }
+
+func TestGolden(t *testing.T) { adaptertest.Golden(t, adapter) }
 
 func handle(c *fiber.Ctx, h adaptertest.Handler) error {
 	target, err := url.ParseRequestURI(c.OriginalURL())

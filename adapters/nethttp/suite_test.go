@@ -1,6 +1,7 @@
 package httpsession_test
 
 import (
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -36,15 +37,21 @@ func TestJar(t *testing.T) {
 	})
 }
 
-func TestRules(t *testing.T) {
-	adaptertest.Run(t, adaptertest.Adapter{CtxEnds: true, Serve: func(t *testing.T, l net.Listener, h adaptertest.Handler, managers ...*core.Manager) {
+// adapter is what the suite drives.
+var adapter = adaptertest.Adapter{
+	CtxEnds: true,
+	Serve: func(t *testing.T, l net.Listener, h adaptertest.Handler, managers ...*core.Manager) {
 		var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handle(w, r, h) })
 		for i := len(managers) - 1; i >= 0; i-- {
 			handler = httpsession.New(managers[i], nil)(handler)
 		}
 		serve(t, l, handler)
-	}})
+	},
 }
+
+func TestRules(t *testing.T) { adaptertest.Run(t, adapter) }
+
+func TestGolden(t *testing.T) { adaptertest.Golden(t, adapter) }
 
 func handle(w http.ResponseWriter, r *http.Request, h adaptertest.Handler) {
 	var stream func(func(string))
@@ -69,12 +76,11 @@ func handle(w http.ResponseWriter, r *http.Request, h adaptertest.Handler) {
 	})
 	switch {
 	case err != nil:
-		text := "handler failed"
-		if status := core.Status(err); err.Error() != text {
-			http.Error(w, http.StatusText(status), status)
-			return
+		status, text := core.Status(err), err.Error()
+		if !errors.Is(err, adaptertest.ErrHandler) {
+			text = http.StatusText(status)
 		}
-		http.Error(w, text, http.StatusInternalServerError)
+		http.Error(w, text, status)
 	case stream != nil:
 		w.(http.Flusher).Flush() // before the first byte: the session is committed here
 		stream(func(s string) {

@@ -91,6 +91,7 @@ func packages(t *testing.T) map[string]pkg {
 // Imports point one way: adapters to core, stores to core, and nothing back.
 func TestImports(t *testing.T) {
 	suites := []string{"core/storetest", "core/jartest"}
+	helpers := append([]string{"internal/golden", "adapters/internal/adaptertest"}, suites...)
 	for name, p := range packages(t) {
 		for _, i := range p.Imports {
 			to := within(i)
@@ -100,7 +101,7 @@ func TestImports(t *testing.T) {
 				if !under(name, "bench", "examples") {
 					t.Errorf("%s imports %s: nothing imports the benchmarks and the examples", name, to)
 				}
-			case under(to, suites...) && !under(name, suites...) && !internal(name):
+			case under(to, helpers...) && !under(name, suites...) && !internal(name):
 				t.Errorf("%s imports %s: only tests do", name, to)
 			}
 		}

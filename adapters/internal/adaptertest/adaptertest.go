@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gensession/gensession/core"
@@ -34,11 +36,17 @@ type Adapter struct {
 	Serve func(t *testing.T, l net.Listener, h Handler, managers ...*core.Manager)
 	// CtxEnds says that Exchange.Ctx ends when the client has gone.
 	CtxEnds bool
+	// HandlerErrors says that the server knows errors of handlers. Without it
+	// they are responses like all others.
+	HandlerErrors bool
 }
 
 // A Handler answers a request. If it returns an error, the adapter's server
-// answers 500, or core.Status of it.
+// answers core.Status of it; if it returns ErrHandler, 500 with its text.
 type Handler func(x *Exchange) error
+
+// ErrHandler is the error of a handler that fails by itself.
+var ErrHandler = errors.New("handler failed")
 
 // An Exchange is the request in the terms of no framework.
 type Exchange struct {
@@ -74,6 +82,23 @@ type rule struct {
 type suite struct {
 	t *testing.T
 	a Adapter
+	// pipes takes the place of TCP in a bubble, which can't wait for a network.
+	pipes bool
+}
+
+// inBubble makes of a test one with the clock of testing/synctest.
+func inBubble(test func(t *testing.T, s *suite)) func(t *testing.T, s *suite) {
+	return func(t *testing.T, s *suite) {
+		s.warmUp()
+		synctest.Test(t, func(t *testing.T) { test(t, &suite{t: t, a: s.a, pipes: true}) })
+	}
+}
+
+// warmUp lets the server begin what it does once in the life of the program,
+// which must not belong to a bubble.
+func (s *suite) warmUp() {
+	s.t.Helper()
+	s.app(core.Options{}, routes).user().want("/none", 200, "ok")
 }
 
 // Keys are those of every manager that the suite makes.
@@ -128,16 +153,17 @@ func (s *suite) listen(o core.Options, overTLS bool, h Handler, more ...*core.Ma
 
 func (s *suite) serve(a *app, overTLS bool, h Handler, managers ...*core.Manager) {
 	s.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	l, dial := s.network()
 	a.addr, a.tls = l.Addr().String(), overTLS
 	if overTLS {
 		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate(s.t)}})
 	}
+	if s.pipes { // the bubble's time is free, and some servers end by and by
+		s.t.Cleanup(func() { time.Sleep(time.Minute) })
+	}
 	s.a.Serve(s.t, l, h, managers...)
 	transport := &http.Transport{
+		DialContext:        dial,
 		DisableCompression: true,
 		TLSClientConfig:    &tls.Config{InsecureSkipVerify: true}, // ours, made for this test
 	}
@@ -147,6 +173,21 @@ func (s *suite) serve(a *app, overTLS bool, h Handler, managers ...*core.Manager
 		Timeout:       20 * time.Second, // fails a hanging test, asserts nothing
 	}
 	s.t.Cleanup(transport.CloseIdleConnections) // before the server stops
+}
+
+type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func (s *suite) network() (net.Listener, dialer) {
+	s.t.Helper()
+	if s.pipes {
+		l := newPipes()
+		return l, l.dial
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return l, new(net.Dialer).DialContext
 }
 
 func certificate(t *testing.T) tls.Certificate {
@@ -200,26 +241,33 @@ func (u *user) get(target string) result {
 }
 
 func (u *user) send(ctx context.Context, method, target string) (result, error) {
-	scheme := "http://"
-	if u.a.tls {
-		scheme = "https://"
-	}
-	req, err := http.NewRequestWithContext(ctx, method, scheme+u.a.addr+target, nil)
+	req, err := http.NewRequestWithContext(ctx, method, u.a.url(target), nil)
 	if err != nil {
 		return result{}, err
 	}
 	if c := u.browser.Cookie(req.URL.EscapedPath()); c != "" {
 		req.Header.Set("Cookie", c)
 	}
-	res, err := u.a.client.Do(req)
+	r, err := u.a.do(req)
+	u.browser.Take(req.URL.EscapedPath(), r.cookies...)
+	return r, err
+}
+
+func (a *app) url(target string) string {
+	if a.tls {
+		return "https://" + a.addr + target
+	}
+	return "http://" + a.addr + target
+}
+
+func (a *app) do(req *http.Request) (result, error) {
+	res, err := a.client.Do(req)
 	if err != nil {
 		return result{}, err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	r := result{res.StatusCode, string(body), res.Header.Values("Set-Cookie"), res.Header}
-	u.browser.Take(req.URL.EscapedPath(), r.cookies...)
-	return r, err
+	return result{res.StatusCode, string(body), res.Header.Values("Set-Cookie"), res.Header}, err
 }
 
 // id is the session id in the browser, "" if there is none.

@@ -67,7 +67,7 @@ func routes(x *Exchange) error {
 		}
 	case "/fail":
 		if err = count.Set(s, 500); err == nil {
-			return errors.New("handler failed")
+			return ErrHandler
 		}
 	case "/panic":
 		if err = count.Set(s, 666); err == nil {
@@ -467,21 +467,20 @@ var rules = []rule{
 		a := s.app(core.Options{Carrier: core.Header("X-Session")}, routes)
 		id := ""
 		for _, want := range []string{"1", "2", "3"} {
-			req, err := http.NewRequest("GET", "http://"+a.addr+"/", nil)
+			req, err := http.NewRequest("GET", a.url("/"), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			req.Header.Set("x-session", id)
-			res, err := a.client.Do(req)
+			r, err := a.do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
-			body, _ := io.ReadAll(res.Body)
-			_ = res.Body.Close()
-			if string(body) != want || len(res.Header.Values("Set-Cookie")) != 0 {
-				t.Fatalf("answered %q, want %q", body, want)
+			r.noCookies(t)
+			if r.body != want {
+				t.Fatalf("answered %q, want %q", r.body, want)
 			}
-			id = res.Header.Get("X-Session")
+			id = r.header.Get("X-Session")
 		}
 	}},
 	{"K40 R24 a store that can't be read is no empty session: 503, nothing told, the cookie stays", func(t *testing.T, s *suite) {
@@ -1012,7 +1011,7 @@ var rules = []rule{
 			})
 			return nil
 		})
-		req, err := http.NewRequest("GET", "http://"+a.addr+"/", nil)
+		req, err := http.NewRequest("GET", a.url("/"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
