@@ -1,0 +1,122 @@
+package memcachestore_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/bradfitz/gomemcache/memcache"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/servers"
+)
+
+func BenchmarkStore(b *testing.B) {
+	addr := servers.SharedMemcached(b).Addr()
+	b.Run("client=Open", func(b *testing.B) {
+		storetest.Bench(b, func(b *testing.B) core.Store { return open(b, nil, addr) })
+	})
+	b.Run("client=New", func(b *testing.B) {
+		storetest.Bench(b, func(b *testing.B) core.Store { return borrow(b, nil, addr) })
+	})
+	b.Run("client=bare", func(b *testing.B) { bare(b, addr) })
+}
+
+// bare lets gomemcache alone do what BenchmarkStore makes the store do.
+func bare(b *testing.B, addr string) {
+	type op struct {
+		name  string
+		sizes []int
+		step  func(c *memcache.Client, it *memcache.Item) error
+	}
+	sizes := []int{256, 4096, 65536}
+	for _, op := range []op{
+		{"get", sizes, func(c *memcache.Client, it *memcache.Item) error {
+			got, err := c.Get(it.Key)
+			if err == nil && len(got.Value) != len(it.Value) {
+				err = fmt.Errorf("%d bytes", len(got.Value))
+			}
+			return err
+		}},
+		{"miss", sizes[:1], func(c *memcache.Client, it *memcache.Item) error {
+			if _, err := c.Get("-" + it.Key[1:]); err != memcache.ErrCacheMiss {
+				return fmt.Errorf("a hit: %w", err)
+			}
+			return nil
+		}},
+		{"set", sizes, func(c *memcache.Client, it *memcache.Item) error { return c.Replace(it) }},
+		{"create+destroy", sizes, func(c *memcache.Client, it *memcache.Item) error {
+			key := "+" + it.Key[1:]
+			if err := c.Add(&memcache.Item{Key: key, Value: it.Value, Expiration: 3601}); err != nil {
+				return err
+			}
+			return c.Delete(key)
+		}},
+		{"swap", sizes, func(c *memcache.Client, it *memcache.Item) error {
+			if it.CasID == 0 {
+				got, err := c.Get(it.Key)
+				if err != nil {
+					return err
+				}
+				it.CasID = got.CasID
+			}
+			if err := c.CompareAndSwap(it); err != nil {
+				return err
+			}
+			got, err := c.Get(it.Key)
+			if err == nil {
+				it.CasID = got.CasID
+			}
+			return err
+		}},
+		{"touch", sizes[:1], func(c *memcache.Client, it *memcache.Item) error { return c.Touch(it.Key, 3601) }},
+	} {
+		for _, size := range op.sizes {
+			prepare := func(b *testing.B, c *memcache.Client, prefix string, i int) *memcache.Item {
+				it := &memcache.Item{Key: prefix + strconv.Itoa(i), Value: bytes.Repeat([]byte("x"), size), Expiration: 3601}
+				if err := c.Set(it); err != nil {
+					b.Fatal(err)
+				}
+				return it
+			}
+			client := func(b *testing.B) *memcache.Client {
+				c := memcache.New(addr)
+				c.MaxIdleConns = 64
+				b.Cleanup(func() { c.Close() })
+				b.ReportAllocs()
+				return c
+			}
+			b.Run(fmt.Sprintf("op=%s/size=%d/mode=serial", op.name, size), func(b *testing.B) {
+				c, prefix := client(b), "storetest:"+rand.Text()+":"
+				items := make([]*memcache.Item, 512)
+				for i := range items {
+					items[i] = prepare(b, c, prefix, i)
+				}
+				n := 0
+				for b.Loop() {
+					if err := op.step(c, items[n%len(items)]); err != nil {
+						b.Fatal(err)
+					}
+					n++
+				}
+			})
+			b.Run(fmt.Sprintf("op=%s/size=%d/mode=parallel", op.name, size), func(b *testing.B) {
+				c, prefix := client(b), "storetest:"+rand.Text()+":"
+				var callers atomic.Int64
+				b.RunParallel(func(p *testing.PB) {
+					it := prepare(b, c, prefix, int(callers.Add(1)))
+					for p.Next() {
+						if err := op.step(c, it); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			})
+		}
+	}
+}

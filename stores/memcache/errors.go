@@ -1,0 +1,187 @@
+package memcachestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/bradfitz/gomemcache/memcache"
+
+	"github.com/gensession/gensession/core"
+)
+
+// The errors are made once where they can be: a miss is an everyday thing.
+// None names a key.
+var (
+	errNotFound = fmt.Errorf("memcache store: %w", core.ErrNotFound)
+	errConflict = fmt.Errorf("memcache store: %w", core.ErrConflict)
+	errRace     = fmt.Errorf("memcache store: %w, again and again", core.ErrConflict)
+	errClosed   = fmt.Errorf("memcache store: %w: it is closed", core.ErrUnavailable)
+	errNegative = fmt.Errorf("memcache store: %w: a negative ttl", core.ErrRefused)
+	errKey      = fmt.Errorf("memcache store: %w: a key is 1 to 250 bytes of printable ASCII without blanks", core.ErrRefused)
+	errNoCAS    = fmt.Errorf("memcache store: %w: the server has no versions (it was started with -C)", core.ErrRefused)
+	errTooLarge = fmt.Errorf("memcache store: %w for Options.MaxPayload", core.ErrTooLarge)
+)
+
+// What can be wrong with an answer that gomemcache is content with.
+var (
+	errForeign = errors.New("the answer is about another key")
+	errStep    = errors.New("more has come than one answer")
+	errStrange = errors.New("the answer can't be understood")
+)
+
+// unsent says that the request never left.
+type unsent struct{ err error }
+
+func (u unsent) Error() string { return u.err.Error() }
+func (u unsent) Unwrap() error { return u.err }
+
+// neverSent reports whether the server can't carry the command out, since it
+// has not got all of it.
+func neverSent(err error) bool {
+	if _, ok := errors.AsType[unsent](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*memcache.ConnectTimeoutError](err); ok {
+		return true
+	}
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && (op.Op == "dial" || op.Op == "write")
+}
+
+// mayRepeat reports whether a command that failed with err can be sent once
+// more: a connection was lost, and it either changes nothing or has not been
+// carried out.
+func (r *request) mayRepeat(err error) bool {
+	switch {
+	case answered(err), late(err), r.ctx.Err() != nil:
+		return false
+	case outOfStep(err):
+		return !r.verb.writes()
+	case !lost(err):
+		return false
+	}
+	if _, ok := errors.AsType[unsent](err); ok {
+		return false // no server, and there is none a moment later
+	}
+	return !r.verb.writes() || neverSent(err)
+}
+
+// answered reports whether err is an everyday answer.
+func answered(err error) bool {
+	switch err {
+	case nil, memcache.ErrCacheMiss, memcache.ErrCASConflict, memcache.ErrNotStored, memcache.ErrMalformedKey:
+		return true
+	}
+	return false
+}
+
+// late reports whether err is a time that was over.
+func late(err error) bool {
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	if _, ok := errors.AsType[*memcache.ConnectTimeoutError](err); ok {
+		return true
+	}
+	ne, ok := errors.AsType[net.Error](err)
+	return ok && ne.Timeout()
+}
+
+// lost reports whether err is about the connection and not about the answer.
+func lost(err error) bool {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, memcache.ErrNoServers) {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[unsent](err)
+	return ok
+}
+
+// outOfStep reports whether question and answer on a connection may no longer
+// belong together.
+func outOfStep(err error) bool {
+	return errors.Is(err, errStep) || errors.Is(err, errForeign)
+}
+
+// class gives err the class that the contract of a store asks for.
+func (r *request) class(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, memcache.ErrCacheMiss):
+		return errNotFound
+	case errors.Is(err, memcache.ErrCASConflict):
+		return errConflict
+	case errors.Is(err, memcache.ErrNotStored):
+		if r.verb == verbAdd {
+			return errConflict
+		}
+		return errNotFound
+	case errors.Is(err, memcache.ErrMalformedKey):
+		return errKey
+	}
+	if said, ok := answer(err); ok {
+		return said
+	}
+	if !late(err) && !lost(err) && !errors.Is(err, context.Canceled) && !outOfStep(err) {
+		err = errStrange // gomemcache would quote it, and it may be anything
+	}
+	if late(err) {
+		cause := r.ctx.Err()
+		if cause == nil {
+			cause = context.DeadlineExceeded // it was Options.Timeout
+		}
+		if !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
+	}
+	switch {
+	case r.verb.writes() && !neverSent(err):
+		return fmt.Errorf("memcache store: %w: %w", core.ErrOutcomeUnknown, err)
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("memcache store: %w", err)
+	case late(err):
+		return fmt.Errorf("memcache store: %w: %w", core.ErrTimeout, err)
+	case lost(err):
+		return fmt.Errorf("memcache store: %w: %w", core.ErrUnavailable, err)
+	default:
+		return fmt.Errorf("memcache store: %w: %w", core.ErrCorrupt, err)
+	}
+}
+
+// answer is the error for a server that says no, and whether it does.
+func answer(err error) (error, bool) {
+	text := err.Error()
+	if !strings.HasPrefix(text, "memcache: unexpected") {
+		return nil, false
+	}
+	i := strings.LastIndex(text, `: "`)
+	if i < 0 {
+		return nil, false
+	}
+	line, err := strconv.Unquote(text[i+2:])
+	if err != nil {
+		return nil, false
+	}
+	line = strings.TrimSpace(line)
+	kind, what, _ := strings.Cut(line, " ")
+	class := core.ErrRefused
+	switch {
+	case kind != "SERVER_ERROR" && kind != "CLIENT_ERROR" && line != "ERROR":
+		return nil, false
+	case strings.HasPrefix(what, "object too large"):
+		class = core.ErrTooLarge
+	case what == "Too many open connections":
+		class = core.ErrUnavailable
+	}
+	return fmt.Errorf("memcache store: %w: %s", class, line[:min(len(line), 100)]), true
+}

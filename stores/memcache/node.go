@@ -1,0 +1,217 @@
+package memcachestore
+
+import (
+	"context"
+	"hash/crc32"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/bradfitz/gomemcache/memcache"
+)
+
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// A backend carries requests out. Its errors are those of gomemcache and of
+// this package, not yet those of the core.
+type backend interface {
+	do(r *request) error
+	drop(key string)                 // closes the idle connections to the server of key
+	probe(ctx context.Context) error // nil if any server answers
+	close(limit time.Duration)
+}
+
+// nodes are the servers of a store that has its own connections. Each has its
+// own bounds: one that does not answer keeps no call from the others.
+type nodes []*node
+
+// of is the server that a key belongs to, as gomemcache's ServerList has it:
+// another client with the same list finds the same keys.
+func (all nodes) of(key string) *node {
+	if len(all) == 1 {
+		return all[0]
+	}
+	var b [250]byte
+	return all[crc32.ChecksumIEEE(b[:copy(b[:], key)])%uint32(len(all))]
+}
+
+func (all nodes) do(r *request) error { return all.of(r.item.Key).do(r) }
+func (all nodes) drop(key string)     { all.of(key).drop() }
+
+func (all nodes) probe(ctx context.Context) error {
+	answers := make(chan error, len(all))
+	for _, n := range all {
+		go func() { answers <- n.probe(ctx) }()
+	}
+	var err error
+	for range all {
+		if err = <-answers; err == nil {
+			break
+		}
+	}
+	return err
+}
+
+func (all nodes) close(limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for _, n := range all {
+		n.slots.close(ctx.Done())
+		n.drop()
+		n.probing.Lock()
+		n.prober.hangUp()
+		n.probing.Unlock()
+	}
+}
+
+// A node is one server, and the lanes to it.
+type node struct {
+	address
+	dial  dialFunc
+	slots slots
+
+	mu   sync.Mutex
+	idle []*lane // the one used last is used next
+
+	probing sync.Mutex
+	prober  *lane // beside the slots, which may all be taken
+}
+
+func newNode(a address, dial dialFunc, conns int) *node {
+	n := &node{address: a, dial: dial, slots: newSlots(conns)}
+	n.prober = newLane(n)
+	return n
+}
+
+func (n *node) do(r *request) error {
+	if err := n.slots.enter(r); err != nil {
+		return err
+	}
+	l := n.take()
+	err := l.do(r)
+	n.put(l)
+	n.slots.leave()
+	return err
+}
+
+func (n *node) take() *lane {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	last := len(n.idle) - 1
+	if last < 0 {
+		return newLane(n)
+	}
+	l := n.idle[last]
+	n.idle[last] = nil
+	n.idle = n.idle[:last]
+	return l
+}
+
+func (n *node) put(l *lane) {
+	if l.conn == nil {
+		return // a new one is as good
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	select {
+	case <-n.slots.closed:
+		l.hangUp()
+	default:
+		n.idle = append(n.idle, l)
+	}
+}
+
+// drop closes the idle connections.
+func (n *node) drop() {
+	n.mu.Lock()
+	idle := n.idle
+	n.idle = nil
+	n.mu.Unlock()
+	for _, l := range idle {
+		l.hangUp()
+	}
+}
+
+func (n *node) probe(ctx context.Context) error {
+	n.probing.Lock()
+	defer n.probing.Unlock()
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(defaultTimeout)
+	}
+	r := &request{verb: verbVersion, ctx: ctx, deadline: deadline}
+	err := n.prober.do(r)
+	if r.mayRepeat(err) {
+		err = n.prober.do(r)
+	}
+	return err
+}
+
+// A lane is a client of gomemcache with one connection, which carries out one
+// request at a time. So the connection can know the call that it is for.
+type lane struct {
+	client *memcache.Client
+	node   *node
+	r      *request
+	conn   *conn // nil: none is open
+}
+
+func newLane(n *node) *lane {
+	l := &lane{node: n, client: memcache.NewFromSelector(n.address)}
+	l.client.MaxIdleConns = 1
+	l.client.DialContext = l.dial
+	return l
+}
+
+func (l *lane) do(r *request) error {
+	l.r = r
+	if l.conn != nil && !(l.conn.begin(r) && l.conn.pulse.ok()) {
+		l.hangUp()
+	}
+	err := r.send(l.client)
+	l.r = nil
+	if l.conn == nil {
+		return err
+	}
+	if fits := r.fits(err, l.conn.got); !l.conn.end() || !fits {
+		l.hangUp()
+		if !fits {
+			return errStep
+		}
+	}
+	return err
+}
+
+// hangUp closes the connection, if there is one.
+func (l *lane) hangUp() {
+	l.client.Close()
+	l.conn = nil
+}
+
+// dial opens the connection for the request that is carried out now. The
+// context is gomemcache's, and its time too long or too short.
+func (l *lane) dial(_ context.Context, network, address string) (net.Conn, error) {
+	l.conn = nil
+	ctx, cancel := context.WithDeadline(l.r.ctx, l.r.deadline)
+	defer cancel()
+	nc, err := l.node.dial(ctx, network, address)
+	if err != nil {
+		return nil, unsent{err}
+	}
+	c := newConn(nc)
+	if !c.begin(l.r) {
+		nc.Close()
+		return nil, unsent{net.ErrClosed}
+	}
+	l.conn = c
+	return c, nil
+}
+
+// An address is the place of one server, and gomemcache's selector of it.
+// Names are resolved when a connection is opened, not once and for all.
+type address struct{ network, address string }
+
+func (a address) Network() string                     { return a.network }
+func (a address) String() string                      { return a.address }
+func (a address) PickServer(string) (net.Addr, error) { return a, nil }
+func (a address) Each(f func(net.Addr) error) error   { return f(a) }

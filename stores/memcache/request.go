@@ -1,0 +1,114 @@
+package memcachestore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/bradfitz/gomemcache/memcache"
+)
+
+// A verb is a command of memcached.
+type verb byte
+
+const (
+	verbGet verb = iota // gets, which tells the number for cas
+	verbVersion
+	verbAdd
+	verbReplace
+	verbCAS
+	verbTouch
+	verbDelete
+)
+
+// writes reports whether the command changes anything.
+func (v verb) writes() bool { return v >= verbAdd }
+
+// A request is one command, with the context of its call.
+type request struct {
+	verb     verb
+	item     memcache.Item
+	ctx      context.Context
+	deadline time.Time // not later than that of ctx
+
+	answer *memcache.Item // of verbGet
+}
+
+// send lets a client carry out the command.
+func (r *request) send(c *memcache.Client) (err error) {
+	switch r.verb {
+	case verbGet:
+		r.answer, err = c.Get(r.item.Key)
+	case verbVersion:
+		err = c.Ping()
+	case verbAdd:
+		err = c.Add(&r.item)
+	case verbReplace:
+		err = c.Replace(&r.item)
+	case verbCAS:
+		err = c.CompareAndSwap(&r.item)
+	case verbTouch:
+		err = c.Touch(r.item.Key, r.item.Expiration)
+	case verbDelete:
+		err = c.Delete(r.item.Key)
+	}
+	return err
+}
+
+// fits reports whether an answer that came to err and r.answer is n bytes
+// long. If more have come, the next answer on this connection would be
+// something else: gomemcache looks no further than to the end of the first.
+func (r *request) fits(err error, n int) bool {
+	var want int
+	switch {
+	case r.verb == verbVersion:
+		return true
+	case err == nil && r.verb == verbGet:
+		it := r.answer
+		want = len("VALUE ") + len(it.Key) + len("   \r\n\r\nEND\r\n") +
+			digits(uint64(it.Flags)) + digits(uint64(len(it.Value))) + digits(it.CasID) + len(it.Value)
+		if it.CasID == 0 && n == want-2 {
+			return true // some that stand between leave the number out
+		}
+	case err == nil && r.verb == verbTouch:
+		want = len("TOUCHED\r\n")
+	case err == nil && r.verb == verbDelete:
+		want = len("DELETED\r\n")
+	case err == nil:
+		want = len("STORED\r\n")
+	case errors.Is(err, memcache.ErrCacheMiss) && r.verb == verbGet:
+		want = len("END\r\n")
+	case errors.Is(err, memcache.ErrCacheMiss):
+		want = len("NOT_FOUND\r\n")
+	case errors.Is(err, memcache.ErrNotStored):
+		want = len("NOT_STORED\r\n")
+	case errors.Is(err, memcache.ErrCASConflict):
+		want = len("EXISTS\r\n")
+	default:
+		return true // the connection is closed already
+	}
+	return n == want
+}
+
+// digits is how many a number has.
+func digits(n uint64) int {
+	d := 1
+	for n > 9 {
+		n /= 10
+		d++
+	}
+	return d
+}
+
+// validKey reports whether the contract of a store allows the key.
+func validKey(key string) bool {
+	if key == "" || len(key) > 250 {
+		return false
+	}
+	for i := range len(key) {
+		if key[i] <= ' ' || key[i] > '~' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,209 @@
+package memcachestore_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bradfitz/gomemcache/memcache"
+	"go.uber.org/goleak"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/servers"
+	memcachestore "github.com/gensession/gensession/stores/memcache"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Main(m)) }
+
+// open makes a store that is closed at the end of the test.
+func open(t testing.TB, o *memcachestore.Options, addrs ...string) *memcachestore.Store {
+	t.Helper()
+	s, err := memcachestore.Open(addrs, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// borrow makes a store on a client of its own, for up to 64 calls at once.
+func borrow(t testing.TB, o *memcachestore.Options, addrs ...string) *memcachestore.Store {
+	t.Helper()
+	client := memcache.New(addrs...)
+	client.MaxIdleConns = 64
+	t.Cleanup(func() { client.Close() })
+	s, err := memcachestore.New(client, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// kinds are the two ways to make a store.
+var kinds = map[string]func(t testing.TB, o *memcachestore.Options, addrs ...string) *memcachestore.Store{
+	"Open": open,
+	"New":  borrow,
+}
+
+// each runs a test with both kinds of store.
+func each(t *testing.T, test func(t *testing.T, open func(t testing.TB, o *memcachestore.Options, addrs ...string) *memcachestore.Store)) {
+	for name, open := range kinds {
+		t.Run(name, func(t *testing.T) { test(t, open) })
+	}
+}
+
+func within(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func set(t testing.TB, s core.Store, key, data string) {
+	t.Helper()
+	if err := s.Set(t.Context(), key, []byte(data), time.Hour); err != nil {
+		t.Fatal("Set:", err)
+	}
+}
+
+func holds(t testing.TB, s core.Store, key, want string) {
+	t.Helper()
+	if data, err := s.Get(t.Context(), key); err != nil || string(data) != want {
+		t.Errorf("Get: %d bytes, %v; want %d", len(data), err, len(want))
+	}
+}
+
+// is fails the test unless err is all of the sentinels.
+func is(t testing.TB, call string, err error, sentinels ...error) {
+	t.Helper()
+	for _, sentinel := range sentinels {
+		if !errors.Is(err, sentinel) {
+			t.Errorf("%s: %v, want %q", call, err, sentinel)
+		}
+	}
+}
+
+func TestStore(t *testing.T) {
+	addr := servers.SharedMemcached(t).Addr()
+	for name, open := range kinds {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) core.Store { return open(t, nil, addr) })
+		})
+	}
+}
+
+func TestStoreOfThreeServers(t *testing.T) {
+	addrs := []string{servers.Memcached(t).Addr(), servers.Memcached(t).Addr(), servers.Memcached(t).Addr()}
+	var all sync.WaitGroup
+	for _, c := range storetest.Cases() {
+		switch c.Name {
+		case "create after expiry", "swap after expiry", "Touch of an expired key":
+			continue // they tell by another key that this one is gone, and each server's clock ticks when it likes
+		}
+		all.Go(func() {
+			t.Run(c.Name, func(t *testing.T) { c.Run(t, open(t, nil, addrs...)) })
+		})
+	}
+	all.Wait()
+}
+
+func TestOptionsThatDoNotFit(t *testing.T) {
+	for name, addrs := range map[string][]string{
+		"no list": nil, "no port": {"127.0.0.1"}, "an empty port": {"127.0.0.1:"}, "no name": {""}, "a list in one": {"a:1,b:2"},
+	} {
+		if s, err := memcachestore.Open(addrs, nil); err == nil {
+			s.Close()
+			t.Error(name)
+		}
+	}
+	for _, o := range []*memcachestore.Options{{Timeout: -1}, {MaxConns: -1}, {MaxPayload: -1}} {
+		if s, err := memcachestore.Open([]string{"127.0.0.1:11211"}, o); err == nil {
+			s.Close()
+			t.Errorf("%+v", o)
+		}
+	}
+	if _, err := memcachestore.New(nil, nil); err == nil {
+		t.Error("no client")
+	}
+}
+
+func TestAKeyThatTheContractForbidsIsRefused(t *testing.T) {
+	each(t, func(t *testing.T, open func(testing.TB, *memcachestore.Options, ...string) *memcachestore.Store) {
+		s := open(t, nil, servers.SharedMemcached(t).Addr())
+		for _, key := range []string{"", strings.Repeat("k", 251), "a b", "a\tb", "a\r\n", "a\x00", "a\x7f", "ä"} {
+			for call, err := range calls(s, t.Context(), key) {
+				is(t, call, err, core.ErrRefused)
+			}
+		}
+	})
+}
+
+// calls makes all calls of a store, one after the other.
+func calls(s *memcachestore.Store, ctx context.Context, key string) map[string]error {
+	_, get := s.Get(ctx, key)
+	_, _, version := s.GetVersion(ctx, key)
+	_, create := s.SetVersion(ctx, key, []byte("x"), time.Hour, 0)
+	_, swap := s.SetVersion(ctx, key, []byte("x"), time.Hour, 1)
+	return map[string]error{
+		"Get":        get,
+		"GetVersion": version,
+		"Set":        s.Set(ctx, key, []byte("x"), time.Hour),
+		"create":     create,
+		"swap":       swap,
+		"Touch":      s.Touch(ctx, key, time.Hour),
+		"Destroy":    s.Destroy(ctx, key),
+	}
+}
+
+func TestAClosedStore(t *testing.T) {
+	each(t, func(t *testing.T, open func(testing.TB, *memcachestore.Options, ...string) *memcachestore.Store) {
+		s := open(t, nil, servers.SharedMemcached(t).Addr())
+		set(t, s, t.Name(), "x")
+		var told []bool
+		s.Notify(func(up bool) { told = append(told, up) })
+		for range 2 {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(told) != 1 || told[0] {
+			t.Errorf("told %v", told)
+		}
+		for call, err := range calls(s, t.Context(), t.Name()) {
+			is(t, call, err, core.ErrUnavailable)
+		}
+	})
+}
+
+func TestTheClientStaysTheUsers(t *testing.T) {
+	client := memcache.New(servers.SharedMemcached(t).Addr())
+	defer client.Close()
+	s, err := memcachestore.New(client, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set(t, s, t.Name(), "x")
+	s.Close()
+	if it, err := client.Get(t.Name()); err != nil || string(it.Value) != "x" {
+		t.Error(err)
+	}
+}
+
+// Keys are where gomemcache looks for them.
+func TestOtherClientsFindTheKeys(t *testing.T) {
+	addrs := []string{servers.Memcached(t).Addr(), servers.Memcached(t).Addr(), servers.Memcached(t).Addr()}
+	s := open(t, nil, addrs...)
+	client := memcache.New(addrs...)
+	defer client.Close()
+	for _, key := range []string{"a", "b", "c", "d", "e", "f", strings.Repeat("k", 250)} {
+		set(t, s, key, "under "+key)
+		if it, err := client.Get(key); err != nil || string(it.Value) != "under "+key {
+			t.Error(err)
+		}
+	}
+}
+
