@@ -135,10 +135,8 @@ func wholeMillis(t time.Time) time.Time {
 // throw the cookie away for. Nothing is repaired.
 func (c *CookieOptions) check(name string) error {
 	switch {
-	case strings.ContainsAny(c.Path, "?#"):
-		return errors.New("the cookie's Path has a ? or a #, which no path of a request has")
 	case !strings.HasPrefix(c.Path, "/") || !attribute(c.Path):
-		return errors.New("the cookie's Path must begin with / and have no blank, semicolon, control or non-ASCII characters, which a browser percent-encodes, and at most 1024 bytes")
+		return errors.New("the cookie's Path must begin with / and have no blank, control or non-ASCII characters and none of ; ? # \" < > ^ ` { } \\, which the path of a request never has, and at most 1024 bytes")
 	case !domain(c.Domain):
 		return errors.New("the cookie's Domain must be a host name, such as example.com")
 	case c.MaxAge < 0:
@@ -183,7 +181,7 @@ func checkName(name string) error {
 // attribute allows what can stand in a path of a request as browsers send it.
 func attribute(s string) bool {
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == ';' {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(";?#\"<>^`{}\\", c) >= 0 {
 			return false
 		}
 	}
