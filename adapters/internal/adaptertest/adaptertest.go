@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,7 +69,7 @@ type Exchange struct {
 
 // Run runs the suite.
 func Run(t *testing.T, a Adapter) {
-	for _, r := range rules {
+	for _, r := range slices.Concat(rules, idRules, storeRules) {
 		t.Run(r.name, func(t *testing.T) { r.test(t, &suite{t: t, a: a}) })
 	}
 }
@@ -84,6 +85,8 @@ type suite struct {
 	a Adapter
 	// pipes takes the place of TCP in a bubble, which can't wait for a network.
 	pipes bool
+	// bounds are those of the stores.
+	bounds *memorystore.Options
 }
 
 // inBubble makes of a test one with the clock of testing/synctest.
@@ -118,7 +121,7 @@ type app struct {
 // manager makes one with a store of its own.
 func (s *suite) manager(o core.Options) (*core.Manager, *storetest.Faulty, *memorystore.Store) {
 	s.t.Helper()
-	memory := memorystore.New(nil)
+	memory := memorystore.New(s.bounds)
 	store := storetest.NewFaulty(memory)
 	if o.Keys == nil && o.Carrier == nil {
 		o.Keys = Keys

@@ -103,6 +103,8 @@ const (
 var (
 	defaultLine = regexp.MustCompile(`^koa\.sid=` + idPattern + `; path=/; expires=` + datePattern + `; samesite=lax; httponly$`)
 	defaultSig  = regexp.MustCompile(`^koa\.sid\.sig=[A-Za-z0-9_-]+; path=/; expires=` + datePattern + `; samesite=lax; httponly$`)
+
+	anyExpires = regexp.MustCompile(`; expires=` + datePattern + `; `)
 )
 
 var rules = []rule{
