@@ -52,7 +52,6 @@ type Response struct {
 type deviation struct {
 	vector string
 	step   int // from 1
-	rule   string
 	why    string
 
 	setCookie []string
@@ -68,30 +67,30 @@ func (s *Server) deviations() []deviation {
 	)
 	all := []deviation{
 		{
-			vector: "key-rotation-read", step: 2, rule: "K12",
-			why:       "the whole pair is sent again with all attributes, where the original sends a .sig that dies with the browser",
+			vector: "key-rotation-read", step: 2,
+			why:       "the whole pair is sent again with all attributes, where the original sends a .sig that dies with the browser (K12)",
 			setCookie: []string{pair, pairSig},
 		},
 		{
-			vector: "key-rotation-no-overwrite", step: 2, rule: "K12",
-			why:       "as above; and the save has sent the pair already",
+			vector: "key-rotation-no-overwrite", step: 2,
+			why:       "as above; and the save has sent the pair already (K12)",
 			setCookie: []string{pair, pairSig},
 		},
 		{
-			vector: "save-session", step: 2, rule: "K29",
-			why:    "nothing has changed since the Save, so it is not stored once more at the end",
+			vector: "save-session", step: 2,
+			why:    "nothing has changed since the Save, so it is not stored once more at the end (K29)",
 			writes: []string{"setex koa:sess:frozen-sid-000000000000000000001"},
 		},
 		{
-			vector: "cookie-samesite-true", step: 1, rule: "K19",
-			why:    "SameSiteStrict stands for the original's true and its 'strict', and is stored as the latter, which means the same to it",
+			vector: "cookie-samesite-true", step: 1,
+			why:    "SameSiteStrict stands for the original's true and its 'strict', and is stored as the latter, which means the same to it (K19)",
 			values: []string{`{"cookie":{"sameSite":"strict","httpOnly":true,"path":"/","overwrite":true,"signed":true,"maxAge":86400000},"count":1}`},
 		},
 	}
 	if !s.HandlerErrors {
 		all = append(all, deviation{
-			vector: "store-set-error", step: 3, rule: "K41",
-			why:       "the handler's error is a response like any other here, and gives way to the store's",
+			vector: "store-set-error", step: 3,
+			why:       "the handler's error is a response like any other here, and gives way to the store's (K41)",
 			storeWins: true,
 		})
 	}
@@ -192,7 +191,7 @@ func (s *Server) expect(vector string, n int, step *step, differ func(string, ..
 			want.after[i].Value = value
 		}
 		if same {
-			differ("%s: the deviation does not differ from the recording", d.rule)
+			differ("the recording says the same, though: %s", d.why)
 		}
 	}
 	return want
