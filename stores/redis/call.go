@@ -1,0 +1,187 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gensession/gensession/core"
+)
+
+// The way of a call: with a deadline, a second try for a read that met a
+// broken connection, and a report to the prober.
+//
+// The client alone does not keep a deadline in all states: it waits for a
+// place in the ring of a connection, and for a dial that another call began,
+// as long as that takes. A call that a goroutine of its own carries out can be
+// left at any time, but costs twice the time of a round trip to a near server.
+// So that is done only when the store is not in step: see pace.
+
+// attempts of a read over broken connections: as many as a client has to one
+// server by default, each of which may have been left behind by its restart,
+// and one more. They share the time of one call.
+const attempts = 5
+
+// do carries out a request. A nil reply is no error here.
+func (s *Store) do(ctx context.Context, r request) (rueidis.RedisMessage, error) {
+	var none rueidis.RedisMessage
+	if s.closed.Load() {
+		return none, errClosed
+	}
+	if !validKey(r.key) {
+		return none, errKey
+	}
+	if err := ctx.Err(); err != nil {
+		return none, unsent(err)
+	}
+	client := s.client.Load()
+	if client == nil {
+		s.health.Lost()
+		return none, errDown
+	}
+	r.key = strings.Clone(r.key) // it may be a view into a buffer of the caller's
+	send := s.send
+	if _, ok := ctx.Deadline(); !ok {
+		if ctx.Done() != nil {
+			send = s.handOff // cancelling it is all that its owner has
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+	}
+	for n := 1; ; n++ {
+		result := send(ctx, *client, r)
+		if err := result.NonRedisError(); err != nil && r.op.reads() && n < attempts && broken(err) && ctx.Err() == nil {
+			s.health.Lost()
+			continue
+		}
+		return s.finish(result, r)
+	}
+}
+
+// finish reports how it went, and gives an error its class.
+func (s *Store) finish(result rueidis.RedisResult, r request) (rueidis.RedisMessage, error) {
+	reply, err := result.ToMessage()
+	if err == nil || err == rueidis.Nil {
+		s.health.Answered()
+		return reply, nil
+	}
+	kind, class := s.classify(err, r.op)
+	switch kind {
+	case answered:
+		s.health.Answered()
+	case lost:
+		s.health.Lost()
+		s.pace.trouble()
+	case late:
+		s.health.Late()
+		s.pace.trouble()
+	case left:
+		s.pace.trouble()
+	}
+	return reply, describe(err, class, r)
+}
+
+// send carries a request out here, or hands it off.
+func (s *Store) send(ctx context.Context, client rueidis.Client, r request) rueidis.RedisResult {
+	deadline, _ := ctx.Deadline()
+	if !s.pace.enter(deadline, 2*s.timeout) {
+		return s.handOff(ctx, client, r)
+	}
+	result := r.run(ctx, client)
+	s.pace.leave(result.NonRedisError() == nil)
+	return result
+}
+
+// handOff lets a goroutine carry a request out, and leaves it when ctx ends.
+func (s *Store) handOff(ctx context.Context, client rueidis.Client, r request) rueidis.RedisResult {
+	select {
+	case s.pace.places <- struct{}{}:
+	case <-ctx.Done():
+		return rueidis.NewErrorResult(&unsentError{ctx.Err()})
+	}
+	result := make(chan rueidis.RedisResult, 1)
+	go func() {
+		result <- r.run(ctx, client)
+		<-s.pace.places // when the client is done with it, not when the caller has left
+	}()
+	select {
+	case r := <-result:
+		return r
+	case <-ctx.Done():
+		return rueidis.NewErrorResult(ctx.Err())
+	}
+}
+
+// An unsentError ended a call before anything was sent.
+type unsentError struct{ error }
+
+func (e *unsentError) Unwrap() error { return e.error }
+
+// unsent gives a ctx that had ended its class.
+func unsent(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("redis store: %w: %w", core.ErrTimeout, err)
+	}
+	return fmt.Errorf("redis store: %w", err)
+}
+
+// A pace knows whether calls can be carried out by their callers. They can
+// while answers come, few wait for one, and nothing has gone wrong of late: a
+// call that ran out of time keeps its place in the ring until its connection
+// ends.
+type pace struct {
+	start  time.Time
+	direct atomic.Int64 // calls that their callers carry out
+	moved  atomic.Int64 // when one of them ended, or began as the only one
+	calm   atomic.Int64 // until then all are handed off
+	places chan struct{}
+}
+
+const (
+	// Together they are less than a ring has places, which are 1024.
+	maxDirect  = 256
+	maxHandOff = 512
+
+	// stall is how long no answer may come before calls are handed off.
+	stall = 20 * time.Millisecond
+
+	// calming is how long a connection lives at most that does not answer; in
+	// a client with settings of its own it may be longer.
+	calming = 15 * time.Second
+)
+
+func (p *pace) init() {
+	p.start = time.Now()
+	p.places = make(chan struct{}, maxHandOff)
+}
+
+// enter lets the caller carry out a call; it must leave then.
+func (p *pace) enter(deadline time.Time, longest time.Duration) bool {
+	at := time.Now()
+	now := int64(at.Sub(p.start))
+	if now < p.calm.Load() || deadline.Sub(at) > longest {
+		return false
+	}
+	switch n := p.direct.Add(1); {
+	case n == 1:
+		p.moved.Store(now)
+	case n > maxDirect, now-p.moved.Load() > int64(stall):
+		p.direct.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (p *pace) leave(answered bool) {
+	if p.direct.Add(-1) > 0 && answered {
+		p.moved.Store(int64(time.Since(p.start)))
+	}
+}
+
+func (p *pace) trouble() { p.calm.Store(int64(time.Since(p.start) + calming)) }

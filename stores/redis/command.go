@@ -1,0 +1,94 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gensession/gensession/core"
+)
+
+// An op is a kind of command.
+type op uint8
+
+const (
+	opGet op = iota
+	opExists
+	opSet
+	opCreate
+	opSwap
+	opTouch
+	opPersist
+	opDestroy
+)
+
+// reads reports whether a command can be repeated without harm.
+func (o op) reads() bool { return o <= opExists }
+
+// A request is one command on one key. It holds strings, so that one which is
+// still on its way when its caller has left can't change.
+type request struct {
+	op      op
+	key     string
+	data    string
+	ms      int64 // ttl, zero being none
+	version core.Version
+}
+
+// run sends the command and waits for the reply.
+func (r *request) run(ctx context.Context, c rueidis.Client) rueidis.RedisResult {
+	switch b := c.B(); r.op {
+	case opGet:
+		return c.Do(ctx, b.Get().Key(r.key).Build())
+	case opExists:
+		return c.Do(ctx, b.Exists().Key(r.key).Build())
+	case opSet:
+		set := b.Set().Key(r.key).Value(r.data)
+		if r.ms == 0 {
+			return c.Do(ctx, set.Build())
+		}
+		return c.Do(ctx, set.PxMilliseconds(r.ms).Build())
+	case opCreate:
+		set := b.Set().Key(r.key).Value(r.data).Nx()
+		if r.ms == 0 {
+			return c.Do(ctx, set.Build())
+		}
+		return c.Do(ctx, set.PxMilliseconds(r.ms).Build())
+	case opSwap:
+		version, ms := fmt.Sprintf("%016x", uint64(r.version)), strconv.FormatInt(r.ms, 10)
+		return swap.Exec(ctx, c, []string{r.key}, []string{version, r.data, ms})
+	case opTouch:
+		return c.Do(ctx, b.Pexpire().Key(r.key).Milliseconds(r.ms).Build())
+	case opPersist:
+		return c.Do(ctx, b.Persist().Key(r.key).Build())
+	default:
+		return c.Do(ctx, b.Del().Key(r.key).Build())
+	}
+}
+
+// swap stores ARGV[2] for ARGV[3] milliseconds if the digest of what is there
+// begins with ARGV[1]. It answers OK, one of the numbers below, or with the
+// error of a command as it is, which older servers would wrap into another.
+var swap = rueidis.NewLuaScript(`
+local old = redis.pcall('GET', KEYS[1])
+if not old then return 0 end
+if type(old) == 'table' then return old end
+if string.sub(redis.sha1hex(old), 1, 16) ~= ARGV[1] then return 1 end
+if ARGV[3] == '0' then return redis.pcall('SET', KEYS[1], ARGV[2]) end
+return redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+`)
+
+const swapGone = 0 // and 1 is a conflict
+
+// digest is the version of a record: the first eight bytes of its SHA-1. It
+// guards against accidents, and who could make two records of one digest is
+// the writer of both. Should it be zero, which it is not in this world, a swap
+// of the record would only ever be a conflict.
+func digest(data []byte) core.Version {
+	sum := sha1.Sum(data)
+	return max(1, core.Version(binary.BigEndian.Uint64(sum[:])))
+}

@@ -1,0 +1,145 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gensession/gensession/core"
+)
+
+// The errors that are everyday things are made once. They name no key.
+var (
+	errNotFound = fmt.Errorf("redis store: %w", core.ErrNotFound)
+	errConflict = fmt.Errorf("redis store: %w", core.ErrConflict)
+	errClosed   = fmt.Errorf("redis store: %w: it is closed", core.ErrUnavailable)
+	errDown     = fmt.Errorf("redis store: %w: there has been no connection yet", core.ErrUnavailable)
+	errNegative = fmt.Errorf("redis store: %w: a negative ttl", core.ErrRefused)
+	errKey      = fmt.Errorf("redis store: %w: a key is 1 to 250 bytes of printable ASCII without blanks", core.ErrRefused)
+	errTooLarge = fmt.Errorf("redis store: %w for Options.MaxSize", core.ErrTooLarge)
+	errReply    = fmt.Errorf("redis store: %w: the reply is of another type", core.ErrCorrupt)
+	errState    = errors.New("the cluster's state is not ok")
+)
+
+// A kind is what an error says of the server.
+type kind uint8
+
+const (
+	answered kind = iota // it answered, and said no
+	lost                 // it is not there, or not ready
+	late                 // it did not answer in time
+	left                 // the caller did not wait
+)
+
+// codes are the classes of the errors that a server begins with a word for.
+// The others are core.ErrRefused.
+var codes = map[string]error{
+	"WRONGTYPE":   core.ErrCorrupt,
+	"LOADING":     core.ErrUnavailable,
+	"CLUSTERDOWN": core.ErrUnavailable,
+	"MASTERDOWN":  core.ErrUnavailable,
+	"TRYAGAIN":    core.ErrUnavailable,
+	"MOVED":       core.ErrUnavailable, // more often than the client follows
+	"ASK":         core.ErrUnavailable,
+	"BUSY":        core.ErrUnavailable, // a script runs
+}
+
+// classify returns what err says of the server and of the call.
+func (s *Store) classify(err error, o op) (kind, error) {
+	if server, ok := rueidis.IsRedisErr(err); ok {
+		return said(server.Error())
+	}
+	var neverLeft *unsentError
+	unsent := errors.As(err, &neverLeft) || undialed(err)
+	switch {
+	case errors.Is(err, context.Canceled):
+		if o.reads() || unsent {
+			return left, nil // the caller knows best
+		}
+		return left, core.ErrOutcomeUnknown
+	case timedOut(err):
+		if o.reads() || unsent {
+			return late, core.ErrTimeout
+		}
+		return late, core.ErrOutcomeUnknown
+	case o.reads() || unsent:
+		return lost, core.ErrUnavailable
+	default:
+		return lost, core.ErrOutcomeUnknown
+	}
+}
+
+// said classifies the text of a server.
+func said(text string) (kind, error) {
+	code, rest, _ := strings.Cut(text, " ")
+	class, known := codes[code]
+	switch {
+	case class == core.ErrUnavailable:
+		return lost, class
+	case known:
+		return answered, class
+	case code == "ERR" && (strings.HasPrefix(rest, "Protocol error: invalid bulk length") || strings.Contains(rest, "maximum allowed size")):
+		return answered, core.ErrTooLarge
+	case code == "ERR" && strings.HasPrefix(rest, "max number of clients"):
+		return lost, core.ErrUnavailable
+	case code == "READONLY":
+		return lost, core.ErrRefused // a failover, perhaps
+	}
+	return answered, core.ErrRefused
+}
+
+// timedOut reports whether time was over: that of the call, or that which the
+// client gives to a connection.
+func timedOut(err error) bool {
+	var e net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) ||
+		errors.As(err, &e) && e.Timeout()
+}
+
+// undialed reports whether there was no connection to send anything on.
+func undialed(err error) bool {
+	var e *net.OpError
+	return errors.As(err, &e) && e.Op == "dial" || errors.Is(err, rueidis.ErrNoSlot)
+}
+
+// broken reports whether a connection ended that there had been.
+func broken(err error) bool {
+	return !undialed(err) && !timedOut(err) && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed))
+}
+
+// describe wraps an error with its class, unless that is nil. Servers quote
+// what they do not understand: what is left of their text has neither key nor
+// payload, and an error whose text was cut is not wrapped itself.
+func describe(err, class error, r request) error {
+	if server, ok := rueidis.IsRedisErr(err); ok {
+		whole := server.Error()
+		if text := discreet(whole, r); text != whole {
+			return fmt.Errorf("redis store: %w: %s", class, text)
+		}
+	}
+	if class == nil {
+		return fmt.Errorf("redis store: %w", err)
+	}
+	return fmt.Errorf("redis store: %w: %w", class, err)
+}
+
+// discreet returns what may be told of the text of a server.
+func discreet(text string, r request) string {
+	text, _, _ = strings.Cut(text, ", with args")
+	quoted := strings.Contains(text, r.key) || r.data != "" && strings.Contains(text, r.data[:min(len(r.data), 8)])
+	if quoted || len(text) > 200 {
+		text, _, _ = strings.Cut(text, " ")
+		if quoted && (strings.Contains(text, r.key) || len(text) > 20) {
+			return "an error"
+		}
+	}
+	return text
+}

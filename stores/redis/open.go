@@ -1,0 +1,160 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gensession/gensession/core"
+)
+
+// Open makes a store with a client of its own, from one of
+//
+//	redis://user:password@host:port/db
+//	rediss://user:password@host:port/db      over TLS
+//	unix:///path/to/redis.sock?db=0
+//
+// all parts but the host or the path being optional. One address may be that
+// of any node of a Cluster; more are given as ?addr=host:port&addr=host:port.
+// With ?master_set=name they are those of sentinels. See [OpenOption].
+func Open(url string, o *Options) (*Store, error) {
+	c, err := rueidis.ParseURL(url)
+	if err != nil {
+		// What url.Parse says quotes the URL, and the password with it.
+		return nil, errors.New("redis store: the URL is not one of redis://user:password@host:port/db, rediss://… and unix:///path?db=0")
+	}
+	return OpenOption(c, o)
+}
+
+// OpenOption makes a store with a client of its own, for what a URL can't say:
+// certificates, credentials that change, Sentinel with its own password.
+//
+// The client gets settings that are right for sessions: no cache in the
+// process, no retries but the store's own, at most 5 redirections; and unless
+// c has others, 500 ms for a dial, 1 s for a connection to answer, 300 ms
+// between its signs of life, and 5 s between two looks at the sentinels.
+//
+// A server that can't be reached yet is no error, be it a single one, a Cluster
+// or one behind Sentinel: the store is down, as its listeners are told, and
+// connects as soon as it can be. One that refuses the password is an error.
+func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
+	s, err := newStore(o)
+	if err != nil {
+		return nil, err
+	}
+	s.dialer = &dialer{option: settings(c)}
+	switch err := s.dialer.dial(context.Background(), &s.client); {
+	case err == nil:
+	case unreachable(err):
+		s.health.Down()
+	default:
+		s.Close()
+		return nil, fmt.Errorf("redis store: %w", err)
+	}
+	return s, nil
+}
+
+func settings(c rueidis.ClientOption) rueidis.ClientOption {
+	c.DisableCache = true
+	c.DisableRetry = true
+	c.ClusterOption.MaxMovedRedirections = 5
+	c.Dialer = patient(c.Dialer)
+	if c.ConnWriteTimeout == 0 {
+		c.ConnWriteTimeout = time.Second
+	}
+	if c.Sentinel.MasterSet != "" {
+		c.Sentinel.Dialer = patient(c.Sentinel.Dialer)
+		if c.Sentinel.TopologyRefreshInterval == 0 {
+			c.Sentinel.TopologyRefreshInterval = 5 * time.Second
+		}
+	}
+	return c
+}
+
+func patient(d net.Dialer) net.Dialer {
+	if d.Timeout == 0 {
+		d.Timeout = 500 * time.Millisecond
+	}
+	if d.KeepAlive == 0 {
+		d.KeepAlive = 300 * time.Millisecond
+	}
+	return d
+}
+
+// unreachable reports whether a client could not be made because of a server
+// that may come.
+func unreachable(err error) bool {
+	if server, ok := rueidis.IsRedisErr(err); ok {
+		_, class := said(server.Error())
+		return errors.Is(class, core.ErrUnavailable)
+	}
+	var n net.Error
+	return errors.As(err, &n) || timedOut(err) || broken(err)
+}
+
+// A dialer makes the client of a store. The client's package makes none while
+// the server can't be reached, so it is tried again and again.
+type dialer struct {
+	option rueidis.ClientOption
+
+	mu     sync.Mutex
+	closed bool
+	trying chan struct{} // closed when the try is over, nil if there is none
+	err    error         // of the last try
+}
+
+// dial puts a new client into its place, or waits for a try that has begun.
+func (d *dialer) dial(ctx context.Context, client *atomic.Pointer[rueidis.Client]) error {
+	d.mu.Lock()
+	if d.trying == nil {
+		d.trying = make(chan struct{})
+		go d.try(client)
+	}
+	trying := d.trying
+	d.mu.Unlock()
+	select {
+	case <-trying:
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (d *dialer) try(client *atomic.Pointer[rueidis.Client]) {
+	c, err := rueidis.NewClient(d.option)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil && d.closed {
+		err = errClosed
+	}
+	if err == nil {
+		client.Store(&c)
+	} else if c != nil {
+		c.Close()
+	}
+	d.err = err
+	close(d.trying)
+	d.trying = nil
+}
+
+// close closes the client, and waits for one that is just being made.
+func (d *dialer) close(client *atomic.Pointer[rueidis.Client]) {
+	d.mu.Lock()
+	d.closed = true
+	trying := d.trying
+	d.mu.Unlock()
+	if trying != nil {
+		<-trying
+	}
+	if c := client.Load(); c != nil {
+		(*c).Close()
+	}
+}
