@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/gensession/gensession/internal/servers"
 )
 
 // asMain makes the test binary the demo itself.
@@ -166,6 +168,34 @@ func TestRoutes(t *testing.T) {
 	for _, flags := range [][]string{nil, {"-defer"}, {"-rolling"}, {"-koa", "-keys", "keys"}} {
 		t.Run(strings.Join(flags, " "), func(t *testing.T) { eachAdapter(t, flags, routes) })
 	}
+}
+
+// The same on real servers: sessions that outlive the demo.
+func TestStores(t *testing.T) {
+	redis, memcached := servers.Redis(t).Addr(), servers.Memcached(t).Addr()
+	for _, store := range []string{"redis://" + redis + "/1", "memcache://" + memcached, "memcache://" + memcached + "," + servers.Memcached(t).Addr()} {
+		t.Run(store, func(t *testing.T) {
+			flags := []string{"-store", store, "-keys", strings.Repeat("k", 32)}
+			eachAdapter(t, flags, routes)
+			first := newUser(t, start(t, flags...))
+			first.wants("/get", "1", "/get", "2")
+			second := newUser(t, start(t, append(flags, "-adapter", "nethttp")...))
+			if got := second.get("/get", "Cookie", first.cookies()); got != "3" {
+				t.Errorf("another process counts %s, want 3", got)
+			}
+		})
+	}
+	t.Run("down at the start", func(t *testing.T) {
+		gone := servers.Redis(t)
+		gone.Kill()
+		base := start(t, "-store", "redis://"+gone.Addr())
+		done := make(chan string)
+		go func() { done <- newUser(t, base).get("/get") }() // K43: waits
+		gone.Restart()
+		if got := <-done; got != "1" {
+			t.Errorf("/get = %q, want 1", got)
+		}
+	})
 }
 
 func routes(t *testing.T, base string) {
@@ -390,8 +420,9 @@ func TestFlags(t *testing.T) {
 		{[]string{"-nonsense"}, 2, "not defined"},
 		{[]string{"extra"}, 2, "unexpected argument"},
 		{[]string{"-adapter", "gin"}, 2, "fiber, fasthttp and nethttp"},
-		{[]string{"-store", "redis://user:secret@localhost:6379/0"}, 2, "later release"},
-		{[]string{"-store", "memcache://localhost:11211,localhost:11212"}, 2, "later release"},
+		{[]string{"-store", "redis://user:secret@local host:6379/%zz"}, 2, "redis store"},
+		{[]string{"-store", "redis://"}, 2, "-store"},
+		{[]string{"-store", "memcache://localhost"}, 2, "host:port"},
 		{[]string{"-store", "mysql://user:secret@localhost"}, 2, "memory"},
 		{[]string{"-keys", "short"}, 2, "at least 32"},
 		{[]string{"-keys", long + ",short"}, 2, "Keys[1]"},

@@ -23,7 +23,9 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
+	memcachestore "github.com/gensession/gensession/stores/memcache"
 	memorystore "github.com/gensession/gensession/stores/memory"
+	redisstore "github.com/gensession/gensession/stores/redis"
 )
 
 func main() {
@@ -58,7 +60,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "-secure: over plain HTTP, which this server speaks, a request that saves its session fails and says so")
 	}
 
-	store := memorystore.New(nil)
+	store, err := open(c.store)
+	if err != nil {
+		return complain(2, err)
+	}
 	defer store.Close()
 	m, err := core.New(store, c.options)
 	if err != nil {
@@ -70,12 +75,33 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return complain(1, err)
 	}
 	fmt.Fprintf(stdout, "listening on http://%s\n", l.Addr())
-	info := fmt.Sprintf("Served by %s, kept in the %s store: %s.", c.adapter, c.store, m.Guarantees())
+	kind, _, _ := strings.Cut(c.store, "://") // the rest may hold a password
+	info := fmt.Sprintf("Served by %s, kept in the %s store: %s.", c.adapter, kind, m.Guarantees())
 	newServer, _ := adapter(c.adapter) // parse knows that it is there
 	if err := serve(ctx, l, newServer(m, newApp(info))); err != nil {
 		return complain(1, err)
 	}
 	return 0
+}
+
+// A closingStore is what all stores of this project are.
+type closingStore interface {
+	core.Store
+	Close() error
+}
+
+// open returns the store that spec names. A server that is down is no error
+// yet: requests wait for it.
+func open(spec string) (closingStore, error) {
+	scheme, rest, _ := strings.Cut(spec, "://")
+	switch scheme {
+	case "memory":
+		return memorystore.New(nil), nil
+	case "redis", "rediss":
+		return redisstore.Open(spec, nil)
+	default:
+		return memcachestore.Open(strings.Split(rest, ","), nil)
+	}
 }
 
 // A server is what the three HTTP libraries have in common.
@@ -166,7 +192,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 
 // check names no address of a store, which may have a password in it.
 func (c *config) check(rest []string) error {
-	scheme, _, _ := strings.Cut(c.store, "://")
+	scheme, address, _ := strings.Cut(c.store, "://")
 	_, known := adapter(c.adapter)
 	switch {
 	case len(rest) > 0:
@@ -175,8 +201,8 @@ func (c *config) check(rest []string) error {
 		return fmt.Errorf("-adapter %q: there are fiber, fasthttp and nethttp", c.adapter)
 	case c.store == "memory":
 		return nil
-	case scheme == "redis" || scheme == "memcache":
-		return fmt.Errorf("-store %s: this store arrives with a later release, there is only -store memory yet", scheme)
+	case (scheme == "redis" || scheme == "rediss" || scheme == "memcache") && address != "":
+		return nil
 	default:
 		return errors.New("-store: there are memory, redis://host:port/db and memcache://host:port[,host:port]")
 	}
