@@ -25,7 +25,21 @@ func freePort() (int, error) {
 			return port, nil
 		}
 	}
-	return 0, errors.New("servers: no free port on 127.0.0.1")
+	return 0, errNoPort
+}
+
+var errNoPort = errors.New("servers: no free port on 127.0.0.1")
+
+// Listen listens on a free port of 127.0.0.1 that the kernel gives to no
+// outgoing connection, so that who closes the listener can open it again.
+func Listen() (net.Listener, error) {
+	for range 200 {
+		l, err := net.Listen("tcp", loopback(firstPort+rand.IntN(portCount)))
+		if err == nil {
+			return l, nil
+		}
+	}
+	return nil, errNoPort
 }
 
 func isFree(port int) bool {
