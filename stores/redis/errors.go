@@ -76,18 +76,19 @@ func (s *Store) classify(err error, o op) (kind, error) {
 	}
 }
 
-// said classifies the text of a server.
+// said classifies the text of a server, which the client gives without an ERR
+// before it.
 func said(text string) (kind, error) {
-	code, rest, _ := strings.Cut(text, " ")
+	code, _, _ := strings.Cut(text, " ")
 	class, known := codes[code]
 	switch {
 	case class == core.ErrUnavailable:
 		return lost, class
 	case known:
 		return answered, class
-	case code == "ERR" && (strings.HasPrefix(rest, "Protocol error: invalid bulk length") || strings.Contains(rest, "maximum allowed size")):
+	case strings.HasPrefix(text, "Protocol error: invalid bulk length"), strings.Contains(text, "maximum allowed size"):
 		return answered, core.ErrTooLarge
-	case code == "ERR" && strings.HasPrefix(rest, "max number of clients"):
+	case strings.HasPrefix(text, "max number of clients"):
 		return lost, core.ErrUnavailable
 	case code == "READONLY":
 		return lost, core.ErrRefused // a failover, perhaps
@@ -131,15 +132,25 @@ func describe(err, class error, r request) error {
 	return fmt.Errorf("redis store: %w: %w", class, err)
 }
 
-// discreet returns what may be told of the text of a server.
+// discreet returns what may be told of the text of a server: all that follows a
+// code, if it does not quote; the name of an unknown command; of other texts
+// what comes before anything that may be a quotation.
 func discreet(text string, r request) string {
-	text, _, _ = strings.Cut(text, ", with args")
-	quoted := strings.Contains(text, r.key) || r.data != "" && strings.Contains(text, r.data[:min(len(r.data), 8)])
-	if quoted || len(text) > 200 {
-		text, _, _ = strings.Cut(text, " ")
-		if quoted && (strings.Contains(text, r.key) || len(text) > 20) {
-			return "an error"
+	code, _, _ := strings.Cut(text, " ")
+	coded := code != "" && strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+	if !coded {
+		if strings.HasPrefix(text, "unknown command") {
+			text, _, _ = strings.Cut(text, ", with args")
+		} else if i := strings.IndexAny(text, ":\"'`{[(<"); i >= 0 {
+			text = text[:i]
 		}
 	}
-	return text
+	switch {
+	case len(text) <= 200 && !strings.Contains(text, r.key) && (r.data == "" || !strings.Contains(text, r.data[:min(len(r.data), 8)])):
+		return text
+	case coded:
+		return code
+	default:
+		return "an error that is not told"
+	}
 }
