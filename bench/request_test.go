@@ -18,7 +18,6 @@ import (
 	fibersession "github.com/gensession/gensession/adapters/fiber"
 	httpsession "github.com/gensession/gensession/adapters/nethttp"
 	"github.com/gensession/gensession/core"
-	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
 // Requests through the real adapters, without a network: a session of six
@@ -72,16 +71,16 @@ func adapters() []adapter {
 
 func BenchmarkRequest(b *testing.B) {
 	for _, a := range adapters() {
-		for _, o := range ops() {
-			b.Run("adapter="+a.name+"/store=memory/op="+o.name, func(b *testing.B) { benchRequest(b, a, o) })
+		for _, s := range stores() {
+			for _, o := range ops() {
+				b.Run("adapter="+a.name+"/store="+s.name+"/op="+o.name, func(b *testing.B) { benchRequest(b, a, open(b, s.open), o) })
+			}
 		}
 		b.Run("adapter="+a.name+"/store=none/op=bare", func(b *testing.B) { benchBare(b, a) })
 	}
 }
 
-func benchRequest(b *testing.B, a adapter, o op) {
-	store := memorystore.New(nil)
-	defer store.Close()
+func benchRequest(b *testing.B, a adapter, store core.Store, o op) {
 	m, err := core.New(store, &core.Options{Keys: [][]byte{bytes.Repeat([]byte("k"), 32)}, Defer: o.deferred})
 	if err != nil {
 		b.Fatal(err)
