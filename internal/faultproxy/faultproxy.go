@@ -72,6 +72,8 @@ type Proxy struct {
 }
 
 // New starts a proxy on a free port of 127.0.0.1 before the server at target.
+// While the server is down, the proxy resets the connections it gets; see
+// [Proxy.Refuse] for the error that clients without a proxy see.
 func New(tb testing.TB, target string) *Proxy {
 	tb.Helper()
 	l, err := servers.Listen()

@@ -10,6 +10,7 @@ import (
 )
 
 func TestRedisClusterMovesASlot(t *testing.T) {
+	t.Parallel()
 	started := time.Now()
 	c := servers.RedisCluster(t, 3, 0)
 	t.Logf("three masters in %v", time.Since(started))
@@ -56,6 +57,7 @@ func TestRedisClusterMovesASlot(t *testing.T) {
 }
 
 func TestRedisClusterPromotesAReplica(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("an election takes seconds")
 	}

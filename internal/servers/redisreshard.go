@@ -15,7 +15,7 @@ type SlotMove struct {
 }
 
 // StartMove begins to move a slot to another master and leaves its keys where
-// they are.
+// they are. Call it from the goroutine of the test.
 func (c *Cluster) StartMove(slot int, to *RedisServer) *SlotMove {
 	c.tb.Helper()
 	m := &SlotMove{c: c, slot: strconv.Itoa(slot), from: c.Master(slot), to: to}
