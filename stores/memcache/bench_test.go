@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/bradfitz/gomemcache/memcache"
 
@@ -117,6 +119,74 @@ func bare(b *testing.B, addr string) {
 					}
 				})
 			})
+		}
+	}
+}
+
+// The store and the bare client by turns, call by call, so that whatever else
+// the machine does meets both: the medians, and the quotient of them.
+func BenchmarkBesideBare(b *testing.B) {
+	addr := servers.SharedMemcached(b).Addr()
+	for name, open := range kinds {
+		for _, size := range []int{256, 4096, 65536} {
+			s, client := open(b, nil, addr), memcache.New(addr)
+			b.Cleanup(func() { client.Close() })
+			data, ctx, key := bytes.Repeat([]byte("x"), size), b.Context(), "beside:"+rand.Text()
+			it := &memcache.Item{Key: key, Value: data, Expiration: 3601}
+			if err := client.Set(it); err != nil {
+				b.Fatal(err)
+			}
+			for _, op := range []struct {
+				name        string
+				store, bare func() error
+			}{{
+				"get",
+				func() error { _, err := s.Get(ctx, key); return err },
+				func() error { _, err := client.Get(key); return err },
+			}, {
+				"set",
+				func() error { return s.Set(ctx, key, data, time.Hour) },
+				func() error { return client.Replace(it) },
+			}, {
+				"swap",
+				func() error {
+					_, v, err := s.GetVersion(ctx, key)
+					if err == nil {
+						_, err = s.SetVersion(ctx, key, data, time.Hour, v)
+					}
+					return err
+				},
+				func() error {
+					got, err := client.Get(key)
+					if err == nil {
+						err = client.CompareAndSwap(&memcache.Item{Key: key, Value: data, Expiration: 3601, CasID: got.CasID})
+					}
+					return err
+				},
+			}, {
+				"touch",
+				func() error { return s.Touch(ctx, key, time.Hour) },
+				func() error { return client.Touch(key, 3601) },
+			}} {
+				b.Run(fmt.Sprintf("client=%s/op=%s/size=%d", name, op.name, size), func(b *testing.B) {
+					var ours, bare []time.Duration
+					for b.Loop() {
+						begun := time.Now()
+						err := op.store()
+						between := time.Now()
+						if bareErr := op.bare(); err != nil || bareErr != nil {
+							b.Fatal(err, bareErr)
+						}
+						ours, bare = append(ours, between.Sub(begun)), append(bare, time.Since(between))
+					}
+					slices.Sort(ours)
+					slices.Sort(bare)
+					a, z := ours[len(ours)/2], bare[len(bare)/2]
+					b.ReportMetric(float64(a), "ns/ours")
+					b.ReportMetric(float64(z), "ns/bare")
+					b.ReportMetric(float64(a)/float64(z), "ours/bare")
+				})
+			}
 		}
 	}
 }

@@ -176,7 +176,7 @@ func answer(err error) (error, bool) {
 	kind, what, _ := strings.Cut(line, " ")
 	class := core.ErrRefused
 	switch {
-	case kind != "SERVER_ERROR" && kind != "CLIENT_ERROR" && line != "ERROR":
+	case kind != "SERVER_ERROR" && kind != "CLIENT_ERROR" && kind != "ERROR":
 		return nil, false
 	case strings.HasPrefix(what, "object too large"):
 		class = core.ErrTooLarge

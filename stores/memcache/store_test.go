@@ -35,6 +35,9 @@ func borrow(t testing.TB, o *memcachestore.Options, addrs ...string) *memcachest
 	t.Helper()
 	client := memcache.New(addrs...)
 	client.MaxIdleConns = 64
+	if o != nil {
+		client.Timeout = o.Timeout
+	}
 	t.Cleanup(func() { client.Close() })
 	s, err := memcachestore.New(client, o)
 	if err != nil {
@@ -87,11 +90,14 @@ func is(t testing.TB, call string, err error, sentinels ...error) {
 	}
 }
 
+// patient is for tests whose subject is not the time: the machine may be busy.
+func patient() *memcachestore.Options { return &memcachestore.Options{Timeout: 10 * time.Second} }
+
 func TestStore(t *testing.T) {
 	addr := servers.SharedMemcached(t).Addr()
 	for name, open := range kinds {
 		t.Run(name, func(t *testing.T) {
-			storetest.Run(t, func(t *testing.T) core.Store { return open(t, nil, addr) })
+			storetest.Run(t, func(t *testing.T) core.Store { return open(t, patient(), addr) })
 		})
 	}
 }
@@ -105,7 +111,7 @@ func TestStoreOfThreeServers(t *testing.T) {
 			continue // they tell by another key that this one is gone, and each server's clock ticks when it likes
 		}
 		all.Go(func() {
-			t.Run(c.Name, func(t *testing.T) { c.Run(t, open(t, nil, addrs...)) })
+			t.Run(c.Name, func(t *testing.T) { c.Run(t, open(t, patient(), addrs...)) })
 		})
 	}
 	all.Wait()
@@ -133,7 +139,7 @@ func TestOptionsThatDoNotFit(t *testing.T) {
 
 func TestAKeyThatTheContractForbidsIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, open func(testing.TB, *memcachestore.Options, ...string) *memcachestore.Store) {
-		s := open(t, nil, servers.SharedMemcached(t).Addr())
+		s := open(t, patient(), servers.SharedMemcached(t).Addr())
 		for _, key := range []string{"", strings.Repeat("k", 251), "a b", "a\tb", "a\r\n", "a\x00", "a\x7f", "ä"} {
 			for call, err := range calls(s, t.Context(), key) {
 				is(t, call, err, core.ErrRefused)
@@ -161,7 +167,7 @@ func calls(s *memcachestore.Store, ctx context.Context, key string) map[string]e
 
 func TestAClosedStore(t *testing.T) {
 	each(t, func(t *testing.T, open func(testing.TB, *memcachestore.Options, ...string) *memcachestore.Store) {
-		s := open(t, nil, servers.SharedMemcached(t).Addr())
+		s := open(t, patient(), servers.SharedMemcached(t).Addr())
 		set(t, s, t.Name(), "x")
 		var told []bool
 		s.Notify(func(up bool) { told = append(told, up) })
@@ -196,7 +202,7 @@ func TestTheClientStaysTheUsers(t *testing.T) {
 // Keys are where gomemcache looks for them.
 func TestOtherClientsFindTheKeys(t *testing.T) {
 	addrs := []string{servers.Memcached(t).Addr(), servers.Memcached(t).Addr(), servers.Memcached(t).Addr()}
-	s := open(t, nil, addrs...)
+	s := open(t, patient(), addrs...)
 	client := memcache.New(addrs...)
 	defer client.Close()
 	for _, key := range []string{"a", "b", "c", "d", "e", "f", strings.Repeat("k", 250)} {
@@ -206,4 +212,3 @@ func TestOtherClientsFindTheKeys(t *testing.T) {
 		}
 	}
 }
-

@@ -1,0 +1,4 @@
+package memcachestore
+
+// Expiration is what is sent for a ttl.
+var Expiration = expiration

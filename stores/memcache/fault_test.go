@@ -1,0 +1,383 @@
+package memcachestore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/servers"
+	memcachestore "github.com/gensession/gensession/stores/memcache"
+)
+
+type opener = func(testing.TB, *memcachestore.Options, ...string) *memcachestore.Store
+
+func TestOutages(t *testing.T) {
+	each(t, func(t *testing.T, open opener) {
+		server := servers.Memcached(t)
+		s := open(t, nil, server.Addr())
+		t.Run("killed", func(t *testing.T) { storetest.Outage(t, s, server.Kill, server.Start) })
+		t.Run("paused", func(t *testing.T) { storetest.Outage(t, s, server.Pause, server.Resume) })
+	})
+}
+
+// Of several servers, one that is down takes its own sessions with it only.
+func TestOneOfTwoServersIsDown(t *testing.T) {
+	each(t, func(t *testing.T, open opener) {
+		a, b := servers.Memcached(t), servers.Memcached(t)
+		s := open(t, nil, a.Addr(), b.Addr())
+		var told news
+		s.Notify(told.add)
+		b.Kill()
+		time.Sleep(time.Second)
+		reached, lost := 0, 0
+		for i := range 20 {
+			switch err := s.Set(t.Context(), fmt.Sprint("key", i), []byte("x"), time.Hour); {
+			case err == nil:
+				reached++
+			case errors.Is(err, core.ErrUnavailable):
+				lost++
+			default:
+				t.Error(err)
+			}
+		}
+		if reached == 0 || lost == 0 {
+			t.Errorf("%d reached a server, %d did not", reached, lost)
+		}
+		if got := told.String(); got != "" {
+			t.Errorf("told %s though one server is up", got)
+		}
+		a.Kill()
+		told.become(t, "false")
+		b.Start()
+		told.become(t, "false true")
+	})
+}
+
+// A paused server keeps no call from the other one.
+func TestOneOfTwoServersIsPaused(t *testing.T) {
+	a, b := servers.Memcached(t), servers.Memcached(t)
+	s := open(t, &memcachestore.Options{MaxConns: 4}, a.Addr(), b.Addr())
+	var mine []string // the keys of a
+	for i := 0; len(mine) < 10; i++ {
+		key := fmt.Sprint("key", i)
+		set(t, s, key, "x")
+		if strings.HasPrefix(a.Do("get "+key+"\r\n"), "VALUE") {
+			mine = append(mine, key)
+		}
+	}
+	b.Pause()
+	defer b.Resume()
+	var blocked sync.WaitGroup
+	for i := range 100 {
+		blocked.Go(func() { s.Get(t.Context(), fmt.Sprint("key", i)) })
+	}
+	time.Sleep(50 * time.Millisecond)
+	begun := time.Now()
+	for _, key := range mine {
+		holds(t, s, key, "x")
+	}
+	if d := time.Since(begun); d > 200*time.Millisecond {
+		t.Errorf("ten calls took %v", d)
+	}
+	blocked.Wait()
+}
+
+func TestAKilledServer(t *testing.T) {
+	each(t, func(t *testing.T, open opener) {
+		server := servers.Memcached(t)
+		s := open(t, nil, server.Addr())
+		set(t, s, "a", "x")
+		server.Kill()
+		for round := range 2 {
+			for call, err := range calls(s, t.Context(), "a") {
+				// On an old connection a write may have been the last thing that was done.
+				if round == 0 && errors.Is(err, core.ErrOutcomeUnknown) {
+					continue
+				}
+				is(t, call, err, core.ErrUnavailable)
+				if errors.Is(err, core.ErrTimeout) {
+					t.Errorf("%s: %v", call, err)
+				}
+			}
+		}
+	})
+}
+
+func TestAPausedServer(t *testing.T) {
+	each(t, func(t *testing.T, open opener) {
+		server := servers.Memcached(t)
+		s := open(t, nil, server.Addr())
+		set(t, s, "a", "x")
+		server.Pause()
+		for call, do := range map[string]func(ctx context.Context) error{
+			"Get":     func(ctx context.Context) error { _, err := s.Get(ctx, "a"); return err },
+			"Set":     func(ctx context.Context) error { return s.Set(ctx, "a", []byte("y"), time.Hour) },
+			"large":   func(ctx context.Context) error { return s.Set(ctx, "b", make([]byte, 1<<20-2<<10), time.Hour) },
+			"Touch":   func(ctx context.Context) error { return s.Touch(ctx, "a", time.Hour) },
+			"Destroy": func(ctx context.Context) error { return s.Destroy(ctx, "a") },
+		} {
+			want := core.ErrOutcomeUnknown
+			if call == "Get" {
+				want = core.ErrTimeout
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
+			is(t, call, timed(t, 60*time.Millisecond, func() error { return do(ctx) }), want, context.DeadlineExceeded)
+			cancel()
+
+			ctx, cancel = context.WithCancel(t.Context())
+			time.AfterFunc(60*time.Millisecond, cancel)
+			err := timed(t, 60*time.Millisecond, func() error { return do(ctx) })
+			is(t, call, err, context.Canceled)
+			if call != "Get" {
+				is(t, call, err, core.ErrOutcomeUnknown)
+			}
+			cancel()
+		}
+		is(t, "Timeout", timed(t, 500*time.Millisecond, func() error { _, err := s.Get(t.Context(), "a"); return err }),
+			core.ErrTimeout, context.DeadlineExceeded)
+		server.Resume()
+		if _, err := s.Get(t.Context(), "never-set"); !errors.Is(err, core.ErrNotFound) {
+			t.Error("after it:", err)
+		}
+	})
+}
+
+// slack is how late a call may be: 50 ms by the contract, and what a busy
+// machine takes beside.
+const slack = 200 * time.Millisecond
+
+func timed(t *testing.T, limit time.Duration, f func() error) error {
+	t.Helper()
+	begun := time.Now()
+	err := f()
+	if d := time.Since(begun); d > limit+slack {
+		t.Errorf("a call of %v took %v", limit, d)
+	}
+	return err
+}
+
+func TestThousandsOfCallsToAPausedServer(t *testing.T) {
+	each(t, func(t *testing.T, open opener) {
+		server := servers.Memcached(t)
+		s := open(t, nil, server.Addr())
+		set(t, s, "a", "x")
+		server.Pause()
+		defer server.Resume()
+		const callers, limit = 5000, 300 * time.Millisecond
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		var worst time.Duration
+		for i := range callers {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), limit)
+				defer cancel()
+				begun := time.Now()
+				var err error
+				if i%2 == 0 {
+					_, err = s.Get(ctx, "a")
+				} else {
+					err = s.Set(ctx, "a", []byte("y"), time.Hour)
+				}
+				took := time.Since(begun)
+				mu.Lock()
+				defer mu.Unlock()
+				worst = max(worst, took)
+				if !errors.Is(err, core.ErrTimeout) && !errors.Is(err, core.ErrOutcomeUnknown) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		t.Logf("the longest took %v", worst)
+		if worst > limit+crowdSlack {
+			t.Errorf("a call took %v", worst)
+		}
+	})
+}
+
+// Idle connections do not outlive their server, and nobody shall notice.
+func TestARestart(t *testing.T) {
+	each(t, func(t *testing.T, open opener) {
+		server := servers.Memcached(t)
+		s := open(t, patient(), server.Addr())
+		for range 3 {
+			together(50, func(int) { s.Get(t.Context(), "a") })
+			server.Restart()
+			for range 50 {
+				if _, err := s.Get(t.Context(), "a"); !errors.Is(err, core.ErrNotFound) {
+					t.Error(err)
+				}
+			}
+		}
+	})
+}
+
+func TestARestartBeforeAWrite(t *testing.T) {
+	server := servers.Memcached(t)
+	s := open(t, patient(), server.Addr())
+	for i := range 3 {
+		together(50, func(int) { s.Get(t.Context(), "a") })
+		server.Restart()
+		set(t, s, "a", fmt.Sprint(i))
+		holds(t, s, "a", fmt.Sprint(i))
+		server.Restart()
+		if err := s.Destroy(t.Context(), "a"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func together(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { f(i) })
+	}
+	wg.Wait()
+}
+
+// A full server that may not evict refuses, and keeps what it has.
+func TestAFullServer(t *testing.T) {
+	server := servers.Memcached(t, "-m", "2", "-M")
+	s := open(t, patient(), server.Addr())
+	set(t, s, "a", "old")
+	_, v, err := s.GetVersion(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := make([]byte, 3000)
+	for i := 0; err == nil && i < 1e5; i++ {
+		err = s.Set(t.Context(), fmt.Sprint("fill", i), data, 0)
+	}
+	is(t, "Set of a new one", err, core.ErrRefused)
+	if !strings.Contains(err.Error(), "out of memory") {
+		t.Errorf("what the server said is missing: %v", err)
+	}
+	is(t, "Set", s.Set(t.Context(), "a", data, time.Hour), core.ErrRefused)
+	_, err = s.SetVersion(t.Context(), "a", data, time.Hour, v)
+	is(t, "SetVersion", err, core.ErrRefused)
+	_, err = s.SetVersion(t.Context(), "new", data, time.Hour, 0)
+	is(t, "create", err, core.ErrRefused)
+	holds(t, s, "a", "old")
+	if _, err := s.SetVersion(t.Context(), "a", []byte("new"), time.Hour, v); err != nil {
+		t.Error("the version did not stay:", err)
+	}
+	if err := s.Touch(t.Context(), "a", time.Hour); err != nil {
+		t.Error(err)
+	}
+	if err := s.Destroy(t.Context(), "a"); err != nil {
+		t.Error("a full server can't log out:", err)
+	}
+}
+
+func TestThePayloadLimit(t *testing.T) {
+	const most = 1<<20 - 2<<10
+	s := open(t, patient(), servers.SharedMemcached(t).Addr())
+	key := strings.Repeat("k", 250)
+	for _, size := range []int{0, 1, most - 1, most} {
+		if err := s.Set(t.Context(), key, make([]byte, size), time.Hour); err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+		holds(t, s, key, string(make([]byte, size)))
+	}
+	large := make([]byte, most+1)
+	is(t, "Set", s.Set(t.Context(), key, large, time.Hour), core.ErrTooLarge)
+	_, err := s.SetVersion(t.Context(), key, large, time.Hour, 0)
+	is(t, "SetVersion", err, core.ErrTooLarge)
+	holds(t, s, key, string(make([]byte, most)))
+	if err := s.Destroy(t.Context(), key); err != nil {
+		t.Error(err)
+	}
+}
+
+// A server that takes less than the store thinks.
+func TestAServerOfSmallItems(t *testing.T) {
+	each(t, func(t *testing.T, open opener) {
+		s := open(t, patient(), servers.Memcached(t, "-I", "512k").Addr())
+		set(t, s, "a", "old")
+		_, v, err := s.GetVersion(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		large := make([]byte, 700<<10)
+		is(t, "Set", s.Set(t.Context(), "a", large, time.Hour), core.ErrTooLarge)
+		is(t, "Set of a new one", s.Set(t.Context(), "b", large, time.Hour), core.ErrTooLarge)
+		_, err = s.SetVersion(t.Context(), "a", large, time.Hour, v)
+		is(t, "SetVersion", err, core.ErrTooLarge)
+		holds(t, s, "a", "old")
+	})
+}
+
+func TestAServerOfLargeItems(t *testing.T) {
+	const size = 3 << 20
+	s := open(t, &memcachestore.Options{MaxPayload: size, Timeout: 10 * time.Second}, servers.Memcached(t, "-I", "4m").Addr())
+	large := strings.Repeat("x", size)
+	set(t, s, "a", large)
+	holds(t, s, "a", large)
+}
+
+func TestAServerWithoutVersions(t *testing.T) {
+	s := open(t, patient(), servers.Memcached(t, "-C").Addr())
+	set(t, s, "a", "x")
+	holds(t, s, "a", "x")
+	_, _, err := s.GetVersion(t.Context(), "a")
+	is(t, "GetVersion", err, core.ErrRefused)
+}
+
+func TestAServerOfFewConnections(t *testing.T) {
+	each(t, func(t *testing.T, open opener) {
+		server := servers.Memcached(t, "-c", "32")
+		s := open(t, &memcachestore.Options{Timeout: 200 * time.Millisecond, MaxConns: 64}, server.Addr())
+		var mu sync.Mutex
+		good := 0
+		together(64, func(int) {
+			for range 20 {
+				_, err := s.Get(t.Context(), "a")
+				mu.Lock()
+				switch {
+				case errors.Is(err, core.ErrNotFound):
+					good++
+				case !errors.Is(err, core.ErrUnavailable):
+					t.Error(err)
+				}
+				mu.Unlock()
+			}
+		})
+		if good == 0 {
+			t.Error("no call came through")
+		}
+	})
+}
+
+// news are what a listener was told.
+type news struct {
+	mu   sync.Mutex
+	told []string
+}
+
+func (n *news) add(up bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.told = append(n.told, fmt.Sprint(up))
+}
+
+func (n *news) String() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return strings.Join(n.told, " ")
+}
+
+func (n *news) become(t *testing.T, want string) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); n.String() != want && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if got := n.String(); got != want {
+		t.Errorf("told %s, want %s", got, want)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package memcachestore_test
+
+const crowdSlack = slack
