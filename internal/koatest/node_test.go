@@ -1,0 +1,181 @@
+package koatest_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// requireKoa is the environment variable that, set to 1, turns a missing Koa
+// into a failure.
+const requireKoa = "REQUIRE_KOA"
+
+// A side is one of the two apps.
+type side struct {
+	name string
+	base string // its address, http://127.0.0.1:port
+}
+
+// startKoa runs the original. session are the options of the middleware, a JSON
+// object or nothing.
+func startKoa(t *testing.T, redis, session string, keys ...string) *side {
+	t.Helper()
+	modules, err := modules()
+	if err != nil {
+		if os.Getenv(requireKoa) == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	config, err := json.Marshal(map[string]any{"redis": redis, "keys": keys, "session": json.RawMessage(cmp.Or(session, "{}"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("node", filepath.Join("app", "app.js"), string(config))
+	cmd.Env = append(os.Environ(), "NODE_PATH="+modules)
+	return &side{"koa", launch(t, cmd)}
+}
+
+// modules is the folder of the packages that the original is made of. They are
+// installed once for the user of this machine, outside of the repository.
+var modules = sync.OnceValues(func() (string, error) {
+	for _, program := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return "", fmt.Errorf("%s is not in PATH, so there is no Koa to compare with (Debian: apt-get install nodejs npm)", program)
+		}
+	}
+	wanted, err := os.ReadFile(filepath.Join("app", "package.json"))
+	if err != nil {
+		return "", err
+	}
+	lock, err := os.ReadFile(filepath.Join("app", "package-lock.json"))
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.Sum256(append(wanted[:len(wanted):len(wanted)], lock...))
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	cache = filepath.Join(cache, "gensession")
+	dir := filepath.Join(cache, "koa-"+hex.EncodeToString(hash[:8]))
+	installed := filepath.Join(dir, "node_modules")
+	if _, err := os.Stat(installed); err == nil {
+		return installed, nil
+	}
+
+	// Under another name until it is complete.
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	part, err := os.MkdirTemp(cache, "part-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(part)
+	err = errors.Join(
+		os.WriteFile(filepath.Join(part, "package.json"), wanted, 0o644),
+		os.WriteFile(filepath.Join(part, "package-lock.json"), lock, 0o644))
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "npm", "ci", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1")
+	cmd.Dir, cmd.WaitDelay = part, time.Second
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("npm could not install Koa, so there is none to compare with: %w: %s", err, why(out))
+	}
+	if err := os.Rename(part, dir); err != nil {
+		if _, late := os.Stat(installed); late != nil { // else another process was first
+			return "", err
+		}
+	}
+	return installed, nil
+})
+
+// why is the line of npm's output that says what went wrong.
+func why(out []byte) string {
+	_, said, _ := strings.Cut(string(out), "npm error ")
+	line, _, _ := strings.Cut(said, "\n")
+	return cmp.Or(line, "it does not say why")
+}
+
+// launch starts a server that prints where it listens, and ends it with the
+// test.
+func launch(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	var complaints bytes.Buffer
+	first := &firstLine{line: make(chan string, 1)}
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = first, &complaints, endWithUs()
+	stdin, err := cmd.StdinPipe() // nothing goes in, but its end tells Koa that we are gone
+	if err != nil {
+		t.Fatal(err)
+	}
+	started, done := make(chan error), make(chan struct{})
+	go func() {
+		// Linux ends the process with the thread that started it.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(done)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		cmd.Process.Kill()
+		<-done
+		if t.Failed() && complaints.Len() > 0 {
+			t.Logf("%s printed:\n%s", filepath.Base(cmd.Path), &complaints)
+		}
+	})
+	select {
+	case line := <-first.line:
+		if base, ok := strings.CutPrefix(line, "listening on "); ok {
+			return base
+		}
+		t.Fatalf("%s began with %q, want where it listens", cmd.Path, line)
+	case <-done:
+		t.Fatalf("%s ended: %s", cmd.Path, &complaints)
+	case <-time.After(30 * time.Second):
+		t.Fatalf("%s does not start", cmd.Path)
+	}
+	return ""
+}
+
+// firstLine hands on the first line that is written to it.
+type firstLine struct {
+	line chan string
+	text []byte
+	done bool
+}
+
+func (f *firstLine) Write(p []byte) (int, error) {
+	if !f.done {
+		f.text = append(f.text, p...)
+		if line, _, ok := bytes.Cut(f.text, []byte("\n")); ok {
+			f.done = true
+			f.line <- string(line)
+		}
+	}
+	return len(p), nil
+}

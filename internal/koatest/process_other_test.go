@@ -1,0 +1,7 @@
+//go:build !linux
+
+package koatest_test
+
+import "syscall"
+
+func endWithUs() *syscall.SysProcAttr { return nil }
