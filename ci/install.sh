@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
 # Installs what the tests use besides Go, as far as it is missing and this
-# machine lets us: the servers that they start, and a C compiler for the race
-# detector. It never fails: a test that misses its server says so itself.
+# machine lets us: the servers that they start, a C compiler for the race
+# detector, and npm if Koa is required. It never fails: a test that misses its server says so itself.
 source "$(dirname "$0")/lib.sh"
 
 missing=()
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v memcached >/dev/null || missing+=(memcached)
 command -v "$(go env CC | cut -d' ' -f1)" >/dev/null || missing+=(gcc libc6-dev)
+if ! command -v npm >/dev/null; then
+	if [ "${REQUIRE_KOA-}" = 1 ]; then
+		missing+=(nodejs npm)
+	else
+		echo 'npm is missing: the tests that run a real Koa app beside us will skip'
+	fi
+fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 root=()
