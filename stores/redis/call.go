@@ -17,10 +17,11 @@ import (
 // broken connection, and a report to the prober.
 //
 // The client alone does not keep a deadline in all states: it waits for a
-// place in the ring of a connection, and for a dial that another call began,
-// as long as that takes. A call that a goroutine of its own carries out can be
-// left at any time, but costs twice the time of a round trip to a near server.
-// So that is done only when the store is not in step: see pace.
+// place in the ring of a connection, for a dial that another call began, and
+// for the end of a dial of its own that failed, as long as that takes. A call
+// that a goroutine of its own carries out can be left at any time, but costs
+// twice the time of a round trip to a near server. So that is done only when
+// there is reason to: see pace.
 
 // attempts of a read over broken connections: as many as a client has to one
 // server by default, each of which may have been left behind by its restart,
@@ -56,8 +57,11 @@ func (s *Store) do(ctx context.Context, r request) (rueidis.RedisMessage, error)
 	}
 	for n := 1; ; n++ {
 		result := send(ctx, *client, r)
-		if err := result.NonRedisError(); err != nil && r.op.reads() && n < attempts && broken(err) && ctx.Err() == nil {
+		if err := result.NonRedisError(); err != nil && r.op.reads() && n < attempts && ctx.Err() == nil && (broken(err) || timedOut(err)) {
+			// That was the time of another call, whose end took the connection
+			// with it, if it was not the end of the server.
 			s.health.Lost()
+			s.pace.trouble()
 			continue
 		}
 		return s.finish(result, r)
@@ -69,6 +73,7 @@ func (s *Store) finish(result rueidis.RedisResult, r request) (rueidis.RedisMess
 	reply, err := result.ToMessage()
 	if err == nil || err == rueidis.Nil {
 		s.health.Answered()
+		s.pace.answer()
 		return reply, nil
 	}
 	kind, class := s.classify(err, r.op)
@@ -94,7 +99,7 @@ func (s *Store) send(ctx context.Context, client rueidis.Client, r request) ruei
 		return s.handOff(ctx, client, r)
 	}
 	result := r.run(ctx, client)
-	s.pace.leave(result.NonRedisError() == nil)
+	s.pace.leave()
 	return result
 }
 
@@ -132,14 +137,15 @@ func unsent(err error) error {
 }
 
 // A pace knows whether calls can be carried out by their callers. They can
-// while answers come, few wait for one, and nothing has gone wrong of late: a
-// call that ran out of time keeps its place in the ring until its connection
-// ends.
+// while answers come, few wait for one, and nothing has gone wrong of late.
+// Then there are connections, so that nobody dials, and places in their rings.
 type pace struct {
 	start  time.Time
 	direct atomic.Int64 // calls that their callers carry out
-	moved  atomic.Int64 // when one of them ended, or began as the only one
+	began  atomic.Int64 // when the first of them did
+	last   atomic.Int64 // when the last answer came
 	calm   atomic.Int64 // until then all are handed off
+	warm   atomic.Int64 // answers since then
 	places chan struct{}
 }
 
@@ -148,16 +154,24 @@ const (
 	maxDirect  = 256
 	maxHandOff = 512
 
-	// stall is how long no answer may come before calls are handed off.
+	// stall is how long no answer may come to those who wait, and idle how
+	// long when none does, before calls are handed off.
 	stall = 20 * time.Millisecond
+	idle  = time.Second
 
-	// calming is how long a connection lives at most that does not answer; in
-	// a client with settings of its own it may be longer.
+	// A call that ran out of time keeps its place in a ring until its
+	// connection ends: within calming, if the client has the settings of
+	// OpenOption, or not much worse ones.
 	calming = 15 * time.Second
+
+	// A client dials when a call needs a connection, each of which has been
+	// used after so many.
+	warming = 64
 )
 
 func (p *pace) init() {
 	p.start = time.Now()
+	p.last.Store(int64(-idle))
 	p.places = make(chan struct{}, maxHandOff)
 }
 
@@ -165,23 +179,32 @@ func (p *pace) init() {
 func (p *pace) enter(deadline time.Time, longest time.Duration) bool {
 	at := time.Now()
 	now := int64(at.Sub(p.start))
-	if now < p.calm.Load() || deadline.Sub(at) > longest {
+	quiet := time.Duration(now - p.last.Load())
+	if quiet > idle || p.warm.Load() < warming || now < p.calm.Load() || deadline.Sub(at) > longest {
 		return false
 	}
-	switch n := p.direct.Add(1); {
-	case n == 1:
-		p.moved.Store(now)
-	case n > maxDirect, now-p.moved.Load() > int64(stall):
+	n := p.direct.Add(1)
+	if n == 1 {
+		p.began.Store(now)
+		return true
+	}
+	if n > maxDirect || quiet > stall && time.Duration(now-p.began.Load()) > stall {
 		p.direct.Add(-1)
 		return false
 	}
 	return true
 }
 
-func (p *pace) leave(answered bool) {
-	if p.direct.Add(-1) > 0 && answered {
-		p.moved.Store(int64(time.Since(p.start)))
+func (p *pace) leave() { p.direct.Add(-1) }
+
+func (p *pace) answer() {
+	p.last.Store(int64(time.Since(p.start)))
+	if p.warm.Load() < warming {
+		p.warm.Add(1)
 	}
 }
 
-func (p *pace) trouble() { p.calm.Store(int64(time.Since(p.start) + calming)) }
+func (p *pace) trouble() {
+	p.warm.Store(0)
+	p.calm.Store(int64(time.Since(p.start) + calming))
+}

@@ -1,0 +1,192 @@
+package redisstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/internal/servers"
+)
+
+// slack is how long after its deadline a call may return: 50 ms, and what a
+// machine needs to run so many goroutines.
+const slack = 50*time.Millisecond + 150*time.Millisecond
+
+func TestDeadlinesOnAPausedServer(t *testing.T) {
+	for _, warm := range []string{"new", "serial", "busy"} {
+		for _, name := range []string{"own", "lent"} {
+			t.Run(warm+"/"+name, func(t *testing.T) {
+				server := servers.Redis(t)
+				s := stores(t, server.Addr())[name]
+				ctx := context.Background()
+				if err := s.Set(ctx, "k", []byte("x"), 0); err != nil {
+					t.Fatal(err)
+				}
+				for range 300 {
+					if warm == "new" {
+						break
+					}
+					if _, err := s.Get(ctx, "k"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				stop := make(chan struct{})
+				var load sync.WaitGroup
+				if warm == "busy" {
+					for range 16 {
+						load.Go(func() {
+							for {
+								select {
+								case <-stop:
+									return
+								default:
+									s.Get(ctx, "k")
+								}
+							}
+						})
+					}
+					time.Sleep(50 * time.Millisecond)
+				}
+				server.Pause()
+				defer server.Resume()
+				var mu sync.Mutex
+				var lates []time.Duration
+				var calls sync.WaitGroup
+				for wave := range 4 {
+					for i := range 1500 {
+						calls.Go(func() {
+							limit := 100*time.Millisecond + rand.N(300*time.Millisecond)
+							ctx, cancel := context.WithTimeout(ctx, limit)
+							defer cancel()
+							begun := time.Now()
+							var err error
+							want := error(core.ErrTimeout)
+							switch i % 3 {
+							case 0:
+								_, err = s.Get(ctx, "k")
+							case 1:
+								_, err = s.SetVersion(ctx, "k", []byte("y"), 0, 7)
+								want = core.ErrOutcomeUnknown
+							case 2:
+								err = s.Destroy(ctx, "another")
+								want = core.ErrOutcomeUnknown
+							}
+							late := time.Since(begun) - limit
+							mu.Lock()
+							defer mu.Unlock()
+							lates = append(lates, late)
+							// A write that waited for its place was not sent.
+							if !errors.Is(err, want) && !errors.Is(err, core.ErrUnavailable) && !errors.Is(err, core.ErrOutcomeUnknown) {
+								t.Errorf("wave %d: %v", wave, err)
+							}
+						})
+					}
+					time.Sleep(250 * time.Millisecond)
+				}
+				calls.Wait()
+				close(stop)
+				load.Wait()
+				slices.Sort(lates)
+				worst := lates[len(lates)-1]
+				t.Logf("late by %v at the median, %v at 99 %%, %v at worst", lates[len(lates)/2], lates[len(lates)*99/100], worst)
+				if worst > slack {
+					t.Errorf("a call was %v late", worst)
+				}
+				server.Resume()
+				waitFor(t, "an answer", func() bool {
+					_, err := s.Get(ctx, "k")
+					return err == nil
+				})
+			})
+		}
+	}
+}
+
+func TestACallWithoutADeadlineGetsOne(t *testing.T) {
+	server := servers.Redis(t)
+	for name, s := range stores(t, server.Addr()) {
+		server.Pause()
+		for range 3 {
+			begun := time.Now()
+			if _, err := s.Get(context.Background(), "k"); !errors.Is(err, core.ErrTimeout) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if d := time.Since(begun); d < 300*time.Millisecond || d > 500*time.Millisecond+slack {
+				t.Errorf("%s: it took %v", name, d)
+			}
+		}
+		server.Resume()
+	}
+}
+
+func TestACallThatIsCancelled(t *testing.T) {
+	for name, deadline := range map[string]time.Duration{"none": 0, "far": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			server := servers.Redis(t)
+			s := open(t, server.Addr())
+			if err := s.Set(t.Context(), "k", nil, 0); err != nil {
+				t.Fatal(err)
+			}
+			server.Pause()
+			defer server.Resume()
+			for i := range 4 {
+				ctx, cancel := context.WithCancel(context.Background())
+				if deadline > 0 {
+					ctx, cancel = context.WithTimeout(ctx, deadline)
+				}
+				time.AfterFunc(50*time.Millisecond, cancel)
+				begun := time.Now()
+				var err error
+				want := context.Canceled
+				if i%2 == 0 {
+					_, err = s.Get(ctx, "k")
+				} else {
+					err = s.Set(ctx, "k", nil, 0)
+					want = core.ErrOutcomeUnknown
+				}
+				if d := time.Since(begun); d > 50*time.Millisecond+slack || !errors.Is(err, want) {
+					t.Errorf("%v after %v", err, d)
+				}
+				cancel()
+			}
+		})
+	}
+}
+
+// The slice given to a write that is still on its way may be used again.
+func TestALateWriteHasItsOwnBytes(t *testing.T) {
+	server := servers.Redis(t)
+	s := open(t, server.Addr())
+	together(8, func() { s.Get(t.Context(), "k") }) // so that calls wait in a pipeline
+	server.Pause()
+	var calls sync.WaitGroup
+	for i := range 50 {
+		calls.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			defer cancel()
+			key, data := []byte(fmt.Sprintf("late-%02d", i)), []byte("what was stored")
+			s.Set(ctx, string(key), data, 0)
+			for j := range data {
+				data[j] = '#'
+			}
+		})
+	}
+	calls.Wait()
+	server.Resume()
+	waitFor(t, "an answer", func() bool {
+		_, err := s.Get(t.Context(), "k")
+		return errors.Is(err, core.ErrNotFound)
+	})
+	for i := range 50 {
+		data, err := s.Get(t.Context(), fmt.Sprintf("late-%02d", i))
+		if err == nil && string(data) != "what was stored" {
+			t.Fatalf("stored: %q", data)
+		}
+	}
+}
