@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests use besides Go, as far as it is missing and this
 # machine lets us: the servers that they start, a C compiler for the race
-# detector, and npm if Koa is required. It never fails: a test that misses its server says so itself.
+# detector, and npm if Koa is required. It never fails: a test that misses its
+# server says so itself.
 source "$(dirname "$0")/lib.sh"
 
 missing=()
