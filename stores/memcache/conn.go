@@ -23,7 +23,7 @@ type conn struct {
 	net.Conn
 	pulse    pulse
 	deadline time.Time
-	patient  bool        // read until the deadline
+	patient  bool        // reading waits until the deadline
 	got      int         // bytes of the answer
 	stop     func() bool // ends the watch over ctx
 	ctx      context.Context
@@ -51,8 +51,9 @@ func (c *conn) begin(r *request) bool {
 // end lays down the call, and reports false if the connection can't be used
 // for another.
 func (c *conn) end() bool {
-	c.ctx = nil
-	return !c.closed && (c.stop == nil || c.stop())
+	stop := c.stop
+	c.ctx, c.stop = nil, nil
+	return !c.closed && (stop == nil || stop())
 }
 
 // watch makes the connection end its waiting when ctx ends.
@@ -63,13 +64,18 @@ func (c *conn) watch() {
 	}
 }
 
+// persevere lets reading wait for as long as the call may take.
+func (c *conn) persevere() {
+	c.patient = true
+	c.Conn.SetReadDeadline(c.deadline)
+	c.watch()
+}
+
 // Read is that of the connection, until the call has to end.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n == 0 && !c.patient && errors.Is(err, os.ErrDeadlineExceeded) && c.ctx.Err() == nil {
-		c.patient = true
-		c.Conn.SetReadDeadline(c.deadline)
-		c.watch()
+		c.persevere()
 		n, err = c.Conn.Read(b)
 	}
 	c.got += n

@@ -203,6 +203,7 @@ func (l *lane) dial(_ context.Context, network, address string) (net.Conn, error
 		nc.Close()
 		return nil, unsent{net.ErrClosed}
 	}
+	c.persevere() // TLS may still have to shake hands
 	l.conn = c
 	return c, nil
 }

@@ -15,8 +15,9 @@ import (
 
 // Options are the bounds of a store. Nil and the zero value are safe defaults.
 type Options struct {
-	// Timeout is the time that one call may take, opening a connection
-	// included, if its context does not end sooner. Default 500 ms.
+	// Timeout is the time that a call may take whose context has no deadline,
+	// opening a connection included. Default 500 ms. The core gives each call
+	// a deadline: see core.Options.OpTimeout.
 	Timeout time.Duration
 
 	// MaxConns is how many calls may be under way at once for each server,
@@ -109,7 +110,7 @@ func configure(o *Options) (s *Store, conns int, err error) {
 	if o.Timeout < 0 || o.MaxConns < 0 || o.MaxPayload < 0 {
 		return nil, 0, errors.New("memcache store: a negative option")
 	}
-	s = &Store{timeout: o.Timeout, maxPayload: o.MaxPayload}
+	s = &Store{timeout: o.Timeout, maxPayload: o.MaxPayload, born: time.Now()}
 	if conns = o.MaxConns; conns == 0 {
 		conns = 128
 	}

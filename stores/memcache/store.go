@@ -45,6 +45,9 @@ type Store struct {
 	maxPayload int
 	health     *health.Prober
 	closed     atomic.Bool
+
+	born     time.Time
+	nextLost atomic.Int64 // when the next loss counts, as an age of the store
 }
 
 var (
@@ -172,9 +175,9 @@ func (s *Store) prepare(r *request, key string) error {
 	}
 	now := time.Now()
 	r.item.Key = key
-	r.deadline = now.Add(s.timeout)
-	if d, ok := r.ctx.Deadline(); ok && d.Before(r.deadline) {
-		r.deadline = d
+	var ok bool
+	if r.deadline, ok = r.ctx.Deadline(); !ok {
+		r.deadline = now.Add(s.timeout)
 	}
 	err := r.ctx.Err()
 	if err == nil && !now.Before(r.deadline) {
@@ -206,12 +209,23 @@ func (s *Store) ask(r *request) error {
 		s.health.Late()
 	case lost(err):
 		s.backend.drop(r.item.Key)
-		s.health.Lost()
+		s.lost()
 	case outOfStep(err):
 		s.backend.drop(r.item.Key)
 	}
 	return r.class(err)
 }
+
+// lost has the servers probed, but not for each of many calls: a probe may
+// find that others are up.
+func (s *Store) lost() {
+	now := time.Since(s.born)
+	if next := s.nextLost.Load(); now >= time.Duration(next) && s.nextLost.CompareAndSwap(next, int64(now+lostEvery)) {
+		s.health.Lost()
+	}
+}
+
+const lostEvery = 20 * time.Millisecond
 
 // Notify calls f when no server can be reached any more, and when one can be
 // again. With several servers, the sessions of one that is down meet errors

@@ -95,14 +95,19 @@ func patient() *memcachestore.Options { return &memcachestore.Options{Timeout: 1
 
 func TestStore(t *testing.T) {
 	addr := servers.SharedMemcached(t).Addr()
+	var all sync.WaitGroup
+	all.Go(func() { t.Run("three servers", testThreeServers) })
 	for name, open := range kinds {
-		t.Run(name, func(t *testing.T) {
-			storetest.Run(t, func(t *testing.T) core.Store { return open(t, patient(), addr) })
+		all.Go(func() {
+			t.Run(name, func(t *testing.T) {
+				storetest.Run(t, func(t *testing.T) core.Store { return open(t, patient(), addr) })
+			})
 		})
 	}
+	all.Wait()
 }
 
-func TestStoreOfThreeServers(t *testing.T) {
+func testThreeServers(t *testing.T) {
 	addrs := []string{servers.Memcached(t).Addr(), servers.Memcached(t).Addr(), servers.Memcached(t).Addr()}
 	var all sync.WaitGroup
 	for _, c := range storetest.Cases() {
