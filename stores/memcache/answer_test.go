@@ -2,6 +2,7 @@ package memcachestore_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/faultproxy"
 	"github.com/gensession/gensession/internal/servers"
 	memcachestore "github.com/gensession/gensession/stores/memcache"
 )
@@ -291,6 +293,85 @@ func TestTLS(t *testing.T) {
 	server.Restart()
 	if _, err := s.Get(t.Context(), "a"); !errors.Is(err, core.ErrNotFound) {
 		t.Error(err)
+	}
+}
+
+// Two users ask at once, and the network gives each the answer of the other.
+func TestSwappedAnswers(t *testing.T) {
+	each(t, func(t *testing.T, open opener) {
+		proxy := faultproxy.New(t, servers.SharedMemcached(t).Addr())
+		s := open(t, patient(), proxy.Addr())
+		users := []string{"swap:alice", "swap:bob"}
+		for _, user := range users {
+			set(t, s, user, "secret of "+user)
+		}
+		proxy.SwapReplies(func(reply []byte) bool { return bytes.HasPrefix(reply, []byte("VALUE")) })
+		together(len(users), func(i int) {
+			data, err := s.Get(t.Context(), users[i])
+			is(t, "Get", err, core.ErrCorrupt)
+			if data != nil {
+				t.Errorf("%s got %q", users[i], data)
+			}
+		})
+		if n := proxy.Stats().Mixed; n != 2 {
+			t.Errorf("%d answers were swapped", n)
+		}
+		for _, user := range users {
+			holds(t, s, user, "secret of "+user)
+		}
+	})
+}
+
+// A store that gets each answer twice never takes one for that of another call.
+func TestAnswersThatComeTwice(t *testing.T) {
+	proxy := faultproxy.New(t, servers.SharedMemcached(t).Addr())
+	s := open(t, patient(), proxy.Addr())
+	proxy.DuplicateReplies(1000, nil)
+	for i := range 100 {
+		data := fmt.Sprint(i)
+		err := s.Set(t.Context(), "twice", []byte(data), time.Hour)
+		if err != nil && !errors.Is(err, core.ErrOutcomeUnknown) {
+			t.Error(err)
+		}
+		switch got, err := s.Get(t.Context(), "twice"); {
+		case err == nil && string(got) != data, errors.Is(err, core.ErrNotFound):
+			t.Fatalf("Get after Set of %s: %q, %v", data, got, err)
+		case err != nil && !errors.Is(err, core.ErrCorrupt):
+			t.Error(err)
+		}
+	}
+	if proxy.Stats().Mixed < 100 {
+		t.Error("the proxy did nothing")
+	}
+}
+
+// A cut connection leaves what was there, or what was to be there.
+func TestACutAtEachByte(t *testing.T) {
+	proxy := faultproxy.New(t, servers.SharedMemcached(t).Addr())
+	s := open(t, patient(), proxy.Addr())
+	for _, end := range []faultproxy.End{faultproxy.Close, faultproxy.Reset} {
+		for at := range 12 {
+			proxy.Clear()
+			set(t, s, "cut", "old")
+			proxy.Replies(faultproxy.Fault{Cut: end, CutAt: at, Once: true})
+			if _, err := s.Get(t.Context(), "cut"); err != nil {
+				t.Errorf("a read that was cut at byte %d and could have been repeated: %v", at, err)
+			}
+			proxy.Requests(faultproxy.Fault{Cut: end, CutAt: 3 * at, Once: true})
+			err := s.Set(t.Context(), "cut", []byte("new"), time.Hour)
+			proxy.Clear()
+			data, getErr := s.Get(t.Context(), "cut")
+			switch {
+			case getErr != nil, string(data) != "old" && string(data) != "new":
+				t.Errorf("after a write that was cut at byte %d: %q, %v", 3*at, data, getErr)
+			case err == nil && string(data) != "new":
+				t.Errorf("a write that was cut at byte %d is lost", 3*at)
+			case err != nil && !errors.Is(err, core.ErrOutcomeUnknown) && !errors.Is(err, core.ErrUnavailable):
+				t.Error(err)
+			case errors.Is(err, core.ErrUnavailable) && string(data) != "old":
+				t.Errorf("a write that was cut at byte %d and did not get there is there", 3*at)
+			}
+		}
 	}
 }
 
