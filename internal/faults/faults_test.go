@@ -1,0 +1,154 @@
+package faults_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/internal/faultproxy"
+	"github.com/gensession/gensession/internal/servers"
+)
+
+// durable makes a Redis that keeps its data over a restart.
+var durable = []string{"--appendonly", "yes", "--appendfsync", "always"}
+
+// faultList are the faults, each with what it is to the stores that can have
+// it. The memory store has no server and no network; its time is the monotonic
+// clock, which does not jump, and no call of its holds a lock for longer than
+// it takes to copy a record.
+var faultList = []struct {
+	name   string
+	stores map[string]treatment
+}{
+	{"kill", map[string]treatment{
+		"redis":    {args: durable, strike: undone(kill), want: func(p phase) []outcome { return broken(p, down(p)) }},
+		"memcache": {strike: undone(kill), want: downAndLost},
+	}},
+	{"restart", map[string]treatment{
+		"redis":    {strike: restart, want: func(p phase) []outcome { return broken(p, lost(p)) }},
+		"memcache": {strike: restart, want: lost},
+	}},
+	{"pause", map[string]treatment{
+		"redis":    {strike: undone(pause), want: down},
+		"memcache": {strike: undone(pause), want: down},
+	}},
+	{"slow", both(network(func(r *rig) {
+		r.proxy.Replies(faultproxy.Fault{Delay: 20 * time.Millisecond, Jitter: 20 * time.Millisecond})
+	}, works))},
+	{"drip", both(network(func(r *rig) { r.proxy.Replies(faultproxy.Fault{Drip: opTimeout / 2}) }, down))},
+	{"late write", both(network(func(r *rig) { r.proxy.Requests(faultproxy.Fault{Hole: true}) }, late))},
+	{"evict", map[string]treatment{
+		"redis":    {strike: vanish, want: lost},
+		"memcache": {strike: vanish, want: lost},
+		"memory":   {strike: vanish, want: lost},
+	}},
+	{"full", map[string]treatment{
+		"redis": {want: full, strike: undone(func(r *rig) func() { return r.redis.FillUp() })},
+		"memcache": {args: []string{"-m", "2", "-M"}, strike: undone(func(r *rig) func() { return r.memcached.FillUp() }), want: func(p phase) []outcome {
+			if p == regenerate { // the old one has made room for the new one
+				return append(full(p), works(p)...)
+			}
+			return full(p)
+		}},
+		"memory": {strike: undone(fillMemory), want: func(p phase) []outcome {
+			switch p {
+			case swap, regenerate, bury: // what is there has its room
+				return works(p)
+			}
+			return full(p)
+		}},
+	}},
+	{"corrupt", map[string]treatment{
+		"redis":    {strike: scribble, want: corrupt},
+		"memcache": {strike: scribble, want: corrupt},
+		"memory":   {strike: scribble, want: corrupt},
+	}},
+	{"oversize", map[string]treatment{
+		"redis":    {big: true, strike: nothing, want: tooLarge},
+		"memcache": {big: true, strike: nothing, want: tooLarge},
+		"memory":   {big: true, strike: nothing, want: tooLarge},
+	}},
+	{"cut", both(network(func(r *rig) { r.proxy.Replies(faultproxy.Fault{Cut: faultproxy.Close, CutAt: 3}) }, down))},
+	{"RST", both(network(func(r *rig) { r.proxy.Replies(faultproxy.Fault{Cut: faultproxy.Reset, CutAt: 3}) }, down))},
+	{"black hole", both(network(func(r *rig) { r.proxy.Hole() }, down))},
+	{"refused", both(network(func(r *rig) {
+		r.proxy.Refuse(true)
+		r.proxy.CutAll(faultproxy.Reset)
+	}, down))},
+	{"wrong type", map[string]treatment{"redis": {want: wrongType, strike: func(r *rig, key string) {
+		r.redis.Do("DEL", key)
+		r.redis.Do("LPUSH", key, "x")
+	}}}},
+	{"READONLY", refusing((*servers.RedisServer).ReadOnly, readOnly)},
+	{"MISCONF", refusing((*servers.RedisServer).Misconf, readOnly)},
+	{"NOREPLICAS", refusing((*servers.RedisServer).NoReplicas, readOnly)},
+	{"NOAUTH", refusing(func(s *servers.RedisServer) func() {
+		s.Do("CONFIG", "SET", "requirepass", "changed")
+		s.Do("CLIENT", "KILL", "USER", "default")
+		return func() { s.Do("CONFIG", "SET", "requirepass", "") }
+	}, shut)},
+	{"NOPERM", refusing(func(s *servers.RedisServer) func() {
+		s.Do("ACL", "SETUSER", "default", "-@all")
+		return func() { s.Do("ACL", "SETUSER", "default", "+@all") }
+	}, shut)},
+	{"swapped reply", map[string]treatment{"memcache": network(swapReplies, mixedUp)}},
+	{"duplicate reply", map[string]treatment{"memcache": network(func(r *rig) { r.proxy.DuplicateReplies(1, nil) }, mixedUp)}},
+	{"no DNS", map[string]treatment{"memcache": network(func(r *rig) {
+		r.noDNS.Store(true)
+		r.proxy.CutAll(faultproxy.Close)
+	}, down)}},
+	{"closed", map[string]treatment{"memory": {final: true, strike: func(r *rig, _ string) { _ = r.memory.Close() }, want: func(p phase) []outcome {
+		if p == running {
+			return downWith(swap, "-")
+		}
+		return downWith(p, "-")
+	}}}},
+}
+
+func both(t treatment) map[string]treatment { return map[string]treatment{"redis": t, "memcache": t} }
+
+// fillMemory fills the memory store until it refuses.
+func fillMemory(r *rig) (undo func()) {
+	var full []string
+	for i := 0; ; i++ {
+		key := "faults:fill:" + itoa(i)
+		err := r.memory.Set(context.Background(), key, nil, 0)
+		if errors.Is(err, core.ErrRefused) {
+			break
+		}
+		if err != nil {
+			r.t.Error(err)
+			break
+		}
+		full = append(full, key)
+	}
+	return func() {
+		for _, key := range full {
+			_ = r.memory.Destroy(context.Background(), key)
+		}
+	}
+}
+
+// swapReplies lets somebody else ask for something else at the same time, whose
+// reply is exchanged for the next one that is not his.
+func swapReplies(r *rig) {
+	const key, value = "faults:partner", "partner"
+	r.overwrite(key, value)
+	r.proxy.SwapReplies(nil)
+	ctx, stop := context.WithCancel(context.Background())
+	var partner sync.WaitGroup
+	partner.Go(func() {
+		for ctx.Err() == nil {
+			one, cancel := context.WithTimeout(ctx, opTimeout)
+			data, err := r.store.Get(one, key)
+			cancel()
+			if err == nil && string(data) != value {
+				r.t.Errorf("somebody else got a payload of %d bytes that is not his", len(data))
+			}
+		}
+	})
+	r.later(func() { stop(); partner.Wait() })
+	time.Sleep(20 * time.Millisecond) // his reply is held by now
+}

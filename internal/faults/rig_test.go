@@ -1,0 +1,222 @@
+package faults_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/faultproxy"
+	"github.com/gensession/gensession/internal/servers"
+	memcachestore "github.com/gensession/gensession/stores/memcache"
+	memorystore "github.com/gensession/gensession/stores/memory"
+	redisstore "github.com/gensession/gensession/stores/redis"
+)
+
+// A server is a running Redis or memcached, or nothing for the memory store.
+type server struct {
+	redis     *servers.RedisServer
+	memcached *servers.MemcachedServer
+}
+
+func startServer(t *testing.T, store string, args ...string) server {
+	t.Helper()
+	switch store {
+	case "redis":
+		return server{redis: servers.Redis(t, args...)}
+	case "memcache":
+		return server{memcached: servers.Memcached(t, args...)}
+	}
+	return server{}
+}
+
+// A process is what both kinds of servers suffer.
+type process interface {
+	Addr() string
+	Kill()
+	Start()
+	Pause()
+	Resume()
+	Restart()
+}
+
+func (s server) process() process {
+	if s.redis != nil {
+		return s.redis
+	}
+	return s.memcached
+}
+
+// A closer is a store that has to be closed.
+type closer interface {
+	core.Store
+	Close() error
+}
+
+// A rig is a store with its server, and with direct ways to both.
+type rig struct {
+	t *testing.T
+	server
+	proxy  *faultproxy.Proxy // between store and server, nil without one
+	noDNS  atomic.Bool       // names can't be resolved
+	store  closer
+	memory *memorystore.Store
+	faulty *storetest.Faulty // before the store; it knows the keys
+
+	mu   sync.Mutex
+	keys []string // in the order in which they were first used
+	undo []func()
+}
+
+// largest is the size of a payload that no store of a rig takes.
+const largest = 1 << 20
+
+// newRig makes a store on the server, through a proxy if asked.
+func newRig(t *testing.T, s server, throughProxy bool) *rig {
+	t.Helper()
+	r := &rig{t: t, server: s}
+	var err error
+	switch {
+	case s.redis != nil:
+		addr := r.address(throughProxy)
+		r.store, err = redisstore.Open("redis://"+addr, &redisstore.Options{MaxSize: largest})
+	case s.memcached != nil:
+		r.store, err = memcachestore.Open([]string{r.address(throughProxy)}, &memcachestore.Options{
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				if r.noDNS.Load() {
+					return nil, &net.DNSError{Err: "no such host", Name: "memcached.invalid", IsNotFound: true}
+				}
+				return new(net.Dialer).DialContext(ctx, network, address)
+			},
+		})
+	default:
+		r.memory = memorystore.New(&memorystore.Options{MaxEntries: 100, MaxBytes: largest})
+		r.store = r.memory
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.store.Close() })
+	r.faulty = storetest.NewFaulty(r.store)
+	r.faulty.Before(func(_ context.Context, _ storetest.Op, key string) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, k := range r.keys {
+			if k == key {
+				return nil
+			}
+		}
+		r.keys = append(r.keys, key)
+		return nil
+	})
+	return r
+}
+
+func (r *rig) address(throughProxy bool) string {
+	addr := r.process().Addr()
+	if throughProxy {
+		r.proxy = faultproxy.New(r.t, addr)
+		addr = r.proxy.Addr()
+	}
+	return addr
+}
+
+// known are the keys that were used so far.
+func (r *rig) known() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.keys...)
+}
+
+// later keeps what takes the fault back.
+func (r *rig) later(f func()) { r.undo = append(r.undo, f) }
+
+// heal takes the fault back and waits until the store works again.
+func (r *rig) heal() {
+	r.t.Helper()
+	for _, f := range r.undo {
+		f()
+	}
+	r.undo = nil
+	if r.noDNS.Store(false); r.proxy != nil {
+		r.proxy.Clear()
+	}
+}
+
+// settle waits until the store answers, and what was late has arrived.
+func (r *rig) settle() {
+	r.t.Helper()
+	if r.memory != nil {
+		return
+	}
+	end := time.Now().Add(5 * time.Second)
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
+		_, err := r.store.Get(ctx, "faults:settle")
+		cancel()
+		if errors.Is(err, core.ErrNotFound) {
+			break
+		}
+		if time.Now().After(end) {
+			r.t.Fatalf("the store does not work again: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(30 * time.Millisecond)
+}
+
+// read returns what the server has under key, over a connection of its own.
+func (r *rig) read(key string) (data string, ok bool) {
+	r.t.Helper()
+	switch {
+	case r.redis != nil:
+		v, err := r.redis.Try("GET", key)
+		if err != nil {
+			return "server: " + err.Error(), true
+		}
+		data, ok = v.(string)
+		return data, ok
+	case r.memcached != nil:
+		_, rest, ok := strings.Cut(r.memcached.Do("get "+key+"\r\n"), "\r\n")
+		data, ends := strings.CutSuffix(rest, "\r\nEND\r\n")
+		return data, ok && ends
+	}
+	raw, err := r.memory.Get(context.Background(), key)
+	return string(raw), err == nil
+}
+
+// overwrite puts data under key, whatever is there.
+func (r *rig) overwrite(key, data string) {
+	r.t.Helper()
+	switch {
+	case r.redis != nil:
+		r.redis.Do("SET", key, data)
+	case r.memcached != nil:
+		if got := r.memcached.Do("set " + key + " 0 0 " + itoa(len(data)) + "\r\n" + data + "\r\n"); got != "STORED\r\n" {
+			r.t.Errorf("set: %q", got)
+		}
+	default:
+		if err := r.memory.Set(context.Background(), key, []byte(data), 0); err != nil {
+			r.t.Error(err)
+		}
+	}
+}
+
+// remove takes key away.
+func (r *rig) remove(key string) {
+	r.t.Helper()
+	switch {
+	case r.redis != nil:
+		r.redis.Do("DEL", key)
+	case r.memcached != nil:
+		r.memcached.Do("delete " + key + "\r\n")
+	default:
+		_ = r.memory.Destroy(context.Background(), key)
+	}
+}
