@@ -1,0 +1,243 @@
+package concurrency_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write testdata/cells.txt anew from the machine of spec_test.go")
+
+// programs are the rows and the columns of the table.
+var programs = []program{
+	{"read", nil},
+	{"set same", []act{setSame}},
+	{"set other", []act{setOther}},
+	{"update", []act{update}},
+	{"delete", []act{deleteX}},
+	{"replace all", []act{replaceAll}},
+	{"save in mid-request", []act{update, save, update, setOther}},
+	{"touch", []act{touch}},
+	{"expire", []act{expire}},
+	{"destroy", []act{destroy}},
+	{"regenerate", []act{regenerate}},
+	{"regenerate, set", []act{regenerate, setOther}},
+	{"renew", []act{renew}},
+	{"set, renew", []act{setOther, renew}},
+}
+
+func parse(t testing.TB, data []byte) values {
+	v := values{}
+	if err := json.Unmarshal(data, &v); err != nil {
+		t.Fatalf("a session of other values: %v", err)
+	}
+	return v
+}
+
+// table is testdata/cells.txt: the possible outcomes of each cell.
+func table(t *testing.T) map[string][]string {
+	const file = "testdata/cells.txt"
+	if *rewrite {
+		var b strings.Builder
+		b.WriteString(tableHead)
+		for i, first := range programs {
+			for _, second := range programs[i:] {
+				fmt.Fprintf(&b, "\n%s | %s\n", first.name, second.name)
+				for _, o := range slices.Sorted(maps.Keys(allowed(core.ConflictMerge, [2]program{first, second}))) {
+					fmt.Fprintf(&b, "\t%s\n", o)
+				}
+			}
+		}
+		if err := os.WriteFile(file, []byte(b.String()), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cells := map[string][]string{}
+	cell := ""
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case line == "", strings.HasPrefix(line, "#"):
+		case line[0] != '\t':
+			cell = line
+		default:
+			cells[cell] = append(cells[cell], line[1:])
+		}
+	}
+	return cells
+}
+
+const tableHead = `# What may come out when two requests of one session, A and B, meet. The first
+# line of a cell names what they do, each line below it is one outcome:
+#
+#	sessions that live then; what A and B were told; cookie if A's response
+#	arrives last, or B's
+#
+# "old" is the id that both requests carry, "A" and "B" are ids that these made.
+# Behind a cookie, + says that its session lives. "-" is no cookie. A sets
+# x=1 a=1 and adds 1 to n, B sets x=2 b=2 and adds 10; before, x=0 and n=100.
+`
+
+// Every order of the store calls of two requests ends as an order of whole
+// steps would: nothing is lost, nothing revived, and each is told the truth.
+// The table says what that is.
+func TestOrders(t *testing.T) {
+	cells := table(t)
+	t.Run("the table is the machine's", func(t *testing.T) {
+		for i, first := range programs {
+			for _, second := range programs[i:] {
+				cell := first.name + " | " + second.name
+				want := slices.Sorted(maps.Keys(allowed(core.ConflictMerge, [2]program{first, second})))
+				if !slices.Equal(cells[cell], want) {
+					t.Errorf("%s: the table has\n\t%s\nthe machine\n\t%s", cell, strings.Join(cells[cell], "\n\t"), strings.Join(want, "\n\t"))
+				}
+			}
+		}
+	})
+	for _, kind := range stores {
+		t.Run(kind.name, func(t *testing.T) {
+			s := newStage(t, kind.open(t), core.Options{})
+			runs := 0
+			for i, first := range programs {
+				for j, second := range programs[i:] {
+					if kind.name != "memory" && !soak && (i == 0 || j%2 == 1) {
+						continue // half of them, since servers take their time
+					}
+					cell := first.name + " | " + second.name
+					t.Run(cell, func(t *testing.T) {
+						runs += s.check(t, [2]program{first, second}, cells[cell], true)
+					})
+				}
+			}
+			t.Logf("%d orders", runs)
+		})
+	}
+}
+
+// policies are the ways to meet a conflict.
+var policies = []struct {
+	name   string
+	policy core.Conflict
+}{{"merge", core.ConflictMerge}, {"refuse", core.ConflictRefuse}, {"last write wins", core.ConflictLastWriteWins}}
+
+// The same for two requests that do two things each, under every policy, and
+// with a store that does not tell the version of a write: some of the cells,
+// with SOAK=1 all of them.
+func TestOrdersOfTwoActs(t *testing.T) {
+	var twice []program
+	for a := range acts {
+		for b := range acts {
+			twice = append(twice, program{a.String() + ", " + b.String(), []act{a, b}})
+		}
+	}
+	for _, policy := range policies {
+		for _, tells := range []bool{true, false} {
+			name := policy.name
+			if !tells {
+				name += ", versions untold"
+			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				var store core.Store = newMemory(t)
+				if !tells {
+					store = forgetful{store, store.(core.Swapper), store.(core.Toucher)}
+				}
+				s := newStage(t, store, core.Options{OnConflict: policy.policy})
+				runs, cells := 0, 0
+				for i, first := range twice {
+					for j, second := range twice[i:] {
+						if !soak && (i*31+j*17)%101 != 0 {
+							continue
+						}
+						pair := [2]program{first, second}
+						want := slices.Sorted(maps.Keys(allowed(policy.policy, pair)))
+						t.Run(first.name+" | "+second.name, func(t *testing.T) { runs += s.check(t, pair, want, true) })
+						cells++
+					}
+				}
+				t.Logf("%d orders of %d cells", runs, cells)
+			})
+		}
+	}
+}
+
+// forgetful is a store that does not tell the version of a write, as
+// memcached does not.
+type forgetful struct {
+	core.Store
+	core.Swapper
+	core.Toucher
+}
+
+func (f forgetful) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+	_, err := f.Swapper.SetVersion(ctx, key, data, ttl, v)
+	return 0, err
+}
+
+// check plays a cell in all orders. Every outcome must be one of those wanted,
+// and with all, every wanted one must come out.
+func (s *stage) check(t *testing.T, programs [2]program, want []string, all bool) (runs int) {
+	s.t = t
+	got := map[string]bool{}
+	runs = s.orders(programs, func(o outcome, path []choice) {
+		text := o.String()
+		if !slices.Contains(want, text) && !got[text] {
+			t.Errorf("in the order %s:\n\t%s\nwhich must not come out, but\n\t%s", orderOf(path), text, strings.Join(want, "\n\t"))
+		}
+		got[text] = true
+		s.invariants(t, programs, o)
+	})
+	for _, w := range want {
+		if all && !got[w] {
+			t.Errorf("never came out:\n\t%s", w)
+		}
+	}
+	return runs
+}
+
+// invariants hold in every outcome, whatever the machine says.
+func (s *stage) invariants(t *testing.T, programs [2]program, o outcome) {
+	holders := 0
+	for _, v := range o.live {
+		if v["n"] >= begin()["n"] {
+			holders++
+		}
+	}
+	if holders > 1 {
+		t.Errorf("two ids lead to one session: %v", o)
+	}
+	for i, p := range programs {
+		ends := slices.ContainsFunc(p.acts, func(a act) bool { return a == destroy || a == regenerate || a == renew || a == expire })
+		if _, lives := o.live[old]; lives && ends && o.told[i] == "" {
+			t.Errorf("%s succeeded, and the old id lives: %v", p.name, o)
+		}
+		if c := o.cookies[i]; c != "" && c != "-" && c != old && o.live[c] == nil {
+			t.Errorf("a cookie without a session: %v", o)
+		}
+	}
+}
+
+func orderOf(path []choice) string {
+	var b strings.Builder
+	for _, c := range path {
+		if c.of == 1 {
+			b.WriteString("·")
+		} else {
+			b.WriteByte("AB"[c.took])
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,341 @@
+package concurrency_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/core/storetest"
+)
+
+// A stage is where two requests meet: each has a manager of its own on the
+// same store, as two instances of a server have, and each call of the store
+// waits until its turn comes.
+type stage struct {
+	t       testing.TB
+	store   core.Store // of all of them
+	options core.Options
+	watcher *core.Manager // goes past the turns
+	players [2]*player
+	round   int // makes ids differ from run to run
+	oldID   core.ID
+}
+
+// A player runs the requests of one side, one in each run.
+type player struct {
+	stage   *stage
+	letter  byte
+	manager [2]*core.Manager // not rolling, rolling
+	store   *storetest.Faulty
+
+	free  bool // calls do not wait
+	turn  chan struct{}
+	event chan bool // the player waits for its turn: true, or has finished
+
+	made       []core.ID
+	final      core.ID
+	told       string
+	committing bool
+	jar        *jartest.Jar
+	calls      int
+	fault      func(call int) (before, after error) // nil for none
+}
+
+func newStage(t testing.TB, store core.Store, options core.Options) *stage {
+	options.Keys = [][]byte{firstKey}
+	options.OpTimeout = time.Minute
+	s := &stage{t: t, store: store, options: options}
+	s.watcher = s.newManager(store, func(o *core.Options) {})
+	for i := range s.players {
+		p := &player{stage: s, letter: "AB"[i], store: storetest.NewFaulty(store), turn: make(chan struct{}), event: make(chan bool)}
+		p.store.Before(func(context.Context, storetest.Op, string) error { return p.wait() })
+		p.store.After(func(context.Context, storetest.Op, string) error { return p.answer() })
+		for i, rolling := range []bool{false, true} {
+			p.manager[i] = s.newManager(p.store, func(o *core.Options) {
+				o.Rolling = rolling
+				o.NewID = func(context.Context) (string, error) { return string(p.newID()), nil }
+				o.Hooks.Error = func(_ context.Context, e *core.Error) error {
+					if p.tell(e.Err); p.committing && !errors.Is(e, core.ErrConflict) {
+						return nil // as without a hook: what is gone fails no response
+					}
+					return e
+				}
+			})
+		}
+		s.players[i] = p
+	}
+	return s
+}
+
+func (s *stage) newManager(store core.Store, with func(*core.Options)) *core.Manager {
+	o := s.options
+	with(&o)
+	m, err := core.New(store, &o)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// wait is before each call of the store.
+func (p *player) wait() error {
+	if p.free {
+		return nil
+	}
+	p.event <- true
+	<-p.turn
+	p.calls++
+	if p.fault != nil {
+		before, _ := p.fault(p.calls)
+		return before
+	}
+	return nil
+}
+
+func (p *player) answer() error {
+	if p.free || p.fault == nil {
+		return nil
+	}
+	_, after := p.fault(p.calls)
+	return after
+}
+
+func (p *player) newID() core.ID {
+	id := core.ID(fmt.Sprintf("%c%d-%010d-0123456789", p.letter, len(p.made)+1, p.stage.round))
+	p.made = append(p.made, id)
+	return id
+}
+
+func (p *player) tell(err error) {
+	if p.told != "" || err == nil {
+		return
+	}
+	switch {
+	case errors.Is(err, core.ErrGone):
+		p.told = "gone"
+	case errors.Is(err, core.ErrConflict):
+		p.told = "conflict"
+	case errors.Is(err, core.ErrOutcomeUnknown):
+		p.told = "unknown"
+	case errors.Is(err, core.ErrRefused):
+		p.told = "refused"
+	default:
+		p.told = err.Error()
+	}
+}
+
+const (
+	x core.Key[int] = "x"
+	n core.Key[int] = "n"
+)
+
+func adding(k int) func(int) int { return func(n int) int { return n + k } }
+
+// perform is one request.
+func (p *player) perform(prog program) {
+	m := p.manager[0]
+	if prog.rolling() {
+		m = p.manager[1]
+	}
+	v, ok := m.NewVisit(p.jar, nil)
+	if !ok {
+		p.stage.t.Error("NewVisit: not ok")
+		return
+	}
+	ctx := context.Background()
+	s, err := v.Session(ctx)
+	if p.tell(err); err != nil {
+		v.Abandon()
+		return
+	}
+	for _, a := range prog.acts {
+		p.tell(p.act(ctx, s, a))
+	}
+	p.committing = true
+	p.tell(v.Commit(ctx))
+	p.final = s.ID()
+}
+
+func (p *player) act(ctx context.Context, s *core.Session, a act) error {
+	c := p.letter
+	switch a {
+	case setSame:
+		return x.Set(s, number(c))
+	case setOther:
+		return s.Set(own(c), number(c))
+	case update:
+		_, err := n.Update(s, adding(weight(c)))
+		return err
+	case deleteX:
+		return x.Delete(s)
+	case destroy:
+		return s.Destroy(ctx)
+	case regenerate:
+		return s.Regenerate(ctx)
+	case renew:
+		return s.Renew(ctx)
+	case replaceAll:
+		return s.Replace(instead(c))
+	case save:
+		return s.Save(ctx)
+	case expire:
+		p.wait()
+		return p.stage.watcher.ByID().Destroy(ctx, p.stage.oldID)
+	}
+	return nil
+}
+
+// prepare stores the session that both requests carry.
+func (s *stage) prepare() (field string) {
+	s.round++
+	p := s.players[0]
+	p.free, p.made, p.jar = true, nil, &jartest.Jar{}
+	p.letter = 'O'
+	v, _ := p.manager[0].NewVisit(p.jar, nil)
+	session, err := v.Session(context.Background())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for name, value := range begin() {
+		if err := session.Set(name, value); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if err := v.Commit(context.Background()); err != nil {
+		s.t.Fatal(err)
+	}
+	s.oldID = session.ID()
+	p.free, p.letter = false, 'A'
+	var b jartest.Browser
+	b.Take("/", p.jar.SetCookies...)
+	return b.Cookie("/")
+}
+
+// A choice is which of the players that wait goes on.
+type choice struct{ took, of int }
+
+// run plays two programs in the order of the choices, and the first player
+// first when they are used up. It returns the choices that there were.
+func (s *stage) run(programs [2]program, choices []choice) (outcome, []choice) {
+	field := s.prepare()
+	var done [2]bool
+	var all sync.WaitGroup
+	next := func(i int) { done[i] = !<-s.players[i].event }
+	for i, p := range s.players {
+		p.made, p.told, p.final, p.committing, p.calls = nil, "", "", false, 0
+		p.jar = &jartest.Jar{Cookies: []string{field}}
+		all.Go(func() {
+			defer func() { p.event <- false }()
+			p.perform(programs[i])
+		})
+		next(i)
+	}
+	var path []choice
+	dead := false
+	for !done[0] || !done[1] {
+		c := choice{0, 1}
+		i := 0
+		switch {
+		case done[0]:
+			i = 1
+		case !done[1]:
+			c.of = 2
+			if len(path) < len(choices) {
+				c.took = choices[len(path)].took
+			}
+			i = c.took
+		}
+		path = append(path, c)
+		s.players[i].turn <- struct{}{}
+		next(i)
+		lives := s.read(s.oldID) != nil
+		if dead && lives {
+			s.t.Error("the old session came back to life")
+		}
+		dead = dead || !lives
+	}
+	all.Wait()
+
+	o := outcome{live: map[string]values{}}
+	if v := s.read(s.oldID); v != nil {
+		o.live[old] = v
+	}
+	for i, p := range s.players {
+		o.final[i], o.told[i], o.cookies[i] = p.name(p.final), p.told, p.cookie()
+		for _, id := range p.made {
+			if v := s.read(id); v != nil {
+				o.live[p.name(id)] = v
+			}
+		}
+	}
+	return o, path
+}
+
+// orders plays two programs in every order of their calls of the store.
+func (s *stage) orders(programs [2]program, each func(o outcome, path []choice)) (runs int) {
+	var path []choice
+	for {
+		var o outcome
+		o, path = s.run(programs, path)
+		runs++
+		each(o, path)
+		last := len(path) - 1
+		for last >= 0 && path[last].took+1 >= path[last].of {
+			last--
+		}
+		if last < 0 {
+			return runs
+		}
+		path = path[:last+1]
+		path[last].took++
+	}
+}
+
+// read returns the values of a session, nil if it is dead.
+func (s *stage) read(id core.ID) values {
+	data, err := s.watcher.ByID().Get(context.Background(), id)
+	switch {
+	case errors.Is(err, core.ErrNotFound):
+		return nil
+	case err != nil:
+		s.t.Fatal(err)
+	}
+	return parse(s.t, data)
+}
+
+// name is the id without what differs from run to run.
+func (p *player) name(id core.ID) string {
+	if id == p.stage.oldID {
+		return old
+	}
+	name, _, _ := strings.Cut(string(id), "-")
+	return name
+}
+
+// cookie is what the response does to the browser's cookie.
+func (p *player) cookie() string {
+	var lines []string
+	for _, l := range p.jar.SetCookies {
+		if strings.HasPrefix(l, "koa.sid=") {
+			lines = append(lines, l)
+		}
+	}
+	if len(lines) == 0 {
+		return ""
+	}
+	if len(lines) > 1 {
+		p.stage.t.Errorf("%d Set-Cookie lines", len(lines))
+	}
+	value, _, _ := strings.Cut(strings.TrimPrefix(lines[0], "koa.sid="), ";")
+	if value == "" {
+		return "-"
+	}
+	return p.name(core.ID(value))
+}

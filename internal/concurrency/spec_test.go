@@ -1,0 +1,355 @@
+package concurrency_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/gensession/gensession/core"
+)
+
+// What must come out when requests meet, as a machine without a store, without
+// versions and without retries: loading is one step, and so is every save and
+// every end of an id. Whatever the store calls of two requests are doing in
+// between, the outcome must be that of some order of these steps.
+
+// An act is what a handler does.
+type act uint8
+
+const (
+	setSame  act = iota // x, which every request sets
+	setOther            // a value that only this request sets
+	update              // n, by adding
+	deleteX
+	destroy
+	regenerate
+	renew
+	replaceAll
+	touch  // a rolling request that only reads
+	expire // the store drops the old session
+	save
+	acts
+)
+
+var actNames = [acts]string{"set same", "set other", "update", "delete", "destroy", "regenerate", "renew", "replace all", "touch", "expire", "save"}
+
+func (a act) String() string { return actNames[a] }
+
+// A program is what one request does between Begin and Commit.
+type program struct {
+	name string
+	acts []act
+}
+
+// rolling reports whether the request renews what it only reads.
+func (p program) rolling() bool { return slices.Contains(p.acts, touch) }
+
+// values are those of a session; all of our tests are numbers.
+type values map[string]int
+
+func (v values) String() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(v)) {
+		fmt.Fprintf(&b, " %s=%d", name, v[name])
+	}
+	return "{" + strings.TrimPrefix(b.String(), " ") + "}"
+}
+
+// begin is what is stored before the two requests come.
+func begin() values { return values{"x": 0, "n": 100} }
+
+// What a client with that letter sets, adds and replaces everything by.
+func own(c byte) string     { return strings.ToLower(string(c)) }
+func number(c byte) int     { return int(c-'A') + 1 }
+func weight(c byte) int     { return []int{1, 10}[c-'A'] }
+func instead(c byte) values { return values{"r": number(c)} }
+
+// old is the id that every request carries.
+const old = "old"
+
+// A spec is the machine: the sessions that live, by id.
+type spec struct {
+	live   map[string]values
+	policy core.Conflict
+}
+
+// A specClient is one request in it.
+type specClient struct {
+	letter  byte
+	rolling bool
+	id      string // the session's, "" if it is new and has none
+	state   int
+	base    values
+	edits   map[string]specEdit
+	cleared bool
+	made    int
+
+	told   string // "" or why something failed
+	cookie string // what the response does to it: nothing, "-" or an id
+}
+
+const (
+	specNew = iota
+	specLive
+	specEnded
+)
+
+// A specEdit is an assignment, of nothing if absent, or an addition.
+type specEdit struct {
+	assigned, absent bool
+	value, add       int
+}
+
+func (c *specClient) load(s *spec, id string) {
+	c.edits = map[string]specEdit{}
+	if v, ok := s.live[id]; ok {
+		c.id, c.state, c.base = id, specLive, maps.Clone(v)
+	}
+}
+
+func (c *specClient) fail(why string) {
+	if c.told == "" {
+		c.told = why
+	}
+}
+
+func (c *specClient) do(s *spec, a act) {
+	if c.state == specEnded && slices.Contains([]act{setSame, setOther, update, deleteX, replaceAll, renew}, a) {
+		c.fail("gone")
+		return
+	}
+	switch a {
+	case setSame:
+		c.edits["x"] = specEdit{assigned: true, value: number(c.letter)}
+	case setOther:
+		c.edits[own(c.letter)] = specEdit{assigned: true, value: number(c.letter)}
+	case update:
+		e := c.edits["n"]
+		switch {
+		case e.assigned && !e.absent:
+			e.value += weight(c.letter)
+		case e.assigned || c.cleared:
+			e = specEdit{assigned: true, value: weight(c.letter)}
+		default:
+			e.add += weight(c.letter)
+		}
+		c.edits["n"] = e
+	case deleteX:
+		c.edits["x"] = specEdit{assigned: true, absent: true}
+	case replaceAll:
+		c.edits, c.cleared = map[string]specEdit{}, true
+		for name, v := range instead(c.letter) {
+			c.edits[name] = specEdit{assigned: true, value: v}
+		}
+	case save:
+		c.save(s)
+	case destroy:
+		if c.state == specLive {
+			delete(s.live, c.id)
+			c.cookie = "-"
+		}
+		c.state = specEnded
+	case regenerate:
+		if c.state == specLive {
+			delete(s.live, c.id)
+		}
+		c.cookie = "-"
+		c.id, c.state, c.base, c.edits, c.cleared = "", specNew, nil, map[string]specEdit{}, false
+	case renew:
+		if c.state == specNew {
+			return
+		}
+		now, ok := c.merged(s)
+		if !ok {
+			return
+		}
+		delete(s.live, c.id)
+		c.store(s, c.newID(), now)
+	case expire:
+		delete(s.live, old)
+	}
+}
+
+func (c *specClient) newID() string {
+	c.made++
+	return fmt.Sprint(string(c.letter), c.made)
+}
+
+func (c *specClient) store(s *spec, id string, v values) {
+	s.live[id] = v
+	c.id, c.state, c.base, c.edits, c.cleared, c.cookie = id, specLive, maps.Clone(v), map[string]specEdit{}, false, id
+}
+
+// over lays the changes over v. Values set to what they were are none.
+func (c *specClient) over(v values) values {
+	now := maps.Clone(v)
+	if c.cleared || now == nil {
+		now = values{}
+	}
+	for name, e := range c.edits {
+		was, had := c.base[name]
+		switch {
+		case !c.cleared && e.assigned && e.absent != had && (!had || was == e.value):
+		case e.assigned && e.absent:
+			delete(now, name)
+		case e.assigned:
+			now[name] = e.value
+		case e.add != 0:
+			now[name] += e.add
+		}
+	}
+	return now
+}
+
+// merged is what a save or Renew of a live session stores; not ok if it can't.
+func (c *specClient) merged(s *spec) (values, bool) {
+	now, ok := s.live[c.id]
+	switch {
+	case !ok:
+		c.state = specEnded
+		c.fail("gone")
+		return nil, false
+	case maps.Equal(now, c.base):
+	case s.policy == core.ConflictRefuse:
+		c.fail("conflict")
+		return nil, false
+	case s.policy == core.ConflictLastWriteWins:
+		now = c.base
+	}
+	return c.over(now), true
+}
+
+func (c *specClient) save(s *spec) {
+	changed := !maps.Equal(c.over(c.base), c.base)
+	switch {
+	case c.state == specEnded || !changed:
+	case c.state == specNew:
+		c.store(s, c.newID(), c.over(nil))
+	default:
+		if now, ok := c.merged(s); ok {
+			c.store(s, c.id, now)
+		}
+	}
+}
+
+func (c *specClient) commit(s *spec) {
+	if c.rolling && c.state == specLive && maps.Equal(c.over(c.base), c.base) {
+		if _, ok := s.live[c.id]; !ok {
+			c.fail("gone")
+			return
+		}
+		c.cookie = c.id
+		return
+	}
+	c.save(s)
+}
+
+// An outcome is all that can be seen when both requests are answered.
+type outcome struct {
+	live    map[string]values
+	final   [2]string // the id that each request ended with
+	told    [2]string
+	cookies [2]string // as in specClient
+}
+
+// String names ids by who made them, whatever they are.
+func (o outcome) String() string {
+	var lives []string
+	for id, v := range o.live {
+		lives = append(lives, o.label(id)+v.String())
+	}
+	slices.Sort(lives)
+	if lives == nil {
+		lives = []string{"nothing"}
+	}
+	told := func(i int) string {
+		if o.told[i] == "" {
+			return "ok"
+		}
+		return o.told[i]
+	}
+	return fmt.Sprintf("%s; told %s, %s; cookie %s or %s", strings.Join(lives, " "), told(0), told(1), o.browser(1, 0), o.browser(0, 1))
+}
+
+func (o outcome) label(id string) string {
+	switch {
+	case id == old || id == "-":
+		return id
+	case id == o.final[0]:
+		return "A"
+	case id == o.final[1]:
+		return "B"
+	}
+	return id[:1] + "'"
+}
+
+// browser is the cookie in it when the responses arrived in that order, "+"
+// behind it if its session lives.
+func (o outcome) browser(arrivals ...int) string {
+	has := old
+	for _, i := range arrivals {
+		if c := o.cookies[i]; c != "" {
+			has = c
+		}
+	}
+	if _, ok := o.live[has]; ok {
+		return o.label(has) + "+"
+	}
+	return o.label(has)
+}
+
+// allowed are the outcomes of all orders of the steps of two programs.
+func allowed(policy core.Conflict, programs [2]program) map[string]bool {
+	all := map[string]bool{}
+	var order []int
+	var left [2]int
+	for i, p := range programs {
+		left[i] = len(p.acts) + 2
+	}
+	var walk func()
+	walk = func() {
+		if left[0]+left[1] == 0 {
+			all[play(policy, programs, order).String()] = true
+			return
+		}
+		for i := range left {
+			if left[i] > 0 {
+				left[i]--
+				order = append(order, i)
+				walk()
+				order = order[:len(order)-1]
+				left[i]++
+			}
+		}
+	}
+	walk()
+	return all
+}
+
+// play runs the machine in one order.
+func play(policy core.Conflict, programs [2]program, order []int) outcome {
+	s := &spec{live: map[string]values{old: begin()}, policy: policy}
+	var cs [2]*specClient
+	for i, p := range programs {
+		cs[i] = &specClient{letter: "AB"[i], rolling: p.rolling()}
+	}
+	var at [2]int
+	for _, i := range order {
+		c, p := cs[i], programs[i].acts
+		switch n := at[i]; {
+		case n == 0:
+			c.load(s, old)
+		case n <= len(p):
+			c.do(s, p[n-1])
+		default:
+			c.commit(s)
+		}
+		at[i]++
+	}
+	o := outcome{live: s.live}
+	for i, c := range cs {
+		o.final[i], o.told[i], o.cookies[i] = c.id, c.told, c.cookie
+	}
+	return o
+}
