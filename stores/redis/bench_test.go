@@ -27,7 +27,7 @@ func BenchmarkStore(b *testing.B) {
 	server := servers.SharedRedis(b)
 	option := rueidis.ClientOption{
 		InitAddress: []string{server.Addr()}, DisableCache: true, DisableRetry: true,
-		ConnWriteTimeout: time.Second,
+		ConnWriteTimeout: time.Second, PipelineMultiplex: -1,
 	}
 	b.Run("client=bare", func(b *testing.B) {
 		storetest.Bench(b, func(b *testing.B) core.Store {
@@ -60,7 +60,7 @@ func BenchmarkRatio(b *testing.B) {
 	server := servers.SharedRedis(b)
 	option := rueidis.ClientOption{
 		InitAddress: []string{server.Addr()}, DisableCache: true, DisableRetry: true,
-		ConnWriteTimeout: time.Second,
+		ConnWriteTimeout: time.Second, PipelineMultiplex: -1,
 	}
 	c, err := rueidis.NewClient(option)
 	if err != nil {

@@ -42,10 +42,12 @@ type request struct {
 // run sends the command and waits for the reply.
 func (r *request) run(ctx context.Context, c rueidis.Client) rueidis.RedisResult {
 	switch b := c.B(); r.op {
+	// Reads are made in a way that the client does not know them as such: it
+	// would repeat them for as long as ctx lasts, or ask a replica.
 	case opGet:
-		return c.Do(ctx, b.Get().Key(r.key).Build())
+		return c.Do(ctx, b.Arbitrary("GET").Keys(r.key).Build())
 	case opExists:
-		return c.Do(ctx, b.Exists().Key(r.key).Build())
+		return c.Do(ctx, b.Arbitrary("EXISTS").Keys(r.key).Build())
 	case opSet:
 		set := b.Set().Key(r.key).Value(r.data)
 		if r.ms == 0 {

@@ -14,9 +14,9 @@ import (
 	"github.com/gensession/gensession/internal/servers"
 )
 
-// slack is how long after its deadline a call may return: 50 ms, and what a
-// machine needs to run so many goroutines.
-const slack = 50*time.Millisecond + 150*time.Millisecond
+// slack is how long after its deadline a call may return on a machine that
+// has time, and some more for one that has not.
+const slack = 50*time.Millisecond + 100*time.Millisecond
 
 func TestDeadlinesOnAPausedServer(t *testing.T) {
 	for _, warm := range []string{"new", "serial", "busy"} {
@@ -56,10 +56,10 @@ func TestDeadlinesOnAPausedServer(t *testing.T) {
 				server.Pause()
 				defer server.Resume()
 				var mu sync.Mutex
-				var lates []time.Duration
+				var lates, others []time.Duration // others only wait for their deadline
 				var calls sync.WaitGroup
 				for wave := range 4 {
-					for i := range 1500 {
+					for i := range 2000 {
 						calls.Go(func() {
 							limit := 100*time.Millisecond + rand.N(300*time.Millisecond)
 							ctx, cancel := context.WithTimeout(ctx, limit)
@@ -67,7 +67,7 @@ func TestDeadlinesOnAPausedServer(t *testing.T) {
 							begun := time.Now()
 							var err error
 							want := error(core.ErrTimeout)
-							switch i % 3 {
+							switch i % 4 {
 							case 0:
 								_, err = s.Get(ctx, "k")
 							case 1:
@@ -76,10 +76,16 @@ func TestDeadlinesOnAPausedServer(t *testing.T) {
 							case 2:
 								err = s.Destroy(ctx, "another")
 								want = core.ErrOutcomeUnknown
+							case 3:
+								<-ctx.Done()
 							}
 							late := time.Since(begun) - limit
 							mu.Lock()
 							defer mu.Unlock()
+							if i%4 == 3 {
+								others = append(others, late)
+								return
+							}
 							lates = append(lates, late)
 							// A write that waited for its place was not sent.
 							if !errors.Is(err, want) && !errors.Is(err, core.ErrUnavailable) && !errors.Is(err, core.ErrOutcomeUnknown) {
@@ -94,8 +100,9 @@ func TestDeadlinesOnAPausedServer(t *testing.T) {
 				load.Wait()
 				slices.Sort(lates)
 				worst := lates[len(lates)-1]
-				t.Logf("late by %v at the median, %v at 99 %%, %v at worst", lates[len(lates)/2], lates[len(lates)*99/100], worst)
-				if worst > slack {
+				machine := slices.Max(others)
+				t.Logf("late by %v at the median, %v at 99 %%, %v at worst; who only waits, by %v", lates[len(lates)/2], lates[len(lates)*99/100], worst, machine)
+				if worst > max(machine, 0)+slack {
 					t.Errorf("a call was %v late", worst)
 				}
 				server.Resume()

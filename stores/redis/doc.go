@@ -38,8 +38,8 @@
 // writes of the old master may be lost: a lost SET logs somebody out, and a
 // lost DEL logs somebody in again who had logged out. WAIT makes that rarer and
 // not impossible, so it is not used; who can't live with it keeps sessions on a
-// server without failover. Reading from replicas (a client with SendToReplicas)
-// has the same effect every day: don't.
+// server without failover. Replicas are never read, since that would have the
+// same effect every day.
 //
 // A server that has reached maxmemory removes keys by its maxmemory-policy. Let
 // that be noeviction, on a server that is not also a cache: then new sessions

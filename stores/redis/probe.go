@@ -35,7 +35,7 @@ func (s *Store) probe(ctx context.Context) error {
 // ask asks one server, over a connection that is alive.
 func ask(ctx context.Context, client rueidis.Client) (err error) {
 	for range attempts {
-		if err = client.Do(ctx, client.B().Ping().Build()).Error(); err == nil || !broken(err) || ctx.Err() != nil {
+		if err = client.Do(ctx, client.B().Arbitrary("PING").Build()).Error(); err == nil || !broken(err) || ctx.Err() != nil {
 			break
 		}
 	}

@@ -52,10 +52,10 @@ var (
 // New makes a store that uses a client of the caller, who also closes it, after
 // the store. Nil options are fine.
 //
-// The client is used as it is: its own retries of reads go on until the time of
-// the call is over, unless it was made with DisableRetry, and its connections
-// notice a silent server as late as its ConnWriteTimeout says. [OpenOption]
-// sets both. Client-side caching is never used.
+// The client is used as it is, though it never caches a session, repeats a read
+// or asks a replica for one. Its connections should not outlive a silent server
+// by long: a ConnWriteTimeout of a second, as [OpenOption] sets, instead of
+// ten.
 func New(client rueidis.Client, o *Options) (*Store, error) {
 	if client == nil {
 		return nil, errors.New("redis store: no client")
