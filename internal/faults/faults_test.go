@@ -73,10 +73,15 @@ var faultList = []struct {
 	{"cut", both(network(func(r *rig) { r.proxy.Replies(faultproxy.Fault{Cut: faultproxy.Close, CutAt: 3}) }, down))},
 	{"RST", both(network(func(r *rig) { r.proxy.Replies(faultproxy.Fault{Cut: faultproxy.Reset, CutAt: 3}) }, down))},
 	{"black hole", both(network(func(r *rig) { r.proxy.Hole() }, down))},
-	{"refused", both(network(func(r *rig) {
-		r.proxy.Refuse(true)
-		r.proxy.CutAll(faultproxy.Reset)
-	}, down))},
+	{"refused", map[string]treatment{
+		"redis": network(refuse, func(p phase) []outcome {
+			if p == running {
+				return broken(p, works(p))
+			}
+			return down(p)
+		}),
+		"memcache": network(refuse, down),
+	}},
 	{"wrong type", map[string]treatment{"redis": {want: wrongType, strike: func(r *rig, key string) {
 		r.redis.Do("DEL", key)
 		r.redis.Do("LPUSH", key, "x")
@@ -84,11 +89,19 @@ var faultList = []struct {
 	{"READONLY", refusing((*servers.RedisServer).ReadOnly, readOnly)},
 	{"MISCONF", refusing((*servers.RedisServer).Misconf, readOnly)},
 	{"NOREPLICAS", refusing((*servers.RedisServer).NoReplicas, readOnly)},
-	{"NOAUTH", refusing(func(s *servers.RedisServer) func() {
-		s.Do("CONFIG", "SET", "requirepass", "changed")
-		s.Do("CLIENT", "KILL", "USER", "default")
-		return func() { s.Do("CONFIG", "SET", "requirepass", "") }
-	}, shut)},
+	{"NOAUTH", map[string]treatment{"redis": {want: func(p phase) []outcome {
+		if p == running {
+			return broken(p, works(p))
+		}
+		return shut(p)
+	}, strike: func(r *rig, _ string) {
+		r.redis.Do("CONFIG", "SET", "requirepass", "changed")
+		r.redis.Do("CLIENT", "KILL", "USER", "default")
+		r.later(func() { r.redis.Do("CONFIG", "SET", "requirepass", "") })
+		for range 4 {
+			_ = r.ask() // the dead connections are not the subject
+		}
+	}}}},
 	{"NOPERM", refusing(func(s *servers.RedisServer) func() {
 		s.Do("ACL", "SETUSER", "default", "-@all")
 		return func() { s.Do("ACL", "SETUSER", "default", "+@all") }
@@ -105,6 +118,11 @@ var faultList = []struct {
 		}
 		return downWith(p, "-")
 	}}}},
+}
+
+func refuse(r *rig) {
+	r.proxy.Refuse(true)
+	r.proxy.CutAll(faultproxy.Reset)
 }
 
 func both(t treatment) map[string]treatment { return map[string]treatment{"redis": t, "memcache": t} }

@@ -124,8 +124,8 @@ func late(p phase) []outcome {
 	return all[1:]
 }
 
-// broken: a connection that broke while nobody used it. A write may find out
-// by failing.
+// broken: connections that broke while nobody used them. A write to Redis may
+// find out by failing; see the documentation of redisstore.
 func broken(p phase, after []outcome) []outcome {
 	if p == get {
 		return after
@@ -237,8 +237,12 @@ func undone(do func(r *rig) (undo func())) func(*rig, string) {
 	return func(r *rig, _ string) { r.later(do(r)) }
 }
 
-func kill(r *rig) func()  { r.process().Kill(); return r.process().Start }
-func pause(r *rig) func() { r.process().Pause(); return r.process().Resume }
+func kill(r *rig) func() { r.process().Kill(); return r.process().Start }
+func pause(r *rig) func() {
+	r.process().Pause()
+	time.Sleep(10 * time.Millisecond) // each of its threads has to take notice
+	return r.process().Resume
+}
 
 func restart(r *rig, _ string) { r.process().Restart() }
 func vanish(r *rig, key string) {
@@ -353,7 +357,6 @@ func (c *cell) handle(x exchange) error {
 		err = change()
 		c.strike()
 		c.heal()
-		c.rig.settle()
 		err = errors.Join(err, put(s, x.user, 2))
 	case set, swap:
 		c.strike()

@@ -157,10 +157,8 @@ func (r *rig) settle() {
 	}
 	end := time.Now().Add(5 * time.Second)
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
-		_, err := r.store.Get(ctx, "faults:settle")
-		cancel()
-		if errors.Is(err, core.ErrNotFound) {
+		err := r.ask()
+		if !errors.Is(err, core.ErrUnavailable) {
 			break
 		}
 		if time.Now().After(end) {
@@ -169,6 +167,20 @@ func (r *rig) settle() {
 		time.Sleep(10 * time.Millisecond)
 	}
 	time.Sleep(30 * time.Millisecond)
+}
+
+// ask reads, so that connections are found out to be dead. A store may have
+// several to one server, and choose among them by the key.
+func (r *rig) ask() (err error) {
+	for i := range 16 {
+		ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
+		_, err = r.store.Get(ctx, "faults:settle:"+itoa(i))
+		cancel()
+		if errors.Is(err, core.ErrUnavailable) {
+			break
+		}
+	}
+	return err
 }
 
 // read returns what the server has under key, over a connection of its own.
