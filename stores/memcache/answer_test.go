@@ -285,7 +285,7 @@ func TestTLS(t *testing.T) {
 	}
 	s := open(t, &memcachestore.Options{DialContext: dialer.DialContext}, l.Addr().String())
 	set(t, s, "a", "x")
-	server.Pause()
+	pause(server)
 	_, err = s.Get(within(t, 60*time.Millisecond), "a")
 	is(t, "Get", err, core.ErrTimeout)
 	time.AfterFunc(100*time.Millisecond, server.Resume)

@@ -1,7 +1,7 @@
 package memcachestore_test
 
 import (
-	"fmt"
+	"crypto/rand"
 	"math"
 	"strconv"
 	"strings"
@@ -93,8 +93,9 @@ func FuzzTTL(f *testing.F) {
 func TestTTLOnTheServer(t *testing.T) {
 	server := servers.SharedMemcached(t)
 	s := open(t, patient(), server.Addr())
+	prefix := "ttl:" + rand.Text() + ":"
 	for i, ttl := range []time.Duration{0, 1, time.Second, time.Minute, day, month - time.Second, month, month + time.Second, 400 * day, 100 * 365 * day, math.MaxInt64} {
-		key := fmt.Sprint(t.Name(), i)
+		key := prefix + strconv.Itoa(i)
 		check := func(call string, err error) {
 			t.Helper()
 			if err != nil {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +25,84 @@ func TestOutages(t *testing.T) {
 		server := servers.Memcached(t)
 		s := open(t, nil, server.Addr())
 		t.Run("killed", func(t *testing.T) { storetest.Outage(t, s, server.Kill, server.Start) })
-		t.Run("paused", func(t *testing.T) { storetest.Outage(t, s, server.Pause, server.Resume) })
+		t.Run("paused", func(t *testing.T) { storetest.Outage(t, s, func() { pause(server) }, server.Resume) })
+	})
+}
+
+func TestK44AnOutageIsNoticedWithinASecond(t *testing.T) {
+	var all sync.WaitGroup
+	for kind, open := range kinds {
+		for _, way := range []string{"killed", "paused"} {
+			all.Go(func() {
+				t.Run(kind+", "+way, func(t *testing.T) { noticed(t, open, way) })
+			})
+		}
+	}
+	all.Wait()
+}
+
+func noticed(t *testing.T, open opener, way string) {
+	server := servers.Memcached(t)
+	begin, end := server.Kill, server.Start
+	if way == "paused" {
+		begin, end = func() { pause(server) }, server.Resume
+	}
+	s := open(t, nil, server.Addr())
+	var told news
+	s.Notify(told.add)
+	for _, step := range []struct {
+		wait time.Duration // without a call; the second is so long that it no longer looks often
+		do   func()
+		want string
+	}{{300 * time.Millisecond, begin, "false"}, {1500 * time.Millisecond, end, "false true"}} {
+		time.Sleep(step.wait)
+		step.do()
+		begun := time.Now()
+		told.become(t, step.want)
+		d := time.Since(begun)
+		t.Logf("told %s after %v", step.want, d)
+		if d > time.Second+slack {
+			t.Error("that was late")
+		}
+	}
+}
+
+// A write that timed out is carried out once the server goes on. It brings
+// nothing back, and who had read before it is told.
+func TestALateWrite(t *testing.T) {
+	each(t, func(t *testing.T, open opener) {
+		server := servers.Memcached(t)
+		s := open(t, patient(), server.Addr())
+		set(t, s, "a", "old")
+		set(t, s, "b", "old")
+		_, v, err := s.GetVersion(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, w, err := s.GetVersion(t.Context(), "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pause(server)
+		_, err = s.SetVersion(within(t, 50*time.Millisecond), "a", []byte("late"), time.Hour, v)
+		is(t, "SetVersion", err, core.ErrOutcomeUnknown)
+		_, err = s.SetVersion(within(t, 50*time.Millisecond), "b", []byte("late"), time.Hour, w)
+		is(t, "SetVersion", err, core.ErrOutcomeUnknown)
+		server.Resume()
+		if err := s.Destroy(t.Context(), "b"); err != nil {
+			t.Error(err)
+		}
+		for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if data, _ := s.Get(t.Context(), "a"); string(data) == "late" {
+				break
+			}
+		}
+		holds(t, s, "a", "late")
+		_, err = s.SetVersion(t.Context(), "a", []byte("too late"), time.Hour, v)
+		is(t, "SetVersion with the version of before", err, core.ErrConflict)
+		if _, err := s.Get(t.Context(), "b"); !errors.Is(err, core.ErrNotFound) {
+			t.Error("a destroyed key came back:", err)
+		}
 	})
 }
 
@@ -71,7 +151,7 @@ func TestOneOfTwoServersIsPaused(t *testing.T) {
 			mine = append(mine, key)
 		}
 	}
-	b.Pause()
+	pause(b)
 	defer b.Resume()
 	var blocked sync.WaitGroup
 	for i := range 100 {
@@ -109,12 +189,30 @@ func TestAKilledServer(t *testing.T) {
 	})
 }
 
+// pause stops a server, and waits until it has stopped: the signal reaches a
+// thread that is busy a moment later.
+func pause(server *servers.MemcachedServer) {
+	_, pid, _ := strings.Cut(server.Do("stats\r\n"), "STAT pid ")
+	pid, _, _ = strings.Cut(pid, "\r\n")
+	server.Pause()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		threads, _ := filepath.Glob("/proc/" + pid + "/task/*/stat")
+		if !slices.ContainsFunc(threads, func(thread string) bool {
+			stat, err := os.ReadFile(thread)
+			_, state, _ := strings.Cut(string(stat), ") ")
+			return err == nil && !strings.HasPrefix(state, "T")
+		}) {
+			return // or there is no /proc
+		}
+	}
+}
+
 func TestAPausedServer(t *testing.T) {
 	each(t, func(t *testing.T, open opener) {
 		server := servers.Memcached(t)
 		s := open(t, nil, server.Addr())
 		set(t, s, "a", "x")
-		server.Pause()
+		pause(server)
 		for call, do := range map[string]func(ctx context.Context) error{
 			"Get":     func(ctx context.Context) error { _, err := s.Get(ctx, "a"); return err },
 			"Set":     func(ctx context.Context) error { return s.Set(ctx, "a", []byte("y"), time.Hour) },
@@ -167,7 +265,7 @@ func TestThousandsOfCallsToAPausedServer(t *testing.T) {
 		server := servers.Memcached(t)
 		s := open(t, nil, server.Addr())
 		set(t, s, "a", "x")
-		server.Pause()
+		pause(server)
 		defer server.Resume()
 		const callers, limit = 5000, 300 * time.Millisecond
 		var wg sync.WaitGroup

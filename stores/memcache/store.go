@@ -209,16 +209,16 @@ func (s *Store) ask(r *request) error {
 		s.health.Late()
 	case lost(err):
 		s.backend.drop(r.item.Key)
-		s.lost()
+		s.reportLost()
 	case outOfStep(err):
 		s.backend.drop(r.item.Key)
 	}
 	return r.class(err)
 }
 
-// lost has the servers probed, but not for each of many calls: a probe may
+// reportLost has the servers probed, but not for each of many calls: a probe may
 // find that others are up.
-func (s *Store) lost() {
+func (s *Store) reportLost() {
 	now := time.Since(s.born)
 	if next := s.nextLost.Load(); now >= time.Duration(next) && s.nextLost.CompareAndSwap(next, int64(now+lostEvery)) {
 		s.health.Lost()
