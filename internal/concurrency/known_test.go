@@ -191,6 +191,48 @@ func TestKnown(t *testing.T) {
 			})
 			return wrong
 		},
+		"two requests renew, and the tombstone of one gets lost: only one succeeds": func(t *testing.T) string {
+			s := newScene(t, newMemory(t), core.Options{})
+			second := s.browser.Jar("/")
+			ok := 0
+			renew := func(s *core.Session) {
+				if s.Renew(bg) == nil {
+					ok++
+				}
+			}
+			stopped := func(context.Context, storetest.Op, string) error { return core.ErrRefused }
+			s.request(func(session *core.Session) {
+				writes := 0
+				s.store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+					if op == storetest.OpSetVersion {
+						writes++
+					}
+					if writes < 2 {
+						return nil
+					}
+					// The tombstone of the first gets lost, and the second
+					// writes its own, but does not come to remove it.
+					s.store.Before(nil)
+					s.store.After(func(_ context.Context, op storetest.Op, _ string) error {
+						if writes++; writes == 5 {
+							s.store.Before(func(ctx context.Context, op storetest.Op, key string) error {
+								s.store.Before(nil)
+								return stopped(ctx, op, key)
+							})
+						}
+						return nil
+					})
+					_ = s.serve(second, renew)
+					s.store.After(nil)
+					return core.ErrOutcomeUnknown
+				})
+				renew(session)
+			})
+			if ok > 1 {
+				return "both succeeded, and two ids live"
+			}
+			return ""
+		},
 		"a logout during a Renew ends the session": func(t *testing.T) string {
 			s := newScene(t, newMemory(t), core.Options{})
 			jar := s.browser.Jar("/")

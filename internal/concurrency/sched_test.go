@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,7 +62,7 @@ func newStage(t testing.TB, store core.Store, options core.Options) *stage {
 				o.Rolling = rolling
 				o.NewID = func(context.Context) (string, error) { return string(p.newID()), nil }
 				o.Hooks.Error = func(_ context.Context, e *core.Error) error {
-					if p.tell(e.Err); p.committing && !errors.Is(e, core.ErrConflict) {
+					if p.tell(e.Err); p.committing && errors.Is(e, core.ErrGone) {
 						return nil // as without a hook: what is gone fails no response
 					}
 					return e
@@ -122,12 +123,8 @@ func (p *player) tell(err error) {
 		p.told = "gone"
 	case errors.Is(err, core.ErrConflict):
 		p.told = "conflict"
-	case errors.Is(err, core.ErrOutcomeUnknown):
-		p.told = "unknown"
-	case errors.Is(err, core.ErrRefused):
-		p.told = "refused"
 	default:
-		p.told = err.Error()
+		p.told = "error"
 	}
 }
 
@@ -153,6 +150,9 @@ func (p *player) perform(prog program) {
 	s, err := v.Session(ctx)
 	if p.tell(err); err != nil {
 		v.Abandon()
+		if slices.Contains(prog.acts, expire) { // which needs no session
+			p.tell(p.act(ctx, nil, expire))
+		}
 		return
 	}
 	for _, a := range prog.acts {

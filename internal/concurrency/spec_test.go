@@ -85,6 +85,10 @@ type specClient struct {
 	cleared bool
 	made    int
 
+	fault int  // which of its calls to the machine fails: 1 the first, 0 none
+	calls int  // so far
+	late  bool // the one that fails is done all the same
+
 	told   string // "" or why something failed
 	cookie string // what the response does to it: nothing, "-" or an id
 }
@@ -93,6 +97,7 @@ const (
 	specNew = iota
 	specLive
 	specEnded
+	specAbandoned // without a session the handler does not run
 )
 
 // A specEdit is an assignment, of nothing if absent, or an addition.
@@ -101,8 +106,22 @@ type specEdit struct {
 	value, add       int
 }
 
+// fails counts a call, and reports whether it fails, and if so, whether it is
+// done all the same.
+func (c *specClient) fails() (failed, done bool) {
+	c.calls++
+	if failed = c.calls == c.fault; failed {
+		c.fail("error")
+	}
+	return failed, !failed || c.late
+}
+
 func (c *specClient) load(s *spec, id string) {
 	c.edits = map[string]specEdit{}
+	if failed, _ := c.fails(); failed {
+		c.state = specAbandoned
+		return
+	}
 	if v, ok := s.live[id]; ok {
 		c.id, c.state, c.base = id, specLive, maps.Clone(v)
 	}
@@ -115,6 +134,9 @@ func (c *specClient) fail(why string) {
 }
 
 func (c *specClient) do(s *spec, a act) {
+	if c.state == specAbandoned && a != expire {
+		return
+	}
 	if c.state == specEnded && slices.Contains([]act{setSame, setOther, update, deleteX, replaceAll, renew}, a) {
 		c.fail("gone")
 		return
@@ -146,18 +168,30 @@ func (c *specClient) do(s *spec, a act) {
 		c.save(s)
 	case destroy:
 		if c.state == specLive {
-			delete(s.live, c.id)
-			c.cookie = "-"
+			if _, done := c.fails(); done {
+				delete(s.live, c.id)
+			}
+			c.cookie = "-" // also when it failed
 		}
 		c.state = specEnded
 	case regenerate:
 		if c.state == specLive {
-			delete(s.live, c.id)
+			failed, done := c.fails()
+			if done {
+				delete(s.live, c.id)
+			}
+			if failed {
+				return
+			}
 		}
 		c.cookie = "-"
 		c.id, c.state, c.base, c.edits, c.cleared = "", specNew, nil, map[string]specEdit{}, false
 	case renew:
 		if c.state == specNew {
+			return
+		}
+		// When it fails it does nothing, since the core looks.
+		if failed, _ := c.fails(); failed {
 			return
 		}
 		now, ok := c.merged(s)
@@ -222,19 +256,38 @@ func (c *specClient) merged(s *spec) (values, bool) {
 
 func (c *specClient) save(s *spec) {
 	changed := !maps.Equal(c.over(c.base), c.base)
-	switch {
-	case c.state == specEnded || !changed:
-	case c.state == specNew:
-		c.store(s, c.newID(), c.over(nil))
-	default:
-		if now, ok := c.merged(s); ok {
-			c.store(s, c.id, now)
+	if c.state >= specEnded || !changed {
+		return
+	}
+	failed, done := c.fails()
+	if failed && !done {
+		return
+	}
+	before := *c
+	if c.state == specNew {
+		if c.id == "" {
+			c.id = c.newID()
 		}
+		if _, taken := s.live[c.id]; taken { // by itself, when it got no answer
+			c.fail("error")
+			return
+		}
+		before.id = c.id
+		c.store(s, c.id, c.over(nil))
+	} else if now, ok := c.merged(s); ok {
+		c.store(s, c.id, now)
+	}
+	if failed { // it knows nothing of what it did
+		before.told, before.made = c.told, c.made
+		*c = before
 	}
 }
 
 func (c *specClient) commit(s *spec) {
 	if c.rolling && c.state == specLive && maps.Equal(c.over(c.base), c.base) {
+		if failed, _ := c.fails(); failed {
+			return
+		}
 		if _, ok := s.live[c.id]; !ok {
 			c.fail("gone")
 			return
@@ -299,8 +352,15 @@ func (o outcome) browser(arrivals ...int) string {
 	return o.label(has)
 }
 
-// allowed are the outcomes of all orders of the steps of two programs.
-func allowed(policy core.Conflict, programs [2]program) map[string]bool {
+// A specFault is the failing call of one client.
+type specFault struct {
+	client, call int
+	late         bool
+}
+
+// allowed are the outcomes of all orders of the steps of two programs, without
+// a fault or with each of those.
+func allowed(policy core.Conflict, programs [2]program, faults ...specFault) map[string]bool {
 	all := map[string]bool{}
 	var order []int
 	var left [2]int
@@ -310,7 +370,10 @@ func allowed(policy core.Conflict, programs [2]program) map[string]bool {
 	var walk func()
 	walk = func() {
 		if left[0]+left[1] == 0 {
-			all[play(policy, programs, order).String()] = true
+			all[play(policy, programs, order, specFault{}).String()] = true
+			for _, f := range faults {
+				all[play(policy, programs, order, f).String()] = true
+			}
 			return
 		}
 		for i := range left {
@@ -328,11 +391,14 @@ func allowed(policy core.Conflict, programs [2]program) map[string]bool {
 }
 
 // play runs the machine in one order.
-func play(policy core.Conflict, programs [2]program, order []int) outcome {
+func play(policy core.Conflict, programs [2]program, order []int, f specFault) outcome {
 	s := &spec{live: map[string]values{old: begin()}, policy: policy}
 	var cs [2]*specClient
 	for i, p := range programs {
 		cs[i] = &specClient{letter: "AB"[i], rolling: p.rolling()}
+		if f.client == i {
+			cs[i].fault, cs[i].late = f.call, f.late
+		}
 	}
 	var at [2]int
 	for _, i := range order {
