@@ -232,3 +232,6 @@ func (v *visitor) get(path string) (reply, error) {
 func (r reply) String() string {
 	return fmt.Sprintf("%d %q, live cookie: %t, removal: %t, in %v", r.status, r.body, r.live, r.removes, r.took.Round(time.Millisecond))
 }
+
+// cookiePairs are the pairs of a Cookie field.
+func cookiePairs(field string) []string { return strings.Split(field, "; ") }

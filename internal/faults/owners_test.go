@@ -1,0 +1,355 @@
+package faults_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/internal/faultproxy"
+)
+
+const sealKey core.Key[string] = "seal"
+
+// seal proves that a record was made for its owner by this test.
+func seal(owner string) string {
+	h := hmac.New(sha256.New, keys[0])
+	h.Write([]byte(owner))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// A checker lets many users count at the same time and looks at each answer:
+// is it about him, and is nothing lost that was confirmed?
+type checker struct {
+	t   *testing.T
+	app *app
+
+	reads, writes, failures atomic.Int64
+	logins, logouts, renews atomic.Int64
+	unsure                  atomic.Int64 // sessions that a failed renewal or logout may have ended
+	dropped                 atomic.Int64 // confirmed counts that are gone, where that is allowed
+}
+
+// handle is the application: /login, /count, /read, /renew and /logout.
+func (c *checker) handle(x exchange) error {
+	s, err := x.from()
+	if err != nil {
+		return err
+	}
+	owner := ownerKey.Get(s)
+	switch {
+	case owner == "" && len(s.Names()) > 0:
+		c.t.Errorf("half a session: it has %d values and no owner", len(s.Names()))
+	case owner != "" && sealKey.Get(s) != seal(owner):
+		c.t.Error("a session with a wrong seal")
+	case owner != "" && owner != x.user:
+		c.t.Errorf("%s was given the session of %s", x.user, owner)
+	}
+	if owner == "" && x.path != "/login" {
+		x.answer("none")
+		return nil
+	}
+	switch x.path {
+	case "/login":
+		err = errors.Join(ownerKey.Set(s, x.user), sealKey.Set(s, seal(x.user)), countKey.Set(s, 0), fillKey.Set(s, filling(x.user, 0)))
+	case "/count":
+		_, err = countKey.Update(s, func(n int) int { return n + 1 })
+	case "/renew":
+		err = s.Renew(x.ctx)
+	case "/logout":
+		err = s.Destroy(x.ctx)
+	}
+	if err == nil {
+		x.answer(fmt.Sprintf("%s %d", x.user, countKey.Get(s)))
+	}
+	return err
+}
+
+// A user is somebody who knows what he may expect.
+type user struct {
+	c *checker
+	v *visitor
+
+	mu        sync.Mutex
+	attempted int // counts that may be in the session
+	confirmed int // counts that must be
+}
+
+// lossy says that the server may forget what it confirmed, as on a failover.
+func (u *user) live(stop <-chan struct{}, lossy bool) {
+	c := u.c
+	for alive := true; alive; {
+		if !u.login(stop) {
+			return
+		}
+		dead := false
+		for range 20 + rand.N(40) {
+			select {
+			case <-stop:
+				alive = false
+			default:
+			}
+			if !alive || dead {
+				break
+			}
+			switch n := rand.N(40); {
+			case n == 0:
+				c.renews.Add(1)
+				if r := u.ask("/renew"); r.status != 200 {
+					// The old id is as it was, or the outcome is unknown.
+					if after, ok := u.insist(stop); ok && after.body == "none" {
+						c.unsure.Add(1)
+						dead = true
+					}
+				}
+			case n < 20:
+				dead = !u.count(2, lossy)
+			default:
+				dead = !u.look(lossy)
+			}
+		}
+		if dead {
+			continue
+		}
+		// What there is at the end lies between what was confirmed and what was tried.
+		if r, ok := u.insist(nil); !ok {
+			c.t.Errorf("%s can't read his session at the end: %v", u.v.name, r)
+		} else {
+			u.check(r, lossy)
+		}
+		u.logout()
+	}
+}
+
+// ask sends a request. It may fail, but only in good order.
+func (u *user) ask(path string) reply {
+	r, err := u.v.get(path)
+	if err != nil {
+		u.c.t.Errorf("%s: %v", path, err)
+	}
+	switch r.status {
+	case 200:
+	case 503, 409:
+		u.c.failures.Add(1)
+		if r.live {
+			u.c.t.Errorf("%s failed and sent a cookie: %v", path, r)
+		}
+	default:
+		u.c.failures.Add(1)
+		u.c.t.Errorf("%s was answered %v", path, r)
+	}
+	return r
+}
+
+// insist reads until there is an answer.
+func (u *user) insist(stop <-chan struct{}) (reply, bool) {
+	var r reply
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if r = u.ask("/read"); r.status == 200 {
+			return r, true
+		}
+		select {
+		case <-stop:
+			return r, false
+		default:
+		}
+	}
+	return r, false
+}
+
+func (u *user) login(stop <-chan struct{}) bool {
+	u.v.jar = jartest.Browser{}
+	u.attempted, u.confirmed = 0, 0
+	for {
+		if r := u.ask("/login"); r.status == 200 {
+			u.c.logins.Add(1)
+			if !r.live {
+				u.c.t.Error("a login without a cookie")
+			}
+			return true
+		}
+		select {
+		case <-stop:
+			return false
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// count adds one in n tabs at a time. It reports whether the session is there.
+func (u *user) count(tabs int, lossy bool) bool {
+	there := true
+	var all sync.WaitGroup
+	u.mu.Lock()
+	u.attempted += tabs
+	u.mu.Unlock()
+	for range tabs {
+		all.Go(func() {
+			r := u.ask("/count")
+			u.c.writes.Add(1)
+			u.mu.Lock()
+			defer u.mu.Unlock()
+			switch {
+			case r.status == 200 && r.body == "none":
+				there = false
+			case r.status == 200:
+				u.confirmed++
+			}
+		})
+	}
+	all.Wait()
+	if !there {
+		u.lost(lossy)
+	}
+	return there
+}
+
+func (u *user) look(lossy bool) bool {
+	r := u.ask("/read")
+	u.c.reads.Add(1)
+	return r.status != 200 || u.check(r, lossy)
+}
+
+// check compares an answer with what is known, and reports whether there is a
+// session.
+func (u *user) check(r reply, lossy bool) bool {
+	if r.body == "none" {
+		u.lost(lossy)
+		return false
+	}
+	var owner string
+	var n int
+	if _, err := fmt.Sscanf(r.body, "%s %d", &owner, &n); err != nil || owner != u.v.name {
+		u.c.t.Errorf("%s was answered %q", u.v.name, r.body)
+		return true
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if n > u.attempted {
+		u.c.t.Errorf("%s: the count is %d after %d attempts", u.v.name, n, u.attempted)
+	}
+	if n < u.confirmed {
+		if !lossy {
+			u.c.t.Errorf("%s: the count is %d, %d were confirmed", u.v.name, n, u.confirmed)
+		}
+		u.c.dropped.Add(int64(u.confirmed - n))
+		u.confirmed = n
+	}
+	return true
+}
+
+func (u *user) lost(lossy bool) {
+	if !lossy {
+		u.c.t.Errorf("%s has lost his session", u.v.name)
+	}
+	u.c.dropped.Add(1)
+}
+
+// logout ends the session, and its id must be worthless then.
+func (u *user) logout() {
+	id := u.v.jar.Cookie("/")
+	r := u.ask("/logout")
+	u.c.logouts.Add(1)
+	if r.status != 200 {
+		u.c.unsure.Add(1)
+		return
+	}
+	late := &visitor{app: u.c.app, name: u.v.name}
+	for _, pair := range cookiePairs(id) {
+		late.jar.Take("/", pair+"; path=/")
+	}
+	if r, err := late.get("/read"); err != nil || r.status == 200 && r.body != "none" {
+		u.c.t.Errorf("after the logout: %v, %v", r, err)
+	}
+}
+
+// users lets n of them live for a while, while something happens.
+func (c *checker) users(n int, lasts time.Duration, lossy bool, happens func(stop <-chan struct{})) {
+	stop := make(chan struct{})
+	var all, trouble sync.WaitGroup
+	for i := range n {
+		u := &user{c: c, v: &visitor{app: c.app, name: "user" + strconv.Itoa(i)}}
+		all.Go(func() { u.live(stop, lossy) })
+	}
+	end := make(chan struct{})
+	trouble.Go(func() { happens(end) })
+	time.Sleep(lasts)
+	close(end)
+	trouble.Wait()
+	close(stop)
+	all.Wait()
+	c.t.Logf("%d users: %d logins, %d reads, %d writes, %d renewals, %d logouts; %d requests failed, %d times that ended a session or may have; %d confirmed counts were lost",
+		n, c.logins.Load(), c.reads.Load(), c.writes.Load(), c.renews.Load(), c.logouts.Load(), c.failures.Load(), c.unsure.Load(), c.dropped.Load())
+	c.t.Log("reported:", c.app.reported())
+	if c.reads.Load() == 0 || c.writes.Load() == 0 {
+		c.t.Error("the users did nothing")
+	}
+}
+
+// T5: hundreds of users at the same time, over connections that are cut and
+// silent by chance. Nobody is shown what is not his, and nothing is lost.
+func TestNobodyLosesHisSessionOrGetsAnothers(t *testing.T) {
+	for i, store := range []string{"redis", "memcache"} {
+		for j, a := range adapters {
+			if !soak && j != i {
+				continue
+			}
+			t.Run(store+"/"+a.name, func(t *testing.T) {
+				r := newRig(t, startServer(t, store), true)
+				c := &checker{t: t}
+				c.app = start(t, a.name, r.store, core.Options{OpTimeout: 300 * time.Millisecond}, c.handle)
+				c.users(longer(200, 400), longer(5*time.Second, 2*time.Minute), false, func(stop <-chan struct{}) {
+					for {
+						select {
+						case <-stop:
+							r.proxy.Clear()
+							return
+						case <-time.After(time.Duration(50+rand.N(150)) * time.Millisecond):
+						}
+						trouble(r.proxy)
+					}
+				})
+				s := r.proxy.Stats()
+				t.Logf("%d connections, %d of them cut in the midst of something", s.Accepted, s.Cut)
+			})
+		}
+	}
+}
+
+// trouble is one fault of the network, by chance.
+func trouble(p *faultproxy.Proxy) {
+	end := faultproxy.Close
+	if rand.N(2) == 0 {
+		end = faultproxy.Reset
+	}
+	switch rand.N(8) {
+	case 0, 1:
+		p.CutAll(end)
+	case 2, 3:
+		p.Replies(faultproxy.Fault{Cut: end, CutAt: rand.N(2000), Once: true})
+	case 4:
+		p.Requests(faultproxy.Fault{Cut: end, CutAt: rand.N(2000), Once: true})
+	case 5: // silence, and then all that was held back
+		p.Hole()
+		time.Sleep(time.Duration(rand.N(400)) * time.Millisecond)
+		p.Clear()
+	case 6: // one direction only
+		p.Replies(faultproxy.Fault{Hole: true})
+		time.Sleep(time.Duration(rand.N(400)) * time.Millisecond)
+		p.CutAll(end)
+		p.Clear()
+	case 7:
+		p.Replies(faultproxy.Fault{Delay: time.Millisecond, Jitter: 20 * time.Millisecond})
+		time.Sleep(time.Duration(rand.N(100)) * time.Millisecond)
+		p.Clear()
+	}
+}
