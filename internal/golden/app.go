@@ -27,16 +27,16 @@ type App struct {
 	// proxy's field.)
 	TLS bool
 
-	ledger   *Ledger
+	backend  Backend
+	clock    clock
 	deferred bool
 	swallow  bool // the hook lets the request go on
 
-	query  url.Values // of the request
-	ids    []string   // to be handed out in this step
-	refuse bool       // the store refuses to write in this step
-	calls  []string   // of the store in this step, as Redis commands
-	types  []string   // of the errors that the hook was told of in this step
-	failed bool       // the handler itself failed in this step
+	query  url.Values    // of the request
+	ids    []string      // to be handed out in this step
+	calls  []string      // of the store in this step, as Redis commands
+	told   []*core.Error // what the hook was told in this step
+	failed bool          // the handler itself failed in this step
 }
 
 // An Exchange is a request in the hands of the app's handler.
@@ -55,21 +55,20 @@ const Count core.Key[int] = "count"
 
 const data core.Key[string] = "data"
 
-func open(t *testing.T, v *vector, plain bool) *App {
+func open(t *testing.T, v *vector, backend Backend, plain bool) *App {
 	t.Helper()
-	a := &App{ledger: NewLedger(), TLS: v.App.Proxy, deferred: v.Options.Defer}
-	t.Cleanup(func() { a.ledger.Close() })
-	var store core.Store = a.ledger
+	a := &App{backend: backend, TLS: v.App.Proxy, deferred: v.Options.Defer}
+	store := backend.Store()
 	if plain {
-		store = struct{ core.Store }{a.ledger}
+		store = struct{ core.Store }{store}
 	}
-	faulty := storetest.NewFaulty(store)
-	faulty.Before(a.before)
-	a.mount(t, faulty, v, &v.Options)
+	watched := storetest.NewFaulty(store)
+	watched.Before(a.before)
+	a.mount(t, watched, v, &v.Options)
 	if v.App.Twice != nil {
 		// The original's second does nothing. Ours, whose cookie has another
 		// name, works for who asks for it (K32), and nobody does.
-		a.mount(t, faulty, v, v.App.Twice)
+		a.mount(t, watched, v, v.App.Twice)
 	}
 	return a
 }
@@ -153,7 +152,7 @@ func (a *App) options(t *testing.T, given *options, appErrors bool) *core.Option
 	a.swallow = a.swallow || given.ErrorHandler.is(t, "errorHandler: swallow")
 	if a.swallow || appErrors {
 		o.Hooks.Error = func(_ context.Context, e *core.Error) error {
-			a.types = append(a.types, string(e.Op))
+			a.told = append(a.told, e)
 			if a.swallow {
 				return nil
 			}
@@ -210,11 +209,6 @@ func (a *App) newID(context.Context) (string, error) {
 	return id, nil
 }
 
-var (
-	errList    = fmt.Errorf("%w: WRONGTYPE Operation against a key holding the wrong kind of value", core.ErrCorrupt)
-	errRefused = fmt.Errorf("%w: NOREPLICAS Not enough good replicas to write", core.ErrRefused)
-)
-
 // before stands between the core and the store.
 func (a *App) before(_ context.Context, op storetest.Op, key string) error {
 	command, ok := map[storetest.Op]string{
@@ -226,12 +220,6 @@ func (a *App) before(_ context.Context, op storetest.Op, key string) error {
 		return fmt.Errorf("unknown operation %q", op)
 	}
 	a.calls = append(a.calls, command+" "+key)
-	if command == "get" && a.ledger.Value(key) == listValue {
-		return errList
-	}
-	if command != "get" && a.refuse {
-		return errRefused
-	}
 	return nil
 }
 

@@ -1,14 +1,14 @@
 // Package golden replays what a real Koa app with koa-generic-session,
 // koa-redis and Redis was seen to do, request by request, against
 // core.KoaCompat. Tests import it: the core's with a jar in memory, each
-// adapter's with its real server.
+// adapter's with its real server, that of the Redis store with a real Redis.
 //
 // Where we differ on purpose stands in deviations; everything else must be
 // equal, byte for byte: body, Set-Cookie lines, keys, records and their ttl.
 package golden
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -23,12 +23,16 @@ import (
 // A Server brings the recorded requests to an [App].
 type Server struct {
 	// Serve runs app until the test ends: its managers and below them its
-	// handler. It is called within a bubble of testing/synctest, since the
-	// recorded clock stands still, and returns what makes a request.
+	// handler. It returns what makes a request. [InMemory] is one.
 	Serve func(t *testing.T, app *App) func(Request) Response
 	// HandlerErrors says that handlers can fail. Without it a handler answers
 	// its error like anything else.
 	HandlerErrors bool
+	// Backend makes what the sessions of a vector are kept in, until its test
+	// ends. Without it that is a memory store, and all happens within a bubble
+	// of testing/synctest, since the recorded clock stands still. With it time
+	// is real, and there is one vector at a time.
+	Backend func(t *testing.T) Backend
 	// PlainStore takes from the store all that it can do beyond a core.Store.
 	PlainStore bool
 }
@@ -43,8 +47,9 @@ type Request struct {
 type Response struct {
 	Body       string
 	SetCookies []string
-	Failed     bool // in place of the app's answer
-	Oops       bool // Failed with [ErrOops]
+	Failed     bool  // in place of the app's answer
+	Oops       bool  // Failed with [ErrOops]
+	Err        error // that it failed with, nil if nobody knows
 }
 
 // A deviation is where we differ from the recording on purpose. Members that
@@ -111,9 +116,13 @@ func Run(t *testing.T, file string, s Server) {
 			}
 		}
 		t.Run(shown+" "+v.Name, func(t *testing.T) {
-			t.Parallel()
 			var differences [][]string
-			synctest.Test(t, func(t *testing.T) { differences = s.replay(t, &v) })
+			if s.Backend != nil {
+				differences = s.replay(t, &v)
+			} else {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) { differences = s.replay(t, &v) })
+			}
 			for i, step := range v.Steps {
 				for _, d := range differences[i] {
 					t.Errorf("step %d, %s %s:\n%s", i+1, step.Request.PathDecoded, step.Note, d)
@@ -126,22 +135,31 @@ func Run(t *testing.T, file string, s Server) {
 	}
 }
 
-// replay runs the steps of a vector in a bubble and returns what differs in
-// each.
+// replay runs the steps of a vector and returns what differs in each.
 func (s *Server) replay(t *testing.T, v *vector) [][]string {
 	if v.Clock != "frozen" {
 		t.Fatalf("the clock is %q", v.Clock)
 	}
-	var app *App
-	var send func(Request) Response
+	// Nothing is made before the time has come: a server may look around every
+	// few seconds.
+	var clock clock
+	backend := newMemory
+	if s.Backend != nil {
+		clock.start(&v.Steps[0])
+		backend = s.Backend
+	} else {
+		clock.await(&v.Steps[0])
+	}
+	app := open(t, v, backend(t), s.PlainStore)
+	app.clock = clock
+	app.seed(v.Steps[0].Before)
+	send := s.Serve(t, app)
 	differences := make([][]string, len(v.Steps))
 	for i := range v.Steps {
 		step := &v.Steps[i]
-		time.Sleep(time.Until(time.UnixMilli(step.ClockMS)))
-		if i == 0 { // not before: a server may look around every few seconds
-			app = open(t, v, s.PlainStore)
-			app.seed(step.Before)
-			send = s.Serve(t, app)
+		app.clock.await(step)
+		if s.Backend != nil {
+			time.Sleep(pause)
 		}
 		differ := func(format string, a ...any) {
 			differences[i] = append(differences[i], fmt.Sprintf(format, a...))
@@ -150,6 +168,10 @@ func (s *Server) replay(t *testing.T, v *vector) [][]string {
 	}
 	return differences
 }
+
+// pause between two steps makes a difference to a ttl that should have begun
+// again, and has not.
+const pause = 3 * time.Millisecond
 
 // An expectation is what a step must come to.
 type expectation struct {
@@ -164,7 +186,7 @@ type expectation struct {
 func (s *Server) expect(vector string, n int, step *step, differ func(string, ...any)) expectation {
 	want := expectation{
 		setCookie: step.Response.SetCookie,
-		after:     slices.Clone(step.After),
+		after:     whole(step.After),
 		oops:      step.Response.Body == ErrOops.Error(),
 	}
 	for _, c := range step.Commands {
@@ -199,26 +221,28 @@ func (s *Server) expect(vector string, n int, step *step, differ func(string, ..
 
 // seed stores what the recording began with.
 func (a *App) seed(records []Record) {
-	for _, r := range records {
-		ttl := max(0, time.Duration(seconds(r.PTTL))*time.Second)
-		if err := a.ledger.Set(context.Background(), r.Key, []byte(r.Value), ttl); err != nil {
-			panic(err)
-		}
+	for _, r := range whole(records) {
+		from := time.Now()
+		a.backend.Put(r)
+		a.clock.wrote(r.Key, span{from, time.Now()})
 	}
 }
 
-// seconds rounds up, as setex counts and the recorded clock ran a few
-// milliseconds on; -1 is none.
-func seconds(pttl int64) int64 {
-	if pttl < 0 {
-		return -1
+// whole returns records with what was left of the ttl rounded up to seconds,
+// as setex counts: in Redis the clock ran a few milliseconds on.
+func whole(records []Record) []Record {
+	records = slices.Clone(records)
+	for i := range records {
+		if r := &records[i]; r.PTTL >= 0 {
+			r.PTTL = (r.PTTL + 999) / 1000 * 1000
+		}
 	}
-	return (pttl + 999) / 1000
+	return records
 }
 
 // step makes the request of a step and compares all that comes of it.
 func (a *App) step(step *step, want expectation, send func(Request) Response, differ func(string, ...any)) {
-	a.ids, a.refuse, a.calls, a.types, a.failed = step.newIDs(), step.RefusesWrites, nil, nil, false
+	a.ids, a.calls, a.told, a.failed = step.newIDs(), nil, nil, false
 	if step.Request.Method != "GET" {
 		differ("the method is %s", step.Request.Method)
 	}
@@ -230,7 +254,7 @@ func (a *App) step(step *step, want expectation, send func(Request) Response, di
 	if a.TLS != (len(step.Request.Headers) > 0) {
 		differ("TLS only for some requests")
 	}
-	request := Request{Target: step.Request.Path}
+	request := Request{Target: a.clock.target(step.Request.Path)}
 	if step.Request.Cookie != nil {
 		request.Cookie = *step.Request.Cookie
 	}
@@ -241,7 +265,19 @@ func (a *App) step(step *step, want expectation, send func(Request) Response, di
 	}
 	a.query = target.Query()
 
+	a.backend.RefuseWrites(step.RefusesWrites)
+	from := time.Now()
 	got := send(request)
+	a.clock.request = span{from, time.Now()}
+	after, now := a.backend.Records(), time.Now()
+	a.backend.RefuseWrites(false)
+	if !step.RefusesWrites {
+		for _, c := range a.calls {
+			if key, ok := strings.CutPrefix(c, "setex "); ok {
+				a.clock.wrote(key, a.clock.request)
+			}
+		}
+	}
 
 	switch failed := step.Response.Status >= 500; {
 	case failed != got.Failed:
@@ -251,20 +287,14 @@ func (a *App) step(step *step, want expectation, send func(Request) Response, di
 	case !failed && got.Body != step.Response.Body:
 		differ("the body is %q\nthe original's %q", got.Body, step.Response.Body)
 	}
-	if !slices.Equal(got.SetCookies, want.setCookie) {
-		differ("the cookies are\n%s\nthe original's\n%s", strings.Join(got.SetCookies, "\n"), strings.Join(want.setCookie, "\n"))
+	if lines := a.clock.lines(got.SetCookies, want.setCookie, want.after); !slices.Equal(lines, want.setCookie) {
+		differ("the cookies are\n%s\nthe original's\n%s", strings.Join(lines, "\n"), strings.Join(want.setCookie, "\n"))
 	}
 	a.compareCalls(step, want.writes, differ)
-	after := a.ledger.Records()
-	for _, records := range [][]Record{after, want.after} {
-		for i := range records {
-			records[i].PTTL = seconds(records[i].PTTL)
-		}
-	}
-	if !slices.Equal(after, want.after) {
+	if after = a.clock.records(after, want.after, now); !slices.Equal(after, want.after) {
 		differ("the store has\n%+v\nthe original's\n%+v", after, want.after)
 	}
-	a.compareErrors(step, differ)
+	a.compareErrors(step, got.Err, differ)
 	if len(a.ids) > 0 {
 		differ("nobody wanted the ids %q", a.ids)
 	}
@@ -295,13 +325,15 @@ func (a *App) compareCalls(step *step, wantWrites []string, differ func(string, 
 }
 
 // compareErrors looks at what the hook was told: what the original told its
-// errorHandler, or the app beside the handler's own error.
-func (a *App) compareErrors(step *step, differ func(string, ...any)) {
-	told := a.types
-	if !a.swallow && !a.failed {
-		told = nil // it is the answer
+// errorHandler, or the app beside the handler's own error. Each error of the
+// store, and err, which is the answer, has what Redis said and the class of it.
+func (a *App) compareErrors(step *step, err error, differ func(string, ...any)) {
+	var told, want []string
+	if a.swallow || a.failed { // else it is the answer
+		for _, e := range a.told {
+			told = append(told, string(e.Op))
+		}
 	}
-	var want []string
 	for _, c := range step.HandlerCalls {
 		want = append(want, c.Type)
 	}
@@ -310,5 +342,19 @@ func (a *App) compareErrors(step *step, differ func(string, ...any)) {
 	}
 	if !slices.Equal(told, want) {
 		differ("the hook saw %q\nthe original's %q", told, want)
+	}
+
+	var all []error
+	for _, e := range a.told {
+		all = append(all, e)
+	}
+	if err != nil && err != ErrOops {
+		all = append(all, err)
+	}
+	text := step.failure()
+	for _, err := range all {
+		if text == "" || !strings.Contains(err.Error(), text) || !errors.Is(err, classOf(text)) {
+			differ("the error is %q\nthe original's %q, which is to be a %v", err, text, classOf(text))
+		}
 	}
 }

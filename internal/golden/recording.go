@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/gensession/gensession/core"
 )
 
 // rules are the vectors of the recording with the rules that each shows, which
@@ -106,14 +108,13 @@ type step struct {
 	Commands      [][]string `json:"redis_commands"`
 	After         []Record   `json:"redis_after"`
 	RefusesWrites bool       `json:"redis_refuses_writes"`
-	AppErrors     []any      `json:"app_errors"`
-	HandlerCalls  []struct {
+	AppErrors     []struct {
+		Name, Message string
+	} `json:"app_errors"`
+	HandlerCalls []struct {
 		Type, Message string
 	} `json:"error_handler_calls"`
 }
-
-// listValue is how the recording shows a Redis list, which GET refuses.
-const listValue = "(a list)"
 
 func read(t *testing.T, file string) []vector {
 	t.Helper()
@@ -135,6 +136,35 @@ func read(t *testing.T, file string) []vector {
 		t.Fatalf("the recording has %d vectors, %d are expected", len(vectors), len(rules))
 	}
 	return vectors
+}
+
+// failure is what Redis said to the original, "" for nothing bad. Whatever
+// became of it, the step shows its text somewhere.
+func (s *step) failure() string {
+	texts := []string{s.Response.Body}
+	for _, c := range s.HandlerCalls {
+		texts = append(texts, c.Message)
+	}
+	for _, e := range s.AppErrors {
+		texts = append(texts, e.Message)
+	}
+	i := slices.IndexFunc(texts, func(text string) bool { return classOf(text) != nil })
+	if i < 0 {
+		return ""
+	}
+	return texts[i]
+}
+
+// classOf returns the class that an error of Redis has here, nil if text is
+// none that the recording has.
+func classOf(text string) error {
+	switch code, _, _ := strings.Cut(text, " "); code {
+	case "WRONGTYPE":
+		return core.ErrCorrupt
+	case "NOREPLICAS":
+		return core.ErrRefused
+	}
+	return nil
 }
 
 var frozenID = regexp.MustCompile(`frozen-sid-\d{21}`)
