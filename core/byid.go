@@ -93,10 +93,10 @@ func (b ByID) read(ctx context.Context, id ID) (record, Version, error) {
 	key := m.key(id)
 	data, version, err := m.get(ctx, key)
 	if err == nil && isTombstone(data) {
-		err = ErrNotFound
+		err = ErrNotFound // with its version: it can be written over
 	}
 	if err != nil {
-		return record{}, 0, err
+		return record{}, version, err
 	}
 	r, err := parseRecord(data, key, m.o.koa)
 	return r, version, err

@@ -122,22 +122,49 @@ func (m *Manager) destroy(ctx context.Context, key string) error {
 }
 
 // bury removes key if it still has version: in two steps, since stores can
-// compare versions only when they write.
+// compare versions only when they write. A store without versions just removes
+// it.
 func (m *Manager) bury(ctx context.Context, key string, version Version) error {
-	if m.swapper != nil {
-		if _, err := m.set(ctx, key, []byte(tombstone), tombstoneTTL, version); err != nil {
-			if !errors.Is(err, ErrOutcomeUnknown) {
-				return err
-			}
-			// Was it written? Only then the old id is dead already.
-			if data, _, lookErr := m.get(ctx, key); lookErr != nil || !isTombstone(data) {
-				return err
-			}
-		}
-		_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself
-		return nil
+	if m.swapper == nil {
+		m.mark(ctx, key)
+		return m.destroy(ctx, key)
 	}
-	return m.destroy(ctx, key)
+	if _, err := m.set(ctx, key, []byte(tombstone), tombstoneTTL, version); err != nil {
+		if !errors.Is(err, ErrOutcomeUnknown) {
+			return err
+		}
+		// Was it written? Only then the old id is dead already.
+		if data, _, lookErr := m.get(ctx, key); lookErr != nil || !isTombstone(data) {
+			return err
+		}
+	}
+	m.mark(ctx, key)
+	_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself
+	return nil
+}
+
+// An id that was given up for another one is marked for a while, under a key
+// of its own. A late request that still carries it finds no session, and by
+// the mark it finds out that the browser has got another one since: a session
+// of its own would take that one's cookie away (K17). generic-session would not
+// understand the mark, and KoaCompat makes none.
+const (
+	markSuffix = ".old"
+	markTTL    = time.Minute
+)
+
+func (m *Manager) mark(ctx context.Context, key string) {
+	if !m.o.koa {
+		_, _ = m.set(ctx, key+markSuffix, []byte(tombstone), markTTL, 0) // as well as it goes
+	}
+}
+
+func (m *Manager) marked(ctx context.Context, key string) bool {
+	if m.o.koa {
+		return false
+	}
+	_, _, err := m.get(ctx, key+markSuffix)
+	return err == nil
 }
 
 // classify gives a store's error the class of an operation that ran out of

@@ -86,36 +86,44 @@ func (s *Session) storedCookie() []member {
 // A changeSet is what a request did, so that it can be done to whatever the
 // store has by then. It is a copy: the session can go on meanwhile.
 type changeSet struct {
-	must    bool // write even if it changes nothing
+	why     reason
 	cleared bool
 	values  []valueChange
 	cookie  []member
 	then    *demands
 	ownSet  bool
-	turn    int // of the session's cleared, cookie and ownSet
+	clears  int // of the session, then
+	chosen  int
 }
 
 type valueChange struct {
 	name    string
-	raw     []byte // nil: deleted
-	updates []update
-	edit    *edit // where it comes from, to be looked at under Session.mu only
-	turn    int   // of edit, then
+	raw     []byte   // nil: deleted
+	updates []update // by which raw came from the stored value; nil if it did not
+	edit    *edit    // where it comes from, to be looked at under Session.mu only
+	turn    int      // of edit, then
+	assigns int
+	steps   int // how many updates of edit are in raw
 }
 
 // takeChange collects what s changed since it was loaded or saved. A value set
 // to what it was is no change, and does not win over another request. mu is
 // held.
 func (s *Session) takeChange() (changeSet, error) {
-	c := changeSet{cleared: s.cleared, cookie: s.cookie, then: s.then, ownSet: s.ownSet, turn: s.turn}
+	c := changeSet{cleared: s.cleared, cookie: s.cookie, then: s.then, ownSet: s.ownSet, clears: s.clears, chosen: s.chosen}
 	stored := tableOf(s.stored.members)
 	for _, e := range s.edits {
 		if err := e.settle(); err != nil {
 			return c, err
 		}
-		if e.own && (s.cleared || s.unknown || e.updates != nil || !sameJSON(e.raw, stored.find(e.name))) {
-			c.values = append(c.values, valueChange{e.name, e.raw, e.updates, e, e.turn})
+		if !e.own || !s.cleared && !s.unknown && (e.assigned || e.updates == nil) && sameJSON(e.raw, stored.find(e.name)) {
+			continue
 		}
+		v := valueChange{e.name, e.raw, nil, e, e.turn, e.assigns, len(e.updates)}
+		if !e.assigned {
+			v.updates = e.updates[:len(e.updates):len(e.updates)]
+		}
+		c.values = append(c.values, v)
 	}
 	return c, nil
 }
@@ -133,12 +141,9 @@ func (c *changeSet) applied(base record, again bool) (record, error) {
 	for _, v := range c.values {
 		raw := v.raw
 		if again && v.updates != nil {
-			raw = find(base.members, v.name)
-			for _, f := range v.updates {
-				var err error
-				if raw, err = f(raw); err != nil {
-					return r, err
-				}
+			var err error
+			if raw, err = updated(find(base.members, v.name), v.updates); err != nil {
+				return r, err
 			}
 		}
 		result.put(v.name, raw)
@@ -148,6 +153,17 @@ func (c *changeSet) applied(base record, again bool) (record, error) {
 		r.cookie, r.stricter = c.cookie, c.then
 	}
 	return r, nil
+}
+
+// updated is raw after the updates.
+func updated(raw []byte, updates []update) ([]byte, error) {
+	for _, f := range updates {
+		var err error
+		if raw, err = f(raw); err != nil {
+			return nil, err
+		}
+	}
+	return raw, nil
 }
 
 func sameRecord(a, b *record) bool {

@@ -132,12 +132,12 @@ func (k Key[T]) updated(s *Session, turn int, v T, raw []byte, again update) (bo
 	if e.turn != turn {
 		return false, nil
 	}
-	assigned := e.own && e.updates == nil
-	updates := e.updates
-	e.assign(raw)
-	if !assigned && !s.cleared { // else the result does not depend on what is stored
-		e.updates = append(updates, again)
+	if !e.own {
+		e.own, e.assigned = true, s.cleared // then it comes from nothing
 	}
+	e.raw = raw
+	e.updates = append(e.updates, again)
+	e.turn++
 	hold(e, v)
 	return true, nil
 }

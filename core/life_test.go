@@ -617,7 +617,7 @@ func TestK28Regenerate(t *testing.T) {
 			a.ok(a.get("/", count(t)))
 			old := a.value()
 			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
-				a.store.Before(failing(storetest.OpDestroy, core.ErrRefused))
+				a.store.Before(func(context.Context, storetest.Op, string) error { return core.ErrRefused })
 				wantIs(t, s.Regenerate(bg), core.ErrRefused)
 				a.store.Before(nil)
 				if visits.Get(s) != 1 || string(s.ID()) != old {

@@ -61,15 +61,19 @@ func (v *Visit) destroy(ctx context.Context) error {
 	if s.broken != nil && id != "" {
 		was = live // we could not read it, but we know its id
 	}
+	if s.undead || s.doubt != nil {
+		was = live // an earlier try failed, or a save may have come through
+	}
 	s.state = destroyed
 	s.edits, s.cleared, s.stored.members = nil, true, nil
 	held := s.save == SaveNever
-	s.turn++
+	s.clears++
 	s.mu.Unlock()
 	if held || was != live {
 		return nil
 	}
 	err := m.destroy(ctx, s.storeKey())
+	s.undead = err != nil
 	if err != nil {
 		err = m.report(ctx, OpDestroy, err)
 	}
@@ -91,18 +95,20 @@ func (v *Visit) regenerate(ctx context.Context) error {
 			return m.insist(ctx, OpCarrier, err)
 		}
 		if was == live {
+			m.mark(ctx, s.storeKey())
 			if err := m.destroy(ctx, s.storeKey()); err != nil {
 				return m.insist(ctx, OpDestroy, err)
 			}
 		}
-		if err := v.sendReset(ctx); err != nil { // with the old cookie's attributes
-			return err
+		if was == live || m.o.ResetUnknown {
+			if err := v.sendReset(ctx); err != nil { // with the old cookie's attributes
+				return err
+			}
 		}
 	}
 	s.mu.Lock()
 	s.reset()
 	s.id = id
-	s.turn++
 	s.mu.Unlock()
 	v.reissue = false
 	return nil
@@ -123,7 +129,7 @@ func (v *Visit) renew(ctx context.Context) error {
 			return m.insist(ctx, OpID, err)
 		}
 		s.mu.Lock()
-		s.id, s.key = id, ""
+		s.id, s.key, s.stale = id, "", ""
 		s.mu.Unlock()
 		return nil
 	}

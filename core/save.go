@@ -79,6 +79,12 @@ func (s *Session) take(id ID, key string, stored record, version Version) {
 // request. op is held.
 func (v *Visit) save(ctx context.Context, last bool) error {
 	s, m := &v.session, v.manager
+	if s.doubt != nil && s.state != destroyed {
+		ctx := context.WithoutCancel(ctx)
+		if err := s.doubt.settle(ctx, v); err != nil {
+			return m.report(ctx, OpSet, err)
+		}
+	}
 	s.mu.Lock()
 	why, err := s.reason(last)
 	unchanged := why <= reissue || why == renewal && m.toucher != nil
@@ -94,6 +100,12 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 	}
 	ctx = context.WithoutCancel(ctx) // decision 7
 	if why == reissue {
+		// A response with an id that is dead by now must not replace the
+		// cookie of the one that came after it.
+		if _, _, err := v.reread(ctx, s.storeKey()); err != nil {
+			m.debug(ctx, "session id is not sent again", slog.Any("error", err))
+			return nil
+		}
 		return v.send(ctx)
 	}
 	if err := v.sendable(); err != nil {
@@ -112,7 +124,7 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 	if err != nil {
 		return m.report(ctx, OpSet, err)
 	}
-	c.must = why != change
+	c.why = why
 	return v.write(ctx, c, last)
 }
 
@@ -199,7 +211,7 @@ func (v *Visit) store(ctx context.Context, c *changeSet) error {
 		if err != nil {
 			return err
 		}
-		if again && !c.must && !s.unknown && sameRecord(&r, &base) {
+		if again && c.why == change && !s.unknown && sameRecord(&r, &base) {
 			v.saved(c, r, version) // the other request did the same
 			return nil
 		}
@@ -210,6 +222,11 @@ func (v *Visit) store(ctx context.Context, c *changeSet) error {
 			return nil
 		case errors.Is(err, ErrNotFound):
 			return ErrGone
+		case errors.Is(err, ErrOutcomeUnknown):
+			s.doubt = &doubt{*c, r}
+			return err
+		case errors.Is(err, ErrConflict) && c.why == renewal:
+			return nil // by the other request, too
 		case !errors.Is(err, ErrConflict):
 			return err
 		case try == saveTries:
@@ -234,7 +251,7 @@ func (v *Visit) refuses(base *record) bool {
 // is another request's.
 func (v *Visit) merged(c *changeSet, base record, again bool) (record, error) {
 	s := &v.session
-	if again && !s.unknown && v.manager.o.OnConflict == ConflictLastWriteWins {
+	if again && !s.unknown && c.why != renewal && v.manager.o.OnConflict == ConflictLastWriteWins {
 		base, again = s.stored, false
 	}
 	return c.applied(base, again && !s.unknown)
@@ -261,6 +278,9 @@ func (v *Visit) put(ctx context.Context, key string, r *record, version Version)
 // create stores a new session, never over one that is there.
 func (v *Visit) create(ctx context.Context, c *changeSet) error {
 	s, m := &v.session, v.manager
+	if s.stale != "" && m.marked(ctx, s.stale) {
+		return ErrGone // the browser has another session by now
+	}
 	id, err := s.needID()
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNewID, err)
@@ -270,10 +290,13 @@ func (v *Visit) create(ctx context.Context, c *changeSet) error {
 		return err
 	}
 	version, err := v.put(ctx, s.storeKey(), &r, 0)
-	if errors.Is(err, ErrConflict) {
+	switch {
+	case errors.Is(err, ErrConflict):
 		return fmt.Errorf("%w: the id is in use already, the generator repeats itself", errNewID)
-	}
-	if err != nil {
+	case errors.Is(err, ErrOutcomeUnknown):
+		s.doubt = &doubt{*c, r}
+		return err
+	case err != nil:
 		return err
 	}
 	m.debug(ctx, "session created", slog.Any("session", id))
@@ -291,6 +314,30 @@ func (v *Visit) createInstead(ctx context.Context, c *changeSet) error {
 	return v.create(ctx, c)
 }
 
+// A doubt is a save that had no answer.
+type doubt struct {
+	changes changeSet
+	wrote   record
+}
+
+// settle finds out what became of it before anything else is saved, or an
+// update in it could be applied twice.
+func (d *doubt) settle(ctx context.Context, v *Visit) error {
+	s := &v.session
+	r, version, err := v.reread(ctx, s.storeKey())
+	switch {
+	case errors.Is(err, ErrGone) && s.state == fresh:
+	case err != nil:
+		return err
+	case sameRecord(&r, &d.wrote):
+		v.saved(&d.changes, r, version)
+	case s.state == fresh || version != s.version:
+		return fmt.Errorf("%w: an earlier save of this request had no answer, and another request has saved since", ErrOutcomeUnknown)
+	}
+	s.doubt = nil
+	return nil
+}
+
 // reread gets the record as another request left it.
 func (v *Visit) reread(ctx context.Context, key string) (record, Version, error) {
 	data, version, err := v.manager.get(ctx, key)
@@ -305,25 +352,33 @@ func (v *Visit) reread(ctx context.Context, key string) (record, Version, error)
 }
 
 // saved makes what was written the new base of the session. What the handler
-// changed meanwhile stays a change.
+// changed meanwhile stays a change: an update of that time counts from what was
+// written.
 func (v *Visit) saved(c *changeSet, r record, version Version) {
 	s := &v.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stored, s.version, s.state, s.unknown = r, version, live, false
-	if s.turn == c.turn {
-		s.cleared, s.ownSet = false, false
+	s.stored, s.version, s.state, s.unknown, s.doubt = r, version, live, false, nil
+	if s.clears == c.clears {
+		s.cleared = false
+	}
+	if s.chosen == c.chosen {
+		s.ownSet = false
 		s.cookie, s.then, s.complete = r.cookie, r.stricter, false
 	}
 	now := tableOf(r.members)
 	for _, was := range c.values {
-		e := was.edit
-		if e.turn != was.turn {
-			continue
-		}
-		e.own, e.raw, e.updates = false, nil, nil
-		if e.held != nil && !bytes.Equal(e.from, now.find(was.name)) {
-			e.held = nil // an update was computed again: Get must show its result
+		switch e := was.edit; {
+		case e.turn == was.turn:
+			e.own, e.assigned, e.raw, e.updates = false, false, nil, nil
+			if e.held != nil && !bytes.Equal(e.from, now.find(was.name)) {
+				e.held = nil // an update was computed again: Get must show its result
+			}
+		case e.assigns == was.assigns && !s.sealed:
+			e.assigned, e.updates = false, e.updates[was.steps:]
+			if raw, err := updated(now.find(was.name), e.updates); err == nil {
+				e.raw, e.held = raw, nil
+			}
 		}
 	}
 }

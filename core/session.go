@@ -43,8 +43,12 @@ type Session struct {
 	cleared  bool // none of the stored values counts any more
 	cookie   []member
 	then     *demands
-	ownSet   bool // this request chose cookie and then
-	turn     int  // counts the changes of cleared, cookie and ownSet
+	ownSet   bool   // this request chose cookie and then
+	clears   int    // how often all values were replaced
+	chosen   int    // how often SetCookie chose options
+	stale    string // the key of an id that came with the request and is unknown
+	undead   bool   // destroyed, but the store did not say so
+	doubt    *doubt
 	options  CookieOptions
 	complete bool // options are made from cookie and then
 }
@@ -74,14 +78,19 @@ const (
 )
 
 // An edit is what the request did with one value.
+//
+// The value is that of the last assignment, or the stored one if there was
+// none, with the updates since then applied to it.
 type edit struct {
-	name    string
-	own     bool     // raw counts instead of what is stored
-	raw     []byte   // nil: deleted
-	updates []update // how raw came from the stored value, if it did
-	held    holder   // what the handler holds and can change in place
-	from    []byte   // the JSON that held was made from
-	turn    int      // counts the changes of this edit
+	name     string
+	own      bool     // raw counts instead of what is stored
+	raw      []byte   // nil: deleted
+	assigned bool     // raw does not come from what is stored
+	updates  []update // since the assignment
+	held     holder   // what the handler holds and can change in place
+	from     []byte   // the JSON that held was made from
+	turn     int      // counts the changes of this edit
+	assigns  int      // counts its assignments
 }
 
 // An update makes the new JSON of a value from the old one, nil if there is
@@ -233,10 +242,10 @@ func (s *Session) replace(members []member) error {
 		return err
 	}
 	s.cleared = true
-	s.turn++
+	s.clears++
 	s.edits = nil
 	for i := range members {
-		s.edits = append(s.edits, &edit{name: string(members[i].name), own: true, raw: members[i].raw})
+		s.edits = append(s.edits, &edit{name: string(members[i].name), own: true, assigned: true, raw: members[i].raw})
 	}
 	return nil
 }
@@ -289,7 +298,7 @@ func (s *Session) SetCookie(c CookieOptions) error {
 		s.then = &d
 	}
 	s.options, s.ownSet = c, true
-	s.turn++
+	s.chosen++
 	return nil
 }
 
@@ -316,7 +325,9 @@ func (s *Session) reset() {
 	m := s.visit.manager
 	s.id, s.key, s.version, s.state, s.unknown = "", "", 0, fresh, false
 	s.stored = record{created: wholeMillis(time.Now())}
-	s.edits, s.cleared = nil, false
+	s.edits, s.cleared, s.stale, s.undead, s.doubt = nil, false, "", false, nil
+	s.clears++
+	s.chosen++
 	s.cookie, s.then, s.ownSet, s.complete = m.blank, nil, false, false
 }
 
@@ -380,8 +391,9 @@ func (e *edit) settle() error {
 
 // assign makes raw the value, whatever it was.
 func (e *edit) assign(raw []byte) {
-	e.own, e.raw, e.updates = true, raw, nil
+	e.own, e.assigned, e.raw, e.updates = true, true, raw, nil
 	e.turn++
+	e.assigns++
 }
 
 // String does not show what is in the session.

@@ -205,6 +205,7 @@ func (v *Visit) refuse(ctx context.Context, id ID, key string) error {
 func (v *Visit) unknownID(ctx context.Context, id ID) error {
 	v.manager.debug(ctx, "session id without a session", slog.Any("session", id))
 	v.session.reset()
+	v.session.stale = v.manager.key(id)
 	v.reissue = false
 	if v.manager.o.ResetUnknown {
 		return v.sendReset(ctx)

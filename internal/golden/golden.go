@@ -314,9 +314,9 @@ func (a *App) compareCalls(step *step, wantWrites []string, differ func(string, 
 			wantGets = append(wantGets, c[0]+" "+c[1])
 		}
 	}
-	// How often the original asks for a session is its own business; that it
-	// does, and for which, is not.
-	if wantGets = slices.Compact(wantGets); !slices.Equal(gets, wantGets) {
+	// How often a session is asked for is each side's own business; that it is,
+	// and which, is not.
+	if gets, wantGets = slices.Compact(gets), slices.Compact(wantGets); !slices.Equal(gets, wantGets) {
 		differ("the store was asked %q\nthe original's %q", gets, wantGets)
 	}
 	if !slices.Equal(writes, wantWrites) {

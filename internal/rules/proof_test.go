@@ -19,10 +19,10 @@ const lastRule = 52
 
 var (
 	// unproved are the rules that no test names yet, with the reason.
-	unproved = map[int]string{44: "the stores that have a server come next"}
+	unproved = map[int]string{}
 	// elsewhere are those that no test shows on an HTTP library, with the
 	// reason.
-	elsewhere = map[int]string{44: "it is about stores that have a server, and here is only memory"}
+	elsewhere = map[int]string{44: "it is about stores that have a server, and here is only memory: see internal/faults"}
 )
 
 // everywhere are the files whose tests run on net/http, fasthttp and Fiber.
