@@ -14,9 +14,14 @@ import (
 	"github.com/gensession/gensession/internal/servers"
 )
 
-// slack is how long after its deadline a call may return on a machine that
-// has time, and some more for one that has not.
-const slack = 50*time.Millisecond + 100*time.Millisecond
+// promise is how long after its deadline a call may return. Half of the calls
+// are held to it on any machine; slack is for the others, since one that is
+// busy with other tests lets a goroutine wait for its turn. Without the store's
+// own measures they would wait for ten seconds and more.
+const (
+	promise = 50 * time.Millisecond
+	slack   = 3 * time.Second
+)
 
 func TestDeadlinesOnAPausedServer(t *testing.T) {
 	for _, warm := range []string{"new", "serial", "busy"} {
@@ -102,6 +107,10 @@ func TestDeadlinesOnAPausedServer(t *testing.T) {
 				worst := lates[len(lates)-1]
 				machine := slices.Max(others)
 				t.Logf("late by %v at the median, %v at 99 %%, %v at worst; who only waits, by %v", lates[len(lates)/2], lates[len(lates)*99/100], worst, machine)
+				slices.Sort(others)
+				if median := lates[len(lates)/2]; median > max(others[len(others)/2], 0)+promise {
+					t.Errorf("half of the calls were %v late", median)
+				}
 				if worst > max(machine, 0)+slack {
 					t.Errorf("a call was %v late", worst)
 				}
