@@ -38,9 +38,10 @@ func TestOrdersWithAFault(t *testing.T) {
 					pair := [2]program{first, second}
 					var faults []specFault
 					for call := range 6 {
-						faults = append(faults, specFault{0, call, false}, specFault{0, call, true})
+						faults = append(faults, specFault{0, call, false, false}, specFault{0, call, false, true}, specFault{0, call, true, false})
 					}
 					want := allowed(core.ConflictMerge, pair, faults...)
+					notYet := outcomes(core.ConflictMerge, true, pair, faults...) // see TestKnown
 					var wrong []string
 					for at, hit := 1, true; hit; at++ {
 						hit = false
@@ -55,7 +56,7 @@ func TestOrdersWithAFault(t *testing.T) {
 							maps.DeleteFunc(o.live, func(id string, _ values) bool { // nobody knows these
 								return id != old && !slices.Contains(o.final[:], id)
 							})
-							if text := o.String(); !want[text] {
+							if text := o.String(); !want[text] && !notYet[text] {
 								wrong = append(wrong, fmt.Sprintf("call %d %s, in the order %s:\n\t%s", at, kind.name, orderOf(path), text))
 							}
 						})

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gensession/gensession/core"
 )
@@ -72,6 +73,47 @@ const old = "old"
 type spec struct {
 	live   map[string]values
 	policy core.Conflict
+
+	ttl, absolute time.Duration // zero: there is no time
+	lives         map[string]life
+
+	markless bool // what it was before late requests were known of: see TestKnown
+	untold   bool // the store does not tell the version of a write
+
+	marked   map[string]time.Time // ids given up for others, until then
+	versions map[string]int       // counts the writes of an id
+}
+
+func newSpec(policy core.Conflict) *spec {
+	return &spec{live: map[string]values{}, policy: policy, lives: map[string]life{}, marked: map[string]time.Time{}, versions: map[string]int{}}
+}
+
+// mark notes that the browser gets another id in place of this one.
+func (s *spec) mark(id string) { s.marked[id] = time.Now().Add(time.Minute) }
+
+// late reports whether the browser has got another id in place of this one.
+func (s *spec) late(id string) bool {
+	until, ok := s.marked[id]
+	return ok && time.Now().Before(until) && !s.markless
+}
+
+// A life says when a session began and when it ends if nobody comes.
+type life struct{ created, ends time.Time }
+
+// sweep drops the sessions whose time is over.
+func (s *spec) sweep() {
+	for id, l := range s.lives {
+		if s.ttl > 0 && !time.Now().Before(l.ends) {
+			delete(s.live, id)
+		}
+	}
+}
+
+// renewed begins the time of a session anew.
+func (s *spec) renewed(id string, created time.Time) {
+	if s.ttl > 0 {
+		s.lives[id] = life{created, time.Now().Add(min(s.ttl, s.absolute-time.Since(created)))}
+	}
 }
 
 // A specClient is one request in it.
@@ -84,12 +126,20 @@ type specClient struct {
 	edits   map[string]specEdit
 	cleared bool
 	made    int
+	next    func() string // makes an id; nil: the letter and made
+	created time.Time
+	reissue bool // the id came in an old form
 
-	fault int  // which of its calls to the machine fails: 1 the first, 0 none
-	calls int  // so far
-	late  bool // the one that fails is done all the same
+	fault int    // which of its calls to the machine fails: 1 the first, 0 none
+	calls int    // so far
+	late  bool   // the one that fails is done all the same
+	mute  bool   // it fails without a word about whether it was done
+	stale string // the id that the request carries, if it is unknown
+	doubt *doubt
+	blind bool // what it saved is read again before it saves once more
 
 	told   string // "" or why something failed
+	sends  int    // how often it set
 	cookie string // what the response does to it: nothing, "-" or an id
 }
 
@@ -123,8 +173,75 @@ func (c *specClient) load(s *spec, id string) {
 		return
 	}
 	if v, ok := s.live[id]; ok {
-		c.id, c.state, c.base = id, specLive, maps.Clone(v)
+		c.id, c.state, c.base, c.created = id, specLive, maps.Clone(v), s.lives[id].created
+		return
 	}
+	c.unloaded()
+	c.stale = id
+}
+
+// A doubt is a save that had no answer.
+type doubt struct {
+	id      string
+	version int // before
+	wrote   values
+}
+
+// settle finds out what became of it.
+func (c *specClient) settle(s *spec) (goOn bool) {
+	d := c.doubt
+	if d == nil {
+		return true
+	}
+	if failed, _ := c.fails(); failed {
+		return false
+	}
+	now, lives := s.live[c.id]
+	switch {
+	case !lives && c.state == specNew:
+	case !lives:
+		c.fail("gone")
+		return false
+	case maps.Equal(now, d.wrote):
+		c.state, c.base, c.edits, c.cleared = specLive, maps.Clone(now), map[string]specEdit{}, false
+	case c.state == specNew || s.versions[c.id] != d.version:
+		c.fail("error")
+		return false
+	}
+	c.doubt = nil
+	return true
+}
+
+// unloaded makes it a new session.
+func (c *specClient) unloaded() {
+	c.id, c.state, c.base, c.edits, c.cleared = "", specNew, nil, map[string]specEdit{}, false
+	c.created, c.reissue, c.stale, c.doubt, c.blind = time.Now().Truncate(time.Millisecond), false, "", nil, false
+}
+
+// send sets the cookie.
+func (c *specClient) send(id string) {
+	c.cookie = id
+	c.sends++
+	if id != "-" {
+		c.reissue = false
+	}
+}
+
+// over ends a session whose absolute time is over.
+func (c *specClient) expired(s *spec) bool {
+	if c.blind && c.state == specLive {
+		return false // the store is asked first, which has it no more
+	}
+	if s.absolute == 0 || time.Since(c.created) < s.absolute {
+		return false
+	}
+	if c.state == specLive {
+		c.fails()
+		delete(s.live, c.id)
+		c.send("-")
+	}
+	c.state = specEnded
+	return true
 }
 
 func (c *specClient) fail(why string) {
@@ -167,11 +284,11 @@ func (c *specClient) do(s *spec, a act) {
 	case save:
 		c.save(s)
 	case destroy:
-		if c.state == specLive {
+		if c.state == specLive || c.doubt != nil {
 			if _, done := c.fails(); done {
 				delete(s.live, c.id)
 			}
-			c.cookie = "-" // also when it failed
+			c.send("-") // also when it failed
 		}
 		c.state = specEnded
 	case regenerate:
@@ -183,11 +300,19 @@ func (c *specClient) do(s *spec, a act) {
 			if failed {
 				return
 			}
+			s.mark(c.id)
 		}
-		c.cookie = "-"
-		c.id, c.state, c.base, c.edits, c.cleared = "", specNew, nil, map[string]specEdit{}, false
+		if c.state == specLive {
+			c.send("-")
+		}
+		c.unloaded()
 	case renew:
 		if c.state == specNew {
+			c.id, c.stale = "", ""
+			return
+		}
+		if c.expired(s) {
+			c.fail("gone")
 			return
 		}
 		// When it fails it does nothing, since the core looks.
@@ -199,6 +324,7 @@ func (c *specClient) do(s *spec, a act) {
 			return
 		}
 		delete(s.live, c.id)
+		s.mark(c.id)
 		c.store(s, c.newID(), now)
 	case expire:
 		delete(s.live, old)
@@ -206,13 +332,19 @@ func (c *specClient) do(s *spec, a act) {
 }
 
 func (c *specClient) newID() string {
-	c.made++
+	if c.made++; c.next != nil {
+		return c.next()
+	}
 	return fmt.Sprint(string(c.letter), c.made)
 }
 
 func (c *specClient) store(s *spec, id string, v values) {
 	s.live[id] = v
-	c.id, c.state, c.base, c.edits, c.cleared, c.cookie = id, specLive, maps.Clone(v), map[string]specEdit{}, false, id
+	s.versions[id]++
+	c.doubt, c.blind = nil, s.untold
+	c.id, c.state, c.base, c.edits, c.cleared = id, specLive, maps.Clone(v), map[string]specEdit{}, false
+	s.renewed(id, c.created)
+	c.send(id)
 }
 
 // over lays the changes over v. Values set to what they were are none.
@@ -255,12 +387,33 @@ func (c *specClient) merged(s *spec) (values, bool) {
 }
 
 func (c *specClient) save(s *spec) {
+	if c.state < specEnded && !c.settle(s) {
+		return
+	}
 	changed := !maps.Equal(c.over(c.base), c.base)
 	if c.state >= specEnded || !changed {
 		return
 	}
+	if c.state == specNew && c.stale != "" && s.late(c.stale) {
+		c.state = specEnded
+		c.fail("gone")
+		return
+	}
+	if c.expired(s) {
+		return
+	}
 	failed, done := c.fails()
+	var d *doubt
+	if failed && (c.mute || c.late) {
+		d = &doubt{id: c.id, version: s.versions[c.id]}
+		if now, ok := s.live[c.id]; ok || c.state == specNew {
+			d.wrote = c.over(now)
+		}
+	}
 	if failed && !done {
+		if c.doubt = d; d != nil && c.id == "" {
+			c.id = c.newID()
+		}
 		return
 	}
 	before := *c
@@ -278,21 +431,41 @@ func (c *specClient) save(s *spec) {
 		c.store(s, c.id, now)
 	}
 	if failed { // it knows nothing of what it did
-		before.told, before.made = c.told, c.made
+		if before.told = c.told; c.state == specLive {
+			before.doubt = d
+			before.doubt.wrote = c.base
+		} else {
+			before.state = c.state
+		}
 		*c = before
 	}
 }
 
 func (c *specClient) commit(s *spec) {
+	if c.doubt != nil && c.state < specEnded && !c.settle(s) {
+		return
+	}
 	if c.rolling && c.state == specLive && maps.Equal(c.over(c.base), c.base) {
-		if failed, _ := c.fails(); failed {
+		if c.expired(s) {
 			return
 		}
-		if _, ok := s.live[c.id]; !ok {
+		failed, done := c.fails()
+		if _, ok := s.live[c.id]; done && ok {
+			s.renewed(c.id, c.created)
+		} else if done {
 			c.fail("gone")
 			return
 		}
-		c.cookie = c.id
+		if !failed {
+			c.send(c.id)
+		}
+		return
+	}
+	if c.reissue && c.state == specLive && maps.Equal(c.over(c.base), c.base) {
+		c.calls++
+		if _, lives := s.live[c.id]; lives && c.calls != c.fault {
+			c.send(c.id)
+		}
 		return
 	}
 	c.save(s)
@@ -355,12 +528,16 @@ func (o outcome) browser(arrivals ...int) string {
 // A specFault is the failing call of one client.
 type specFault struct {
 	client, call int
-	late         bool
+	late, mute   bool
 }
 
 // allowed are the outcomes of all orders of the steps of two programs, without
 // a fault or with each of those.
 func allowed(policy core.Conflict, programs [2]program, faults ...specFault) map[string]bool {
+	return outcomes(policy, false, programs, faults...)
+}
+
+func outcomes(policy core.Conflict, markless bool, programs [2]program, faults ...specFault) map[string]bool {
 	all := map[string]bool{}
 	var order []int
 	var left [2]int
@@ -370,9 +547,9 @@ func allowed(policy core.Conflict, programs [2]program, faults ...specFault) map
 	var walk func()
 	walk = func() {
 		if left[0]+left[1] == 0 {
-			all[play(policy, programs, order, specFault{}).String()] = true
+			all[play(policy, markless, programs, order, specFault{}).String()] = true
 			for _, f := range faults {
-				all[play(policy, programs, order, f).String()] = true
+				all[play(policy, markless, programs, order, f).String()] = true
 			}
 			return
 		}
@@ -391,13 +568,14 @@ func allowed(policy core.Conflict, programs [2]program, faults ...specFault) map
 }
 
 // play runs the machine in one order.
-func play(policy core.Conflict, programs [2]program, order []int, f specFault) outcome {
-	s := &spec{live: map[string]values{old: begin()}, policy: policy}
+func play(policy core.Conflict, markless bool, programs [2]program, order []int, f specFault) outcome {
+	s := newSpec(policy)
+	s.live[old], s.markless = begin(), markless
 	var cs [2]*specClient
 	for i, p := range programs {
 		cs[i] = &specClient{letter: "AB"[i], rolling: p.rolling()}
 		if f.client == i {
-			cs[i].fault, cs[i].late = f.call, f.late
+			cs[i].fault, cs[i].late, cs[i].mute = f.call, f.late, f.mute
 		}
 	}
 	var at [2]int
