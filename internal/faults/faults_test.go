@@ -40,6 +40,10 @@ var faultList = []struct {
 	}, works))},
 	{"drip", both(network(func(r *rig) { r.proxy.Replies(faultproxy.Fault{Drip: opTimeout / 2}) }, down))},
 	{"late write", both(network(func(r *rig) { r.proxy.Requests(faultproxy.Fault{Hole: true}) }, late))},
+	{"late write after a logout", both(treatment{proxy: true, want: lateAndLost, strike: func(r *rig, key string) {
+		r.proxy.Requests(faultproxy.Fault{Hole: true})
+		r.later(func() { r.remove(key) }) // by another process; then the write arrives
+	}})},
 	{"evict", map[string]treatment{
 		"redis":    {strike: vanish, want: lost},
 		"memcache": {strike: vanish, want: lost},
@@ -87,6 +91,12 @@ var faultList = []struct {
 		r.redis.Do("DEL", key)
 		r.redis.Do("LPUSH", key, "x")
 	}}}},
+	{"MOVED", map[string]treatment{"redis": {args: clustered, strike: move, want: func(p phase) []outcome {
+		if p == set {
+			return nil // there is no slot to move
+		}
+		return works(p)
+	}}}},
 	{"READONLY", refusing((*servers.RedisServer).ReadOnly, readOnly)},
 	{"MISCONF", refusing((*servers.RedisServer).Misconf, readOnly)},
 	{"NOREPLICAS", refusing((*servers.RedisServer).NoReplicas, readOnly)},
@@ -119,6 +129,15 @@ var faultList = []struct {
 		}
 		return downWith(p, "-")
 	}}}},
+}
+
+// move gives the slot of the key to the other master.
+func move(r *rig, key string) {
+	to := r.cluster.Nodes()[0]
+	if to == r.node(key) {
+		to = r.cluster.Nodes()[1]
+	}
+	r.cluster.MoveSlot(r.cluster.Slot(key), to)
 }
 
 func refuse(r *rig) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,7 +22,8 @@ import (
 
 // A server is a running Redis or memcached, or nothing for the memory store.
 type server struct {
-	redis     *servers.RedisServer
+	redis     *servers.RedisServer // with a cluster, its first node
+	cluster   *servers.Cluster
 	memcached *servers.MemcachedServer
 }
 
@@ -29,11 +31,26 @@ func startServer(t *testing.T, store string, args ...string) server {
 	t.Helper()
 	switch store {
 	case "redis":
+		if slices.Equal(args, clustered) {
+			c := servers.RedisCluster(t, 2, 0)
+			return server{redis: c.Nodes()[0], cluster: c}
+		}
 		return server{redis: servers.Redis(t, args...)}
 	case "memcache":
 		return server{memcached: servers.Memcached(t, args...)}
 	}
 	return server{}
+}
+
+// clustered are the arguments of a cluster of two masters.
+var clustered = []string{"cluster"}
+
+// node is the server that has a key.
+func (s server) node(key string) *servers.RedisServer {
+	if s.cluster != nil {
+		return s.cluster.Master(s.cluster.Slot(key))
+	}
+	return s.redis
 }
 
 // A process is what both kinds of servers suffer.
@@ -188,7 +205,7 @@ func (r *rig) read(key string) (data string, ok bool) {
 	r.t.Helper()
 	switch {
 	case r.redis != nil:
-		v, err := r.redis.Try("GET", key)
+		v, err := r.node(key).Try("GET", key)
 		if err != nil {
 			return "server: " + err.Error(), true
 		}
@@ -208,7 +225,7 @@ func (r *rig) overwrite(key, data string) {
 	r.t.Helper()
 	switch {
 	case r.redis != nil:
-		r.redis.Do("SET", key, data)
+		r.node(key).Do("SET", key, data)
 	case r.memcached != nil:
 		if got := r.memcached.Do("set " + key + " 0 0 " + itoa(len(data)) + "\r\n" + data + "\r\n"); got != "STORED\r\n" {
 			r.t.Errorf("set: %q", got)
@@ -225,7 +242,7 @@ func (r *rig) remove(key string) {
 	r.t.Helper()
 	switch {
 	case r.redis != nil:
-		r.redis.Do("DEL", key)
+		r.node(key).Do("DEL", key)
 	case r.memcached != nil:
 		r.memcached.Do("delete " + key + "\r\n")
 	default:

@@ -1,0 +1,119 @@
+package faults_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/internal/servers"
+	redisstore "github.com/gensession/gensession/stores/redis"
+)
+
+// onCluster makes an app of many users on a cluster.
+func onCluster(t *testing.T, cluster *servers.Cluster) *checker {
+	t.Helper()
+	store, err := redisstore.OpenOption(rueidis.ClientOption{InitAddress: cluster.Addrs()}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	c := &checker{t: t}
+	c.app = start(t, "fasthttp", store, core.Options{ReconnectTimeout: 15 * time.Second}, c.handle)
+	return c
+}
+
+// spread reports how many keys each master has, and fails if one has none.
+func spread(t *testing.T, cluster *servers.Cluster, masters int) {
+	t.Helper()
+	var sizes []any
+	for _, n := range cluster.Nodes()[:masters] {
+		size := n.Do("DBSIZE")
+		sizes = append(sizes, size)
+		if size == int64(0) {
+			t.Error("a master has no session")
+		}
+	}
+	t.Logf("sessions of the masters: %v", sizes)
+}
+
+// While slots move from master to master, nobody notices but by waiting.
+func TestClusterSlotsMoveUnderTraffic(t *testing.T) {
+	cluster := servers.RedisCluster(t, 3, 0)
+	c := onCluster(t, cluster)
+	moved := 0
+	c.users(longer(100, 300), longer(4*time.Second, 2*time.Minute), false, func(stop <-chan struct{}) {
+		time.Sleep(300 * time.Millisecond)
+		spread(t, cluster, 3)
+		nodes := cluster.Nodes()
+		for i := 0; ; i++ {
+			// Slots that have sessions are known by their keys.
+			for _, n := range nodes {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				key, ok := n.Do("RANDOMKEY").(string)
+				if !ok {
+					continue
+				}
+				slot := cluster.Slot(key)
+				from := cluster.Master(slot)
+				to := nodes[i%len(nodes)]
+				if from == nil || to == from {
+					continue
+				}
+				m := cluster.StartMove(slot, to)
+				time.Sleep(20 * time.Millisecond) // requests are sent to and fro by ASK
+				m.Finish()
+				moved++
+			}
+		}
+	})
+	t.Logf("%d slots were moved", moved)
+	if moved == 0 {
+		t.Error("no slot was moved")
+	}
+	if failed := c.failures.Load(); failed > (c.reads.Load()+c.writes.Load())/10 {
+		t.Errorf("%d requests failed", failed)
+	}
+}
+
+// A master dies, and a replica takes over. What the master had confirmed and
+// not yet passed on is lost: that is the promise of Redis. What is there is
+// right, and all works again.
+func TestClusterMasterDies(t *testing.T) {
+	cluster := servers.RedisCluster(t, 3, 1)
+	c := onCluster(t, cluster)
+	c.users(longer(100, 300), longer(5*time.Second, time.Minute), true, func(stop <-chan struct{}) {
+		time.Sleep(500 * time.Millisecond)
+		spread(t, cluster, 3)
+		for n := 0; ; n++ {
+			slot := n * servers.Slots / 3 % servers.Slots
+			begun := time.Now()
+			dead := cluster.KillMaster(slot)
+			cluster.WaitOK()
+			t.Logf("a replica has taken slot %d over after %v", slot, time.Since(begun).Round(time.Millisecond))
+			if !soak {
+				break
+			}
+			dead.Start()
+			cluster.WaitOK()
+			select {
+			case <-stop:
+				return
+			case <-time.After(3 * time.Second):
+			}
+		}
+		before := c.failures.Load()
+		time.Sleep(time.Second + slack)
+		after := c.failures.Load()
+		time.Sleep(500 * time.Millisecond)
+		t.Logf("%d requests failed until the replica had taken over, %d in the seconds after that, %d later", before, after-before, c.failures.Load()-after)
+		if now := c.failures.Load(); now > after {
+			t.Errorf("%d requests failed long after the failover", now-after)
+		}
+	})
+}
