@@ -170,6 +170,36 @@ func TestKnown(t *testing.T) {
 			})
 			return s.wantN(101)
 		},
+		"a new session whose Save had no answer gets its cookie at the commit": func(t *testing.T) string {
+			s := newScene(t, newMemory(t), core.Options{})
+			jar := &jartest.Jar{}
+			if err := s.serve(jar, func(session *core.Session) {
+				one(session)
+				s.store.After(func(context.Context, storetest.Op, string) error {
+					s.store.After(nil)
+					return core.ErrOutcomeUnknown
+				})
+				_ = session.Save(bg)
+			}); err == nil && len(jar.SetCookies) == 0 {
+				return "Commit returned nil, and the response has no cookie"
+			}
+			return ""
+		},
+		"a Renew after a Save without an answer applies no Update twice": func(t *testing.T) string {
+			s := newScene(t, newMemory(t), core.Options{})
+			s.request(func(session *core.Session) {
+				one(session)
+				s.store.After(func(context.Context, storetest.Op, string) error {
+					s.store.After(nil)
+					return core.ErrOutcomeUnknown
+				})
+				_ = session.Save(bg)
+				if err := session.Renew(bg); err != nil {
+					t.Fatal(err)
+				}
+			})
+			return s.wantN(101)
+		},
 		"Destroy after one that failed tries again": func(t *testing.T) string {
 			s := newScene(t, newMemory(t), core.Options{})
 			late := s.browser.Jar("/")

@@ -125,18 +125,20 @@ type specClient struct {
 	base    values
 	edits   map[string]specEdit
 	cleared bool
+	clears  int // counts the replacements
 	made    int
 	next    func() string // makes an id; nil: the letter and made
 	created time.Time
 	reissue bool // the id came in an old form
 
-	fault int    // which of its calls to the machine fails: 1 the first, 0 none
-	calls int    // so far
-	late  bool   // the one that fails is done all the same
-	mute  bool   // it fails without a word about whether it was done
-	stale string // the id that the request carries, if it is unknown
-	doubt *doubt
-	blind bool // what it saved is read again before it saves once more
+	fault  int    // which of its calls to the machine fails: 1 the first, 0 none
+	calls  int    // so far
+	late   bool   // the one that fails is done all the same
+	mute   bool   // it fails without a word about whether it was done
+	stale  string // the id that the request carries, if it is unknown
+	undead bool   // a try to destroy it failed
+	doubt  *doubt
+	blind  bool // what it saved is read again before it saves once more
 
 	told   string // "" or why something failed
 	sends  int    // how often it set
@@ -154,6 +156,7 @@ const (
 type specEdit struct {
 	assigned, absent bool
 	value, add       int
+	assigns          int // counts the assignments
 }
 
 // fails counts a call, and reports whether it fails, and if so, whether it is
@@ -185,6 +188,8 @@ type doubt struct {
 	id      string
 	version int // before
 	wrote   values
+	edits   map[string]specEdit // that it wrote
+	clears  int
 }
 
 // settle finds out what became of it.
@@ -193,8 +198,10 @@ func (c *specClient) settle(s *spec) (goOn bool) {
 	if d == nil {
 		return true
 	}
-	if failed, _ := c.fails(); failed {
-		return false
+	if !c.late { // a read has no answer to lose
+		if failed, _ := c.fails(); failed {
+			return false
+		}
 	}
 	now, lives := s.live[c.id]
 	switch {
@@ -203,7 +210,8 @@ func (c *specClient) settle(s *spec) (goOn bool) {
 		c.fail("gone")
 		return false
 	case maps.Equal(now, d.wrote):
-		c.state, c.base, c.edits, c.cleared = specLive, maps.Clone(now), map[string]specEdit{}, false
+		c.state, c.base = specLive, maps.Clone(now)
+		c.since(d)
 	case c.state == specNew || s.versions[c.id] != d.version:
 		c.fail("error")
 		return false
@@ -212,10 +220,28 @@ func (c *specClient) settle(s *spec) (goOn bool) {
 	return true
 }
 
+// since leaves only what was changed after what d wrote.
+func (c *specClient) since(d *doubt) {
+	if c.clears != d.clears {
+		return // all of it
+	}
+	c.cleared = false
+	for name, e := range c.edits {
+		was, had := d.edits[name]
+		switch {
+		case !had || e.assigns != was.assigns:
+		case e == was:
+			delete(c.edits, name)
+		default: // it was added to
+			c.edits[name] = specEdit{add: e.add - was.add + e.value - was.value, assigns: e.assigns}
+		}
+	}
+}
+
 // unloaded makes it a new session.
 func (c *specClient) unloaded() {
 	c.id, c.state, c.base, c.edits, c.cleared = "", specNew, nil, map[string]specEdit{}, false
-	c.created, c.reissue, c.stale, c.doubt, c.blind = time.Now().Truncate(time.Millisecond), false, "", nil, false
+	c.created, c.reissue, c.stale, c.doubt, c.blind, c.undead = time.Now().Truncate(time.Millisecond), false, "", nil, false, false
 }
 
 // send sets the cookie.
@@ -229,19 +255,21 @@ func (c *specClient) send(id string) {
 
 // over ends a session whose absolute time is over.
 func (c *specClient) expired(s *spec) bool {
-	if c.blind && c.state == specLive {
-		return false // the store is asked first, which has it no more
-	}
 	if s.absolute == 0 || time.Since(c.created) < s.absolute {
 		return false
 	}
 	if c.state == specLive {
-		c.fails()
+		c.undead, _ = c.fails()
 		delete(s.live, c.id)
 		c.send("-")
 	}
 	c.state = specEnded
 	return true
+}
+
+func (c *specClient) assign(name string, e specEdit) {
+	e.assigns = c.edits[name].assigns + 1
+	c.edits[name] = e
 }
 
 func (c *specClient) fail(why string) {
@@ -260,34 +288,37 @@ func (c *specClient) do(s *spec, a act) {
 	}
 	switch a {
 	case setSame:
-		c.edits["x"] = specEdit{assigned: true, value: number(c.letter)}
+		c.assign("x", specEdit{assigned: true, value: number(c.letter)})
 	case setOther:
-		c.edits[own(c.letter)] = specEdit{assigned: true, value: number(c.letter)}
+		c.assign(own(c.letter), specEdit{assigned: true, value: number(c.letter)})
 	case update:
 		e := c.edits["n"]
 		switch {
 		case e.assigned && !e.absent:
 			e.value += weight(c.letter)
 		case e.assigned || c.cleared:
-			e = specEdit{assigned: true, value: weight(c.letter)}
+			e = specEdit{assigned: true, value: weight(c.letter), assigns: e.assigns}
 		default:
 			e.add += weight(c.letter)
 		}
 		c.edits["n"] = e
 	case deleteX:
-		c.edits["x"] = specEdit{assigned: true, absent: true}
+		c.assign("x", specEdit{assigned: true, absent: true})
 	case replaceAll:
 		c.edits, c.cleared = map[string]specEdit{}, true
+		c.clears++
 		for name, v := range instead(c.letter) {
-			c.edits[name] = specEdit{assigned: true, value: v}
+			c.assign(name, specEdit{assigned: true, value: v})
 		}
 	case save:
 		c.save(s)
 	case destroy:
-		if c.state == specLive || c.doubt != nil {
-			if _, done := c.fails(); done {
+		if c.state == specLive || c.doubt != nil || c.undead {
+			failed, done := c.fails()
+			if done {
 				delete(s.live, c.id)
 			}
+			c.undead = failed
 			c.send("-") // also when it failed
 		}
 		c.state = specEnded
@@ -311,7 +342,7 @@ func (c *specClient) do(s *spec, a act) {
 			c.id, c.stale = "", ""
 			return
 		}
-		if c.expired(s) {
+		if !c.blind && c.expired(s) { // a blind one asks the store first
 			c.fail("gone")
 			return
 		}
@@ -399,13 +430,13 @@ func (c *specClient) save(s *spec) {
 		c.fail("gone")
 		return
 	}
-	if c.expired(s) {
+	if !c.blind && c.expired(s) {
 		return
 	}
 	failed, done := c.fails()
 	var d *doubt
 	if failed && (c.mute || c.late) {
-		d = &doubt{id: c.id, version: s.versions[c.id]}
+		d = &doubt{id: c.id, version: s.versions[c.id], edits: maps.Clone(c.edits), clears: c.clears}
 		if now, ok := s.live[c.id]; ok || c.state == specNew {
 			d.wrote = c.over(now)
 		}
@@ -462,8 +493,10 @@ func (c *specClient) commit(s *spec) {
 		return
 	}
 	if c.reissue && c.state == specLive && maps.Equal(c.over(c.base), c.base) {
-		c.calls++
-		if _, lives := s.live[c.id]; lives && c.calls != c.fault {
+		if !c.late {
+			c.calls++ // it fails without a word
+		}
+		if _, lives := s.live[c.id]; lives && (c.late || c.calls != c.fault) {
 			c.send(c.id)
 		}
 		return

@@ -172,7 +172,9 @@ func TestRequirements(t *testing.T) {
 		"github.com/valyala/fasthttp",
 		"github.com/redis/rueidis",
 		"github.com/bradfitz/gomemcache",
-		"go.uber.org/goleak", // tests only
+		"go.uber.org/goleak",                // tests only
+		"pgregory.net/rapid",                // tests only
+		"github.com/anishathalye/porcupine", // tests only
 	}
 	var mod struct {
 		Require []struct {

@@ -1,0 +1,420 @@
+package concurrency_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/core/storetest"
+	memorystore "github.com/gensession/gensession/stores/memory"
+)
+
+// Random sequences of everything that can happen to three browsers and their
+// overlapping requests. The machine of spec_test.go is the model: it goes each
+// step along, and after each step every id that was ever made has in the store
+// what it has in the model, and every browser has the model's cookie.
+func TestModel(t *testing.T) {
+	checks := "5000"
+	if soak {
+		checks = "1000000"
+	}
+	was := flag.Lookup("rapid.checks").Value.String()
+	if err := flag.Set("rapid.checks", checks); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = flag.Set("rapid.checks", was) })
+	steps := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		rapid.SyncTest(rt, func(rt *rapid.T) {
+			w := newWorld(rt)
+			defer w.close()
+			rt.Repeat(w.actions())
+			steps += w.steps
+		})
+	})
+	t.Logf("%d steps", steps)
+}
+
+// A world is the real thing and its model.
+type world struct {
+	*rapid.T
+	memory  *memorystore.Store
+	store   *storetest.Faulty
+	manager *core.Manager
+	watcher *core.Manager // of the store without faults
+	made    []core.ID
+	taken   map[string]bool // ids that the model knows
+
+	model    *spec
+	browsers [3]*browser
+	requests []*request // open
+	answers  []*request // on their way to the browser
+	turn     int        // of the signing key
+	down     time.Time  // since when; zero: up
+	rolling  bool
+	steps    int
+
+	called  bool // the store, in this step
+	fault   string
+	fired   bool
+	told    string
+	sending bool // in a commit
+}
+
+// A browser beside what the model knows of it.
+type browser struct {
+	real jartest.Browser
+	id   string
+	turn int // of the key that signed it, -1: there is no signature
+}
+
+// A request beside its client in the model.
+type request struct {
+	specClient
+	browser *browser
+	jar     *jartest.Jar
+	visit   *core.Visit
+	session *core.Session
+	signed  int  // by which key its cookie is
+	unsign  bool // it takes a signature away that no key made
+}
+
+const (
+	idle     = 30 * time.Minute
+	absolute = 2 * time.Hour
+	window   = 10 * time.Second
+)
+
+func key(turn int) []byte { return []byte(fmt.Sprintf("%032d", turn)) }
+
+func newWorld(rt *rapid.T) *world {
+	w := &world{
+		T: rt, memory: memorystore.New(nil), taken: map[string]bool{}, turn: 1,
+		rolling: rapid.Bool().Draw(rt, "rolling"),
+		model:   newSpec(policies[rapid.IntRange(0, 2).Draw(rt, "policy")].policy),
+	}
+	w.model.ttl, w.model.absolute = idle, absolute
+	var under core.Store = w.memory
+	if rapid.Bool().Draw(rt, "versions untold") {
+		w.model.untold = true
+		under = forgetfulNotifier{forgetful{w.memory, w.memory, w.memory}, w.memory}
+	}
+	w.store = storetest.NewFaulty(under)
+	w.store.Before(func(_ context.Context, _ storetest.Op, key string) error {
+		if isMark(key) {
+			return nil
+		}
+		w.called = true
+		if w.fault == "refused" && !w.fired {
+			w.fired = true
+			return core.ErrRefused
+		}
+		return nil
+	})
+	w.store.After(func(_ context.Context, op storetest.Op, key string) error {
+		if w.fault == "answer lost" && !w.fired && !isMark(key) && op != storetest.OpGetVersion && op != storetest.OpGet {
+			w.fired = true
+			return core.ErrOutcomeUnknown
+		}
+		return nil
+	})
+	o := core.Options{
+		Keys: [][]byte{key(1), key(0)}, TTL: idle, AbsoluteTimeout: absolute, ReconnectTimeout: window,
+		Rolling: w.rolling, OnConflict: w.model.policy, Cookie: core.CookieOptions{MaxAge: 300 * 24 * time.Hour},
+		NewID: func(context.Context) (string, error) {
+			id := core.ID(fmt.Sprintf("id-%04d-0123456789", len(w.made)))
+			w.made = append(w.made, id)
+			return string(id), nil
+		},
+		Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error {
+			if w.tell(e.Err); w.sending && errors.Is(e, core.ErrGone) {
+				return nil
+			}
+			return e
+		}},
+	}
+	var err error
+	if w.manager, err = core.New(w.store, &o); err != nil {
+		rt.Fatal(err)
+	}
+	if w.watcher, err = core.New(w.memory, &core.Options{Keys: [][]byte{key(0)}}); err != nil {
+		rt.Fatal(err)
+	}
+	for i := range w.browsers {
+		w.browsers[i] = &browser{}
+	}
+	return w
+}
+
+func (w *world) close() {
+	w.manager.Close()
+	w.watcher.Close()
+	w.memory.Close()
+}
+
+type forgetfulNotifier struct {
+	forgetful
+	core.Notifier
+}
+
+func (w *world) tell(err error) {
+	if w.told == "" && err != nil {
+		w.told = class(err)
+	}
+}
+
+// actions are what can happen next.
+func (w *world) actions() map[string]func(*rapid.T) {
+	all := map[string]func(*rapid.T){
+		"": func(*rapid.T) { w.check() },
+		"begin": func(rt *rapid.T) {
+			if len(w.requests) == 4 {
+				rt.Skip()
+			}
+			w.begin(w.browsers[rapid.IntRange(0, 2).Draw(rt, "browser")], w.drawFault(rt))
+		},
+		"commit": func(rt *rapid.T) {
+			r := w.open(rt)
+			w.commit(r, w.drawFault(rt))
+		},
+		"abandon": func(rt *rapid.T) {
+			r := w.open(rt)
+			r.visit.Abandon()
+			w.end(r)
+			if err := r.session.Set("late", 1); !errors.Is(err, core.ErrCommitted) && !errors.Is(err, core.ErrGone) {
+				w.Fatalf("Set after the end: %v", err)
+			}
+		},
+		"answer": func(rt *rapid.T) {
+			if len(w.answers) == 0 {
+				rt.Skip()
+			}
+			r := w.answers[rapid.IntRange(0, len(w.answers)-1).Draw(rt, "answer")]
+			w.answers = slices.DeleteFunc(w.answers, func(o *request) bool { return o == r })
+			w.arrive(r)
+		},
+		"advance": func(rt *rapid.T) {
+			time.Sleep(rapid.SampledFrom([]time.Duration{time.Second, window, idle / 2, idle - time.Second, idle, absolute - idle, absolute}).Draw(rt, "time"))
+		},
+		"rotate keys": func(rt *rapid.T) {
+			w.turn++
+			if err := w.manager.RotateKeys([][]byte{key(w.turn), key(w.turn - 1)}); err != nil {
+				w.Fatal(err)
+			}
+		},
+		"down or up": func(rt *rapid.T) {
+			if w.down.IsZero() {
+				w.store.Down()
+				w.down = time.Now()
+			} else {
+				w.store.Up()
+				w.down = time.Time{}
+			}
+		},
+	}
+	for a := range acts {
+		if a == touch || a == expire {
+			continue // Rolling and advance are these here
+		}
+		all[a.String()] = func(rt *rapid.T) {
+			r := w.open(rt)
+			if a == renew && r.doubt != nil {
+				rt.Skip() // see TestKnown
+			}
+			w.act(r, a, w.drawFault(rt))
+		}
+	}
+	return all
+}
+
+func (w *world) drawFault(rt *rapid.T) string {
+	return rapid.SampledFrom([]string{"", "", "", "", "refused", "answer lost"}).Draw(rt, "fault")
+}
+
+func (w *world) open(rt *rapid.T) *request {
+	if len(w.requests) == 0 {
+		rt.Skip()
+	}
+	return w.requests[rapid.IntRange(0, len(w.requests)-1).Draw(rt, "request")]
+}
+
+func (w *world) end(r *request) {
+	w.requests = slices.DeleteFunc(w.requests, func(o *request) bool { return o == r })
+}
+
+// step does one thing to the real request and then to the model's, which only
+// learns whether a call of the store was made to fail.
+func (w *world) step(r *request, fault string, real func() error, model func()) {
+	w.steps++
+	w.called, w.fired, w.fault, w.told, r.told = false, false, fault, "", ""
+	w.tell(real())
+	w.fault = ""
+	r.fault, r.late = 0, fault == "answer lost" && w.fired
+	if w.fired || w.called && !w.down.IsZero() {
+		r.fault = r.calls + 1
+	}
+	w.model.sweep()
+	sends := r.sends
+	model()
+	if r.sends != sends {
+		r.signed = w.turn
+	}
+	if w.told != r.told {
+		w.Fatalf("told %q, want %q", w.told, r.told)
+	}
+	if r.fault > r.calls {
+		w.Fatalf("a call that the model does not know")
+	}
+}
+
+func (w *world) begin(b *browser, fault string) {
+	r := &request{browser: b, jar: b.real.Jar("/")}
+	r.letter, r.rolling = "AB"[len(w.made)%2], w.rolling
+	id := b.id
+	trusted := id != "" && b.turn >= w.turn-1
+	waits := !w.down.IsZero()
+	r.unsign = id != "" && !trusted && b.turn >= 0 && !waits
+	if !trusted {
+		id = ""
+	}
+	start := time.Now()
+	w.step(r, fault, func() (err error) {
+		r.visit, _ = w.manager.NewVisit(r.jar, nil)
+		r.session, err = r.visit.Session(context.Background())
+		w.called = w.called || waits
+		return err
+	}, func() {
+		r.next = func() string { return w.adopt(r) }
+		r.reissue = trusted && b.turn < w.turn
+		if id == "" && !waits {
+			r.unloaded() // the store is not asked
+			return
+		}
+		r.load(w.model, id)
+	})
+	if waits {
+		if took, want := time.Since(start), max(0, window-start.Sub(w.down)); took != want {
+			w.Fatalf("I8: waited %v for the store, want %v", took, want)
+		}
+	}
+	if r.state == specAbandoned {
+		r.visit.Abandon()
+		w.answers = append(w.answers, r)
+		return
+	}
+	w.requests = append(w.requests, r)
+	w.read(r)
+}
+
+// adopt is how the model gets to know a new id: it must be the generator's,
+// and not in use (I1).
+func (w *world) adopt(r *request) string {
+	id := r.session.ID()
+	if !slices.Contains(w.made, id) || w.taken[string(id)] {
+		w.Fatalf("I1: an id that is not from the generator, or in use")
+	}
+	w.taken[string(id)] = true
+	return string(id)
+}
+
+func (w *world) act(r *request, a act, fault string) {
+	p := player{letter: r.letter}
+	w.step(r, fault, func() error { return p.act(context.Background(), r.session, a) }, func() { r.do(w.model, a) })
+	w.read(r)
+}
+
+func (w *world) commit(r *request, fault string) {
+	w.sending = true
+	doubt := r.doubt != nil && r.state == specNew
+	w.step(r, fault, func() error { return r.visit.Commit(context.Background()) }, func() { r.commit(w.model) })
+	w.sending = false
+	if doubt && r.cookie == "" && realCookie(r.jar) == r.id {
+		r.cookie, r.signed = r.id, w.turn // see TestKnown: better than the model
+	}
+	w.end(r)
+	if got := realCookie(r.jar); got != r.cookie {
+		w.Fatalf("the response sets the cookie %q, want %q", got, r.cookie)
+	}
+	if c := r.cookie; c != "" && c != "-" && !w.taken[c] {
+		w.Fatalf("I6: a cookie whose session was never stored")
+	}
+	w.answers = append(w.answers, r)
+}
+
+// arrive gives the response to the browser.
+func (w *world) arrive(r *request) {
+	b := r.browser
+	b.real.Take("/", r.jar.SetCookies...)
+	switch {
+	case r.cookie == "-":
+		b.id, b.turn = "", 0
+	case r.cookie != "":
+		b.id, b.turn = r.cookie, r.signed
+	case r.unsign:
+		b.turn = -1
+	}
+}
+
+// read compares what a handler sees with the model (I3).
+func (w *world) read(r *request) {
+	data, err := r.session.JSON()
+	if err != nil {
+		w.Fatal(err)
+	}
+	if r.state == specEnded {
+		return // with the values that it had, or none after Destroy
+	}
+	if got, want := parse(w, data), r.over(r.base); !maps.Equal(got, want) {
+		w.Fatalf("I3: a handler sees %v, want %v", got, want)
+	}
+}
+
+// check compares everything that is stored with the model: no session has come
+// back (I2), none is half written (I4, I5), none lives too long or too short
+// (I7), an id that was renewed is dead (I9), no change is lost (I10).
+func (w *world) check() {
+	w.model.sweep()
+	for _, id := range w.made {
+		data, err := w.watcher.ByID().Get(context.Background(), id)
+		want, lives := w.model.live[string(id)]
+		switch {
+		case errors.Is(err, core.ErrNotFound) && !lives:
+		case err != nil:
+			w.Fatalf("%s: %v, but the model has %v", string(id), err, want)
+		case !w.taken[string(id)]: // of a Renew that failed; nobody knows it
+		case !lives:
+			w.Fatalf("%s has come back with %s", string(id), data)
+		case !maps.Equal(parse(w, data), want):
+			w.Fatalf("%s has %s, want %v", string(id), data, want)
+		}
+	}
+	for i, b := range w.browsers {
+		value, _ := b.real.Value("/", "koa.sid")
+		if value != b.id {
+			w.Fatalf("browser %d has the cookie %q, want %q", i, value, b.id)
+		}
+	}
+}
+
+// realCookie is what a response does to the cookie, as specClient.cookie.
+func realCookie(jar *jartest.Jar) string {
+	for _, l := range jar.SetCookies {
+		if value, ok := strings.CutPrefix(l, "koa.sid="); ok {
+			if value, _, _ = strings.Cut(value, ";"); value == "" {
+				return "-"
+			}
+			return value
+		}
+	}
+	return ""
+}
