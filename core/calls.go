@@ -133,7 +133,8 @@ func (m *Manager) bury(ctx context.Context, key string, version Version) error {
 		if !errors.Is(err, ErrOutcomeUnknown) {
 			return err
 		}
-		// Was it written? Only then the old id is dead already.
+		// Was it written? Only then the old id is dead already. It may still
+		// be: see fence.
 		if data, _, lookErr := m.get(ctx, key); lookErr != nil || !isTombstone(data) {
 			return err
 		}

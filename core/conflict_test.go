@@ -486,3 +486,29 @@ func TestSaveDuringCommit(t *testing.T) {
 	must(t, <-done)
 	wantIs(t, <-late, core.ErrCommitted)
 }
+
+// A tombstone that comes late finds another version.
+func TestRenewFencesALateTombstone(t *testing.T) {
+	a := newApp(t, nil)
+	a.ok(a.get("/", count(t)))
+	swapper, _ := core.As[core.Swapper](a.store)
+	key := hashedKey(core.ID(a.value()))
+	_, version, err := swapper.GetVersion(bg, key)
+	must(t, err)
+	writes := 0
+	a.store.Before(func(_ context.Context, op storetest.Op, k string) error {
+		if op == storetest.OpSetVersion && k == key {
+			if writes++; writes == 1 {
+				return core.ErrOutcomeUnknown
+			}
+		}
+		return nil
+	})
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { wantIs(t, s.Renew(bg), core.ErrOutcomeUnknown) }))
+	a.store.Before(nil)
+	_, err = swapper.SetVersion(bg, key, []byte("null"), time.Minute, version)
+	wantIs(t, err, core.ErrConflict)
+	a.wantVisits(1)
+	a.ok(a.get("/", count(t)))
+	a.wantVisits(2)
+}

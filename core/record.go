@@ -46,6 +46,8 @@ type record struct {
 	// stricter is what the configuration demanded of cookies when the session
 	// chose options of its own (K25); nil if it did not.
 	stricter *demands
+	// fence, if not zero, is written to make the bytes differ from before.
+	fence uint32
 }
 
 // find returns the value under name, nil if there is none.
@@ -220,6 +222,10 @@ func (r *record) encode(key string, m *Manager) ([]byte, error) {
 		b = keyHash(b, key)
 		b = append(b, `","c":`...)
 		b = strconv.AppendInt(b, r.created.UnixMilli(), 10)
+		if r.fence != 0 {
+			b = append(b, `,"f":`...)
+			b = strconv.AppendUint(b, uint64(r.fence), 10)
+		}
 		if r.stricter != nil {
 			d, err := json.Marshal(r.stricter)
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 )
 
 // The ways in which an id dies: destroyed, regenerated, renewed. All of them
@@ -207,6 +208,9 @@ func (v *Visit) move(ctx context.Context, c *changeSet) error {
 		}
 		// The old id lives on, so the new one must not.
 		err = errors.Join(err, m.destroy(ctx, newKey))
+		if errors.Is(err, ErrOutcomeUnknown) {
+			return errors.Join(err, v.fence(ctx, oldKey))
+		}
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return ErrGone
@@ -218,4 +222,20 @@ func (v *Visit) move(ctx context.Context, c *changeSet) error {
 			return err
 		}
 	}
+}
+
+// fence makes sure that a tombstone which had no answer does not come late and
+// kill the session after all: a record written anew has another version. It
+// can do no more than try.
+func (v *Visit) fence(ctx context.Context, key string) error {
+	r, version, err := v.reread(ctx, key)
+	if err != nil {
+		return err
+	}
+	r.fence = rand.Uint32() | 1 // for stores whose version is a digest
+	_, err = v.put(ctx, key, &r, version)
+	if errors.Is(err, ErrConflict) {
+		return nil // another request wrote it anew
+	}
+	return err
 }
