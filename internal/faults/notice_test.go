@@ -61,7 +61,7 @@ func TestK44AnOutageAndItsEndAreNoticed(t *testing.T) {
 				{"killed", s.process().Kill, s.process().Start},
 				{"paused", s.process().Pause, s.process().Resume},
 			} {
-				for range longer(2, 20) {
+				for range longer(1, 20) {
 					time.Sleep(300 * time.Millisecond)
 					for _, turn := range []struct {
 						up   bool
