@@ -113,8 +113,8 @@ func TestOrders(t *testing.T) {
 			runs := 0
 			for i, first := range programs {
 				for j, second := range programs[i:] {
-					if kind.name != "memory" && !soak && (i == 0 || j%2 == 1) {
-						continue // half of them, since servers take their time
+					if kind.name != "memory" && !soak && (i == 0 || (i+j)%3 != 0) {
+						continue // a third of them, since servers take their time
 					}
 					cell := first.name + " | " + second.name
 					t.Run(cell, func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestOrdersOfTwoActs(t *testing.T) {
 				runs, cells := 0, 0
 				for i, first := range twice {
 					for j, second := range twice[i:] {
-						if !soak && (i*31+j*17)%101 != 0 {
+						if !soak && (i*31+j*17)%151 != 0 {
 							continue
 						}
 						pair := [2]program{first, second}

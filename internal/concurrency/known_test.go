@@ -10,8 +10,12 @@ import (
 	"github.com/gensession/gensession/core/storetest"
 )
 
-// Scenes that core does not get right yet. Each is skipped with what goes
-// wrong, and counts as a test from the day on which it is right.
+// Scenes that core once got wrong, and one that it can't get right.
+
+// open are the scenes that are left as they are, each with the reason.
+var open = map[string]string{
+	"a logout during a Renew ends the session": "the request that logs out can't know the new id; it came after the Renew, and found no session to end",
+}
 
 // A scene is one session in one browser, on a store that a test can stop.
 type scene struct {
@@ -317,8 +321,14 @@ func TestKnown(t *testing.T) {
 		"a rolling reader without a Toucher meets no conflict":      withoutToucher(core.ConflictRefuse),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if wrong := wrong(t); wrong != "" {
-				t.Skip("not yet: " + wrong)
+			wrong, reason := wrong(t), open[name]
+			switch {
+			case wrong != "" && reason != "":
+				t.Skipf("%s: %s", wrong, reason)
+			case wrong != "":
+				t.Error(wrong)
+			case reason != "":
+				t.Error("it is right by now: take it out of open")
 			}
 		})
 	}

@@ -127,7 +127,7 @@ func class(err error) string {
 	switch {
 	case errors.Is(err, core.ErrGone):
 		return "gone"
-	case errors.Is(err, core.ErrConflict):
+	case errors.Is(err, core.ErrConflict) && !errors.Is(err, core.ErrOutcomeUnknown):
 		return "conflict"
 	}
 	return "error"
