@@ -1,9 +1,11 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -12,15 +14,26 @@ import (
 // the store has them, and with errors that have a class.
 
 // tombstone is what renew leaves under an old id until it is removed: a JSON
-// value that says "no session", also to koa-generic-session.
+// value that says "no session", also to koa-generic-session. Blanks after it
+// tell those of two requests apart.
 const tombstone = "null"
 
 // tombstoneTTL is how long it stays if its removal fails.
 const tombstoneTTL = time.Minute
 
+func newTombstone() []byte {
+	text := []byte(tombstone)
+	for n := rand.Uint32(); len(text) < len(tombstone)+32; n >>= 1 {
+		text = append(text, " \t"[n&1])
+	}
+	return text
+}
+
 // isTombstone reports whether data stands for no session; an empty payload
 // does, too.
-func isTombstone(data []byte) bool { return len(data) == 0 || string(data) == tombstone }
+func isTombstone(data []byte) bool {
+	return len(data) == 0 || string(bytes.TrimRight(data, " \t")) == tombstone
+}
 
 // A callContext is the context of one call of the store: with a deadline, and
 // in writes without the cancellation of the request. It is a
@@ -126,20 +139,19 @@ func (m *Manager) destroy(ctx context.Context, key string) error {
 // it.
 func (m *Manager) bury(ctx context.Context, key string, version Version) error {
 	if m.swapper == nil {
-		m.mark(ctx, key)
 		return m.destroy(ctx, key)
 	}
-	if _, err := m.set(ctx, key, []byte(tombstone), tombstoneTTL, version); err != nil {
+	text := newTombstone()
+	if _, err := m.set(ctx, key, text, tombstoneTTL, version); err != nil {
 		if !errors.Is(err, ErrOutcomeUnknown) {
 			return err
 		}
-		// Was it written? Only then the old id is dead already. It may still
-		// be: see fence.
-		if data, _, lookErr := m.get(ctx, key); lookErr != nil || !isTombstone(data) {
+		// Was it written? Only then the old id is dead by our hand. It may
+		// still come: see fence.
+		if data, _, lookErr := m.get(ctx, key); lookErr != nil || !bytes.Equal(data, text) {
 			return err
 		}
 	}
-	m.mark(ctx, key)
 	_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself
 	return nil
 }

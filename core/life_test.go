@@ -693,8 +693,8 @@ func TestK28Renew(t *testing.T) {
 				a.ok(a.get("/", count(t)))
 				old := a.value()
 				left := n
-				a.store.Before(func(_ context.Context, o storetest.Op, _ string) error {
-					if o == op {
+				a.store.Before(func(_ context.Context, o storetest.Op, key string) error {
+					if o == op && !strings.HasSuffix(key, ".old") { // the mark is made as well as it goes
 						if left--; left == 0 {
 							return core.ErrRefused
 						}

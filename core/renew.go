@@ -118,6 +118,9 @@ func (v *Visit) regenerate(ctx context.Context) error {
 // renew moves the session to a new id. op is held.
 func (v *Visit) renew(ctx context.Context) error {
 	s, m := &v.session, v.manager
+	if err := v.settle(ctx); err != nil {
+		return m.insist(ctx, OpSet, err)
+	}
 	s.mu.Lock()
 	state, held := s.state, s.save == SaveNever
 	s.mu.Unlock()
@@ -197,6 +200,9 @@ func (v *Visit) move(ctx context.Context, c *changeSet) error {
 		}
 		if err != nil {
 			return err
+		}
+		if try == 0 {
+			m.mark(ctx, oldKey) // before anybody can find the id dead
 		}
 		err = m.bury(ctx, oldKey, version)
 		if err == nil {

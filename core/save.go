@@ -79,11 +79,8 @@ func (s *Session) take(id ID, key string, stored record, version Version) {
 // request. op is held.
 func (v *Visit) save(ctx context.Context, last bool) error {
 	s, m := &v.session, v.manager
-	if s.doubt != nil && s.state != destroyed {
-		ctx := context.WithoutCancel(ctx)
-		if err := s.doubt.settle(ctx, v); err != nil {
-			return m.report(ctx, OpSet, err)
-		}
+	if err := v.settle(ctx); err != nil {
+		return m.report(ctx, OpSet, err)
 	}
 	s.mu.Lock()
 	why, err := s.reason(last)
@@ -320,17 +317,22 @@ type doubt struct {
 	wrote   record
 }
 
-// settle finds out what became of it before anything else is saved, or an
-// update in it could be applied twice.
-func (d *doubt) settle(ctx context.Context, v *Visit) error {
+// settle finds out what became of a save without an answer before anything
+// else is saved, or an update in it could be applied twice.
+func (v *Visit) settle(ctx context.Context) error {
 	s := &v.session
-	r, version, err := v.reread(ctx, s.storeKey())
+	d := s.doubt
+	if d == nil || s.state == destroyed {
+		return nil
+	}
+	r, version, err := v.reread(context.WithoutCancel(ctx), s.storeKey())
 	switch {
 	case errors.Is(err, ErrGone) && s.state == fresh:
 	case err != nil:
 		return err
 	case sameRecord(&r, &d.wrote):
 		v.saved(&d.changes, r, version)
+		v.reissue = true // it has sent no cookie
 	case s.state == fresh || version != s.version:
 		return fmt.Errorf("%w: an earlier save of this request had no answer, and another request has saved since", ErrOutcomeUnknown)
 	}
