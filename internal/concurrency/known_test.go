@@ -2,6 +2,7 @@ package concurrency_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -308,6 +309,19 @@ func TestKnown(t *testing.T) {
 			})
 			s.browser.Take("/", late.SetCookies...)
 			return s.wantN(100)
+		},
+		"a Renew that failed does not keep the browser from a new session": func(t *testing.T) string {
+			s := newScene(t, newMemory(t), core.Options{})
+			s.request(func(session *core.Session) {
+				if err := s.manager.ByID().Destroy(bg, session.ID()); err != nil {
+					t.Fatal(err)
+				}
+				if err := session.Renew(bg); !errors.Is(err, core.ErrGone) {
+					t.Fatal(err)
+				}
+			})
+			s.request(func(s *core.Session) { _ = n.Set(s, 7) })
+			return s.wantN(7)
 		},
 		"a late response that set something keeps the fresh cookie": carriesTheOldID(func(s *core.Session) { _ = s.Set("a", 1) }),
 		"a late response that regenerated keeps the fresh cookie":   carriesTheOldID(func(s *core.Session) { _ = s.Regenerate(bg) }),

@@ -77,8 +77,7 @@ type spec struct {
 	ttl, absolute time.Duration // zero: there is no time
 	lives         map[string]life
 
-	markless bool // what it was before late requests were known of: see TestKnown
-	untold   bool // the store does not tell the version of a write
+	untold bool // the store does not tell the version of a write
 
 	marked   map[string]time.Time // ids given up for others, until then
 	versions map[string]int       // counts the writes of an id
@@ -94,7 +93,7 @@ func (s *spec) mark(id string) { s.marked[id] = time.Now().Add(time.Minute) }
 // late reports whether the browser has got another id in place of this one.
 func (s *spec) late(id string) bool {
 	until, ok := s.marked[id]
-	return ok && time.Now().Before(until) && !s.markless
+	return ok && time.Now().Before(until)
 }
 
 // A life says when a session began and when it ends if nobody comes.
@@ -212,6 +211,7 @@ func (c *specClient) settle(s *spec) (goOn bool) {
 	case maps.Equal(now, d.wrote):
 		c.state, c.base = specLive, maps.Clone(now)
 		c.since(d)
+		c.blind, c.reissue = false, true // it has sent no cookie
 	case c.state == specNew || s.versions[c.id] != d.version:
 		c.fail("error")
 		return false
@@ -338,6 +338,9 @@ func (c *specClient) do(s *spec, a act) {
 		}
 		c.unloaded()
 	case renew:
+		if !c.settle(s) {
+			return
+		}
 		if c.state == specNew {
 			c.id, c.stale = "", ""
 			return
@@ -349,6 +352,9 @@ func (c *specClient) do(s *spec, a act) {
 		// When it fails it does nothing, since the core looks.
 		if failed, _ := c.fails(); failed {
 			return
+		}
+		if !c.blind {
+			s.mark(c.id) // before it is known whether it works out
 		}
 		now, ok := c.merged(s)
 		if !ok {
@@ -567,10 +573,6 @@ type specFault struct {
 // allowed are the outcomes of all orders of the steps of two programs, without
 // a fault or with each of those.
 func allowed(policy core.Conflict, programs [2]program, faults ...specFault) map[string]bool {
-	return outcomes(policy, false, programs, faults...)
-}
-
-func outcomes(policy core.Conflict, markless bool, programs [2]program, faults ...specFault) map[string]bool {
 	all := map[string]bool{}
 	var order []int
 	var left [2]int
@@ -580,9 +582,9 @@ func outcomes(policy core.Conflict, markless bool, programs [2]program, faults .
 	var walk func()
 	walk = func() {
 		if left[0]+left[1] == 0 {
-			all[play(policy, markless, programs, order, specFault{}).String()] = true
+			all[play(policy, programs, order, specFault{}).String()] = true
 			for _, f := range faults {
-				all[play(policy, markless, programs, order, f).String()] = true
+				all[play(policy, programs, order, f).String()] = true
 			}
 			return
 		}
@@ -601,9 +603,9 @@ func outcomes(policy core.Conflict, markless bool, programs [2]program, faults .
 }
 
 // play runs the machine in one order.
-func play(policy core.Conflict, markless bool, programs [2]program, order []int, f specFault) outcome {
+func play(policy core.Conflict, programs [2]program, order []int, f specFault) outcome {
 	s := newSpec(policy)
-	s.live[old], s.markless = begin(), markless
+	s.live[old] = begin()
 	var cs [2]*specClient
 	for i, p := range programs {
 		cs[i] = &specClient{letter: "AB"[i], rolling: p.rolling()}
