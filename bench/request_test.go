@@ -1,14 +1,12 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/gofiber/fiber/v2"
@@ -17,124 +15,102 @@ import (
 	fasthttpsession "github.com/gensession/gensession/adapters/fasthttp"
 	fibersession "github.com/gensession/gensession/adapters/fiber"
 	httpsession "github.com/gensession/gensession/adapters/nethttp"
+	"github.com/gensession/gensession/bench/internal/drive"
 	"github.com/gensession/gensession/core"
 )
 
-// Requests through the real adapters, without a network: a session of six
-// values, about 250 bytes, signed cookie, versions and hashed ids on.
+// Requests through the real adapters, without a network to the browser: a
+// session of six values, about 250 bytes; signed cookie, versions and hashed
+// ids on.
 
 const visits core.Key[int] = "visits"
 
-// fill makes the session of all request benchmarks.
-func fill(s *core.Session) error {
-	return s.Replace(map[string]any{
-		"visits": 1,
-		"user":   "ada.lovelace@example.com",
-		"name":   "Ada Lovelace",
-		"roles":  []string{"author", "editor"},
-		"cart":   map[string]int{"book-1843": 1, "pen-12": 3},
-		"csrf":   "c2VjcmV0LXRva2VuLW9mLTMyLWJ5dGVz",
-	})
-}
-
-// An op is what the handler does.
-type op struct {
-	name     string
-	deferred bool
-	run      func(s *core.Session) (int, error)
-}
-
-func ops() []op {
-	read := func(s *core.Session) (int, error) { return visits.Get(s), nil }
-	add := func(s *core.Session) (int, error) {
-		return visits.Update(s, func(n int) int { return n + 1 })
-	}
-	login := func(s *core.Session) (int, error) { return visits.Get(s), s.Renew(context.Background()) }
-	return []op{
-		{"untouched", true, nil},
-		{"read", false, read},
-		{"write", false, add},
-		{"login", false, login},
+// handlers are what the handler does in each operation; nil does not ask for
+// the session.
+func handlers(values map[string]any) map[string]func(s *core.Session) (int, error) {
+	return map[string]func(s *core.Session) (int, error){
+		drive.Fill: func(s *core.Session) (int, error) { return 0, s.Replace(values) },
+		drive.Read: func(s *core.Session) (int, error) { return visits.Get(s), nil },
+		drive.Write: func(s *core.Session) (int, error) {
+			return visits.Update(s, func(n int) int { return n + 1 })
+		},
+		drive.Login: func(s *core.Session) (int, error) { return visits.Get(s), s.Renew(context.Background()) },
 	}
 }
 
-// An adapter runs one request with a Cookie field, and returns the cookies to
-// send next ("" for the same) and the body.
+// An adapter runs a handler under the sessions of m, or without any.
 type adapter struct {
 	name string
-	open func(b *testing.B, m *core.Manager, run func(s *core.Session) (int, error)) func(cookie string) (next string, body []byte)
+	open func(b *testing.B, m *core.Manager, run func(s *core.Session) (int, error)) func() drive.Client
 }
 
 func adapters() []adapter {
 	return []adapter{{"nethttp", openHTTP}, {"fasthttp", openFast}, {"fiber", openFiber}}
 }
 
+// site is an application with sessions in store.
+func site(a adapter, store core.Store, values map[string]any) drive.Site {
+	return func(b *testing.B, op string) func() drive.Client {
+		if op == drive.Bare {
+			return a.open(b, nil, nil)
+		}
+		m, err := core.New(store, &core.Options{
+			Keys:  [][]byte{bytes.Repeat([]byte("k"), 32)},
+			Defer: op == drive.Visitor || op == drive.Untouched,
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { m.Close() })
+		return a.open(b, m, handlers(values)[op])
+	}
+}
+
+// BenchmarkRequest measures requests: adapter=fiber/store=redis/op=read/callers=64.
 func BenchmarkRequest(b *testing.B) {
 	for _, a := range adapters() {
+		b.Run("adapter="+a.name+"/store=none/op=bare/callers=1", func(b *testing.B) {
+			drive.Bench(b, site(a, nil, nil), drive.Bare, 1)
+		})
 		for _, s := range stores() {
-			for _, o := range ops() {
-				b.Run("adapter="+a.name+"/store="+s.name+"/op="+o.name, func(b *testing.B) { benchRequest(b, a, open(b, s.open), o) })
+			ops := []string{drive.Visitor, drive.Untouched, drive.Read, drive.Write, drive.Login}
+			for _, callers := range []int{1, 64} {
+				if callers > 1 {
+					ops = ops[2:] // the others never wait
+				}
+				for _, op := range ops {
+					b.Run(fmt.Sprintf("adapter=%s/store=%s/op=%s/callers=%d", a.name, s.name, op, callers), func(b *testing.B) {
+						drive.Bench(b, site(a, open(b, s.open), drive.Values()), op, callers)
+					})
+				}
 			}
 		}
-		b.Run("adapter="+a.name+"/store=none/op=bare", func(b *testing.B) { benchBare(b, a) })
 	}
 }
 
-func benchRequest(b *testing.B, a adapter, store core.Store, o op) {
-	m, err := core.New(store, &core.Options{Keys: [][]byte{bytes.Repeat([]byte("k"), 32)}, Defer: o.deferred})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer m.Close()
-	cookie, _ := a.open(b, m, func(s *core.Session) (int, error) { return 0, fill(s) })("")
-	if cookie == "" {
-		b.Fatal("no cookie")
-	}
-	request := a.open(b, m, o.run)
-	b.ReportAllocs()
-	n := 0
-	var body []byte
-	for b.Loop() {
-		var next string
-		next, body = request(cookie)
-		if next != "" {
-			cookie = next
+// BenchmarkSize measures requests that use one value of a session with many:
+// op=read/values=200/size=16384.
+func BenchmarkSize(b *testing.B) {
+	for _, op := range []string{drive.Read, drive.Write} {
+		for _, n := range drive.Sizes {
+			b.Run(fmt.Sprintf("op=%s/values=%d/size=%d", op, n, sizeOf(n)), func(b *testing.B) {
+				store := open(b, stores()[0].open)
+				drive.Bench(b, site(adapters()[0], store, drive.SizedValues(n)), op, 1)
+			})
 		}
-		n++
-	}
-	want := map[string]int{"untouched": 0, "read": 1, "login": 1, "write": n + 1}[o.name]
-	if string(body) != strconv.Itoa(want) {
-		b.Fatalf("answer %q after %d requests, want %d", body, n, want)
 	}
 }
 
-func benchBare(b *testing.B, a adapter) {
-	request := a.open(b, nil, nil)
-	b.ReportAllocs()
-	var body []byte
-	for b.Loop() {
-		_, body = request("")
+// sizeOf is the size that n values are meant to have.
+func sizeOf(n int) int {
+	size := 256
+	for size < n*80 {
+		size *= 2
 	}
-	if string(body) != "0" {
-		b.Fatalf("answer %q", body)
-	}
+	return size
 }
 
-// responder is a ResponseWriter that keeps what is asked for, without the cost
-// of a server.
-type responder struct {
-	header http.Header
-	body   []byte
-}
-
-func (r *responder) Header() http.Header { return r.header }
-func (r *responder) WriteHeader(int)     {}
-func (r *responder) Write(p []byte) (int, error) {
-	r.body = append(r.body[:0], p...)
-	return len(p), nil
-}
-
-func openHTTP(b *testing.B, m *core.Manager, run func(s *core.Session) (int, error)) func(string) (string, []byte) {
+func openHTTP(b *testing.B, m *core.Manager, run func(s *core.Session) (int, error)) func() drive.Client {
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n := 0
 		if run != nil {
@@ -143,7 +119,7 @@ func openHTTP(b *testing.B, m *core.Manager, run func(s *core.Session) (int, err
 				n, err = run(s)
 			}
 			if err != nil {
-				b.Fatal(err)
+				b.Error(err)
 			}
 		}
 		io.WriteString(w, strconv.Itoa(n))
@@ -151,36 +127,10 @@ func openHTTP(b *testing.B, m *core.Manager, run func(s *core.Session) (int, err
 	if m != nil {
 		h = httpsession.New(m, nil)(h)
 	}
-	r := httptest.NewRequest("GET", "/", nil)
-	w := &responder{header: http.Header{}}
-	return func(cookie string) (string, []byte) {
-		if cookie != "" {
-			r.Header["Cookie"] = []string{cookie}
-		}
-		clear(w.header)
-		h.ServeHTTP(w, r)
-		return cookiePairs(w.header["Set-Cookie"]), w.body
-	}
+	return func() drive.Client { return drive.HTTP(h) }
 }
 
-// cookiePairs makes a Cookie field of Set-Cookie lines.
-func cookiePairs(lines []string) string {
-	if len(lines) == 0 {
-		return ""
-	}
-	var out []byte
-	for i, line := range lines {
-		if i > 0 {
-			out = append(out, "; "...)
-		}
-		for j := 0; j < len(line) && line[j] != ';'; j++ {
-			out = append(out, line[j])
-		}
-	}
-	return string(out)
-}
-
-func openFast(b *testing.B, m *core.Manager, run func(s *core.Session) (int, error)) func(string) (string, []byte) {
+func openFast(b *testing.B, m *core.Manager, run func(s *core.Session) (int, error)) func() drive.Client {
 	h := func(ctx *fasthttp.RequestCtx) {
 		n := 0
 		if run != nil {
@@ -189,7 +139,7 @@ func openFast(b *testing.B, m *core.Manager, run func(s *core.Session) (int, err
 				n, err = run(s)
 			}
 			if err != nil {
-				b.Fatal(err)
+				b.Error(err)
 			}
 		}
 		ctx.SetBodyString(strconv.Itoa(n))
@@ -197,46 +147,10 @@ func openFast(b *testing.B, m *core.Manager, run func(s *core.Session) (int, err
 	if m != nil {
 		h = fasthttpsession.New(m, nil)(h)
 	}
-	return driveFast(h)
+	return func() drive.Client { return drive.Fast(h) }
 }
 
-// driveFast calls a handler again and again with one RequestCtx, as the server
-// does for one connection. The request is read from its bytes when it changes.
-func driveFast(h fasthttp.RequestHandler) func(string) (string, []byte) {
-	var ctx fasthttp.RequestCtx
-	var sent string
-	send := func(cookie string) {
-		text := "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-		if cookie != "" {
-			text += "Cookie: " + cookie + "\r\n"
-		}
-		var req fasthttp.Request
-		if err := req.Read(bufio.NewReader(strings.NewReader(text + "\r\n"))); err != nil {
-			panic(err)
-		}
-		ctx.Init(&req, nil, nil)
-		if err := ctx.Request.Header.Read(bufio.NewReader(strings.NewReader(text + "\r\n"))); err != nil {
-			panic(err)
-		}
-		sent = cookie
-	}
-	send("")
-	return func(cookie string) (string, []byte) {
-		if cookie != sent {
-			send(cookie)
-		}
-		ctx.Response.Reset()
-		ctx.ResetUserValues()
-		h(&ctx)
-		var lines []string
-		for _, line := range ctx.Response.Header.Cookies() {
-			lines = append(lines, string(line))
-		}
-		return cookiePairs(lines), ctx.Response.Body()
-	}
-}
-
-func openFiber(b *testing.B, m *core.Manager, run func(s *core.Session) (int, error)) func(string) (string, []byte) {
+func openFiber(b *testing.B, m *core.Manager, run func(s *core.Session) (int, error)) func() drive.Client {
 	app := fiber.New(fiber.Config{DisableStartupMessage: true})
 	if m != nil {
 		app.Use(fibersession.New(m, nil))
@@ -245,14 +159,16 @@ func openFiber(b *testing.B, m *core.Manager, run func(s *core.Session) (int, er
 		n := 0
 		if run != nil {
 			s, err := fibersession.From(c)
-			if err != nil {
-				return err
+			if err == nil {
+				n, err = run(s)
 			}
-			if n, err = run(s); err != nil {
+			if err != nil {
+				b.Error(err)
 				return err
 			}
 		}
 		return c.SendString(strconv.Itoa(n))
 	})
-	return driveFast(app.Handler())
+	h := app.Handler()
+	return func() drive.Client { return drive.Fast(h) }
 }

@@ -1,0 +1,219 @@
+// Package drive runs requests through handlers without a network, for the
+// benchmarks of this repository and of the libraries beside it: all of them
+// are driven, and checked, by the same code.
+package drive
+
+import (
+	"bufio"
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/valyala/fasthttp"
+)
+
+// A Client is one browser: it sends a request with a Cookie field, none for "".
+// It returns the field to send next, which is the same unless the response set
+// a cookie, and the body, which is valid until the next call.
+type Client func(cookie string) (next string, body []byte)
+
+// A Site makes the handler of one operation, and returns what makes clients of
+// it. Fill is an operation of every site.
+type Site func(b *testing.B, op string) func() Client
+
+// The operations. Each answers with a number.
+const (
+	Fill      = "fill"      // begins the session that the others find; not measured
+	Bare      = "bare"      // no session in the program: answers 0
+	Visitor   = "visitor"   // no cookie, and the handler does not ask: 0
+	Untouched = "untouched" // a cookie, and the handler does not ask: 0
+	Read      = "read"      // one value, which is 1
+	Write     = "write"     // reads the value, adds one, saves: counts from 2
+	Login     = "login"     // a new id for the session: 1
+)
+
+// Values are those of the session: six, about 250 bytes as JSON.
+func Values() map[string]any {
+	return map[string]any{
+		"visits": 1,
+		"user":   "ada.lovelace@example.com",
+		"name":   "Ada Lovelace",
+		"roles":  []string{"author", "editor"},
+		"cart":   map[string]int{"book-1843": 1, "pen-12": 3},
+		"csrf":   "c2VjcmV0LXRva2VuLW9mLTMyLWJ5dGVz",
+	}
+}
+
+// SizedValues are visits and n values more, of 80 bytes each as JSON.
+func SizedValues(n int) map[string]any {
+	all := map[string]any{"visits": 1}
+	for i := range n {
+		name := "field" + strconv.Itoa(1000+i)
+		all[name] = strings.Repeat(name, 8)[:80-len(`"":"",`)-len(name)]
+	}
+	return all
+}
+
+// Sizes are numbers of values for SizedValues: from 256 bytes to 64 KiB.
+var Sizes = []int{3, 12, 50, 200, 800}
+
+// Bench measures an operation, asked for by so many callers at once, each with
+// a session of its own. It fails if the last answer of any is not what so many
+// requests must have led to.
+func Bench(b *testing.B, site Site, op string, callers int) {
+	var begin func() Client
+	if op != Bare && op != Visitor {
+		begin = site(b, Fill)
+	}
+	open := site(b, op)
+	connect := func() (c Client, cookie string) {
+		if begin != nil {
+			if cookie, _ = begin()(""); cookie == "" {
+				b.Error("the session began without a cookie")
+			}
+		}
+		return open(), cookie
+	}
+	b.ReportAllocs()
+	if callers == 1 {
+		request, cookie := connect()
+		n := 0
+		var body []byte
+		for b.Loop() {
+			cookie, body = request(cookie)
+			n++
+		}
+		check(b, op, n, body)
+		return
+	}
+
+	procs := runtime.GOMAXPROCS(0)
+	b.SetParallelism((callers + procs - 1) / procs)
+	// Sessions begin before the time that counts, also those of later rounds.
+	type browser struct {
+		request Client
+		cookie  string
+	}
+	free := make(chan browser, callers+procs)
+	for range cap(free) {
+		request, cookie := connect()
+		free <- browser{request, cookie}
+	}
+	b.ResetTimer()
+	var one sync.Mutex // checks fail one at a time
+	b.RunParallel(func(p *testing.PB) {
+		c := <-free
+		n := 0
+		var body []byte
+		for p.Next() {
+			c.cookie, body = c.request(c.cookie)
+			n++
+		}
+		one.Lock()
+		defer one.Unlock()
+		if n > 0 {
+			check(b, op, n, body)
+		}
+	})
+}
+
+// check compares the last answer with what n requests must have led to.
+func check(b *testing.B, op string, n int, body []byte) {
+	b.Helper()
+	want := map[string]int{Read: 1, Login: 1, Write: n + 1}[op]
+	if string(body) != strconv.Itoa(want) {
+		b.Errorf("%s: answer %q after %d requests, want %d", op, body, n, want)
+	}
+}
+
+// responder is a ResponseWriter that keeps what is asked for, without the cost
+// of a server.
+type responder struct {
+	header http.Header
+	body   []byte
+}
+
+func (r *responder) Header() http.Header { return r.header }
+func (r *responder) WriteHeader(int)     {}
+func (r *responder) Write(p []byte) (int, error) {
+	r.body = append(r.body[:0], p...)
+	return len(p), nil
+}
+
+// HTTP is a client of a net/http handler. It leaves the work of the server out,
+// such as parsing the request, and so do all others.
+func HTTP(h http.Handler) Client {
+	r := httptest.NewRequest("GET", "/", nil)
+	w := &responder{header: http.Header{}}
+	field := []string{""}
+	var pairs []byte
+	return func(cookie string) (string, []byte) {
+		if cookie != "" {
+			field[0] = cookie
+			r.Header["Cookie"] = field
+		}
+		clear(w.header)
+		h.ServeHTTP(w, r)
+		pairs = pairs[:0]
+		for _, line := range w.header["Set-Cookie"] {
+			pairs = appendPair(pairs, line)
+		}
+		return next(cookie, pairs), w.body
+	}
+}
+
+// Fast is a client of a fasthttp handler. It uses one RequestCtx again and
+// again, as the server does for a connection. The header is copied anew for
+// each request, or its cookies would be parsed only once.
+func Fast(h fasthttp.RequestHandler) Client {
+	var ctx fasthttp.RequestCtx
+	ctx.Init(&fasthttp.Request{}, nil, nil)
+	var header fasthttp.RequestHeader
+	sent := "none yet"
+	var pairs []byte
+	return func(cookie string) (string, []byte) {
+		if cookie != sent {
+			text := "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+			if cookie != "" {
+				text += "Cookie: " + cookie + "\r\n"
+			}
+			if err := header.Read(bufio.NewReader(strings.NewReader(text + "\r\n"))); err != nil {
+				panic(err)
+			}
+			sent = cookie
+		}
+		header.CopyTo(&ctx.Request.Header)
+		ctx.Response.Reset()
+		ctx.ResetUserValues()
+		h(&ctx)
+		pairs = pairs[:0]
+		for _, line := range ctx.Response.Header.Cookies() {
+			pairs = appendPair(pairs, line)
+		}
+		return next(cookie, pairs), ctx.Response.Body()
+	}
+}
+
+// appendPair adds the name and value of a Set-Cookie line to a Cookie field.
+func appendPair[T string | []byte](field []byte, line T) []byte {
+	if len(field) > 0 {
+		field = append(field, "; "...)
+	}
+	for i := 0; i < len(line) && line[i] != ';'; i++ {
+		field = append(field, line[i])
+	}
+	return field
+}
+
+// next is the field to send next. It allocates only when that is another one.
+func next(cookie string, pairs []byte) string {
+	if len(pairs) == 0 || bytes.Equal(pairs, []byte(cookie)) {
+		return cookie
+	}
+	return string(pairs)
+}
