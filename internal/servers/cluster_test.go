@@ -1,8 +1,10 @@
 package servers_test
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -94,5 +96,47 @@ func TestRedisClusterPromotesAReplica(t *testing.T) {
 	c.WaitOK()
 	if r := c.Replicas(first); len(r) != 1 || r[0] != second {
 		t.Errorf("%d replicas after the return", len(r))
+	}
+}
+
+// A recorder is a test that has failed already, and hears what else fails.
+type recorder struct {
+	testing.TB
+	mu     sync.Mutex
+	errors []string
+}
+
+func (*recorder) Failed() bool { return true }
+
+func (r *recorder) Errorf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.errors = append(r.errors, fmt.Sprintf(format, args...))
+}
+
+func TestASlotMovesInATestThatHasFailed(t *testing.T) {
+	t.Parallel()
+	tb := &recorder{TB: t}
+	c := servers.RedisCluster(tb, 3, 0)
+	slot := c.Slot("k")
+	from := c.Master(slot)
+	to := c.Nodes()[0]
+	if to == from {
+		to = c.Nodes()[1]
+	}
+	from.Do("SET", "k", "v")
+	c.MoveSlot(slot, to)
+	if c.Master(slot) != to || to.Do("GET", "k") != "v" || len(tb.errors) > 0 {
+		t.Errorf("the slot is half moved: %q", tb.errors)
+	}
+	// What keeps it from moving is told, and told once.
+	m := c.StartMove(slot, from)
+	from.Kill()
+	m.Finish()
+	if len(tb.errors) != 1 || !strings.Contains(tb.errors[0], "moving keys") {
+		t.Errorf("told: %q", tb.errors)
+	}
+	if to.Do("GET", "k") != "v" {
+		t.Error("the key is lost")
 	}
 }

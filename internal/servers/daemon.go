@@ -106,6 +106,12 @@ func (d *daemon) signal(s syscall.Signal) error {
 	return d.p.signal(s)
 }
 
+func (d *daemon) pause() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.p.pause()
+}
+
 func (d *daemon) running() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

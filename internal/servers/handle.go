@@ -74,11 +74,12 @@ func (h handle) Start() {
 }
 
 // Pause stops the server by SIGSTOP: it accepts connections, by way of the
-// kernel, and answers nothing.
+// kernel, and answers nothing. On Linux all its threads stand still when Pause
+// returns; elsewhere one may still finish what it is at.
 func (h handle) Pause() {
 	h.tb.Helper()
 	h.mine()
-	h.check(h.signal(sigStop))
+	h.check(h.pause())
 }
 
 // Resume lets a paused server go on, with all that was sent to it meanwhile.

@@ -63,6 +63,14 @@ func (p *process) signal(s syscall.Signal) error {
 	return signalGroup(p.pid, s)
 }
 
+// pause stops the process and waits until it stands still.
+func (p *process) pause() error {
+	if err := p.signal(sigStop); err != nil {
+		return err
+	}
+	return waitStopped(p.pid)
+}
+
 // end sends s, and SIGKILL when that was not enough, and waits for the end.
 func (p *process) end(s syscall.Signal) error {
 	if !p.alive() {

@@ -1,6 +1,12 @@
 package servers_test
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -91,6 +97,45 @@ func TestMemcachedKillPauseRestart(t *testing.T) {
 	if _, err := s.Try("version\r\n"); err == nil {
 		t.Error("a killed server answers")
 	}
+}
+
+// A thread that goes on for a moment would answer what a test holds for
+// unanswered.
+func TestPauseReturnsWhenAllThreadsStandStill(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells")
+	}
+	s := servers.Memcached(t, "-t", "8")
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	for range 8 {
+		load.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_, _ = s.Try("version\r\n")
+				}
+			}
+		})
+	}
+	for range 20 {
+		s.Pause()
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", s.PID()))
+		if err != nil || len(threads) < 8 {
+			t.Errorf("%d threads, %v", len(threads), err)
+		}
+		for _, name := range threads {
+			status, err := os.ReadFile(name)
+			if err != nil || !strings.Contains(string(status), "State:\tT") {
+				t.Errorf("a thread runs: %.80q, %v", status, err)
+			}
+		}
+		s.Resume()
+	}
+	close(stop)
+	load.Wait()
 }
 
 func TestSharedServersAreOneForAllTests(t *testing.T) {

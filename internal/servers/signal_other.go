@@ -16,6 +16,8 @@ const (
 
 func ownGroup() *syscall.SysProcAttr { return nil }
 
+func waitStopped(int) error { return nil }
+
 func signalGroup(pid int, s syscall.Signal) error {
 	if s != syscall.SIGKILL && s != syscall.SIGTERM {
 		return errors.New("servers: this system cannot pause a process")
