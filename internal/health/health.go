@@ -22,6 +22,11 @@ const (
 	rest    = 200 * time.Millisecond
 	timeout = 550 * time.Millisecond
 
+	// gap is the least time from the beginning of a probe to the next one that
+	// is asked for, so that a thousand calls that fail together cause one. While
+	// up, what is asked for within it is dropped: the next rest is not far.
+	gap = 20 * time.Millisecond
+
 	// lates in a row, without an answer between, are reason to probe.
 	lates = 3
 
@@ -76,7 +81,8 @@ func (p *Prober) Answered() {
 	}
 }
 
-// Lost reports a call that found no server, or whose connection broke.
+// Lost reports a call that found no server, or whose connection broke. However
+// many do, probes come one by one and never closer than 20 ms.
 func (p *Prober) Lost() {
 	if !p.down.Load() {
 		p.start()
@@ -170,11 +176,19 @@ func (p *Prober) run() {
 	timer := time.NewTimer(rest)
 	defer timer.Stop()
 	delay := firstDelay
+	last := time.Now().Add(-gap) // when a probe began
 	for {
 		asked := false
 		select {
 		case <-timer.C:
 		case <-p.kick:
+			early := gap - time.Since(last)
+			if early > 0 && p.down.Load() {
+				timer.Reset(early)
+			}
+			if early > 0 {
+				continue
+			}
 			asked = true
 		case <-p.ctx.Done():
 			return
@@ -182,6 +196,7 @@ func (p *Prober) run() {
 		// An answer since the last time is as good as a probe.
 		begun := time.Now()
 		if answered := p.answered.Swap(false); asked || !answered || p.down.Load() {
+			last = begun
 			if err := p.ask(); p.ctx.Err() != nil {
 				return
 			} else if err == nil {

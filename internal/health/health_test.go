@@ -132,15 +132,55 @@ func TestALostCallIsAReasonToProbeAtOnce(t *testing.T) {
 		var l told
 		defer p.Notify(l.hear)()
 		l.is(t)
+		time.Sleep(gap)
 		begun := time.Now()
 		s.set(false, errDown)
 		p.Lost()
 		l.is(t, false)
-		s.set(false, nil)
-		p.Answered()
-		l.is(t, false, true)
 		if time.Since(begun) != 0 {
 			t.Error("it took", time.Since(begun))
+		}
+		s.set(false, nil)
+		p.Answered()
+		time.Sleep(gap)
+		l.is(t, false, true)
+	})
+}
+
+func TestAThousandLostCallsAreOneReason(t *testing.T) {
+	run(t, func(t *testing.T, s *server, p *health.Prober) {
+		for range 1000 {
+			p.Lost()
+			synctest.Wait()
+		}
+		if n := s.count(); n != 1 {
+			t.Errorf("%d probes for calls that were lost at the same time", n)
+		}
+		for range 1000 {
+			time.Sleep(time.Millisecond)
+			p.Lost()
+		}
+		if n := s.count(); n < 10 || n > 51 {
+			t.Errorf("%d probes in a second of lost calls", n)
+		}
+		// While down an answer is believed soon, however many say so.
+		s.set(false, errDown)
+		time.Sleep(gap)
+		p.Lost()
+		synctest.Wait()
+		if p.Up() {
+			t.Fatal("up")
+		}
+		n := s.count()
+		for range 1000 {
+			p.Answered()
+			synctest.Wait()
+		}
+		s.set(false, nil)
+		time.Sleep(gap)
+		synctest.Wait()
+		if !p.Up() || s.count() > n+2 {
+			t.Errorf("up is %v after %d probes", p.Up(), s.count()-n)
 		}
 	})
 }
@@ -251,7 +291,10 @@ func TestCloseEndsAll(t *testing.T) {
 	})
 }
 
-const rest = 300 * time.Millisecond
+const (
+	rest = 300 * time.Millisecond
+	gap  = 20 * time.Millisecond
+)
 
 func TestAllAtOnce(t *testing.T) {
 	s := &server{}
