@@ -113,6 +113,7 @@ func run(l net.Listener, s *fasthttp.Server) (stop func()) {
 type app struct {
 	manager *core.Manager
 	errs    *witness
+	busy    atomic.Int64 // handlers that run, also for browsers that have hung up
 	client  *http.Client
 	url     string
 }
@@ -135,10 +136,15 @@ func start(t *testing.T, adapter string, store core.Store, o core.Options, h han
 		t.Fatal(err)
 	}
 	a.url = "http://" + l.Addr().String()
+	counted := func(x exchange) error {
+		a.busy.Add(1)
+		defer a.busy.Add(-1)
+		return h(x)
+	}
 	var stop func()
 	for _, ad := range adapters {
 		if ad.name == adapter {
-			stop = ad.serve(l, m, h)
+			stop = ad.serve(l, m, counted)
 		}
 	}
 	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 512}
@@ -147,6 +153,9 @@ func start(t *testing.T, adapter string, store core.Store, o core.Options, h han
 		transport.CloseIdleConnections()
 		stop()
 		_ = m.Close()
+		for end := time.Now().Add(10 * time.Second); a.busy.Load() > 0 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
 	})
 	return a
 }
@@ -201,14 +210,17 @@ type reply struct {
 }
 
 // get asks for path and keeps the cookies.
-func (v *visitor) get(path string) (reply, error) {
+func (v *visitor) get(path string) (reply, error) { return v.getUntil(context.Background(), path) }
+
+// getUntil is get of a browser that hangs up when ctx ends.
+func (v *visitor) getUntil(ctx context.Context, path string) (reply, error) {
 	// A client that opens thousands of connections takes long for that.
 	var wrote atomic.Pointer[time.Time]
 	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) {
 		now := time.Now()
 		wrote.Store(&now)
 	}}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), trace), "GET", v.app.url+path, nil)
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), "GET", v.app.url+path, nil)
 	if err != nil {
 		return reply{}, err
 	}

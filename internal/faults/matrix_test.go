@@ -314,7 +314,7 @@ func put(s *core.Session, owner string, n int) error {
 func (c *cell) state(key string) string {
 	c.t.Helper()
 	data, ok := c.rig.read(key)
-	if !ok || data == "null" {
+	if !ok || strings.TrimRight(data, " \t") == "null" { // the core's mark of an id that was given up
 		return "-"
 	}
 	var r struct {

@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -27,16 +28,24 @@ func seal(owner string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// A judge is told what is wrong: a test, or who tests the checker.
+type judge interface {
+	Errorf(format string, args ...any)
+	Logf(format string, args ...any)
+}
+
 // A checker lets many users count at the same time and looks at each answer:
 // is it about him, and is nothing lost that was confirmed?
 type checker struct {
-	t   *testing.T
-	app *app
+	t      judge
+	app    *app
+	enough chan struct{} // ends it early; nil: never
 
 	reads, writes, failures atomic.Int64
 	logins, logouts, renews atomic.Int64
 	unsure                  atomic.Int64 // sessions that a failed renewal or logout may have ended
 	dropped                 atomic.Int64 // confirmed counts that are gone, where that is allowed
+	fled                    atomic.Int64 // requests whose browser hung up
 }
 
 // handle is the application: /login, /count, /read, /renew and /logout.
@@ -50,7 +59,7 @@ func (c *checker) handle(x exchange) error {
 	case owner == "" && len(s.Names()) > 0:
 		c.t.Errorf("half a session: it has %d values and no owner", len(s.Names()))
 	case owner != "" && sealKey.Get(s) != seal(owner):
-		c.t.Error("a session with a wrong seal")
+		c.t.Errorf("a session with a wrong seal")
 	case owner != "" && owner != x.user:
 		c.t.Errorf("%s was given the session of %s", x.user, owner)
 	}
@@ -104,6 +113,17 @@ func (u *user) live(stop <-chan struct{}, lossy bool) {
 				break
 			}
 			switch n := rand.N(40); {
+			case n == 1:
+				c.renews.Add(1)
+				if u.flee("/renew") {
+					u.doubtful = true
+					u.look(lossy)
+					dead = true // the cookie of the new id has come to nobody
+				}
+			case n == 2 || n == 3:
+				u.flee("/count")
+			case n == 4:
+				u.flee("/read")
 			case n == 0:
 				c.renews.Add(1)
 				if r := u.ask("/renew"); r.status != 200 {
@@ -140,6 +160,32 @@ func (u *user) ask(path string) reply {
 	if err != nil {
 		u.c.t.Errorf("%s: %v", path, err)
 	}
+	return u.judged(path, r)
+}
+
+// flee sends a request and may hang up before the answer. Then it may have been
+// carried out, or may be still, and whoever comes next must not be harmed. It
+// reports whether the outcome is open.
+func (u *user) flee(path string) (fled bool) {
+	ctx, hangUp := context.WithTimeout(context.Background(), time.Duration(rand.N(5000))*time.Microsecond)
+	defer hangUp()
+	if path == "/count" {
+		u.mu.Lock()
+		u.attempted++
+		u.mu.Unlock()
+	}
+	r, err := u.v.getUntil(ctx, path)
+	if err != nil {
+		if ctx.Err() == nil {
+			u.c.t.Errorf("%s: %v", path, err)
+		}
+		u.c.fled.Add(1)
+		return true
+	}
+	return u.judged(path, r).status != 200
+}
+
+func (u *user) judged(path string, r reply) reply {
 	switch r.status {
 	case 200:
 	case 503, 409:
@@ -177,7 +223,7 @@ func (u *user) login(stop <-chan struct{}) bool {
 		if r := u.ask("/login"); r.status == 200 {
 			u.c.logins.Add(1)
 			if !r.live {
-				u.c.t.Error("a login without a cookie")
+				u.c.t.Errorf("a login without a cookie")
 			}
 			return true
 		}
@@ -263,10 +309,16 @@ func (u *user) lost(lossy bool) {
 	u.c.dropped.Add(1)
 }
 
-// logout ends the session, and its id must be worthless then.
+// logout ends the session, and its id must be worthless then, though another
+// tab may be counting.
 func (u *user) logout() {
 	id := u.v.jar.Cookie("/")
+	var tab sync.WaitGroup
+	if rand.N(2) == 0 {
+		tab.Go(func() { u.ask("/count") })
+	}
 	r := u.ask("/logout")
+	tab.Wait()
 	u.c.logouts.Add(1)
 	if r.status != 200 {
 		u.c.unsure.Add(1)
@@ -291,16 +343,19 @@ func (c *checker) users(n int, lasts time.Duration, lossy bool, happens func(sto
 	}
 	end := make(chan struct{})
 	trouble.Go(func() { happens(end) })
-	time.Sleep(lasts)
+	select {
+	case <-time.After(lasts):
+	case <-c.enough:
+	}
 	close(end)
 	trouble.Wait()
 	close(stop)
 	all.Wait()
-	c.t.Logf("%d users: %d logins, %d reads, %d writes, %d renewals, %d logouts; %d requests failed, %d times that ended a session or may have; %d confirmed counts were lost",
-		n, c.logins.Load(), c.reads.Load(), c.writes.Load(), c.renews.Load(), c.logouts.Load(), c.failures.Load(), c.unsure.Load(), c.dropped.Load())
-	c.t.Log("reported:", c.app.reported())
+	c.t.Logf("%d users: %d logins, %d reads, %d writes, %d renewals, %d logouts, %d hung up; %d requests failed, %d times that ended a session or may have; %d confirmed counts were lost",
+		n, c.logins.Load(), c.reads.Load(), c.writes.Load(), c.renews.Load(), c.logouts.Load(), c.fled.Load(), c.failures.Load(), c.unsure.Load(), c.dropped.Load())
+	c.t.Logf("reported: %s", c.app.reported())
 	if c.reads.Load() == 0 || c.writes.Load() == 0 {
-		c.t.Error("the users did nothing")
+		c.t.Errorf("the users did nothing")
 	}
 }
 
