@@ -1,12 +1,12 @@
 package concurrency_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +15,8 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/faultproxy"
+	"github.com/gensession/gensession/internal/servers"
 )
 
 // Histories of parallel clients on one session are linearizable: there is one
@@ -46,14 +48,10 @@ func mixing(k int) func(int) int {
 
 // A histResult is what the client was told.
 type histResult struct {
-	n    int
-	dead bool // there is no session any more
+	n       int
+	dead    bool // there is no session any more
+	unknown bool // what became of it
 }
-
-// An answer that got lost is known to the test: the store has done what it
-// was asked, and the history must have it. Left open, such steps make a
-// history too hard to check.
-type lostAnswer struct{}
 
 // A histState is the session.
 type histState struct {
@@ -61,7 +59,9 @@ type histState struct {
 	dead bool
 }
 
-// history is the sequential specification.
+// history is the sequential specification. A step whose outcome is unknown may
+// take effect at any time after its call, also late; one that never did counts
+// as the last of all, after everything that was seen.
 var history = porcupine.NondeterministicModel{
 	Init: func() []any { return []any{histState{}} },
 	Step: func(state, input, output any) []any {
@@ -77,6 +77,7 @@ var history = porcupine.NondeterministicModel{
 			after.n = mixing(op.n)(s.n)
 		}
 		switch {
+		case r.unknown:
 		case op.kind == histRead && (s.dead != r.dead || !s.dead && s.n != r.n):
 			return nil
 		case op.kind != histRead && op.kind != histDestroy && s.dead != r.dead:
@@ -89,10 +90,11 @@ var history = porcupine.NondeterministicModel{
 
 // A recorder collects the steps of all clients.
 type recorder struct {
-	mu    sync.Mutex
-	start time.Time
-	ops   []porcupine.Operation
-	lost  atomic.Int64 // answers
+	mu      sync.Mutex
+	start   time.Time
+	ops     []porcupine.Operation
+	unknown int // steps whose outcome nobody was told
+	failed  int // requests that were told that nothing has happened
 }
 
 // add notes a step.
@@ -103,61 +105,30 @@ func (r *recorder) add(client int, op histOp, call time.Duration, result histRes
 	r.ops = append(r.ops, porcupine.Operation{ClientId: client, Input: op, Call: int64(call), Output: result, Return: int64(end)})
 }
 
-// A history of clients that do so many requests each.
+// A histPlan is a history of clients that do so many requests each.
 type histPlan struct {
 	clients, requests int
-	faults            bool
 	policy            core.Conflict
+	faults            func(random *rand.Rand, over <-chan struct{}) // nil: none
 }
 
-// record plays one history on a store of its own session.
+// histTimeout is how long a call may take: short, for some are never answered.
+const histTimeout = 150 * time.Millisecond
+
+// record plays one history on a session of its own.
 func record(t testing.TB, store core.Store, plan histPlan, seed uint64) *recorder {
-	faulty := storetest.NewFaulty(store)
-	m, err := core.New(faulty, &core.Options{Keys: [][]byte{firstKey}, OnConflict: plan.policy, OpTimeout: 5 * time.Second})
+	m, err := core.New(store, &core.Options{Keys: [][]byte{firstKey}, OnConflict: plan.policy, OpTimeout: histTimeout})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	var browser jartest.Browser
-	jar := browser.Jar("/")
-	v, _ := m.NewVisit(jar, nil)
-	s, err := v.Session(context.Background())
-	if err == nil {
-		err = errors.Join(n.Set(s, 0), v.Commit(context.Background()))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	browser.Take("/", jar.SetCookies...)
-
-	if plan.faults {
-		var mu sync.Mutex
-		chance := rand.New(rand.NewPCG(seed, 1))
-		roll := func(n int) int { mu.Lock(); defer mu.Unlock(); return chance.IntN(n) }
-		faulty.Before(func(_ context.Context, op storetest.Op, _ string) error {
-			switch roll(20) {
-			case 0:
-				return core.ErrRefused
-			case 1:
-				if op == storetest.OpGet || op == storetest.OpGetVersion {
-					return core.ErrTimeout
-				}
-				return core.ErrOutcomeUnknown // it gets lost
-			case 2:
-				time.Sleep(time.Duration(roll(200)) * time.Microsecond)
-			}
-			return nil
-		})
-		faulty.After(func(ctx context.Context, op storetest.Op, _ string) error {
-			if op != storetest.OpGet && op != storetest.OpGetVersion && roll(12) == 0 {
-				*ctx.Value(lostAnswer{}).(*bool) = true
-				return core.ErrOutcomeUnknown // its answer gets lost
-			}
-			return nil
-		})
-	}
+	browser := visitor(t, m)
 
 	r := &recorder{start: time.Now()}
+	over, troubles := make(chan struct{}), sync.WaitGroup{}
+	if plan.faults != nil {
+		troubles.Go(func() { plan.faults(rand.New(rand.NewPCG(seed, 1)), over) })
+	}
 	var clients sync.WaitGroup
 	for c := range plan.clients {
 		random := rand.New(rand.NewPCG(seed, uint64(c)+2))
@@ -177,19 +148,41 @@ func record(t testing.TB, store core.Store, plan histPlan, seed uint64) *recorde
 		})
 	}
 	clients.Wait()
+	close(over)
+	troubles.Wait()
 	return r
+}
+
+// visitor is a browser that has a session, in which n is 0.
+func visitor(t testing.TB, m *core.Manager) *jartest.Browser {
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		var browser jartest.Browser
+		jar := browser.Jar("/")
+		v, _ := m.NewVisit(jar, nil)
+		s, err := v.Session(context.Background())
+		if err == nil {
+			err = errors.Join(n.Set(s, 0), v.Commit(context.Background()))
+		}
+		if err == nil {
+			browser.Take("/", jar.SetCookies...)
+			return &browser
+		}
+		if time.Now().After(deadline) { // a fault before may be over only now
+			t.Fatal(err)
+		}
+	}
 }
 
 // request is one request of a client: its loading is a read, and what it then
 // does another step.
 func (r *recorder) request(t testing.TB, m *core.Manager, jar *jartest.Jar, client int, op histOp) {
-	lost := false
-	ctx := context.WithValue(context.Background(), lostAnswer{}, &lost)
+	ctx := context.Background()
 	call := time.Since(r.start)
 	v, _ := m.NewVisit(jar, nil)
 	s, err := v.Session(ctx)
 	if err != nil {
 		v.Abandon()
+		r.miss()
 		return
 	}
 	saw := histResult{n: n.Get(s), dead: s.IsNew()}
@@ -216,50 +209,273 @@ func (r *recorder) request(t testing.TB, m *core.Manager, jar *jartest.Jar, clie
 		t.Errorf("a commit that has nothing to do: %v", err)
 	}
 	switch {
-	case err == nil, errors.Is(err, core.ErrOutcomeUnknown) && lost:
+	case err == nil:
 		r.add(client, op, call, histResult{})
+	case errors.Is(err, core.ErrOutcomeUnknown):
+		r.add(client, op, call, histResult{unknown: true})
 	case errors.Is(err, core.ErrGone):
 		r.add(client, op, call, histResult{dead: true})
-	}
-	// Else nothing has happened.
-	if lost {
-		r.lost.Add(1)
+	default:
+		r.miss() // nothing has happened
 	}
 }
 
-// linear checks a history.
-func (r *recorder) linear(t testing.TB) bool {
-	switch porcupine.CheckOperationsTimeout(history.ToModel(), r.ops, 10*time.Second) {
-	case porcupine.Ok:
-		return true
-	case porcupine.Unknown:
-		t.Error("a history that was too hard to check")
-	}
-	return false
+func (r *recorder) miss() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed++
 }
 
+// linear checks a history. With unknown outcomes it can be too hard to check,
+// which says nothing. So it is tried first with what can be seen of them: a
+// step whose number turns up has taken effect by then, another one not at all.
+func (r *recorder) linear() porcupine.CheckResult {
+	end := int64(time.Since(r.start))
+	first := r.sightings()
+	var seen, all []porcupine.Operation
+	for i, o := range r.ops {
+		if !o.Output.(histResult).unknown {
+			seen, all = append(seen, o), append(all, o)
+			continue
+		}
+		r.unknown++
+		o.ClientId, o.Return = 1000+i, end // its client has gone on
+		all = append(all, o)
+		if at := first(o.Input.(histOp)); at > 0 {
+			o.Return = max(at, o.Call)
+			seen = append(seen, o)
+		}
+	}
+	result := porcupine.CheckOperationsTimeout(history.ToModel(), seen, 20*time.Second)
+	if result == porcupine.Ok || r.unknown == 0 {
+		return result
+	}
+	return porcupine.CheckOperationsTimeout(history.ToModel(), all, 20*time.Second)
+}
+
+// sightings returns when the effect of a step was first seen for sure, 0 if it
+// was not.
+func (r *recorder) sightings() func(op histOp) int64 {
+	reads := map[histResult]int64{}
+	var written, mixed []int
+	for _, o := range r.ops {
+		op, saw := o.Input.(histOp), o.Output.(histResult)
+		switch op.kind {
+		case histRead:
+			if at, ok := reads[saw]; !ok || o.Return < at {
+				reads[saw] = o.Return
+			}
+			written = append(written, saw.n)
+		case histSet:
+			written = append(written, op.n)
+		case histMix:
+			mixed = append(mixed, op.n)
+		}
+	}
+	sees := func(n int) int64 { return reads[histResult{n: n}] }
+	later := func(n int) int64 { // by those who mixed something into it
+		for _, k := range mixed {
+			if at := sees(mixing(k)(n)); at > 0 {
+				return at
+			}
+		}
+		return sees(n)
+	}
+	return func(op histOp) int64 {
+		switch op.kind {
+		case histDestroy:
+			return reads[histResult{dead: true}]
+		case histSet:
+			return later(op.n)
+		}
+		for _, n := range written {
+			if at := later(mixing(op.n)(n)); at > 0 {
+				return at
+			}
+		}
+		return 0
+	}
+}
+
+// A net is a store behind a network and a server that can be made to fail.
+type net struct {
+	store core.Store
+	fault func(random *rand.Rand, long bool) // one of its faults, from begin to end
+}
+
+// doubts is about how many outcomes of a history get lost: each of them may
+// have taken effect at any time, and a checker has to try them all.
+const doubts = 8
+
+// faults makes a few faults in the course of a history, at most one of which
+// all clients meet.
+func (n *net) faults(random *rand.Rand, over <-chan struct{}) {
+	long := random.IntN(4)
+	for i := range 4 {
+		select {
+		case <-over:
+			return
+		case <-time.After(time.Duration(random.IntN(30)) * time.Millisecond):
+			n.fault(random, i == long)
+		}
+	}
+}
+
+// A pausable is a server that SIGSTOP stops.
+type pausable interface {
+	Addr() string
+	Pause()
+	Resume()
+}
+
+// wire puts a proxy before a server.
+func wire(t testing.TB, server pausable, open func(addr string) core.Store) *net {
+	p := faultproxy.New(t, server.Addr())
+	ends := []faultproxy.End{faultproxy.Close, faultproxy.Reset}
+	return &net{open(p.Addr()), func(random *rand.Rand, long bool) {
+		kind := random.IntN(4)
+		if long {
+			kind = 4 + random.IntN(2)
+		}
+		switch kind {
+		case 0: // delay
+			slow := faultproxy.Fault{Delay: time.Millisecond, Jitter: 3 * time.Millisecond}
+			p.Requests(slow)
+			p.Replies(slow)
+			time.Sleep(20 * time.Millisecond)
+		case 1: // cut
+			p.CutAll(ends[random.IntN(2)])
+		case 2: // cut within a reply: the server has done what it was asked
+			p.Replies(faultproxy.Fault{Cut: ends[random.IntN(2)], CutAt: random.IntN(200), Once: true})
+			time.Sleep(10 * time.Millisecond)
+		case 3: // cut within a request
+			p.Requests(faultproxy.Fault{Cut: ends[random.IntN(2)], CutAt: random.IntN(400), Once: true})
+			time.Sleep(10 * time.Millisecond)
+		case 4: // drop: everything comes late
+			p.Hole()
+			time.Sleep(histTimeout * 3 / 2)
+		case 5: // pause
+			server.Pause()
+			time.Sleep(histTimeout * 3 / 2)
+			server.Resume()
+		}
+		p.Clear()
+	}}
+}
+
+// A lateStore is a memory whose writes come late, now and then.
+type lateStore struct {
+	memory
+	late func() bool
+	done sync.WaitGroup
+}
+
+func (s *lateStore) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+	if !s.late() {
+		return s.memory.SetVersion(ctx, key, data, ttl, v)
+	}
+	data = bytes.Clone(data)
+	s.done.Go(func() {
+		time.Sleep(time.Millisecond)
+		_, _ = s.memory.SetVersion(context.WithoutCancel(ctx), key, data, ttl, v)
+	})
+	return 0, core.ErrOutcomeUnknown
+}
+
+// trouble is the same for a store in memory.
+func trouble(t testing.TB, m memory, seed uint64) core.Store {
+	var mu sync.Mutex
+	chance := rand.New(rand.NewPCG(seed, 3))
+	roll := func(n int) int { mu.Lock(); defer mu.Unlock(); return chance.IntN(n) }
+	left := doubts
+	doubt := func(one int) bool { // of so many
+		mu.Lock()
+		defer mu.Unlock()
+		yes := left > 0 && chance.IntN(one) == 0
+		if yes {
+			left--
+		}
+		return yes
+	}
+	late := &lateStore{memory: m, late: func() bool { return doubt(60) }}
+	t.Cleanup(late.done.Wait)
+	faulty := storetest.NewFaulty(late)
+	reading := func(op storetest.Op) bool { return op == storetest.OpGet || op == storetest.OpGetVersion }
+	unanswered := func(op storetest.Op) error {
+		if reading(op) {
+			return core.ErrTimeout
+		}
+		return core.ErrOutcomeUnknown
+	}
+	faulty.Before(func(ctx context.Context, op storetest.Op, _ string) error {
+		switch {
+		case roll(50) == 0:
+			return core.ErrRefused
+		case roll(50) == 0 && reading(op):
+			return core.ErrTimeout
+		case roll(25) == 0:
+			time.Sleep(time.Duration(roll(200)) * time.Microsecond)
+		case doubt(60): // cut or dropped on the way there
+			return unanswered(op)
+		case doubt(300): // paused for longer than a call may take
+			<-ctx.Done()
+			return unanswered(op)
+		}
+		return nil
+	})
+	faulty.After(func(_ context.Context, op storetest.Op, _ string) error {
+		if !reading(op) && doubt(60) {
+			return core.ErrOutcomeUnknown // cut on the way back
+		}
+		return nil
+	})
+	return faulty
+}
+
+// Half of the histories are under faults: calls are slow, are cut off on their
+// way there or back, get lost, come late, and the server stands still.
 func TestLinearizable(t *testing.T) {
+	plan, quiet, faulted := histPlan{clients: 5, requests: 30}, 12, 12
+	if soak {
+		plan, quiet, faulted = histPlan{clients: 8, requests: 200}, 500, 500
+	}
 	for _, kind := range stores {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			store := kind.open(t)
-			histories, ops, lost := 60, 0, int64(0)
-			if soak {
-				histories = 1000
+			plain := kind.open(t)
+			var n *net
+			switch kind.name {
+			case "redis":
+				n = wire(t, servers.Redis(t), openRedis(t))
+			case "memcached":
+				n = wire(t, servers.Memcached(t), openMemcached(t))
 			}
-			for i := range histories {
-				plan := histPlan{clients: 5, requests: 30, faults: i%2 == 1}
-				if soak {
-					plan.clients, plan.requests = 8, 200
+			sum := map[string]int{}
+			for i := range quiet + faulted {
+				plan, store, how := plan, plain, "quiet"
+				if i%2 == 1 {
+					if how = "under faults"; n != nil {
+						store, plan.faults = n.store, n.faults
+					} else {
+						store = trouble(t, plain.(memory), uint64(i))
+					}
 				}
 				r := record(t, store, plan, uint64(i)+1)
-				ops += len(r.ops)
-				lost += r.lost.Load()
-				if !r.linear(t) {
-					t.Errorf("history %d (faults %v) is not linearizable: %d steps", i, plan.faults, len(r.ops))
+				switch r.linear() {
+				case porcupine.Illegal:
+					t.Errorf("history %d, %s, is not linearizable: %d steps", i, how, len(r.ops))
+				case porcupine.Unknown:
+					sum["too hard"]++
 				}
+				sum["histories "+how]++
+				sum["steps "+how] += len(r.ops)
+				sum["unknown outcomes"] += r.unknown
+				sum["failed requests"] += r.failed
 			}
-			t.Logf("%d histories, %d steps, %d lost answers", histories, ops, lost)
+			t.Log(sum)
+			if sum["unknown outcomes"] == 0 || sum["too hard"] > faulted/10 {
+				t.Error("the faults missed, or nothing could be checked")
+			}
 		})
 	}
 }

@@ -40,22 +40,31 @@ var stores = []struct {
 	open func(t testing.TB) core.Store
 }{
 	{"memory", func(t testing.TB) core.Store { return newMemory(t) }},
-	{"redis", func(t testing.TB) core.Store {
-		s, err := redisstore.Open("redis://"+servers.SharedRedis(t).Addr(), nil)
+	{"redis", func(t testing.TB) core.Store { return openRedis(t)(servers.SharedRedis(t).Addr()) }},
+	{"memcached", func(t testing.TB) core.Store { return openMemcached(t)(servers.SharedMemcached(t).Addr()) }},
+}
+
+// openRedis returns what opens a store for the time of a test.
+func openRedis(t testing.TB) func(addr string) core.Store {
+	return func(addr string) core.Store {
+		s, err := redisstore.Open("redis://"+addr, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { s.Close() })
 		return s
-	}},
-	{"memcached", func(t testing.TB) core.Store {
-		s, err := memcachestore.Open([]string{servers.SharedMemcached(t).Addr()}, nil)
+	}
+}
+
+func openMemcached(t testing.TB) func(addr string) core.Store {
+	return func(addr string) core.Store {
+		s, err := memcachestore.Open([]string{addr}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { s.Close() })
 		return s
-	}},
+	}
 }
 
 func newMemory(t testing.TB) *memorystore.Store {
