@@ -14,7 +14,8 @@ import (
 )
 
 // The way of a call: with a deadline, a second try for a read that met a
-// broken connection, and a report to the prober.
+// broken connection and for any call that was never sent, and a report to the
+// prober.
 //
 // The client alone does not keep a deadline in all states: it waits for a
 // place in the ring of a connection, for a dial that another call began, and
@@ -23,7 +24,7 @@ import (
 // twice the time of a round trip to a near server. So that is done only when
 // there is reason to: see pace.
 
-// attempts of a read over broken connections: as many as a client has to one
+// attempts of a call over broken connections: as many as a client has to one
 // server by default, each of which may have been left behind by its restart,
 // and one more. They share the time of one call.
 const attempts = 5
@@ -45,6 +46,7 @@ func (s *Store) do(ctx context.Context, r request) (rueidis.RedisMessage, error)
 		s.health.Lost()
 		return none, errDown
 	}
+	r.began = time.Now()
 	r.key = strings.Clone(r.key) // it may be a view into a buffer of the caller's
 	send := s.send
 	if _, ok := ctx.Deadline(); !ok {
@@ -57,15 +59,23 @@ func (s *Store) do(ctx context.Context, r request) (rueidis.RedisMessage, error)
 	}
 	for n := 1; ; n++ {
 		result := send(ctx, *client, r)
-		if err := result.NonRedisError(); err != nil && r.op.reads() && n < attempts && ctx.Err() == nil && (broken(err) || timedOut(err)) {
-			// That was the time of another call, whose end took the connection
-			// with it, if it was not the end of the server.
+		if err := result.NonRedisError(); err != nil && n < attempts && ctx.Err() == nil && r.again(err) {
 			s.health.Lost()
 			s.pace.trouble()
 			continue
 		}
 		return s.finish(result, r)
 	}
+}
+
+// again reports whether a request that met err can be sent once more.
+func (r *request) again(err error) bool {
+	if !r.op.reads() {
+		return neverSent(err, r.began)
+	}
+	// If a timeout, it is that of another call, whose end took the connection
+	// with it.
+	return broken(err) || timedOut(err)
 }
 
 // finish reports how it went, and gives an error its class.
@@ -76,7 +86,7 @@ func (s *Store) finish(result rueidis.RedisResult, r request) (rueidis.RedisMess
 		s.pace.answer()
 		return reply, nil
 	}
-	kind, class := s.classify(err, r.op)
+	kind, class := classify(err, r)
 	switch kind {
 	case answered:
 		s.health.Answered()

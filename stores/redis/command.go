@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -37,6 +38,7 @@ type request struct {
 	data    string
 	ms      int64 // ttl, zero being none
 	version core.Version
+	began   time.Time
 }
 
 // run sends the command and waits for the reply.

@@ -24,10 +24,19 @@
 // A call ends when its ctx does, whatever the server does and however many
 // calls wait with it. There is one limit: a call that is alone on a connection
 // when the server falls silent notices at its deadline only that it was
-// cancelled before. A read that meets a connection which a restart of the
-// server left behind is asked again. A write is sent once: if its answer does
-// not come it may have been applied, or still be, and that is
-// [core.ErrOutcomeUnknown].
+// cancelled before. A call that meets a connection which a restart of the
+// server left behind is sent again, a write only if nothing of it can have
+// reached the server. Else a write is sent once: if its answer does not come it
+// may have been applied, or still be, and that is [core.ErrOutcomeUnknown].
+// [core.ErrUnavailable] says that it was not applied and will not be.
+//
+// A reply that no command asked for, as a broken proxy may send, ends the
+// connection and not the process, if the server speaks RESP3, which Redis does
+// since version 6.
+//
+// The last two need connections that the store has made: on a client given to
+// [New], which does not tell, a write that met a dead connection is
+// ErrOutcomeUnknown always, and a reply too many makes rueidis panic.
 //
 // An outage is noticed within a second and so is its end, without a call
 // having to find out.

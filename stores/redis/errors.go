@@ -52,24 +52,24 @@ var codes = map[string]error{
 }
 
 // classify returns what err says of the server and of the call.
-func (s *Store) classify(err error, o op) (kind, error) {
+func classify(err error, r request) (kind, error) {
 	if server, ok := rueidis.IsRedisErr(err); ok {
 		return said(server.Error())
 	}
 	var neverLeft *unsentError
-	unsent := errors.As(err, &neverLeft) || undialed(err)
+	unsent := errors.As(err, &neverLeft) || undialed(err) || neverSent(err, r.began)
 	switch {
 	case errors.Is(err, context.Canceled):
-		if o.reads() || unsent {
+		if r.op.reads() || unsent {
 			return left, nil // the caller knows best
 		}
 		return left, core.ErrOutcomeUnknown
 	case timedOut(err):
-		if o.reads() || unsent {
+		if r.op.reads() || unsent {
 			return late, core.ErrTimeout
 		}
 		return late, core.ErrOutcomeUnknown
-	case o.reads() || unsent:
+	case r.op.reads() || unsent:
 		return lost, core.ErrUnavailable
 	default:
 		return lost, core.ErrOutcomeUnknown
@@ -112,8 +112,14 @@ func undialed(err error) bool {
 
 // broken reports whether a connection ended that there had been.
 func broken(err error) bool {
-	return !undialed(err) && !timedOut(err) && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed))
+	if undialed(err) || timedOut(err) {
+		return false
+	}
+	if _, ok := errors.AsType[*endedError](err); ok {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
 }
 
 // describe wraps an error with its class, unless that is nil. Servers quote

@@ -68,6 +68,7 @@ func settings(c rueidis.ClientOption) rueidis.ClientOption {
 	c.DisableRetry = true
 	c.ClusterOption.MaxMovedRedirections = 5
 	c.Dialer = patient(c.Dialer)
+	c = watched(c)
 	if c.PipelineMultiplex == 0 {
 		c.PipelineMultiplex = -1
 	}

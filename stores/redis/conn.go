@@ -1,0 +1,251 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// watched returns c with connections that are conns.
+func watched(c rueidis.ClientOption) rueidis.ClientOption {
+	dial := c.DialCtxFn
+	if dial == nil && c.DialFn != nil {
+		without := c.DialFn
+		dial = func(_ context.Context, addr string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+			return without(addr, d, t)
+		}
+	}
+	if dial == nil {
+		dial = func(ctx context.Context, addr string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+			if t != nil {
+				return (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", addr)
+			}
+			return d.DialContext(ctx, "tcp", addr)
+		}
+	}
+	noNoDelay := c.DisableTCPNoDelay
+	c.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+		inner, err := dial(ctx, addr, d, t)
+		if err != nil {
+			return nil, err
+		}
+		return watch(inner, noNoDelay), nil
+	}
+	return c
+}
+
+// A conn counts the commands and the replies that go over a connection, for
+// two things that the client's package does not know.
+//
+// One is whether a command can have reached the server. It can't when all
+// before it was answered and the server had hung up before the first byte was
+// written, nor when the call began after the connection's end.
+//
+// The other is a reply that no command asked for, as a broken proxy may send.
+// The client's package panics at it, in a goroutine where nobody can recover.
+// Here it is an error that ends the connection.
+type conn struct {
+	net.Conn
+	raw   syscall.RawConn // nil if it has none
+	plain bool            // what can be seen on raw is what is read
+
+	over     atomic.Bool  // no byte is written any more
+	sent     atomic.Int64 // commands of which a byte was written
+	answered atomic.Int64 // replies that were read to their end
+	amid     atomic.Bool  // the last read ended within a message
+
+	requests stream // of the goroutine that writes
+	replies  stream // of the goroutine that reads
+	strict   bool   // it speaks RESP3, where what is no reply can be told from one; known before two goroutines use it
+}
+
+func watch(inner net.Conn, noNoDelay bool) *conn {
+	c := &conn{Conn: inner}
+	outer := inner
+	if t, ok := inner.(*tls.Conn); ok {
+		outer = t.NetConn()
+	} else {
+		c.plain = true
+	}
+	if s, ok := outer.(syscall.Conn); ok {
+		c.raw, _ = s.SyscallConn()
+	}
+	if t, ok := outer.(*net.TCPConn); ok && noNoDelay {
+		_ = t.SetNoDelay(false) // the client's package can't reach it
+	}
+	return c
+}
+
+// An endedError ended a connection.
+type endedError struct {
+	error
+	at     time.Time // nothing was written after that
+	unsent bool      // no command that waits for an answer was written
+}
+
+func (e *endedError) Unwrap() error { return e.error }
+
+// neverSent reports whether err says that nothing was written of a call that
+// began then.
+func neverSent(err error, began time.Time) bool {
+	e, ok := errors.AsType[*endedError](err)
+	return ok && (e.unsent || e.at.Before(began))
+}
+
+var (
+	errHungUp  = errors.New("the server has closed the connection")
+	errSurplus = errors.New("a reply that nobody asked for")
+)
+
+func (c *conn) end(err error, unsent bool) error {
+	c.over.Store(true) // before the time is taken
+	return &endedError{err, time.Now(), unsent}
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		first := c.replies.begun == 0
+		c.replies.read(p[:n])
+		if first {
+			c.strict = p[0] == '%' // the answer to HELLO 3
+		}
+		if c.strict && !c.replies.strange && c.replies.begun > c.sent.Load() {
+			return 0, c.end(errSurplus, false)
+		}
+		c.amid.Store(c.replies.within())
+		c.answered.Store(c.replies.ended)
+	}
+	if err != nil {
+		err = c.end(err, false)
+	}
+	return n, err
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	idle := c.strict && !c.requests.strange && c.sent.Load() == c.answered.Load()
+	if idle {
+		if err := c.look(); err != nil {
+			return 0, c.end(err, true)
+		}
+	}
+	if c.over.Load() {
+		return 0, c.end(net.ErrClosed, idle)
+	}
+	c.requests.read(p)
+	c.sent.Store(c.requests.begun)
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		err = c.end(err, idle && n == 0 && c.plain)
+	}
+	return n, err
+}
+
+// look looks at what has come while no reply was awaited.
+func (c *conn) look() error {
+	if c.raw == nil {
+		return nil
+	}
+	first, n, gone := peek(c.raw)
+	switch {
+	case gone:
+		return errHungUp
+	case n > 0 && c.plain && c.strict && first != '>' && !c.amid.Load():
+		return errSurplus
+	}
+	return nil
+}
+
+// A stream finds the messages in what goes in one direction. It is a reader of
+// RESP3 that keeps nothing.
+type stream struct {
+	begun, ended int64 // messages that are no pushes
+	strange      bool  // it met what it does not know, and has stopped
+
+	kind  byte // of the line that it is in, zero before one
+	minus bool // its number
+	num   int
+	skip  int // bytes left of a string, with its end of line
+	left  int // elements left of the message
+	push  bool
+}
+
+func (s *stream) within() bool { return s.left > 0 || s.skip > 0 || s.kind != 0 }
+
+func (s *stream) read(p []byte) {
+	for len(p) > 0 && !s.strange {
+		if s.skip > 0 {
+			n := min(s.skip, len(p))
+			p = p[n:]
+			if s.skip -= n; s.skip == 0 {
+				s.element()
+			}
+			continue
+		}
+		b := p[0]
+		p = p[1:]
+		switch {
+		case s.kind == 0:
+			if s.left == 0 {
+				s.left = 1
+				if s.push = b == '>'; !s.push {
+					s.begun++
+				}
+			}
+			s.kind, s.minus, s.num = b, false, 0
+		case b == '\n':
+			s.line()
+		case '0' <= b && b <= '9':
+			if s.num < 1<<40 { // more is in a line of text
+				s.num = 10*s.num + int(b-'0')
+			}
+		case b == '-':
+			s.minus = true
+		case b == '?':
+			s.minus = true
+			// An array or a string of unknown length, which Redis never sends.
+			switch s.kind {
+			case '*', '~', '>', '%', '|', '$':
+				s.strange = true
+			}
+		}
+	}
+}
+
+// line ends a line.
+func (s *stream) line() {
+	s.left--
+	n := s.num
+	if s.minus {
+		n = -1 // a nil of RESP2
+	}
+	switch s.kind {
+	case '*', '~', '>':
+		s.left += max(n, 0)
+	case '%':
+		s.left += 2 * max(n, 0)
+	case '|':
+		s.left += 2*max(n, 0) + 1 // what it is about follows
+	case '$', '=', '!':
+		if n >= 0 {
+			s.skip = n + 2
+		}
+	}
+	s.kind = 0
+	if s.skip == 0 {
+		s.element()
+	}
+}
+
+// element ends an element, and the message if it was the last.
+func (s *stream) element() {
+	if s.left == 0 && !s.push {
+		s.ended++
+	}
+}
