@@ -59,8 +59,17 @@ func SizedValues(n int) map[string]any {
 	return all
 }
 
-// Sizes are numbers of values for SizedValues: from 256 bytes to 64 KiB.
+// Sizes are numbers of values for SizedValues.
 var Sizes = []int{3, 12, 50, 200, 800}
+
+// Size is about how large so many are, in bytes: from 256 to 64 Ki.
+func Size(values int) int {
+	size := 256
+	for size < values*80 {
+		size *= 2
+	}
+	return size
+}
 
 // Bench measures an operation, asked for by so many callers at once, each with
 // a session of its own. It fails if the last answer of any is not what so many
@@ -71,63 +80,74 @@ func Bench(b *testing.B, site Site, op string, callers int) {
 		begin = site(b, Fill)
 	}
 	open := site(b, op)
-	connect := func() (c Client, cookie string) {
+	connect := func() *browser {
+		c := &browser{request: open()}
 		if begin != nil {
-			if cookie, _ = begin()(""); cookie == "" {
+			if c.cookie, _ = begin()(""); c.cookie == "" {
 				b.Error("the session began without a cookie")
 			}
 		}
-		return open(), cookie
+		return c
 	}
 	b.ReportAllocs()
 	if callers == 1 {
-		request, cookie := connect()
-		n := 0
-		var body []byte
+		c := connect()
 		for b.Loop() {
-			cookie, body = request(cookie)
-			n++
+			c.step()
 		}
-		check(b, op, n, body)
+		c.check(b, op)
 		return
 	}
 
 	procs := runtime.GOMAXPROCS(0)
 	b.SetParallelism((callers + procs - 1) / procs)
-	// Sessions begin before the time that counts, also those of later rounds.
-	type browser struct {
-		request Client
-		cookie  string
-	}
-	free := make(chan browser, callers+procs)
+	free := make(chan *browser, callers+procs)
 	for range cap(free) {
-		request, cookie := connect()
-		free <- browser{request, cookie}
+		free <- connect()
 	}
+	// All at once before the time counts, so that the clients of the stores
+	// have their connections.
+	var warm sync.WaitGroup
+	for range callers {
+		c := <-free
+		warm.Go(func() {
+			for range 5 {
+				c.step()
+			}
+			free <- c
+		})
+	}
+	warm.Wait()
 	b.ResetTimer()
-	var one sync.Mutex // checks fail one at a time
 	b.RunParallel(func(p *testing.PB) {
 		c := <-free
-		n := 0
-		var body []byte
 		for p.Next() {
-			c.cookie, body = c.request(c.cookie)
-			n++
+			c.step()
 		}
-		one.Lock()
-		defer one.Unlock()
-		if n > 0 {
-			check(b, op, n, body)
+		if c.n > 0 {
+			c.check(b, op)
 		}
 	})
 }
 
+// A browser goes on with its session.
+type browser struct {
+	request Client
+	cookie  string
+	n       int // requests so far
+	body    []byte
+}
+
+func (c *browser) step() {
+	c.cookie, c.body = c.request(c.cookie)
+	c.n++
+}
+
 // check compares the last answer with what n requests must have led to.
-func check(b *testing.B, op string, n int, body []byte) {
-	b.Helper()
-	want := map[string]int{Read: 1, Login: 1, Write: n + 1}[op]
-	if string(body) != strconv.Itoa(want) {
-		b.Errorf("%s: answer %q after %d requests, want %d", op, body, n, want)
+func (c *browser) check(b *testing.B, op string) {
+	want := map[string]int{Read: 1, Login: 1, Write: c.n + 1}[op]
+	if string(c.body) != strconv.Itoa(want) {
+		b.Errorf("%s: answer %q after %d requests, want %d", op, c.body, c.n, want)
 	}
 }
 
