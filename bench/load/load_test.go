@@ -1,0 +1,174 @@
+package load
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// asServer makes the test binary a server: its value is one's name.
+const asServer = "GENSESSION_BENCH_SERVER"
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(asServer); name != "" {
+		fmt.Fprintln(os.Stderr, serve(name))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+const connections = 64
+
+// BenchmarkLoad measures servers: server=fiber/sessions=memory/op=read.
+func BenchmarkLoad(b *testing.B) {
+	for _, server := range []string{"fiber", "nethttp", "koa"} {
+		for _, o := range []struct{ sessions, op string }{{"none", "bare"}, {"memory", "read"}, {"memory", "write"}} {
+			b.Run(fmt.Sprintf("server=%s/sessions=%s/op=%s", server, o.sessions, o.op), func(b *testing.B) {
+				cmd := exec.Command(os.Args[0])
+				cmd.Env = append(os.Environ(), asServer+"="+server+"/"+o.sessions)
+				if server == "koa" {
+					installed, err := modules()
+					if err != nil {
+						b.Skip(err)
+					}
+					cmd = exec.Command("node", "koa.js", o.sessions)
+					cmd.Env = append(os.Environ(), "NODE_ENV=production", "NODE_PATH="+installed)
+				}
+				addr, pid := start(b, cmd)
+				load(b, addr, pid, o.op)
+			})
+		}
+	}
+}
+
+// load sends the requests, each connection in a session of its own.
+func load(b *testing.B, addr string, pid int, op string) {
+	procs := runtime.GOMAXPROCS(0)
+	b.SetParallelism((connections + procs - 1) / procs)
+	client := &fasthttp.HostClient{Addr: addr, MaxConns: 2 * connections, ReadTimeout: 10 * time.Second}
+	defer client.CloseIdleConnections()
+
+	var begun atomic.Int64
+	ask := func(req *fasthttp.Request, res *fasthttp.Response) bool {
+		if err := client.Do(req, res); err != nil || res.StatusCode() != fasthttp.StatusOK {
+			b.Errorf("%s: status %d, %v", op, res.StatusCode(), err)
+			return false
+		}
+		return true
+	}
+	// Sessions and connections begin before the time that counts.
+	type browser struct {
+		req fasthttp.Request
+		res fasthttp.Response
+		n   int
+	}
+	free := make(chan *browser, connections+procs)
+	for range cap(free) {
+		c := new(browser)
+		if op != "bare" {
+			c.req.SetRequestURI("http://" + addr + "/fill")
+			if !ask(&c.req, &c.res) {
+				b.FailNow()
+			}
+			var pairs []string
+			for _, line := range c.res.Header.Cookies() {
+				pair, _, _ := strings.Cut(string(line), ";")
+				pairs = append(pairs, pair)
+			}
+			if len(pairs) == 0 {
+				b.Fatal("the session began without a cookie")
+			}
+			c.req.Header.Set("Cookie", strings.Join(pairs, "; "))
+		}
+		c.req.SetRequestURI("http://" + addr + "/" + op)
+		free <- c
+	}
+	before := cpu(pid)
+	b.ResetTimer()
+	b.RunParallel(func(p *testing.PB) {
+		c := <-free
+		for p.Next() {
+			if !ask(&c.req, &c.res) {
+				return
+			}
+			c.n++
+		}
+		want := map[string]int{"read": 1, "write": c.n + 1}[op]
+		if c.n > 0 && string(c.res.Body()) != strconv.Itoa(want) {
+			b.Errorf("%s: answer %q after %d requests, want %d", op, c.res.Body(), c.n, want)
+		}
+		begun.Add(int64(c.n))
+	})
+	b.StopTimer()
+	if n := begun.Load(); n != int64(b.N) {
+		b.Errorf("%d answers to %d requests", n, b.N)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
+	if used := cpu(pid) - before; used > 0 {
+		b.ReportMetric(float64(used.Microseconds())/float64(b.N), "cpu-µs/op")
+	}
+}
+
+// start runs a server that prints where it listens, and ends it with the
+// benchmark.
+func start(b *testing.B, cmd *exec.Cmd) (addr string, pid int) {
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	in, err := cmd.StdinPipe() // nothing goes in, but its end tells that we are gone
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		in.Close()
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	late := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
+	defer late.Stop()
+	line, _ := bufio.NewReader(out).ReadString('\n')
+	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
+	if !ok {
+		in.Close()
+		cmd.Process.Kill()
+		cmd.Wait()
+		b.Fatalf("%s did not start: %s", filepath.Base(cmd.Path), &complaints)
+	}
+	return addr, cmd.Process.Pid
+}
+
+// cpu is the processor's time that a process has used, zero where the system
+// does not tell.
+func cpu(pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// After the name in brackets, the 12th and 13th field, in hundredths of a
+	// second: the kernel shows it so on every machine.
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
