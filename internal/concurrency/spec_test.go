@@ -30,10 +30,13 @@ const (
 	touch  // a rolling request that only reads
 	expire // the store drops the old session
 	save
+	setCookie   // choose cookie options, which is the value of that name here
+	replaceThen // replace all without loading, in deferred mode
+	destroyThen // destroy without loading
 	acts
 )
 
-var actNames = [acts]string{"set same", "set other", "update", "delete", "destroy", "regenerate", "renew", "replace all", "touch", "expire", "save"}
+var actNames = [acts]string{"set same", "set other", "update", "delete", "destroy", "regenerate", "renew", "replace all", "touch", "expire", "save", "set cookie", "replace unread", "destroy unread"}
 
 func (a act) String() string { return actNames[a] }
 
@@ -41,6 +44,11 @@ func (a act) String() string { return actNames[a] }
 type program struct {
 	name string
 	acts []act
+}
+
+// unread reports whether the request does not load the session.
+func (p program) unread() bool {
+	return len(p.acts) > 0 && (p.acts[0] == replaceThen || p.acts[0] == destroyThen)
 }
 
 // rolling reports whether the request renews what it only reads.
@@ -69,10 +77,17 @@ func instead(c byte) values { return values{"r": number(c)} }
 // old is the id that every request carries.
 const old = "old"
 
+// rules are what differs between configurations.
+type rules struct {
+	policy core.Conflict
+	plain  bool // the store has three methods only: the last write wins, whatever was there
+	koa    bool // core.KoaCompat
+}
+
 // A spec is the machine: the sessions that live, by id.
 type spec struct {
-	live   map[string]values
-	policy core.Conflict
+	rules
+	live map[string]values
 
 	ttl, absolute time.Duration // zero: there is no time
 	lives         map[string]life
@@ -83,12 +98,16 @@ type spec struct {
 	versions map[string]int       // counts the writes of an id
 }
 
-func newSpec(policy core.Conflict) *spec {
-	return &spec{live: map[string]values{}, policy: policy, lives: map[string]life{}, marked: map[string]time.Time{}, versions: map[string]int{}}
+func newSpec(r rules) *spec {
+	return &spec{rules: r, live: map[string]values{}, lives: map[string]life{}, marked: map[string]time.Time{}, versions: map[string]int{}}
 }
 
 // mark notes that the browser gets another id in place of this one.
-func (s *spec) mark(id string) { s.marked[id] = time.Now().Add(time.Minute) }
+func (s *spec) mark(id string) {
+	if !s.koa { // which makes no marks
+		s.marked[id] = time.Now().Add(time.Minute)
+	}
+}
 
 // late reports whether the browser has got another id in place of this one.
 func (s *spec) late(id string) bool {
@@ -137,6 +156,7 @@ type specClient struct {
 	stale  string // the id that the request carries, if it is unknown
 	undead bool   // a try to destroy it failed
 	doubt  *doubt
+	unread bool // it has not loaded the session
 	blind  bool // what it saved is read again before it saves once more
 
 	told   string // "" or why something failed
@@ -170,6 +190,10 @@ func (c *specClient) fails() (failed, done bool) {
 
 func (c *specClient) load(s *spec, id string) {
 	c.edits = map[string]specEdit{}
+	if c.unread {
+		c.id, c.state = id, specLive
+		return
+	}
 	if failed, _ := c.fails(); failed {
 		c.state = specAbandoned
 		return
@@ -180,6 +204,17 @@ func (c *specClient) load(s *spec, id string) {
 	}
 	c.unloaded()
 	c.stale = id
+	if s.koa {
+		c.send("-") // K17
+	}
+}
+
+// find is when a request that has not loaded the session looks for it after
+// all, in its save: an id that is unknown by then is not adopted (K48).
+func (c *specClient) find(s *spec) {
+	if _, lives := s.live[c.id]; c.state == specLive && !lives {
+		c.stale, c.id, c.state = c.id, "", specNew
+	}
 }
 
 // A doubt is a save that had no answer.
@@ -241,7 +276,7 @@ func (c *specClient) since(d *doubt) {
 // unloaded makes it a new session.
 func (c *specClient) unloaded() {
 	c.id, c.state, c.base, c.edits, c.cleared = "", specNew, nil, map[string]specEdit{}, false
-	c.created, c.reissue, c.stale, c.doubt, c.blind, c.undead = time.Now().Truncate(time.Millisecond), false, "", nil, false, false
+	c.created, c.reissue, c.stale, c.doubt, c.blind, c.undead, c.unread = time.Now().Truncate(time.Millisecond), false, "", nil, false, false, false
 }
 
 // send sets the cookie.
@@ -282,7 +317,7 @@ func (c *specClient) do(s *spec, a act) {
 	if c.state == specAbandoned && a != expire {
 		return
 	}
-	if c.state == specEnded && slices.Contains([]act{setSame, setOther, update, deleteX, replaceAll, renew}, a) {
+	if c.state == specEnded && slices.Contains([]act{setSame, setOther, update, deleteX, replaceAll, replaceThen, setCookie, renew}, a) {
 		c.fail("gone")
 		return
 	}
@@ -304,15 +339,23 @@ func (c *specClient) do(s *spec, a act) {
 		c.edits["n"] = e
 	case deleteX:
 		c.assign("x", specEdit{assigned: true, absent: true})
-	case replaceAll:
+	case setCookie:
+		if c.over(c.base)["cookie"] != number(c.letter) {
+			c.assign("cookie", specEdit{assigned: true, value: number(c.letter)})
+		}
+	case replaceAll, replaceThen:
+		options, chose := c.edits["cookie"]
 		c.edits, c.cleared = map[string]specEdit{}, true
+		if chose {
+			c.edits["cookie"] = options
+		}
 		c.clears++
 		for name, v := range instead(c.letter) {
 			c.assign(name, specEdit{assigned: true, value: v})
 		}
 	case save:
 		c.save(s)
-	case destroy:
+	case destroy, destroyThen:
 		if c.state == specLive || c.doubt != nil || c.undead {
 			failed, done := c.fails()
 			if done {
@@ -333,7 +376,7 @@ func (c *specClient) do(s *spec, a act) {
 			}
 			s.mark(c.id)
 		}
-		if c.state == specLive {
+		if c.state == specLive || s.koa {
 			c.send("-")
 		}
 		c.unloaded()
@@ -378,7 +421,7 @@ func (c *specClient) newID() string {
 func (c *specClient) store(s *spec, id string, v values) {
 	s.live[id] = v
 	s.versions[id]++
-	c.doubt, c.blind = nil, s.untold
+	c.doubt, c.blind, c.unread = nil, s.untold, false
 	c.id, c.state, c.base, c.edits, c.cleared = id, specLive, maps.Clone(v), map[string]specEdit{}, false
 	s.renewed(id, c.created)
 	c.send(id)
@@ -389,11 +432,14 @@ func (c *specClient) over(v values) values {
 	now := maps.Clone(v)
 	if c.cleared || now == nil {
 		now = values{}
+		if options, chosen := v["cookie"]; chosen {
+			now["cookie"] = options // which are no value
+		}
 	}
 	for name, e := range c.edits {
 		was, had := c.base[name]
 		switch {
-		case !c.cleared && e.assigned && e.absent != had && (!had || was == e.value):
+		case (!c.cleared || name == "cookie") && e.assigned && e.absent != had && (!had || was == e.value):
 		case e.assigned && e.absent:
 			delete(now, name)
 		case e.assigned:
@@ -409,11 +455,13 @@ func (c *specClient) over(v values) values {
 func (c *specClient) merged(s *spec) (values, bool) {
 	now, ok := s.live[c.id]
 	switch {
+	case s.plain:
+		now = c.base
 	case !ok:
 		c.state = specEnded
 		c.fail("gone")
 		return nil, false
-	case maps.Equal(now, c.base):
+	case c.unread, maps.Equal(now, c.base):
 	case s.policy == core.ConflictRefuse:
 		c.fail("conflict")
 		return nil, false
@@ -427,7 +475,7 @@ func (c *specClient) save(s *spec) {
 	if c.state < specEnded && !c.settle(s) {
 		return
 	}
-	changed := !maps.Equal(c.over(c.base), c.base)
+	changed := c.unread || !maps.Equal(c.over(c.base), c.base)
 	if c.state >= specEnded || !changed {
 		return
 	}
@@ -484,6 +532,10 @@ func (c *specClient) commit(s *spec) {
 	}
 	if c.rolling && c.state == specLive && maps.Equal(c.over(c.base), c.base) {
 		if c.expired(s) {
+			return
+		}
+		if s.plain { // it has no Toucher either
+			c.store(s, c.id, maps.Clone(c.base))
 			return
 		}
 		failed, done := c.fails()
@@ -572,7 +624,7 @@ type specFault struct {
 
 // allowed are the outcomes of all orders of the steps of two programs, without
 // a fault or with each of those.
-func allowed(policy core.Conflict, programs [2]program, faults ...specFault) map[string]bool {
+func allowed(r rules, programs [2]program, faults ...specFault) map[string]bool {
 	all := map[string]bool{}
 	var order []int
 	var left [2]int
@@ -582,9 +634,9 @@ func allowed(policy core.Conflict, programs [2]program, faults ...specFault) map
 	var walk func()
 	walk = func() {
 		if left[0]+left[1] == 0 {
-			all[play(policy, programs, order, specFault{}).String()] = true
+			all[play(r, programs, order, specFault{}).String()] = true
 			for _, f := range faults {
-				all[play(policy, programs, order, f).String()] = true
+				all[play(r, programs, order, f).String()] = true
 			}
 			return
 		}
@@ -603,12 +655,12 @@ func allowed(policy core.Conflict, programs [2]program, faults ...specFault) map
 }
 
 // play runs the machine in one order.
-func play(policy core.Conflict, programs [2]program, order []int, f specFault) outcome {
-	s := newSpec(policy)
+func play(r rules, programs [2]program, order []int, f specFault) outcome {
+	s := newSpec(r)
 	s.live[old] = begin()
 	var cs [2]*specClient
 	for i, p := range programs {
-		cs[i] = &specClient{letter: "AB"[i], rolling: p.rolling()}
+		cs[i] = &specClient{letter: "AB"[i], rolling: p.rolling(), unread: p.unread()}
 		if f.client == i {
 			cs[i].fault, cs[i].late, cs[i].mute = f.call, f.late, f.mute
 		}
@@ -616,9 +668,15 @@ func play(policy core.Conflict, programs [2]program, order []int, f specFault) o
 	var at [2]int
 	for _, i := range order {
 		c, p := cs[i], programs[i].acts
-		switch n := at[i]; {
+		switch n, unread := at[i], programs[i].unread(); {
 		case n == 0:
-			c.load(s, old)
+			if c.load(s, old); unread {
+				c.do(s, p[0])
+			}
+		case unread && n < len(p):
+			c.do(s, p[n])
+		case unread && n == len(p):
+			c.find(s)
 		case n <= len(p):
 			c.do(s, p[n-1])
 		default:
