@@ -52,10 +52,7 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 		}
 		life, over := ttl, ttl < 0
 		if ttl == 0 {
-			v := &Visit{manager: m}
-			v.session.visit = v
-			v.session.take(id, key, r, 0)
-			life, over = m.ttl(&v.session, v.session.Cookie(), r.created, time.Now())
+			life, over = m.ttlOf(id, key, r)
 		}
 		if over {
 			return b.Destroy(ctx, id)
@@ -74,12 +71,13 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 }
 
 // Destroy ends the session of id: requests that run meanwhile can't bring it
-// back. A missing session is no error.
+// back, and one that gives it a new id at the same moment, or did within the
+// last minute, does not save it. A missing session is no error.
 func (b ByID) Destroy(ctx context.Context, id ID) error {
 	if !id.shaped() {
 		return nil // no session can have it
 	}
-	if err := b.manager.destroy(ctx, b.manager.key(id)); err != nil {
+	if err := b.manager.end(ctx, b.manager.key(id)); err != nil {
 		return &Error{OpDestroy, err}
 	}
 	return nil

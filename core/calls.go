@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -96,6 +98,14 @@ func (c *callContext) end() {
 
 // get reads key, with its version if the store has them.
 func (m *Manager) get(ctx context.Context, key string) (data []byte, version Version, err error) {
+	data, version, err = m.getOnce(ctx, key)
+	if m.again(ctx, err) {
+		data, version, err = m.getOnce(ctx, key)
+	}
+	return data, version, err
+}
+
+func (m *Manager) getOnce(ctx context.Context, key string) (data []byte, version Version, err error) {
 	call := m.callContext(ctx)
 	defer call.end()
 	if m.swapper != nil {
@@ -109,6 +119,14 @@ func (m *Manager) get(ctx context.Context, key string) (data []byte, version Ver
 // set writes key if it still has version, zero meaning that it must not be
 // there. Without versions it just writes.
 func (m *Manager) set(ctx context.Context, key string, data []byte, ttl time.Duration, version Version) (Version, error) {
+	now, err := m.setOnce(ctx, key, data, ttl, version)
+	if !errors.Is(err, ErrOutcomeUnknown) && m.again(ctx, err) {
+		return m.setOnce(ctx, key, data, ttl, version)
+	}
+	return now, err
+}
+
+func (m *Manager) setOnce(ctx context.Context, key string, data []byte, ttl time.Duration, version Version) (Version, error) {
 	call := m.callContext(ctx)
 	defer call.end()
 	if m.swapper == nil {
@@ -119,19 +137,51 @@ func (m *Manager) set(ctx context.Context, key string, data []byte, ttl time.Dur
 }
 
 func (m *Manager) touch(ctx context.Context, key string, ttl time.Duration) error {
+	err := m.touchOnce(ctx, key, ttl)
+	if m.again(ctx, err) {
+		err = m.touchOnce(ctx, key, ttl)
+	}
+	return err
+}
+
+func (m *Manager) touchOnce(ctx context.Context, key string, ttl time.Duration) error {
 	call := m.callContext(ctx)
 	defer call.end()
 	return classify(m.toucher.Touch(call, key, ttl), ErrOutcomeUnknown)
 }
 
 func (m *Manager) destroy(ctx context.Context, key string) error {
-	call := m.callContext(context.WithoutCancel(ctx))
+	ctx = context.WithoutCancel(ctx)
+	err := m.destroyOnce(ctx, key)
+	if m.again(ctx, err) {
+		err = m.destroyOnce(ctx, key)
+	}
+	return err
+}
+
+func (m *Manager) destroyOnce(ctx context.Context, key string) error {
+	call := m.callContext(ctx)
 	defer call.end()
 	err := m.store.Destroy(call, key)
 	if errors.Is(err, ErrNotFound) {
 		return nil // a strict store; what is not there is destroyed
 	}
 	return classify(err, ErrOutcomeUnknown)
+}
+
+// again reports whether a call that failed with err may be made once more,
+// since the store went down under it and has come back: a request that came a
+// moment later would have waited, too (K43). The call must be one that may be
+// made twice.
+func (m *Manager) again(ctx context.Context, err error) bool {
+	if err == nil || !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrOutcomeUnknown) {
+		return false
+	}
+	var taken time.Duration
+	if errors.Is(err, ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
+		taken = m.o.OpTimeout
+	}
+	return m.health.outlasts(ctx, err, taken)
 }
 
 // bury removes key if it still has version: in two steps, since stores can
@@ -157,27 +207,103 @@ func (m *Manager) bury(ctx context.Context, key string, version Version) error {
 }
 
 // An id that was given up for another one is marked for a while, under a key
-// of its own. A late request that still carries it finds no session, and by
-// the mark it finds out that the browser has got another one since: a session
-// of its own would take that one's cookie away (K17). generic-session would not
-// understand the mark, and KoaCompat makes none.
+// of its own, with the store keys of its heirs. A late request that still
+// carries the old id finds no session, and by the mark it finds out that the
+// browser has got another one since: a session of its own would take that
+// one's cookie away (K17). A late logout ends the heir. generic-session would
+// not understand the mark, and KoaCompat makes none.
 const (
 	markSuffix = ".old"
 	markTTL    = time.Minute
+	markTries  = 5
 )
 
-func (m *Manager) mark(ctx context.Context, key string) {
-	if !m.o.koa {
-		_, _ = m.set(ctx, key+markSuffix, []byte(tombstone), markTTL, 0) // as well as it goes
+// mark notes heir as one of key. It does so as well as it goes: without a mark
+// late requests are answered as those with any unknown id.
+func (m *Manager) mark(ctx context.Context, key, heir string) {
+	if m.o.koa {
+		return
+	}
+	_, err := m.set(ctx, key+markSuffix, []byte(heir), markTTL, 0)
+	if errors.Is(err, ErrConflict) {
+		m.amend(ctx, key, func(heirs []string) []string { return append(heirs, heir) })
 	}
 }
 
-func (m *Manager) marked(ctx context.Context, key string) bool {
+// unmark takes back what mark noted, when heir did not become one.
+func (m *Manager) unmark(ctx context.Context, key, heir string) {
 	if m.o.koa {
-		return false
+		return
 	}
-	_, _, err := m.get(ctx, key+markSuffix)
-	return err == nil
+	m.amend(ctx, key, func(heirs []string) []string {
+		return slices.DeleteFunc(heirs, func(h string) bool { return h == heir })
+	})
+}
+
+// amend changes the mark of key, which other requests may change at the same
+// time. One without heirs is none.
+func (m *Manager) amend(ctx context.Context, key string, f func(heirs []string) []string) {
+	key += markSuffix
+	for range markTries {
+		data, version, err := m.get(ctx, key)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return
+		}
+		text := strings.Join(f(strings.Fields(string(data))), " ")
+		_, err = m.set(ctx, key, []byte(text), markTTL, version)
+		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) {
+			return
+		}
+	}
+}
+
+// heirs are the store keys that key was given up for lately.
+func (m *Manager) heirs(ctx context.Context, key string) ([]string, error) {
+	if m.o.koa {
+		return nil, nil
+	}
+	data, _, err := m.get(ctx, key+markSuffix)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return strings.Fields(string(data)), err
+}
+
+// marked reports whether key was given up for another one lately.
+func (m *Manager) marked(ctx context.Context, key string) bool {
+	heirs, _ := m.heirs(ctx, key)
+	return len(heirs) > 0
+}
+
+// end destroys the session under key for good: if it moved to another id while
+// somebody was about to end it, it ends there.
+func (m *Manager) end(ctx context.Context, key string) error {
+	if err := m.destroy(ctx, key); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	const generations = 8 // a browser that was renewed so often in a minute is left alone
+	keys := []string{key}
+	for range generations {
+		var next []string
+		for _, key := range keys {
+			heirs, err := m.heirs(ctx, key)
+			if err != nil {
+				return err
+			}
+			next = append(next, heirs...)
+		}
+		if len(next) == 0 {
+			break
+		}
+		for _, key := range next {
+			if err := m.destroy(ctx, key); err != nil {
+				return err
+			}
+		}
+		keys = next
+	}
+	return nil
 }
 
 // classify gives a store's error the class of an operation that ran out of

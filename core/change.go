@@ -37,7 +37,7 @@ func (s *Session) reason(last bool) (reason, error) {
 		if m.o.AllowEmpty && last {
 			return demand, nil
 		}
-	case last && m.o.Rolling && (m.touched == nil || m.touched.due(s.storeKey())):
+	case last && m.o.Rolling:
 		return renewal, nil
 	case last && s.visit.reissue:
 		return reissue, nil

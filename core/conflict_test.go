@@ -173,9 +173,13 @@ func TestNoResurrection(t *testing.T) {
 	for ended, second := range end {
 		for does, first := range do {
 			for _, rolling := range []bool{false, true} {
+				touchEvery := time.Duration(0)
+				if rolling {
+					touchEvery = 1
+				}
 				t.Run(fmt.Sprintf("%s, %s, rolling %v", does, ended, rolling), func(t *testing.T) {
 					var seen []error
-					a := newApp(t, &core.Options{Rolling: rolling, Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error {
+					a := newApp(t, &core.Options{Rolling: rolling, TouchEvery: touchEvery, Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error {
 						seen = append(seen, e)
 						return nil
 					}}})

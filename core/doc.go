@@ -34,7 +34,7 @@
 // costs one read of the store. What the handler changed in place, such as an
 // element of a map that [Key.Get] returned, counts as well.
 //
-// [Options.Rolling] renews the session's life at each request. [Options.Defer]
+// [Options.Rolling] renews the session's life while it is used. [Options.Defer]
 // loads it only when the handler asks. [Session.Save] stores it in
 // mid-request, [Session.SetSave] forces or forbids storing at the end.
 //
@@ -57,7 +57,9 @@
 // a key of the store or a value.
 //
 // When a store tells that it is down ([Notifier]), requests wait for its
-// return, at most [Options.ReconnectTimeout] from when it went down.
+// return, at most [Options.ReconnectTimeout] from when it went down. So do
+// those that were using it at that moment, where a call can be made again
+// without doing anything twice.
 //
 // # Concurrency
 //

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -19,14 +20,25 @@ type health struct {
 
 	mu      sync.Mutex
 	since   time.Time     // when it went down
-	change  chan struct{} // closed when it is up again or health closes
+	change  chan struct{} // closed when it goes down or up, or health closes
 	waiting int
 	closed  bool
-	stop    func()
+	stop    func() // nil if the store tells nothing
 }
 
+// A server that has just come back is not met by all the waiters at once: so
+// many go on at a time, and the next ones so much later.
+const (
+	batch = 32
+	gap   = 4 * time.Millisecond
+)
+
+// noticeTime is how long a store may take to notice that it is down (K44),
+// with some room for a busy machine.
+const noticeTime = 1250 * time.Millisecond
+
 func newHealth(store Store, timeout time.Duration, max int) *health {
-	h := &health{timeout: timeout, max: max}
+	h := &health{timeout: timeout, max: max, change: make(chan struct{})}
 	if n, ok := As[Notifier](store); ok {
 		stop := n.Notify(h.notify)
 		h.mu.Lock()
@@ -40,16 +52,15 @@ func newHealth(store Store, timeout time.Duration, max int) *health {
 func (h *health) notify(up bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch {
-	case h.closed:
-	case up && h.down.Load():
-		h.down.Store(false)
-		close(h.change)
-	case !up && !h.down.Load():
-		h.since = time.Now()
-		h.change = make(chan struct{})
-		h.down.Store(true)
+	if h.closed || up != h.down.Load() {
+		return
 	}
+	if !up {
+		h.since = time.Now()
+	}
+	h.down.Store(!up)
+	close(h.change)
+	h.change = make(chan struct{})
 }
 
 // wait returns nil as soon as the store is up, else an ErrUnavailable that
@@ -59,47 +70,99 @@ func (h *health) wait(ctx context.Context) error {
 		return nil
 	}
 	h.mu.Lock()
-	if h.closed {
+	left := time.Until(h.since.Add(h.timeout))
+	switch {
+	case h.closed:
 		h.mu.Unlock()
 		return fmt.Errorf("%w: the manager is closed", ErrUnavailable)
-	}
-	if !h.down.Load() {
+	case !h.down.Load():
 		h.mu.Unlock()
 		return nil
-	}
-	left := time.Until(h.since.Add(h.timeout))
-	if left <= 0 {
+	case left <= 0:
 		h.mu.Unlock()
 		return fmt.Errorf("%w: it is down for longer than ReconnectTimeout", ErrUnavailable)
-	}
-	if h.waiting >= h.max {
+	case h.waiting >= h.max:
 		h.mu.Unlock()
 		return fmt.Errorf("%w: it is down, and MaxWaiters requests wait for it already", ErrUnavailable)
 	}
-	h.waiting++
-	change := h.change
+	before := h.waiting
+	changed, err := h.changes(ctx, left)
+	switch {
+	case err != nil:
+		return err
+	case !changed:
+		return fmt.Errorf("%w: it did not come back within ReconnectTimeout", ErrUnavailable)
+	}
+	h.mu.Lock()
+	closed := h.closed
 	h.mu.Unlock()
+	if closed {
+		return fmt.Errorf("%w: the manager was closed", ErrUnavailable)
+	}
+	return sleep(ctx, time.Duration(before/batch)*gap)
+}
 
-	timer := time.NewTimer(left)
-	defer timer.Stop()
+// changes waits for the next change, for so long at most, as one of the
+// waiters. mu is held, and free afterwards.
+func (h *health) changes(ctx context.Context, atMost time.Duration) (changed bool, err error) {
+	change := h.change
+	h.waiting++
+	h.mu.Unlock()
 	defer func() {
 		h.mu.Lock()
 		h.waiting--
 		h.mu.Unlock()
 	}()
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
 	select {
 	case <-change:
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if h.closed {
-			return fmt.Errorf("%w: the manager was closed", ErrUnavailable)
-		}
-		return nil
+		return true, nil
 	case <-timer.C:
-		return fmt.Errorf("%w: it did not come back within ReconnectTimeout", ErrUnavailable)
+		return false, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d == 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// outlasts reports whether a call that failed with err is worth another try: it
+// failed because the store went down, and the store is back. It waits for
+// that as a request does that comes while the store is down.
+//
+// The store gets some time to notice, less what the call has taken.
+func (h *health) outlasts(ctx context.Context, err error, taken time.Duration) bool {
+	if h.stop == nil || h.timeout == 0 {
+		return false
+	}
+	h.mu.Lock()
+	if h.closed || h.waiting >= h.max {
+		h.mu.Unlock()
+		return false
+	}
+	if h.down.Load() {
+		h.mu.Unlock()
+	} else if noticed, ctxErr := h.changes(ctx, max(noticeTime-taken, 0)); ctxErr != nil {
+		return false
+	} else if !noticed {
+		// It was too short to be noticed; but a store that is only slow must
+		// not get the same call twice.
+		return !errors.Is(err, ErrTimeout) && !errors.Is(err, ErrOutcomeUnknown)
+	}
+	return h.wait(ctx) == nil
 }
 
 // close releases every waiter with ErrUnavailable and ends the listening.
@@ -110,9 +173,7 @@ func (h *health) close() {
 		return
 	}
 	h.closed = true
-	if h.down.Load() {
-		close(h.change)
-	}
+	close(h.change)
 	h.down.Store(true) // leads every later wait to the closed mark
 	stop := h.stop
 	h.mu.Unlock()

@@ -505,7 +505,7 @@ func TestK24Rolling(t *testing.T) {
 			time.Sleep(20 * time.Hour)
 			a.ok(a.get("/", nil)).wantCookies(t, pair)
 		}
-		a.wantCalls(map[storetest.Op]int{storetest.OpSetVersion: 1, storetest.OpGetVersion: 5, storetest.OpTouch: 5})
+		a.wantCalls(map[storetest.Op]int{storetest.OpSetVersion: 1, storetest.OpGetVersion: 10, storetest.OpTouch: 5})
 		a.wantVisits(1)
 		time.Sleep(25 * time.Hour)
 		a.wantVisits(0)
@@ -531,8 +531,78 @@ func TestK24Rolling(t *testing.T) {
 			a.ok(a.get("/", nil)).wantCookies(t, "")
 		})
 	})
+	t.Run("spaced out by default", func(t *testing.T) {
+		for name, test := range map[string]struct {
+			o     core.Options
+			every time.Duration
+		}{
+			"a day":              {core.Options{}, time.Minute},
+			"a tenth":            {core.Options{TTL: 100 * time.Second}, 10 * time.Second},
+			"half of a life":     {core.Options{TTL: 100 * time.Second, TouchEvery: 90 * time.Second}, 50 * time.Second},
+			"KoaCompat: at once": {*core.KoaCompat(), 0},
+			"chosen: at once":    {core.Options{TouchEvery: 1}, 0},
+		} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					o := test.o
+					o.Rolling, o.Keys = true, [][]byte{testKey}
+					a := newApp(t, &o)
+					a.ok(a.get("/", count(t)))
+					for range 3 {
+						if test.every > 0 {
+							time.Sleep(test.every - time.Second)
+							a.ok(a.get("/", nil)).wantCookies(t, "")
+						}
+						time.Sleep(time.Second + 100*time.Millisecond) // how exact the memory is
+						a.ok(a.get("/", nil)).wantCookies(t, pair)
+					}
+				})
+			})
+		}
+	})
+	t.Run("a short session of its own is not forgotten", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp(t, &core.Options{Rolling: true, TouchEvery: time.Hour})
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				must(t, visits.Set(s, 1))
+				c := s.Cookie()
+				c.MaxAge = 10 * time.Minute
+				must(t, s.SetCookie(c))
+			}))
+			for range 10 {
+				time.Sleep(6 * time.Minute)
+				a.wantVisits(1)
+			}
+		})
+	})
+	t.Run("does not take back the life that another request chose", func(t *testing.T) {
+		for name, life := range map[string]time.Duration{"longer": 90 * 24 * time.Hour, "shorter": time.Hour} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					a := newApp(t, &core.Options{Rolling: true, TouchEvery: 1})
+					a.ok(a.get("/", count(t)))
+					time.Sleep(time.Second)
+					late := a.browser.Jar("/")
+					a.ok(a.send(late, func(*core.Visit, *core.Session) {
+						a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+							c := s.Cookie()
+							c.MaxAge = life
+							must(t, s.SetCookie(c))
+						}))
+					}))
+					time.Sleep(life - time.Minute)
+					if _, err := a.manager.ByID().Get(bg, core.ID(a.value())); err != nil {
+						t.Errorf("a touch made the session shorter: %v", err)
+					}
+					time.Sleep(2 * time.Minute)
+					_, err := a.manager.ByID().Get(bg, core.ID(a.value()))
+					wantIs(t, err, core.ErrNotFound)
+				})
+			})
+		}
+	})
 	t.Run("gone", func(t *testing.T) {
-		a := newApp(t, &core.Options{Rolling: true})
+		a := newApp(t, &core.Options{Rolling: true, TouchEvery: 1})
 		a.ok(a.get("/", count(t)))
 		id := a.value()
 		e := a.ok(a.get("/", func(*core.Visit, *core.Session) { must(t, a.manager.ByID().Destroy(bg, core.ID(id))) }))

@@ -47,8 +47,10 @@ type Options struct {
 	// session (K24).
 	Rolling bool
 	// TouchEvery spaces the renewals of Rolling out: a session that this
-	// process renewed less than TouchEvery ago is left alone. Default: every
-	// request renews.
+	// process renewed less than TouchEvery ago is left alone, so that reading
+	// it costs no write. Never longer than half of the session's life.
+	// Default: a tenth of that, [DefaultTouchEvery] at most; with KoaCompat
+	// every request renews, which 1 (a nanosecond) chooses, too.
 	TouchEvery time.Duration
 
 	// Defer loads a session only when the handler asks for it (K46).
@@ -179,7 +181,7 @@ type Manager struct {
 	config  CookieOptions // complete
 	blank   []member      // the cookie object of a new session
 	health  *health
-	touched *recently // nil without TouchEvery
+	touched *recently // nil if renewals are not spaced out
 }
 
 // New returns a Manager that keeps sessions in store. It reports every misfit
@@ -219,8 +221,8 @@ func New(store Store, o *Options) (*Manager, error) {
 		return nil, fmt.Errorf("core.New: %w", errors.Join(misfits...))
 	}
 	m.o.Keys = nil
-	if m.o.TouchEvery > 0 {
-		m.touched = newRecently(m.o.TouchEvery)
+	if m.o.Rolling && (!m.o.koa || m.o.TouchEvery > 0) {
+		m.touched = newRecently()
 	}
 	timeout := m.o.ReconnectTimeout
 	if m.o.FailFast {

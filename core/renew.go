@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 )
 
@@ -13,6 +14,9 @@ import (
 // Destroy ends the session: it is removed from the store at once, and the
 // browser told to forget it (K20). Reading gives no values any more and
 // changes fail with ErrGone; Regenerate begins a new session.
+//
+// A logout wins over a login beside it: if another request has given the
+// session a new id within the last minute, it ends there, too.
 //
 // After an error the store may still have the session: the logout has to be
 // tried again. The cookie is cleared all the same.
@@ -58,7 +62,7 @@ func (s *Session) Renew(ctx context.Context) error {
 func (v *Visit) destroy(ctx context.Context) error {
 	s, m := &v.session, v.manager
 	s.mu.Lock()
-	was, id := s.state, s.id
+	was, id, stale := s.state, s.id, s.stale
 	if s.broken != nil && id != "" {
 		was = live // we could not read it, but we know its id
 	}
@@ -70,10 +74,22 @@ func (v *Visit) destroy(ctx context.Context) error {
 	held := s.save == SaveNever
 	s.clears++
 	s.mu.Unlock()
-	if held || was != live {
+	var key string
+	switch {
+	case held:
+		return nil
+	case was == live:
+		key = s.storeKey()
+	case was == fresh && stale != "" && m.marked(ctx, stale):
+		key = stale // the request carries an id that was given up under it
+	default:
 		return nil
 	}
-	err := m.destroy(ctx, s.storeKey())
+	end := m.end
+	if s.unknown {
+		end = m.destroy // in deferred mode nothing is asked (K48)
+	}
+	err := end(ctx, key)
 	s.undead = err != nil
 	if err != nil {
 		err = m.report(ctx, OpDestroy, err)
@@ -96,8 +112,10 @@ func (v *Visit) regenerate(ctx context.Context) error {
 			return m.insist(ctx, OpCarrier, err)
 		}
 		if was == live {
-			m.mark(ctx, s.storeKey())
+			heir := m.key(id)
+			m.mark(ctx, s.storeKey(), heir)
 			if err := m.destroy(ctx, s.storeKey()); err != nil {
+				m.unmark(ctx, s.storeKey(), heir)
 				return m.insist(ctx, OpDestroy, err)
 			}
 		}
@@ -108,8 +126,9 @@ func (v *Visit) regenerate(ctx context.Context) error {
 		}
 	}
 	s.mu.Lock()
+	stale := s.stale
 	s.reset()
-	s.id = id
+	s.id, s.stale = id, stale
 	s.mu.Unlock()
 	v.reissue = false
 	return nil
@@ -118,7 +137,7 @@ func (v *Visit) regenerate(ctx context.Context) error {
 // renew moves the session to a new id. op is held.
 func (v *Visit) renew(ctx context.Context) error {
 	s, m := &v.session, v.manager
-	if err := v.settle(ctx); err != nil {
+	if _, err := v.settle(ctx); err != nil {
 		return m.insist(ctx, OpSet, err)
 	}
 	s.mu.Lock()
@@ -128,6 +147,9 @@ func (v *Visit) renew(ctx context.Context) error {
 		return ErrGone
 	}
 	if state == fresh || held {
+		if s.stale != "" && m.marked(ctx, s.stale) {
+			return m.insist(ctx, OpSet, ErrGone) // by another request's Renew, as if it ran now
+		}
 		id, err := m.newID(ctx)
 		if err != nil {
 			return m.insist(ctx, OpID, err)
@@ -201,9 +223,7 @@ func (v *Visit) move(ctx context.Context, c *changeSet) error {
 		if err != nil {
 			return err
 		}
-		if try == 0 {
-			m.mark(ctx, oldKey) // before anybody can find the id dead
-		}
+		m.mark(ctx, oldKey, newKey) // before anybody can find the id dead
 		err = m.bury(ctx, oldKey, version)
 		if err == nil {
 			s.mu.Lock()
@@ -213,15 +233,17 @@ func (v *Visit) move(ctx context.Context, c *changeSet) error {
 			return nil
 		}
 		// The old id lives on, so the new one must not.
-		err = errors.Join(err, m.destroy(ctx, newKey))
-		if errors.Is(err, ErrOutcomeUnknown) {
-			return errors.Join(err, v.fence(ctx, oldKey))
-		}
+		undone := m.destroy(ctx, newKey)
+		m.unmark(ctx, oldKey, newKey)
 		switch {
+		case errors.Is(err, ErrOutcomeUnknown):
+			return errors.Join(err, undone, v.fence(ctx, oldKey))
 		case errors.Is(err, ErrNotFound):
 			return ErrGone
 		case !errors.Is(err, ErrConflict) || try == saveTries:
-			return err
+			return errors.Join(err, undone)
+		case undone != nil:
+			m.debug(ctx, "an unused copy of the session may stay until its ttl is over", slog.Any("error", undone))
 		}
 		again = true
 		if err := rest(try, end); err != nil {

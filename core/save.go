@@ -79,7 +79,7 @@ func (s *Session) take(id ID, key string, stored record, version Version) {
 // request. op is held.
 func (v *Visit) save(ctx context.Context, last bool) error {
 	s, m := &v.session, v.manager
-	if err := v.settle(ctx); err != nil {
+	if _, err := v.settle(ctx); err != nil {
 		return m.report(ctx, OpSet, err)
 	}
 	s.mu.Lock()
@@ -89,6 +89,11 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 		s.sealed = true // no change may slip in between this look and the end
 	}
 	s.mu.Unlock()
+	if why == renewal && !m.rolls(s) {
+		if why = nothing; v.reissue {
+			why = reissue
+		}
+	}
 	switch {
 	case err != nil:
 		return m.report(ctx, OpSet, err)
@@ -137,7 +142,7 @@ func (v *Visit) beforeSave(ctx context.Context) error {
 
 const (
 	saveTries = 40                     // before a conflict is given up
-	saveTime  = 4                      // OpTimeouts that one save may take in all
+	saveTime  = 10                     // OpTimeouts that one save may take in all
 	firstRest = 250 * time.Microsecond // before the second try
 	longRest  = 16 * time.Millisecond
 )
@@ -154,6 +159,9 @@ var (
 func (v *Visit) write(ctx context.Context, c changeSet, last bool) error {
 	s, m := &v.session, v.manager
 	err := v.store(ctx, &c)
+	if s.doubt != nil && m.again(ctx, err) {
+		err = v.storeAgain(ctx, &c)
+	}
 	switch {
 	case err == nil:
 		return v.send(ctx)
@@ -169,6 +177,14 @@ func (v *Visit) write(ctx context.Context, c changeSet, last bool) error {
 		return m.report(ctx, OpID, err)
 	}
 	return m.report(ctx, OpSet, err)
+}
+
+// storeAgain is store after an outage that left the first try in doubt.
+func (v *Visit) storeAgain(ctx context.Context, c *changeSet) error {
+	if applied, err := v.settle(ctx); applied || err != nil {
+		return err
+	}
+	return v.store(ctx, c)
 }
 
 // gone notes that the store has the session no more.
@@ -305,8 +321,9 @@ func (v *Visit) create(ctx context.Context, c *changeSet) error {
 // an id that the store turned out not to know: that id is not adopted (K48).
 func (v *Visit) createInstead(ctx context.Context, c *changeSet) error {
 	s := &v.session
+	stale := s.storeKey()
 	s.mu.Lock()
-	s.id, s.key, s.state, s.unknown = "", "", fresh, false
+	s.id, s.key, s.state, s.unknown, s.stale = "", "", fresh, false, stale
 	s.mu.Unlock()
 	return v.create(ctx, c)
 }
@@ -317,27 +334,28 @@ type doubt struct {
 	wrote   record
 }
 
-// settle finds out what became of a save without an answer before anything
+// settle finds out what became of a save without an answer, before anything
 // else is saved, or an update in it could be applied twice.
-func (v *Visit) settle(ctx context.Context) error {
+func (v *Visit) settle(ctx context.Context) (applied bool, err error) {
 	s := &v.session
 	d := s.doubt
 	if d == nil || s.state == destroyed {
-		return nil
+		return false, nil
 	}
 	r, version, err := v.reread(context.WithoutCancel(ctx), s.storeKey())
 	switch {
 	case errors.Is(err, ErrGone) && s.state == fresh:
 	case err != nil:
-		return err
+		return false, err
 	case sameRecord(&r, &d.wrote):
 		v.saved(&d.changes, r, version)
 		v.reissue = true // it has sent no cookie
+		return true, nil
 	case s.state == fresh || version != s.version:
-		return fmt.Errorf("%w: an earlier save of this request had no answer, and another request has saved since", ErrOutcomeUnknown)
+		return false, fmt.Errorf("%w: an earlier save of this request had no answer, and another request has saved since", ErrOutcomeUnknown)
 	}
 	s.doubt = nil
-	return nil
+	return false, nil
 }
 
 // reread gets the record as another request left it.
@@ -398,17 +416,35 @@ func rest(try int, end time.Time) error {
 	return nil
 }
 
-// touch begins the ttl of an unchanged session anew (K24).
+// touch begins the ttl of an unchanged session anew (K24). Another request may
+// have saved the session meanwhile and chosen another life for it, which a
+// touch from here must not take back: stores compare versions only when they
+// write, so we look afterwards, and give it the life that it should have.
 func (v *Visit) touch(ctx context.Context) error {
 	s, m := &v.session, v.manager
-	ttl, over := m.ttl(s, s.Cookie(), s.stored.created, time.Now())
-	if over {
-		return v.destroy(ctx)
-	}
 	key := s.storeKey()
-	err := m.touch(ctx, key, ttl)
+	ttl, over := m.ttl(s, s.Cookie(), s.stored.created, time.Now())
+	version := s.version
+	var err error
+	for try := 0; ; try++ {
+		if over {
+			return v.destroy(ctx)
+		}
+		if err = m.touch(ctx, key, ttl); err != nil || m.swapper == nil || try == saveTries {
+			break
+		}
+		r, now, lookErr := v.reread(ctx, key)
+		if errors.Is(lookErr, ErrGone) {
+			err = lookErr
+		}
+		if lookErr != nil || now == version {
+			break
+		}
+		version = now
+		ttl, over = m.ttlOf(s.id, key, r)
+	}
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrGone):
 		v.gone()
 		return m.mention(ctx, OpSet, ErrGone)
 	case err != nil:

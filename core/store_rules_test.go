@@ -211,7 +211,7 @@ func TestRequirement42ForeignRecord(t *testing.T) {
 
 func TestK40GetFails(t *testing.T) {
 	t.Run("the request fails", func(t *testing.T) {
-		a := newApp(t, nil)
+		a := newApp(t, &core.Options{FailFast: true})
 		a.ok(a.get("/", count(t)))
 		a.store.Before(failing(storetest.OpGetVersion, core.ErrUnavailable))
 		e := a.get("/", nil)
@@ -226,7 +226,7 @@ func TestK40GetFails(t *testing.T) {
 	})
 	t.Run("swallowed: nobody is logged out", func(t *testing.T) {
 		var op core.Op
-		a := newApp(t, &core.Options{ResetUnknown: true, AllowEmpty: true, Rolling: true, Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error { op = e.Op; return nil }}})
+		a := newApp(t, &core.Options{FailFast: true, ResetUnknown: true, AllowEmpty: true, Rolling: true, Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error { op = e.Op; return nil }}})
 		a.ok(a.get("/", count(t)))
 		writes := a.store.Calls(storetest.OpSetVersion)
 		a.store.Before(failing(storetest.OpGetVersion, core.ErrUnavailable))
@@ -260,7 +260,7 @@ func TestK40GetFails(t *testing.T) {
 }
 
 func TestK41SetFails(t *testing.T) {
-	a := newApp(t, nil)
+	a := newApp(t, &core.Options{FailFast: true})
 	a.ok(a.get("/", count(t)))
 	for _, class := range []error{core.ErrUnavailable, core.ErrTimeout, core.ErrRefused, core.ErrOutcomeUnknown, core.ErrTooLarge, context.DeadlineExceeded} {
 		a.store.Before(failing(storetest.OpSetVersion, class))
@@ -275,7 +275,7 @@ func TestK41SetFails(t *testing.T) {
 	a.wantVisits(1)
 
 	t.Run("swallowed", func(t *testing.T) {
-		a := newApp(t, &core.Options{Hooks: core.Hooks{Error: func(context.Context, *core.Error) error { return nil }}})
+		a := newApp(t, &core.Options{FailFast: true, Hooks: core.Hooks{Error: func(context.Context, *core.Error) error { return nil }}})
 		a.ok(a.get("/", count(t)))
 		a.store.Before(failing(storetest.OpSetVersion, core.ErrRefused))
 		a.ok(a.get("/", count(t))).wantCookies(t, "")
@@ -286,7 +286,7 @@ func TestK41SetFails(t *testing.T) {
 
 func TestK42DestroyFails(t *testing.T) {
 	var op core.Op
-	a := newApp(t, &core.Options{Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error { op = e.Op; return e }}})
+	a := newApp(t, &core.Options{FailFast: true, Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error { op = e.Op; return e }}})
 	a.ok(a.get("/", count(t)))
 	a.store.Before(failing(storetest.OpDestroy, core.ErrRefused))
 	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
@@ -353,7 +353,7 @@ func TestK43Waiting(t *testing.T) {
 
 func TestK52Close(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newApp(t, nil)
+		a := newApp(t, &core.Options{FailFast: true})
 		a.ok(a.get("/", count(t)))
 		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
 			must(t, a.manager.Close())
@@ -402,7 +402,7 @@ func TestK8SecureOverHTTP(t *testing.T) {
 		t.Errorf("%q", e.jar.SetCookies[0])
 	}
 	for tls, want := range map[bool]bool{true: true, false: false} {
-		b := newApp(t, nil)
+		b := newApp(t, &core.Options{FailFast: true})
 		b.browser.TLS = tls
 		e := b.ok(b.get("/", count(t)))
 		if got := strings.Contains(e.jar.SetCookies[0], "; secure"); got != want {
@@ -441,7 +441,7 @@ func TestK6Removal(t *testing.T) {
 
 func TestK7Overwrite(t *testing.T) {
 	for _, overwrite := range []core.Switch{core.On, core.Off} {
-		a := newApp(t, &core.Options{ResetUnknown: true, Cookie: core.CookieOptions{Overwrite: overwrite}})
+		a := newApp(t, &core.Options{FailFast: true, ResetUnknown: true, Cookie: core.CookieOptions{Overwrite: overwrite}})
 		a.ok(a.get("/", count(t)))
 		must(t, a.manager.ByID().Destroy(bg, core.ID(a.value())))
 		jar := a.browser.Jar("/")
@@ -521,8 +521,9 @@ func TestErrorsAndLogsTellNoSecrets(t *testing.T) {
 	var log bytes.Buffer
 	var reported []string
 	a := newApp(t, &core.Options{
-		Rolling: true,
-		Logger:  slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		FailFast: true,
+		Rolling:  true,
+		Logger:   slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error {
 			reported = append(reported, e.Error())
 			return e
@@ -641,7 +642,7 @@ func TestDecision7Deadlines(t *testing.T) {
 		return ctx.Err()
 	}
 	synctest.Test(t, func(t *testing.T) {
-		a := newApp(t, &core.Options{OpTimeout: 300 * time.Millisecond})
+		a := newApp(t, &core.Options{OpTimeout: 300 * time.Millisecond, FailFast: true})
 		a.ok(a.get("/", count(t)))
 		a.store.Before(untilDone)
 		begin := time.Now()

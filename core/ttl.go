@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"hash/maphash"
 	"math"
 	"sync/atomic"
@@ -50,22 +51,55 @@ func (m *Manager) ttl(s *Session, c CookieOptions, created, now time.Time) (ttl 
 	return ttl, false
 }
 
+// DefaultTouchEvery is the longest time between two renewals of a rolling
+// session that is in use, where Options.TouchEvery is not set.
+const DefaultTouchEvery = time.Minute
+
+// ttlOf is ttl for a session as the store has it.
+func (m *Manager) ttlOf(id ID, key string, r record) (ttl time.Duration, over bool) {
+	v := &Visit{manager: m, ctx: context.Background()}
+	v.session.visit = v
+	v.session.take(id, key, r, 0)
+	return m.ttl(&v.session, v.session.Cookie(), r.created, time.Now())
+}
+
+// rolls reports whether an unchanged s is to be renewed now: the last renewal
+// that this process knows of is long enough ago. A session with a short life
+// is renewed more often than others. Session.op is held.
+func (m *Manager) rolls(s *Session) bool {
+	if m.touched == nil {
+		return true
+	}
+	now := time.Now()
+	ttl, over := m.ttl(s, s.Cookie(), s.stored.created, now)
+	if over {
+		return true
+	}
+	every, part := m.o.TouchEvery, time.Duration(2)
+	if every == 0 {
+		every, part = DefaultTouchEvery, 10
+	}
+	if ttl > 0 {
+		every = min(every, ttl/part)
+	}
+	return m.touched.due(s.storeKey(), now, every)
+}
+
 // recently remembers for a while which sessions were renewed, so that
 // TouchEvery can space renewals out. It has a fixed size and forgets by
 // overwriting: then a session is renewed once more than needed.
 type recently struct {
-	every time.Duration
 	start time.Time
 	seed  maphash.Seed
-	slots [1 << 14]atomic.Uint64 // 32 bits of the key's hash, 32 of the time
+	slots [1 << 16]atomic.Uint64 // 32 bits of the key's hash, 32 of the time
 }
 
 // tick is the unit that recently counts time in: 32 bits last for 13 years.
 const tick = 100 * time.Millisecond
 
-func newRecently(every time.Duration) *recently {
+func newRecently() *recently {
 	// The start lies in the past, so that no time is zero.
-	return &recently{every: every, start: time.Now().Add(-tick), seed: maphash.MakeSeed()}
+	return &recently{start: time.Now().Add(-tick), seed: maphash.MakeSeed()}
 }
 
 func (r *recently) slot(key string) (slot *atomic.Uint64, tag uint64) {
@@ -79,13 +113,13 @@ func (r *recently) renewed(key string) {
 	slot.Store(tag<<32 | uint64(uint32(time.Since(r.start)/tick)))
 }
 
-// due reports whether key was not renewed within the last TouchEvery, as far
+// due reports whether key was not renewed within the time before now, as far
 // as this process knows.
-func (r *recently) due(key string) bool {
+func (r *recently) due(key string, now time.Time, within time.Duration) bool {
 	slot, tag := r.slot(key)
 	v := slot.Load()
 	if v == 0 || v>>32 != tag {
 		return true
 	}
-	return time.Since(r.start)-time.Duration(uint32(v))*tick >= r.every
+	return now.Sub(r.start)-time.Duration(uint32(v))*tick >= within
 }

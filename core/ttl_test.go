@@ -65,56 +65,57 @@ func TestK37TTL(t *testing.T) {
 func TestRecently(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRecently(time.Minute)
-		if !r.due("a") || !r.due("") {
+		r := newRecently()
+		due := func(key string) bool { return r.due(key, time.Now(), time.Minute) }
+		if !due("a") || !due("") {
 			t.Error("a key that was never renewed is not due")
 		}
 		r.renewed("a")
-		if r.due("a") {
+		if due("a") {
 			t.Error("due at once")
 		}
-		if !r.due("b") {
+		if !due("b") {
 			t.Error("another key is not due")
 		}
 		time.Sleep(time.Minute - tick)
-		if r.due("a") {
+		if due("a") {
 			t.Error("due too early")
 		}
 		time.Sleep(tick)
-		if !r.due("a") {
+		if !due("a") {
 			t.Error("not due in time")
 		}
 		r.renewed("a")
-		if r.due("a") {
+		if due("a") {
 			t.Error("due at once, the second time")
 		}
 		time.Sleep(20 * 365 * 24 * time.Hour) // more ticks than 32 bits hold
-		if !r.due("a") {
+		if !due("a") {
 			t.Error("not due after years")
 		}
 		r.renewed("a")
-		if !r.due("a") { // then every request renews, which is safe
+		if !due("a") { // then every request renews, which is safe
 			t.Error("the time ran over and says that nothing is ever due")
 		}
 	})
 	t.Run("forgets", func(t *testing.T) {
 		t.Parallel()
-		r := newRecently(time.Hour)
-		const n = 3 * (1 << 14)
+		r := newRecently()
+		const n = 3 * (1 << 16)
 		for i := range n {
 			r.renewed(fmt.Sprint(i))
 		}
 		due := 0
 		for i := range n {
-			if r.due(fmt.Sprint(i)) {
+			if r.due(fmt.Sprint(i), time.Now(), time.Hour) {
 				due++
 			}
 		}
 		if due < n*2/3 || due == n {
-			t.Errorf("%d of %d are due: a table of %d can't know so", due, n, 1<<14)
+			t.Errorf("%d of %d are due: a table of %d can't know so", due, n, 1<<16)
 		}
 		for i := range 1000 { // a stranger is hardly ever taken for one that was renewed
-			if !r.due(fmt.Sprint("other", i)) {
+			if !r.due(fmt.Sprint("other", i), time.Now(), time.Hour) {
 				t.Errorf("key %d was never renewed", i)
 			}
 		}

@@ -343,7 +343,8 @@ var (
 type visitKey struct{}
 
 // Destroy is [Session.Destroy] without loading the session first, for deferred
-// mode: the store is not asked for it (K48).
+// mode: the store is asked nothing (K48), so that a session which another
+// request gives a new id at the same moment goes on under that one.
 func (v *Visit) Destroy(ctx context.Context) error {
 	s, err := v.blind(ctx)
 	if err != nil {

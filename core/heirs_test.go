@@ -1,0 +1,132 @@
+package core_test
+
+import (
+	"testing"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+)
+
+// Late requests with an id that was given up for another one.
+
+func TestGivenUpID(t *testing.T) {
+	renew := func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }
+	regenerate := func(_ *core.Visit, s *core.Session) { must(t, s.Regenerate(bg)); must(t, visits.Set(s, 1)) }
+	destroy := func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) }
+
+	t.Run("a logout that began before ends the heir", func(t *testing.T) {
+		for name, giveUp := range map[string]handler{"renewed": renew, "regenerated": regenerate} {
+			t.Run(name, func(t *testing.T) {
+				a := newApp(t, nil)
+				a.ok(a.get("/", count(t)))
+				late := a.browser.Jar("/")
+				a.ok(a.send(late, func(v *core.Visit, s *core.Session) {
+					a.ok(a.get("/", giveUp))
+					a.wantVisits(1)
+					destroy(v, s)
+				})).wantCookies(t, "-koa.sid -koa.sid.sig")
+				a.wantVisits(0)
+			})
+		}
+	})
+	t.Run("a logout that began after ends the heir, and its heir", func(t *testing.T) {
+		a := newApp(t, nil)
+		a.ok(a.get("/", count(t)))
+		late := a.browser.Jar("/")
+		for range 3 {
+			a.ok(a.get("/", renew))
+		}
+		a.wantVisits(1)
+		a.ok(a.send(late, destroy)).wantCookies(t, "-koa.sid -koa.sid.sig")
+		a.wantVisits(0)
+	})
+	t.Run("ByID.Destroy", func(t *testing.T) {
+		a := newApp(t, nil)
+		a.ok(a.get("/", count(t)))
+		old := core.ID(a.value())
+		a.ok(a.get("/", renew))
+		must(t, a.manager.ByID().Destroy(bg, old))
+		a.wantVisits(0)
+	})
+	t.Run("a logout whose look at the mark failed is an error", func(t *testing.T) {
+		a := newApp(t, &core.Options{FailFast: true})
+		a.ok(a.get("/", count(t)))
+		e := a.get("/", func(_ *core.Visit, s *core.Session) {
+			a.store.Before(failing(storetest.OpGetVersion, core.ErrUnavailable))
+			wantIs(t, s.Destroy(bg), core.ErrUnavailable)
+			a.store.Before(nil)
+			must(t, s.Destroy(bg)) // tried again
+		})
+		a.ok(e)
+	})
+	for name, h := range map[string]handler{
+		"set":        func(_ *core.Visit, s *core.Session) { must(t, visits.Set(s, 7)) },
+		"renew":      func(_ *core.Visit, s *core.Session) { wantIs(t, s.Renew(bg), core.ErrGone); _ = visits.Set(s, 7) },
+		"regenerate": func(_ *core.Visit, s *core.Session) { must(t, s.Regenerate(bg)); _ = visits.Set(s, 7) },
+	} {
+		t.Run("its request keeps the fresh cookie: "+name, func(t *testing.T) {
+			a := newApp(t, nil)
+			a.ok(a.get("/", count(t)))
+			late := a.browser.Jar("/")
+			a.ok(a.get("/", renew))
+			a.ok(a.send(late, h)).wantCookies(t, "")
+			a.wantVisits(1)
+		})
+	}
+	t.Run("its request keeps the fresh cookie: replaced without loading", func(t *testing.T) {
+		a := newApp(t, &core.Options{Defer: true})
+		a.ok(a.get("/", count(t)))
+		late := a.browser.Jar("/")
+		a.ok(a.get("/", renew))
+		a.ok(a.visit(late, func(v *core.Visit) { must(t, v.Replace(bg, map[string]int{"visits": 9})) })).wantCookies(t, "")
+		a.wantVisits(1)
+	})
+	t.Run("a Renew that failed gives nothing up", func(t *testing.T) {
+		for name, fault := range map[string]func(a *app){
+			"the session was ended": func(a *app) { must(t, a.manager.ByID().Destroy(bg, core.ID(a.value()))) },
+			"the store said no":     func(a *app) { a.store.Before(failing(storetest.OpSetVersion, core.ErrRefused)) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				a := newApp(t, nil)
+				a.ok(a.get("/", count(t)))
+				id := core.ID(a.value())
+				a.get("/", func(_ *core.Visit, s *core.Session) {
+					fault(a)
+					if s.Renew(bg) == nil {
+						t.Error("Renew: no error")
+					}
+					a.store.Before(nil)
+				})
+				must(t, a.manager.ByID().Destroy(bg, id))
+				a.ok(a.get("/", count(t))).wantCookies(t, pair) // a new session, at once
+			})
+		}
+	})
+	t.Run("two Renews, one of which fails, keep the mark", func(t *testing.T) {
+		a := newApp(t, nil)
+		a.ok(a.get("/", count(t)))
+		late, second := a.browser.Jar("/"), a.browser.Jar("/")
+		a.send(second, func(_ *core.Visit, s *core.Session) {
+			a.ok(a.get("/", renew))
+			wantIs(t, s.Renew(bg), core.ErrGone)
+		})
+		a.ok(a.send(late, count(t))).wantCookies(t, "")
+		a.wantVisits(1)
+	})
+	t.Run("KoaCompat marks nothing", func(t *testing.T) {
+		a := newApp(t, core.KoaCompat())
+		a.ok(a.get("/", count(t)))
+		late := a.browser.Jar("/")
+		a.ok(a.get("/", renew))
+		a.ok(a.send(late, destroy))
+		a.wantVisits(1)
+	})
+	t.Run("an unknown id that was never given up is no hindrance", func(t *testing.T) {
+		a, b := newApp(t, nil), newApp(t, nil)
+		a.ok(a.get("/", count(t)))
+		b.ok(b.send(a.browser.Jar("/"), func(_ *core.Visit, s *core.Session) {
+			must(t, s.Renew(bg))
+			must(t, visits.Set(s, 1))
+		})).wantCookies(t, pair)
+	})
+}

@@ -1,0 +1,217 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+)
+
+// Requests that use the store at the moment it goes away: like those that come
+// a moment later, they wait until it is back (K43).
+
+// breaks makes the next call of op fail with err, before it reaches the store
+// or after. The store notices so much later that it is down, and is back after
+// so long.
+type breaks struct {
+	op      storetest.Op
+	err     error
+	applied bool
+	notices time.Duration // negative: never
+	lasts   time.Duration
+}
+
+func (b breaks) on(a *app) {
+	var done atomic.Bool
+	hook := func(_ context.Context, op storetest.Op, _ string) error {
+		if op != b.op || !done.CompareAndSwap(false, true) {
+			return nil
+		}
+		if b.notices >= 0 {
+			go func() {
+				time.Sleep(b.notices)
+				a.store.Down()
+				time.Sleep(b.lasts)
+				a.store.Up()
+			}()
+		}
+		return b.err
+	}
+	if b.applied {
+		a.store.After(hook)
+	} else {
+		a.store.Before(hook)
+	}
+}
+
+func TestK43InFlight(t *testing.T) {
+	type scene struct {
+		name   string
+		fault  breaks
+		h      func(t *testing.T) handler
+		fresh  bool  // the browser has no session yet
+		want   error // of the request; nil: it works
+		visits int   // afterwards
+		takes  time.Duration
+	}
+	read := func(*testing.T) handler { return nil }
+	destroy := func(t *testing.T) handler {
+		return func(_ *core.Visit, s *core.Session) {
+			if err := s.Destroy(bg); err != nil {
+				t.Errorf("Destroy: %v", err)
+			}
+		}
+	}
+	const (
+		get, set, away = storetest.OpGetVersion, storetest.OpSetVersion, 3 * time.Second
+		soon           = 100 * time.Millisecond
+	)
+	for _, sc := range []scene{
+		{"a read", breaks{get, core.ErrUnavailable, false, soon, away}, read, false, nil, 1, soon + away},
+		{"a read without an answer", breaks{get, core.ErrTimeout, false, soon, away}, read, false, nil, 1, soon + away},
+		{"an outage too short to notice", breaks{get, core.ErrUnavailable, false, -1, 0}, read, false, nil, 1, 1250 * time.Millisecond},
+		{"a store that is only slow", breaks{get, core.ErrTimeout, false, -1, 0}, read, false, core.ErrTimeout, 1, 750 * time.Millisecond},
+		{"a store that said no", breaks{get, core.ErrRefused, false, -1, 0}, read, false, core.ErrRefused, 1, 0},
+		{"an outage that lasts too long", breaks{get, core.ErrUnavailable, false, 0, 11 * time.Second}, read, false, core.ErrUnavailable, 1, 10 * time.Second},
+		{"a write that was not sent", breaks{set, core.ErrUnavailable, false, soon, away}, count, false, nil, 2, soon + away},
+		{"a write that got lost", breaks{set, core.ErrOutcomeUnknown, false, soon, away}, count, false, nil, 2, soon + away},
+		{"a write whose answer got lost", breaks{set, core.ErrOutcomeUnknown, true, soon, away}, count, false, nil, 2, soon + away},
+		{"a slow write", breaks{set, core.ErrOutcomeUnknown, true, -1, 0}, count, false, core.ErrOutcomeUnknown, 2, 1250 * time.Millisecond},
+		{"a new session that was not sent", breaks{set, core.ErrUnavailable, false, soon, away}, count, true, nil, 1, soon + away},
+		{"a new session that got lost", breaks{set, core.ErrOutcomeUnknown, false, soon, away}, count, true, nil, 1, soon + away},
+		{"a new session whose answer got lost", breaks{set, core.ErrOutcomeUnknown, true, soon, away}, count, true, nil, 1, soon + away},
+		{"a logout that was not sent", breaks{storetest.OpDestroy, core.ErrUnavailable, false, soon, away}, destroy, false, nil, 0, soon + away},
+		{"a logout whose answer got lost", breaks{storetest.OpDestroy, core.ErrOutcomeUnknown, true, soon, away}, destroy, false, nil, 0, soon + away},
+	} {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a := newApp(t, nil)
+				if !sc.fresh {
+					a.ok(a.get("/", count(t)))
+				}
+				sc.fault.on(a)
+				begin := time.Now()
+				err := a.get("/", sc.h(t)).err()
+				if sc.want == nil && err != nil || !errors.Is(err, sc.want) {
+					t.Errorf("the request ended with %v, want %v", err, sc.want)
+				}
+				if took := time.Since(begin); took != sc.takes {
+					t.Errorf("it took %v, want %v", took, sc.takes)
+				}
+				a.store.Before(nil)
+				a.store.After(nil)
+				time.Sleep(20 * time.Second)
+				a.wantVisits(sc.visits)
+			})
+		})
+	}
+	t.Run("touch", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp(t, &core.Options{Rolling: true, TouchEvery: 1})
+			a.ok(a.get("/", count(t)))
+			time.Sleep(23 * time.Hour)
+			breaks{storetest.OpTouch, core.ErrUnavailable, false, soon, away}.on(a)
+			a.ok(a.get("/", nil)).wantCookies(t, pair)
+			time.Sleep(23 * time.Hour)
+			a.wantVisits(1)
+		})
+	})
+	t.Run("FailFast", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp(t, &core.Options{FailFast: true})
+			a.ok(a.get("/", count(t)))
+			breaks{get, core.ErrUnavailable, false, 0, time.Second}.on(a)
+			begin := time.Now()
+			wantIs(t, a.get("/", nil).begin, core.ErrUnavailable)
+			if d := time.Since(begin); d != 0 {
+				t.Errorf("it waited for %v", d)
+			}
+			time.Sleep(2 * time.Second)
+		})
+	})
+	t.Run("MaxWaiters", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp(t, &core.Options{MaxWaiters: 1})
+			a.ok(a.get("/", count(t)))
+			a.store.Before(failing(get, core.ErrUnavailable))
+			go a.send(a.browser.Jar("/"), nil)
+			synctest.Wait()
+			begin := time.Now()
+			wantIs(t, a.send(a.browser.Jar("/"), nil).begin, core.ErrUnavailable)
+			if d := time.Since(begin); d != 0 {
+				t.Errorf("it waited for %v", d)
+			}
+			time.Sleep(5 * time.Second)
+		})
+	})
+	t.Run("the browser hangs up", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp(t, nil)
+			a.ok(a.get("/", count(t)))
+			breaks{get, core.ErrUnavailable, false, 0, 5 * time.Second}.on(a)
+			ctx, cancel := context.WithTimeout(bg, time.Second)
+			defer cancel()
+			v, _ := a.manager.NewVisit(a.browser.Jar("/"), nil)
+			begin := time.Now()
+			if _, err := v.Session(ctx); err == nil || time.Since(begin) != time.Second {
+				t.Errorf("%v after %v", err, time.Since(begin))
+			}
+			time.Sleep(10 * time.Second)
+		})
+	})
+	t.Run("Close", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp(t, nil)
+			a.ok(a.get("/", count(t)))
+			a.store.Before(failing(get, core.ErrUnavailable))
+			go func() {
+				time.Sleep(200 * time.Millisecond)
+				a.manager.Close()
+			}()
+			begin := time.Now()
+			wantIs(t, a.get("/", nil).begin, core.ErrUnavailable)
+			if d := time.Since(begin); d != 200*time.Millisecond {
+				t.Errorf("it waited for %v", d)
+			}
+		})
+	})
+	t.Run("one at a time after the outage", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp(t, nil)
+			a.ok(a.get("/", count(t)))
+			a.store.Down()
+			var most, now atomic.Int32
+			a.store.Before(func(context.Context, storetest.Op, string) error {
+				for n := now.Add(1); ; {
+					if m := most.Load(); m >= n || most.CompareAndSwap(m, n) {
+						break
+					}
+				}
+				time.Sleep(time.Millisecond)
+				now.Add(-1)
+				return nil
+			})
+			for range 1000 {
+				go a.send(a.browser.Jar("/"), nil)
+			}
+			synctest.Wait()
+			a.store.Up()
+			time.Sleep(time.Second)
+			if n := most.Load(); n == 0 || n > 64 {
+				t.Errorf("%d requests met the server at once when it was back", n)
+			}
+		})
+	})
+}
