@@ -101,14 +101,12 @@ func (s *Store) GetVersion(ctx context.Context, key string) ([]byte, core.Versio
 	if err != nil {
 		return nil, 0, err
 	}
-	r := s.find(sh, key)
-	if r == nil {
-		sh.mu.Unlock()
+	r, ok := s.find(sh, key, s.now())
+	sh.mu.Unlock()
+	if !ok {
 		return nil, 0, errNotFound
 	}
-	data, v := r.data, r.version
-	sh.mu.Unlock()
-	return []byte(data), v, nil // a string can't change, so it is copied outside of the lock
+	return []byte(r.payload(key)), r.version, nil
 }
 
 // Set stores a copy of data under key for ttl, zero being without an end.
@@ -131,17 +129,19 @@ func (s *Store) write(ctx context.Context, key string, data []byte, ttl time.Dur
 	if !validKey(key) {
 		return 0, errKey
 	}
+	text := join(key, data)
 	for {
 		sh, err := s.lock(ctx, key)
 		if err != nil {
 			return 0, err
 		}
-		r := s.find(sh, key)
+		now := s.now()
+		r, ok := s.find(sh, key, now)
 		if want != nil {
 			switch {
-			case r == nil && *want != 0:
+			case !ok && *want != 0:
 				err = errNotFound
-			case r != nil && r.version != *want:
+			case ok && r.version != *want:
 				err = errConflict
 			}
 			if err != nil {
@@ -150,30 +150,24 @@ func (s *Store) write(ctx context.Context, key string, data []byte, ttl time.Dur
 			}
 		}
 
-		var entries, bytes int64
-		if r == nil {
-			entries, bytes = 1, cost(key, len(data))
-		} else {
-			bytes = int64(len(data) - len(r.data))
+		entries, bytes := int64(1), cost(text)
+		if ok {
+			entries, bytes = 0, int64(len(text)-len(r.text))
 		}
 		if !s.room.take(entries, bytes) {
 			sh.mu.Unlock()
-			if err := s.makeRoom(ctx, cost(key, len(data))); err != nil {
+			if err := s.makeRoom(ctx, cost(text)); err != nil {
 				return 0, err
 			}
 			continue // the key may have changed meanwhile
 		}
 
-		if r == nil {
-			r = sh.add(key)
-		}
 		sh.version++
-		r.data, r.version, r.expires = string(data), sh.version, s.after(ttl)
-		v, expires := r.version, r.expires
-		sh.due = min(sh.due, expires)
+		r = record{text, sh.version, after(now, ttl)}
+		sh.put(key, r)
 		sh.mu.Unlock()
-		s.arm(expires)
-		return v, nil
+		s.arm(r.expires)
+		return r.version, nil
 	}
 }
 
@@ -186,16 +180,16 @@ func (s *Store) Touch(ctx context.Context, key string, ttl time.Duration) error 
 	if err != nil {
 		return err
 	}
-	r := s.find(sh, key)
-	if r == nil {
+	now := s.now()
+	r, ok := s.find(sh, key, now)
+	if !ok {
 		sh.mu.Unlock()
 		return errNotFound
 	}
-	expires := s.after(ttl)
-	r.expires = expires
-	sh.due = min(sh.due, expires)
+	r.expires = after(now, ttl)
+	sh.put(key, r)
 	sh.mu.Unlock()
-	s.arm(expires)
+	s.arm(r.expires)
 	return nil
 }
 
@@ -206,7 +200,7 @@ func (s *Store) Destroy(ctx context.Context, key string) error {
 		return err
 	}
 	defer sh.mu.Unlock()
-	if r := sh.records[key]; r != nil {
+	if r, ok := sh.records[key]; ok {
 		s.drop(sh, key, r)
 	}
 	return nil
@@ -273,7 +267,11 @@ func (s *Store) lock(ctx context.Context, key string) (*shard, error) {
 		return nil, fmt.Errorf("memory store: %w", err)
 	}
 	sh := &s.shards[maphash.String(s.seed, key)%shards]
-	sh.mu.Lock()
+	if !sh.mu.TryLock() {
+		sh.waiting.Add(1)
+		sh.mu.Lock()
+		sh.waiting.Add(-1)
+	}
 	if s.closed.Load() {
 		sh.mu.Unlock()
 		return nil, errClosed
@@ -281,21 +279,21 @@ func (s *Store) lock(ctx context.Context, key string) (*shard, error) {
 	return sh, nil
 }
 
-// find returns the live record of key, or nil. It removes an expired one: a
-// ttl is over exactly when it is over, whatever the sweeper does.
-func (s *Store) find(sh *shard, key string) *record {
-	r := sh.records[key]
-	if r != nil && r.expires != never && r.expires <= s.now() {
+// find returns the record of key, if it is alive now. It removes an expired
+// one: a ttl is over exactly when it is over, whatever the sweeper does.
+func (s *Store) find(sh *shard, key string, now time.Duration) (r record, ok bool) {
+	r, ok = sh.records[key]
+	if ok && r.expires <= now {
 		s.drop(sh, key, r)
-		return nil
+		return record{}, false
 	}
-	return r
+	return r, ok
 }
 
 // drop removes the record of key.
-func (s *Store) drop(sh *shard, key string, r *record) {
+func (s *Store) drop(sh *shard, key string, r record) {
 	delete(sh.records, key)
-	s.room.give(cost(key, len(r.data)))
+	s.room.give(cost(r.text))
 }
 
 // now is the age of the store: monotonic, so that a change of the wall clock
@@ -303,14 +301,11 @@ func (s *Store) drop(sh *shard, key string, r *record) {
 func (s *Store) now() time.Duration { return time.Since(s.start) }
 
 // after is the moment when a ttl that begins now is over.
-func (s *Store) after(ttl time.Duration) time.Duration {
-	if ttl == 0 {
+func after(now, ttl time.Duration) time.Duration {
+	if ttl == 0 || ttl >= never-now { // 292 years
 		return never
 	}
-	if now := s.now(); ttl < never-now {
-		return now + ttl
-	}
-	return never // 292 years
+	return now + ttl
 }
 
 const never time.Duration = math.MaxInt64

@@ -79,9 +79,16 @@ func TestAnEndedContextTellsItsClass(t *testing.T) {
 // A key that was made of a request's buffer, and the buffer used again.
 func TestTheKeyIsCopied(t *testing.T) {
 	s := open(t, nil)
-	for range 2 { // a new key, then an old one
+	for i := range 3 { // a new key, then an old one, then one that is touched
 		buffer := []byte("the-key")
-		if err := s.Set(t.Context(), unsafe.String(&buffer[0], len(buffer)), []byte("x"), time.Hour); err != nil {
+		key := unsafe.String(&buffer[0], len(buffer))
+		var err error
+		if i < 2 {
+			err = s.Set(t.Context(), key, []byte("x"), time.Hour)
+		} else {
+			err = s.Touch(t.Context(), key, time.Hour)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		copy(buffer, "another")
@@ -199,6 +206,51 @@ func TestCloseWhileInUse(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
+		}
+	}
+}
+
+// What BenchmarkSessions measures for other numbers of sessions.
+func TestASessionTakesAtMost150BytesMore(t *testing.T) {
+	s := open(t, nil)
+	const n = 100_000
+	data, used := make([]byte, 256), 0
+	before := heap()
+	for i := range n {
+		key := key(i)
+		used += len(key) + len(data)
+		if err := s.Set(t.Context(), key, data, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	extra := (int(heap()-before) - used) / n
+	t.Logf("%d bytes", extra)
+	if extra > 150 {
+		t.Errorf("%d bytes a session beside key and payload", extra)
+	}
+	if s.Len() != n {
+		t.Error(s.Len())
+	}
+}
+
+// A key lies in one piece with the first payload that it had. That one goes
+// with the second.
+func TestAnOldPayloadIsFreed(t *testing.T) {
+	const large = 16 << 20
+	s := open(t, nil)
+	before := heap()
+	for range 2 {
+		if err := s.Set(t.Context(), "k", make([]byte, large), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if got := heap() - before; got < large/2 {
+			t.Fatalf("%d bytes are not a payload of %d", got, large)
+		}
+		if err := s.Set(t.Context(), "k", nil, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if got := int64(heap() - before); got > large/2 {
+			t.Errorf("%d bytes are still in use", got)
 		}
 	}
 }
