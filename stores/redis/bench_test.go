@@ -186,3 +186,46 @@ func (b *bare) SetVersion(ctx context.Context, key string, data []byte, ttl time
 	}
 	return now, err
 }
+
+// A read that a copy answers, beside one that the server answers.
+//
+//	go test -run - -bench NearCache ./stores/redis
+func BenchmarkNearCache(b *testing.B) {
+	server := servers.SharedRedis(b)
+	for _, size := range []int{256, 4096} {
+		data := bytes.Repeat([]byte("x"), size)
+		for name, bound := range map[string]time.Duration{"server": 0, "copy": time.Hour} {
+			s, err := redisstore.Open("redis://"+server.Addr(), &redisstore.Options{NearCache: bound})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			key := fmt.Sprint("bench-near-", size)
+			if err := s.Set(b.Context(), key, data, time.Hour); err != nil {
+				b.Fatal(err)
+			}
+			time.Sleep(10 * time.Millisecond) // the server's news of that write have come
+			read := func(b *testing.B) {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				if got, v, err := s.GetVersion(ctx, key); err != nil || len(got) != size || v == 0 {
+					b.Fatal(err)
+				}
+			}
+			b.Run(fmt.Sprintf("from=%s/size=%d/serial", name, size), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					read(b)
+				}
+			})
+			b.Run(fmt.Sprintf("from=%s/size=%d/parallel", name, size), func(b *testing.B) {
+				b.SetParallelism(32)
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						read(b)
+					}
+				})
+			})
+		}
+	}
+}

@@ -64,7 +64,11 @@ func (s *Store) do(ctx context.Context, r request) (rueidis.RedisMessage, error)
 			s.pace.trouble()
 			continue
 		}
-		return s.finish(result, r)
+		reply, err := s.finish(result, r)
+		if s.near != nil && !r.op.reads() {
+			s.near.wrote(r.key, errors.Is(err, core.ErrOutcomeUnknown))
+		}
+		return reply, err
 	}
 }
 
@@ -122,7 +126,11 @@ func (s *Store) handOff(ctx context.Context, client rueidis.Client, r request) r
 	}
 	result := make(chan rueidis.RedisResult, 1)
 	go func() {
-		result <- r.run(ctx, client)
+		outcome := r.run(ctx, client)
+		if s.near != nil && !r.op.reads() {
+			s.near.wrote(r.key, false) // for who has left
+		}
+		result <- outcome
 		<-s.pace.places // when the client is done with it, not when the caller has left
 	}()
 	select {

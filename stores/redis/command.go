@@ -17,7 +17,8 @@ import (
 type op uint8
 
 const (
-	opGet op = iota
+	opGet  op = iota
+	opLook    // opGet with the ttl
 	opExists
 	opSet
 	opCreate
@@ -38,8 +39,15 @@ type request struct {
 	data    string
 	ms      int64 // ttl, zero being none
 	version core.Version
+	pttl    *int64 // where opLook puts it
 	began   time.Time
 }
+
+// What PTTL says beside milliseconds, and what stands for no answer.
+const (
+	pttlNone    = -1
+	pttlUnknown = -3
+)
 
 // run sends the command and waits for the reply.
 func (r *request) run(ctx context.Context, c rueidis.Client) rueidis.RedisResult {
@@ -48,6 +56,14 @@ func (r *request) run(ctx context.Context, c rueidis.Client) rueidis.RedisResult
 	// would repeat them for as long as ctx lasts, or ask a replica.
 	case opGet:
 		return c.Do(ctx, b.Arbitrary("GET").Keys(r.key).Build())
+	case opLook:
+		// The ttl first: if the record is replaced in between, the server has
+		// news for us already.
+		both := c.DoMulti(ctx, b.Arbitrary("PTTL").Keys(r.key).Build(), b.Arbitrary("GET").Keys(r.key).Build())
+		if ms, err := both[0].AsInt64(); err == nil {
+			*r.pttl = ms
+		}
+		return both[1]
 	case opExists:
 		return c.Do(ctx, b.Arbitrary("EXISTS").Keys(r.key).Build())
 	case opSet:

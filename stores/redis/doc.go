@@ -19,6 +19,9 @@
 // are GET, SET, DEL, PEXPIRE, PERSIST, EXISTS, EVALSHA, EVAL and PING, in a
 // Cluster CLUSTER INFO too, for which a user of an ACL should have leave.
 //
+// [Options].NearCache answers reads from copies in the process that are at most
+// so old, for those to whom speed is worth that.
+//
 // # What it promises
 //
 // A call ends when its ctx does, whatever the server does and however many

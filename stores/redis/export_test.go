@@ -6,3 +6,18 @@ import "github.com/gensession/gensession/core"
 var Swap = swap
 
 func Digest(data []byte) core.Version { return digest(data) }
+
+// NearBytes is how many bytes of payload a store has copies of.
+func NearBytes(s *Store) (n int) {
+	for i := range s.near.shards {
+		shard := &s.near.shards[i]
+		shard.mu.RLock()
+		for _, copies := range []map[string]nearCopy{shard.young, shard.old} {
+			for _, c := range copies {
+				n += len(c.data)
+			}
+		}
+		shard.mu.RUnlock()
+	}
+	return n
+}

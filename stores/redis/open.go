@@ -35,8 +35,8 @@ func Open(url string, o *Options) (*Store, error) {
 // OpenOption makes a store with a client of its own, for what a URL can't say:
 // certificates, credentials that change, Sentinel with its own password.
 //
-// The client gets settings that are right for sessions: no cache in the
-// process, no retries but the store's own, at most 5 redirections; and unless
+// The client gets settings that are right for sessions: no cache but that of
+// Options.NearCache, no retries but the store's own, at most 5 redirections; and unless
 // c has others, 500 ms for a dial, 1 s for a connection to answer, 300 ms
 // between its signs of life, 5 s between two looks at the sentinels, and one
 // connection to each server. All calls share that one without waiting for each
@@ -51,11 +51,21 @@ func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.dialer = &dialer{option: settings(c)}
+	if s.near != nil && (c.DisableCache || c.AlwaysRESP2 || c.ClientTrackingOptions != nil) {
+		return nil, errors.New("redis store: Options.NearCache goes with none of DisableCache, AlwaysRESP2 and ClientTrackingOptions")
+	}
+	c = settings(c)
+	if s.near != nil {
+		c = tracking(c, s.near)
+	}
+	s.dialer = &dialer{option: c}
 	switch err := s.dialer.dial(context.Background(), &s.client); {
 	case err == nil:
 	case unreachable(err):
 		s.health.Down()
+	case errors.Is(err, rueidis.ErrNoCache):
+		s.Close()
+		return nil, fmt.Errorf("redis store: Options.NearCache needs CLIENT TRACKING, of Redis 6 or newer: %w", err)
 	default:
 		s.Close()
 		return nil, fmt.Errorf("redis store: %w", err)
@@ -79,6 +89,20 @@ func settings(c rueidis.ClientOption) rueidis.ClientOption {
 		c.Sentinel.Dialer = patient(c.Sentinel.Dialer)
 		if c.Sentinel.TopologyRefreshInterval == 0 {
 			c.Sentinel.TopologyRefreshInterval = 5 * time.Second
+		}
+	}
+	return c
+}
+
+// tracking returns c with servers that tell of changes to all that was read.
+func tracking(c rueidis.ClientOption, n *near) rueidis.ClientOption {
+	c.DisableCache = false
+	c.ClientTrackingOptions = []string{}
+	told := c.OnInvalidations
+	c.OnInvalidations = func(keys []rueidis.RedisMessage) {
+		n.changed(keys)
+		if told != nil {
+			told(keys)
 		}
 	}
 	return c
