@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/gensession/gensession/bench/internal/drive"
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
 	"github.com/gensession/gensession/internal/servers"
@@ -12,7 +13,10 @@ import (
 	redisstore "github.com/gensession/gensession/stores/redis"
 )
 
-func TestMain(m *testing.M) { os.Exit(servers.Main(m).Run()) }
+func TestMain(m *testing.M) {
+	drive.Tell("redis-server", "memcached")
+	os.Exit(servers.Main(m).Run())
+}
 
 // A closingStore is what all stores of this project are.
 type closingStore interface {

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"testing"
+	"time"
 
 	"github.com/gensession/gensession/bench/internal/drive"
 	"github.com/gensession/gensession/bench/internal/ours"
@@ -41,12 +42,16 @@ func libs() []lib {
 		{"fiber-v3-session", "fiber-v3", both, all, fiber3Site},
 	}
 	for i, http := range []string{"nethttp", "fasthttp", "fiber-v2"} {
-		libs = append(libs, lib{"gensession", http, both, all, gensessionSite(ours.Adapters()[i])})
+		a := ours.Adapters()[i]
+		libs = append(libs,
+			lib{"gensession", http, both, all, gensessionSite(a, nil)},
+			// Not beside the others as it is: it may show a session that is a second old.
+			lib{"gensession-near", http, both[1:], []string{drive.Read}, gensessionSite(a, &redisstore.Options{NearCache: time.Second})})
 	}
 	return libs
 }
 
-func gensessionSite(a ours.Adapter) func(b *testing.B, store string, values map[string]any) drive.Site {
+func gensessionSite(a ours.Adapter, o *redisstore.Options) func(b *testing.B, store string, values map[string]any) drive.Site {
 	return func(b *testing.B, store string, values map[string]any) drive.Site {
 		switch store {
 		case memory:
@@ -54,7 +59,7 @@ func gensessionSite(a ours.Adapter) func(b *testing.B, store string, values map[
 			b.Cleanup(func() { s.Close() })
 			return a.Site(s, values)
 		case redis:
-			s, err := redisstore.Open("redis://"+servers.SharedRedis(b).Addr(), nil)
+			s, err := redisstore.Open("redis://"+servers.SharedRedis(b).Addr(), o)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -21,6 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	drive.Tell("redis-server", "memcached")
 	// What the sessions hold, for the libraries that keep it as gob.
 	for _, v := range drive.Values() {
 		gob.Register(v)
@@ -99,7 +100,7 @@ func BenchmarkClient(b *testing.B) {
 		})
 		for _, a := range ours.Adapters() {
 			run("redis", drive.Read, a.Name, func(b *testing.B) {
-				drive.Bench(b, gensessionSite(a)(b, redis, drive.Values()), drive.Read, callers)
+				drive.Bench(b, gensessionSite(a, nil)(b, redis, drive.Values()), drive.Read, callers)
 			})
 		}
 		run("redis", drive.Write, "rueidis", func(b *testing.B) {

@@ -6,8 +6,11 @@ package drive
 import (
 	"bufio"
 	"bytes"
+	"flag"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
@@ -148,6 +151,20 @@ func (c *browser) check(b *testing.B, op string) {
 	want := map[string]int{Read: 1, Login: 1, Write: c.n + 1}[op]
 	if string(c.body) != strconv.Itoa(want) {
 		b.Errorf("%s: answer %q after %d requests, want %d", op, c.body, c.n, want)
+	}
+}
+
+// Tell prints a line for each program that is not installed, since go test says
+// nothing about benchmarks that skip. It says nothing while no benchmark runs.
+func Tell(programs ...string) {
+	flag.Parse()
+	if f := flag.Lookup("test.bench"); f == nil || f.Value.String() == "" {
+		return
+	}
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			fmt.Printf("not measured: what needs %s, which is not in PATH\n", p)
+		}
 	}
 }
 

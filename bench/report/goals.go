@@ -1,0 +1,131 @@
+package main
+
+import "fmt"
+
+// A goal is a line of the table of what this project wants to reach.
+type goal struct {
+	what, want string
+	judge      func(r *results) (measured string, met, ok bool)
+}
+
+// peer names a benchmark of bench/peers.
+func peer(store, op string, callers int, http, lib string) string {
+	return fmt.Sprintf("Peers/store=%s/op=%s/callers=%d/http=%s/lib=%s", store, op, callers, http, lib)
+}
+
+// times wants ours to take at most a given part of the time of theirs.
+func times(least float64, part, ours, theirs, named string) func(r *results) (string, bool, bool) {
+	return func(r *results) (string, bool, bool) {
+		a, ok := r.at(part, ours, seconds)
+		b, ok2 := r.at(part, theirs, seconds)
+		if !ok || !ok2 {
+			return "", false, false
+		}
+		return fmt.Sprintf("**%s** (%s against %s of %s)", ratio(b/a), duration(a), duration(b), named), b/a >= least, true
+	}
+}
+
+// atMost wants ours to take at most so many times the time of theirs.
+func atMost(most float64, part, ours, theirs, named string) func(r *results) (string, bool, bool) {
+	return func(r *results) (string, bool, bool) {
+		a, ok := r.at(part, ours, seconds)
+		b, ok2 := r.at(part, theirs, seconds)
+		if !ok || !ok2 {
+			return "", false, false
+		}
+		return fmt.Sprintf("**%.2f×** (%s against %s of %s)", a/b, duration(a), duration(b), named), a/b <= most, true
+	}
+}
+
+func fewAllocs(most float64, part, name string) func(r *results) (string, bool, bool) {
+	return func(r *results) (string, bool, bool) {
+		n, ok := r.at(part, name, allocs)
+		return fmt.Sprintf("**%.0f**", n), n <= most, ok
+	}
+}
+
+// over wants ours to add little to the bare handler.
+func over(most float64, mostAllocs float64, ours, bare string) func(r *results) (string, bool, bool) {
+	return func(r *results) (string, bool, bool) {
+		a, ok := r.at(peers, ours, seconds)
+		b, ok2 := r.at(peers, bare, seconds)
+		n, ok3 := r.at(peers, ours, allocs)
+		m, ok4 := r.at(peers, bare, allocs)
+		if !ok || !ok2 || !ok3 || !ok4 {
+			return "", false, false
+		}
+		return fmt.Sprintf("**%s, %.0f** over %s", duration(a-b), n-m, duration(b)), a-b <= most && n-m <= mostAllocs, true
+	}
+}
+
+// value wants a number to be at most so many times that of another, or of 1.
+func value(most float64, format, part, name, unit, than, thanUnit string) func(r *results) (string, bool, bool) {
+	return func(r *results) (string, bool, bool) {
+		v, ok := r.at(part, name, unit)
+		if than == "" {
+			return fmt.Sprintf(format, v), v <= most, ok
+		}
+		w, ok2 := r.at(part, than, thanUnit)
+		return fmt.Sprintf(format, v, w), v <= w*most, ok && ok2
+	}
+}
+
+func throughput(least float64, format, ours, theirs string) func(r *results) (string, bool, bool) {
+	return func(r *results) (string, bool, bool) {
+		a, ok := r.at(load, ours, "req/s")
+		b, ok2 := r.at(load, theirs, "req/s")
+		if !ok || !ok2 {
+			return "", false, false
+		}
+		return fmt.Sprintf(format, a/b, a, b), a/b >= least, true
+	}
+}
+
+func goals() []goal {
+	const (
+		net, fast, fiber = "nethttp", "fasthttp", "fiber-v2"
+		ours             = "gensession"
+	)
+	all := []goal{
+		{"net/http, read, memory", "≥ 15× scs", times(15, peers, peer("memory", "read", 1, net, ours), peer("memory", "read", 1, net, "scs"), "scs")},
+		{"… allocations", "≤ 12", fewAllocs(12, peers, peer("memory", "read", 1, net, ours))},
+		{"net/http, write, memory", "≥ 10× scs", times(10, peers, peer("memory", "write", 1, net, ours), peer("memory", "write", 1, net, "scs"), "scs")},
+		{"Fiber v2, read, memory", "≥ 20× Fiber's session", times(20, peers, peer("memory", "read", 1, fiber, ours), peer("memory", "read", 1, fiber, "fiber-v2-session"), "Fiber's")},
+		{"… allocations", "≤ 8", fewAllocs(8, peers, peer("memory", "read", 1, fiber, ours))},
+		{"Fiber v2, write, memory", "≥ 12× Fiber's session", times(12, peers, peer("memory", "write", 1, fiber, ours), peer("memory", "write", 1, fiber, "fiber-v2-session"), "Fiber's")},
+		{"fasthttp, read, memory", "ahead of fasthttp/session", times(1, peers, peer("memory", "read", 1, fast, ours), peer("memory", "read", 1, fast, "fasthttp-session"), "fasthttp/session")},
+		{"fasthttp, write, memory", "ahead of fasthttp/session", times(1, peers, peer("memory", "write", 1, fast, ours), peer("memory", "write", 1, fast, "fasthttp-session"), "fasthttp/session")},
+		{"net/http, deferred and untouched", "≤ 500 ns and 5 allocations over the bare handler", over(500e-9, 5, peer("memory", "untouched", 1, net, ours), "Bare/http="+net)},
+		{"Fiber v2, deferred and untouched", "≤ 150 ns and 2 allocations over the bare handler", over(150e-9, 2, peer("memory", "untouched", 1, fiber, ours), "Bare/http="+fiber)},
+		{"fasthttp, deferred and untouched", "≤ 150 ns and 2 allocations over the bare handler", over(150e-9, 2, peer("memory", "untouched", 1, fast, ours), "Bare/http="+fast)},
+	}
+	client := func(server string, callers int, by string) string {
+		return fmt.Sprintf("Client/server=%s/op=read/callers=%d/by=%s", server, callers, by)
+	}
+	for _, by := range []struct{ name, text string }{{"nethttp", "net/http"}, {"fasthttp", "fasthttp"}, {"fiber", "Fiber v2"}} {
+		all = append(all,
+			goal{by.text + ", read, Redis, serial", "≤ 1.15× rueidis' bare GET", atMost(1.15, peers, client("redis", 1, by.name), client("redis", 1, "rueidis"), "rueidis")},
+			goal{by.text + ", read, Redis, 64 callers", "≤ 1.15× rueidis' bare GET", atMost(1.15, peers, client("redis", 64, by.name), client("redis", 64, "rueidis"), "rueidis")})
+	}
+	all = append(all, goal{"net/http, read, Redis with NearCache, serial", "≥ 30× scs", times(30, peers, peer("redis", "read", 1, net, "gensession-near"), peer("redis", "read", 1, net, "scs"), "scs")})
+	for _, op := range []string{"read", "write"} {
+		all = append(all,
+			goal{"net/http, " + op + ", Redis, 64 callers", "≥ 2.5× the throughput of scs", times(2.5, peers, peer("redis", op, 64, net, ours), peer("redis", op, 64, net, "scs"), "scs")},
+			goal{"Fiber v2, " + op + ", Redis, 64 callers", "≥ 2.5× the throughput of Fiber's session", times(2.5, peers, peer("redis", op, 64, fiber, ours), peer("redis", op, 64, fiber, "fiber-v2-session"), "Fiber's")})
+	}
+	for _, by := range []struct{ name, text string }{{"nethttp", "net/http"}, {"fasthttp", "fasthttp"}, {"fiber", "Fiber v2"}} {
+		all = append(all, goal{by.text + ", read, memcached, serial", "≤ 1.15× gomemcache's bare GET",
+			atMost(1.15, peers, client("memcached", 1, by.name), client("memcached", 1, "gomemcache"), "gomemcache")})
+	}
+	const million, sweep = "Sessions/op=get/sessions=1000000", "Sweep/sessions=1000000"
+	size := func(values, bytes int) string { return fmt.Sprintf("Size/op=read/values=%d/size=%d", values, bytes) }
+	return append(all,
+		goal{"memory store, a million sessions", "≤ 150 bytes a session beyond key and payload", value(150, "**%.0f**", scale, million, "B/session", "", "")},
+		goal{"… get", "≤ 2.5× its cost at a thousand", atMost(2.5, scale, million, "Sessions/op=get/sessions=1000", "a thousand")},
+		goal{"… p99.9 of get while half a million expire", "not worse than beside a busy processor", value(1, "**%.2f µs** against %.2f µs", scale, sweep, "µs-sweep-p99.9", sweep, "µs-beside-p99.9")},
+		goal{"… longest get meanwhile", "≤ 1 ms", value(1000, "**%.0f µs**", scale, sweep, "µs-sweep-max", "", "")},
+		goal{"reading one of 200 values, 16 KiB", "does not decode the others: allocations as with three", value(1.5, "**%.0f** allocations against %.0f", requests, size(200, 16384), allocs, size(3, 256), allocs)},
+		goal{"whole server: Fiber v2 with sessions", "≥ 60 % of bare Fiber", throughput(0.6, "**%.2f×** (%.0f against %.0f requests a second)", "Load/server=fiber/sessions=memory/op=read", "Load/server=fiber/sessions=none/op=bare")},
+		goal{"… against koa-generic-session on Node", "≥ 10×", throughput(10, "**%.1f×** (%.0f against %.0f requests a second)", "Load/server=fiber/sessions=memory/op=read", "Load/server=koa/sessions=memory/op=read")},
+	)
+}

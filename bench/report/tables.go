@@ -1,0 +1,380 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+)
+
+func (r *results) write(w io.Writer) error {
+	p := func(format string, a ...any) { fmt.Fprintf(w, format, a...) }
+	p("# Results of the benchmarks\n\n")
+	p("Written by `make bench`; don't edit. %s, revision %s.\n\n", time.Now().UTC().Format("2006-01-02"), said("git", "describe", "--always", "--dirty=, with changes"))
+	p("- Machine: %s, %d processors, %s\n", r.config["cpu"], runtime.NumCPU(), system())
+	p("- %s, %s\n", said("go", "version"), strings.Join(servers(), ", "))
+	p("- Libraries: %s\n", strings.Join(versions(), ", "))
+	var rounds []string
+	for _, part := range parts {
+		rounds = append(rounds, fmt.Sprintf("%s %d (%.0f %%)", part, r.rounds[part], 100*r.spread(part)))
+	}
+	p("- Rounds of each part, and how far apart they ordinarily are: %s\n", strings.Join(rounds, ", "))
+	for _, n := range r.notes {
+		p("- %s\n", n)
+	}
+	p(`
+Each number is the median of the rounds. Numbers are to be compared within a table, which comes from one run; another machine has others, and a busy one strays. The servers run on the same machine.
+
+A request has a session of six values, about 250 bytes as JSON, and goes through the real adapter or middleware, without a network to the browser: *visitor* has no cookie and *untouched* has one, and the handler does not ask for the session (with %[1]sDefer%[1]s for ours); *read* takes one value; *write* reads it, adds one and saves; *login* changes the id. All safety of ours is on: signed cookie, hashed ids, versions. The other libraries are used the fastest way that they document, see [bench/peers](peers/doc.go).
+
+## Goals
+
+`, "`")
+	p("| what | goal | measured | met |\n|---|---|---|---|\n")
+	reached, of := 0, 0
+	for _, g := range goals() {
+		text, met, ok := g.judge(r)
+		answer := "no"
+		switch {
+		case !ok:
+			text, answer = "not measured", "?"
+		case met:
+			answer = "yes"
+			reached++
+		}
+		of++
+		p("| %s | %s | %s | %s |\n", g.what, g.want, text, answer)
+	}
+	p("\n%d of %d are met.\n", reached, of)
+
+	p("\n## Requests beside other libraries\n\n![a request in memory](charts/requests.svg)\n")
+	ops := []string{"visitor", "untouched", "read", "write", "login"}
+	for _, http := range []struct{ name, text, ours string }{
+		{"nethttp", "net/http", "nethttp"}, {"fasthttp", "fasthttp", "fasthttp"},
+		{"fiber-v2", "Fiber v2", "fiber-v2"}, {"fiber-v3", "Fiber v3", "fiber-v2"},
+	} {
+		p("\n%s, in memory", http.text)
+		if http.ours != http.name {
+			p(" (ours on Fiber v2)")
+		}
+		if bare, ok := r.at(peers, "Bare/http="+http.name, seconds); ok {
+			p("; a bare handler takes %s", duration(bare))
+		}
+		p(":\n\n")
+		var rows [][]string
+		for _, op := range ops {
+			row := []string{op}
+			ours := peer("memory", op, 1, http.ours, "gensession")
+			row = append(row, r.time(peers, ours))
+			for _, lib := range libsOn(http.name) {
+				store := "memory"
+				if lib == "gorilla" {
+					store = "cookie"
+				}
+				theirs := peer(store, op, 1, http.name, lib)
+				row = append(row, r.time(peers, theirs), r.ratio(peers, theirs, ours))
+			}
+			rows = append(rows, row)
+		}
+		head := []string{"", "gensession"}
+		for _, lib := range libsOn(http.name) {
+			head = append(head, text(lib), "ratio")
+		}
+		table(w, head, rows)
+	}
+	p("\nThe ratio is their time by ours: above 1 we are ahead. gorilla/sessions here keeps the values in the cookie and has no store.\n")
+
+	p("\nOn Redis, requests of one caller, and of 64 at once (the time of all by the number of requests). Cells with two numbers are time and allocations, here and elsewhere:\n\n![throughput on Redis](charts/redis.svg)\n\n")
+	var rows [][]string
+	for _, callers := range []int{1, 64} {
+		for _, op := range ops[2:] {
+			for _, http := range []string{"nethttp", "fasthttp", "fiber-v2", "fiber-v3"} {
+				ourHTTP := http
+				if http == "fiber-v3" {
+					ourHTTP = "fiber-v2"
+				}
+				ours := peer("redis", op, callers, ourHTTP, "gensession")
+				for _, lib := range libsOn(http) {
+					theirs := peer("redis", op, callers, http, lib)
+					if _, ok := r.at(peers, theirs, seconds); ok {
+						rows = append(rows, []string{fmt.Sprintf("%s, %d", op, callers), text(http), text(lib), r.time(peers, theirs), r.time(peers, ours), r.ratio(peers, theirs, ours)})
+					}
+				}
+			}
+		}
+	}
+	table(w, []string{"request, callers", "on", "library", "time", "gensession", "ratio"}, rows)
+
+	p("\nReading with %sNearCache%s, a second: ", "`", "`")
+	for i, http := range []string{"nethttp", "fasthttp", "fiber-v2"} {
+		if i > 0 {
+			p("; ")
+		}
+		p("%s %s by one caller, %s by 64", text(http),
+			r.time(peers, peer("redis", "read", 1, http, "gensession-near")), r.time(peers, peer("redis", "read", 64, http, "gensession-near")))
+	}
+	p(".\n\nBeside the bare clients:\n\n")
+	rows = nil
+	for _, callers := range []int{1, 64} {
+		for _, s := range []struct{ server, client string }{{"redis", "rueidis"}, {"memcached", "gomemcache"}} {
+			name := func(by string) string {
+				return fmt.Sprintf("Client/server=%s/op=read/callers=%d/by=%s", s.server, callers, by)
+			}
+			row := []string{fmt.Sprintf("GET of %s, %s", s.client, map[int]string{1: "one caller", 64: "64 callers"}[callers]), r.time(peers, name(s.client))}
+			for _, by := range []string{"nethttp", "fasthttp", "fiber"} {
+				row = append(row, r.time(peers, name(by)), r.ratio(peers, name(by), name(s.client)))
+			}
+			rows = append(rows, row)
+		}
+	}
+	table(w, []string{"", "bare", "net/http, read", "ratio", "fasthttp, read", "ratio", "Fiber v2, read", "ratio"}, rows)
+
+	p("\n## Adapters and stores\n\n")
+	rows = nil
+	for _, a := range []string{"nethttp", "fasthttp", "fiber"} {
+		rows = append(rows, []string{text(a), "none", "bare", r.time(requests, "Request/adapter="+a+"/store=none/op=bare/callers=1"), ""})
+		for _, s := range []string{"memory", "redis", "memcache"} {
+			for _, op := range ops {
+				name := func(callers int) string {
+					return fmt.Sprintf("Request/adapter=%s/store=%s/op=%s/callers=%d", a, s, op, callers)
+				}
+				rows = append(rows, []string{text(a), text(s), op, r.time(requests, name(1)), r.time(requests, name(64))})
+			}
+		}
+	}
+	table(w, []string{"adapter", "store", "request", "one caller", "64 callers"}, rows)
+
+	p("\n## Stores\n\nWithout sessions, a call of the store with a payload of so many bytes; *serial* by one caller, *parallel* by as many as there are processors.\n\n")
+	rows = nil
+	for _, op := range []string{"get", "miss", "set", "swap", "touch", "create+destroy"} {
+		for _, size := range []int{256, 4096, 65536} {
+			row := []string{fmt.Sprintf("%s, %d", op, size)}
+			for _, mode := range []string{"serial", "parallel"} {
+				for _, s := range []string{"memory", "redis", "memcache"} {
+					row = append(row, r.time(stores, fmt.Sprintf("Store/store=%s/op=%s/size=%d/mode=%s", s, op, size, mode)))
+				}
+			}
+			if strings.Join(row[1:], "") != "" {
+				rows = append(rows, row)
+			}
+		}
+	}
+	table(w, []string{"operation, bytes", "memory, serial", "Redis, serial", "memcached, serial", "memory, parallel", "Redis, parallel", "memcached, parallel"}, rows)
+
+	p("\n## Scale\n\nThe memory store with many sessions:\n\n![get and the number of sessions](charts/sessions.svg)\n\n")
+	rows = nil
+	for _, n := range sessionCounts {
+		name := fmt.Sprintf("Sessions/op=get/sessions=%d", n)
+		extra := ""
+		if v, ok := r.at(scale, name, "B/session"); ok {
+			extra = fmt.Sprintf("%.0f", v)
+		}
+		rows = append(rows, []string{fmt.Sprint(n), r.time(scale, name), r.ratio(scale, name, "Sessions/op=get/sessions=1000"), extra})
+	}
+	table(w, []string{"sessions", "get", "to a thousand", "bytes a session beyond key and payload"}, rows)
+	p("\nReading one value of a session with many, in memory:\n\n![a read and the size of the session](charts/size.svg)\n\n")
+	rows = nil
+	for _, s := range sizes {
+		row := []string{fmt.Sprint(s.values), fmt.Sprint(s.bytes)}
+		for _, l := range sizedLibs {
+			row = append(row, r.time(peers, sized(s.values, s.bytes, l.http, l.lib)))
+		}
+		rows = append(rows, row)
+	}
+	head := []string{"values", "bytes"}
+	for _, l := range sizedLibs {
+		head = append(head, l.text)
+	}
+	table(w, head, rows)
+
+	p("\n## Whole servers\n\nServers over the loopback, under the same 64 connections, in memory. Generator and server share the machine, so the faster a server is, the more the generator takes from it; the last column is what the server alone used. Koa is one process, as Node does.\n\n![requests a second](charts/load.svg)\n\n")
+	rows = nil
+	for _, l := range loads {
+		v, ok := r.at(load, l.name, "req/s")
+		if !ok {
+			rows = append(rows, []string{l.text, "", ""})
+			continue
+		}
+		used := ""
+		if c, ok := r.at(load, l.name, "cpu-µs/op"); ok {
+			used = fmt.Sprintf("%.1f µs", c)
+		}
+		rows = append(rows, []string{l.text, fmt.Sprintf("%.0f", v), used})
+	}
+	table(w, []string{"server, request", "requests a second", "processor's time a request"}, rows)
+	return nil
+}
+
+var sessionCounts = []int{1e3, 1e4, 1e5, 1e6}
+
+var sizes = []struct{ values, bytes int }{{3, 256}, {12, 1024}, {50, 4096}, {200, 16384}, {800, 65536}}
+
+var sizedLibs = []struct{ http, lib, text string }{
+	{"nethttp", "gensession", "gensession, net/http"}, {"nethttp", "scs", "scs"},
+	{"fiber-v2", "gensession", "gensession, Fiber v2"}, {"fiber-v2", "fiber-v2-session", "Fiber v2's session"},
+	{"fasthttp", "gensession", "gensession, fasthttp"}, {"fasthttp", "fasthttp-session", "fasthttp/session"},
+}
+
+func sized(values, bytes int, http, lib string) string {
+	return fmt.Sprintf("Size/values=%d/size=%d/http=%s/lib=%s", values, bytes, http, lib)
+}
+
+var loads = []struct{ name, text, short string }{
+	{"Load/server=fiber/sessions=none/op=bare", "Fiber v2, bare", "Fiber v2\nbare"},
+	{"Load/server=fiber/sessions=memory/op=read", "Fiber v2 with gensession, read", "Fiber v2\nread"},
+	{"Load/server=fiber/sessions=memory/op=write", "Fiber v2 with gensession, write", "Fiber v2\nwrite"},
+	{"Load/server=nethttp/sessions=none/op=bare", "net/http, bare", "net/http\nbare"},
+	{"Load/server=nethttp/sessions=memory/op=read", "net/http with gensession, read", "net/http\nread"},
+	{"Load/server=nethttp/sessions=memory/op=write", "net/http with gensession, write", "net/http\nwrite"},
+	{"Load/server=koa/sessions=none/op=bare", "Koa, bare", "Koa\nbare"},
+	{"Load/server=koa/sessions=memory/op=read", "Koa with koa-generic-session, read", "Koa\nread"},
+	{"Load/server=koa/sessions=memory/op=write", "Koa with koa-generic-session, write", "Koa\nwrite"},
+}
+
+func libsOn(http string) []string {
+	return map[string][]string{
+		"nethttp":  {"scs", "gorilla"},
+		"fasthttp": {"fasthttp-session"},
+		"fiber-v2": {"fiber-v2-session"},
+		"fiber-v3": {"fiber-v3-session"},
+	}[http]
+}
+
+// text is how a name of the benchmarks is written.
+func text(name string) string {
+	if t, ok := map[string]string{
+		"nethttp": "net/http", "fiber": "Fiber v2", "fiber-v2": "Fiber v2", "fiber-v3": "Fiber v3",
+		"redis": "Redis", "memcache": "memcached", "gorilla": "gorilla/sessions",
+		"fasthttp-session": "fasthttp/session", "fiber-v2-session": "Fiber v2's session", "fiber-v3-session": "Fiber v3's session",
+	}[name]; ok {
+		return t
+	}
+	return name
+}
+
+// time is a cell with the time of an operation and its allocations.
+func (r *results) time(part, name string) string {
+	s, ok := r.at(part, name, seconds)
+	if !ok {
+		return ""
+	}
+	n, ok := r.at(part, name, allocs)
+	if !ok {
+		return duration(s)
+	}
+	return fmt.Sprintf("%s, %.0f", duration(s), n)
+}
+
+func (r *results) ratio(part, theirs, ours string) string {
+	a, ok := r.at(part, ours, seconds)
+	b, ok2 := r.at(part, theirs, seconds)
+	if !ok || !ok2 {
+		return ""
+	}
+	return ratio(b / a)
+}
+
+func ratio(v float64) string {
+	if v < 10 {
+		return fmt.Sprintf("%.2f×", v)
+	}
+	return fmt.Sprintf("%.1f×", v)
+}
+
+// duration writes seconds with three digits.
+func duration(s float64) string {
+	switch a := max(s, -s); {
+	case a < 1e-6:
+		return fmt.Sprintf("%.0f ns", s*1e9)
+	case a < 10e-6:
+		return fmt.Sprintf("%.2f µs", s*1e6)
+	case a < 100e-6:
+		return fmt.Sprintf("%.1f µs", s*1e6)
+	case a < 1e-3:
+		return fmt.Sprintf("%.0f µs", s*1e6)
+	default:
+		return fmt.Sprintf("%.2f ms", s*1e3)
+	}
+}
+
+func table(w io.Writer, head []string, rows [][]string) {
+	fmt.Fprintf(w, "| %s |\n|%s\n", strings.Join(head, " | "), strings.Repeat("---|", len(head)))
+	for _, row := range rows {
+		fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
+	}
+}
+
+// said is the first line that a program prints, or nothing.
+func said(program string, args ...string) string {
+	out, err := exec.Command(program, args...).Output()
+	if err != nil {
+		return "unknown"
+	}
+	line, _, _ := bytes.Cut(out, []byte("\n"))
+	return string(bytes.TrimSpace(line))
+}
+
+func system() string {
+	name := runtime.GOOS
+	if text, err := os.ReadFile("/etc/os-release"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if v, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+				name = strings.Trim(strings.TrimSpace(v), `"`)
+			}
+		}
+	}
+	return name + " on " + runtime.GOARCH
+}
+
+func servers() []string {
+	var all []string
+	if f := strings.Fields(said("redis-server", "--version")); len(f) > 2 {
+		all = append(all, "Redis "+strings.TrimPrefix(f[2], "v="))
+	}
+	if f := strings.Fields(said("memcached", "--version")); len(f) > 1 {
+		all = append(all, f[0]+" "+f[1])
+	}
+	return append(all, "Node "+strings.TrimPrefix(said("node", "--version"), "v"))
+}
+
+// versions are those of the libraries that are compared: what bench/peers
+// requires itself.
+func versions() []string {
+	cmd := exec.Command("go", "mod", "edit", "-json")
+	cmd.Dir = "../peers"
+	out, err := cmd.Output()
+	var mod struct {
+		Require []struct {
+			Path, Version string
+			Indirect      bool
+		}
+	}
+	if err != nil || json.Unmarshal(out, &mod) != nil {
+		return []string{"unknown"}
+	}
+	var all []string
+	for _, m := range mod.Require {
+		if !m.Indirect && m.Path != "github.com/gensession/gensession" {
+			all = append(all, strings.TrimPrefix(m.Path, "github.com/")+" "+m.Version)
+		}
+	}
+	return append(all, koaVersions()...)
+}
+
+// koaVersions are those that the tests beside Koa pin.
+func koaVersions() []string {
+	text, err := os.ReadFile("../../internal/koatest/app/package.json")
+	if err != nil {
+		return nil
+	}
+	var pinned struct{ Dependencies map[string]string }
+	if json.Unmarshal(text, &pinned) != nil {
+		return nil
+	}
+	return []string{"koa " + pinned.Dependencies["koa"], "koa-generic-session " + pinned.Dependencies["koa-generic-session"]}
+}
