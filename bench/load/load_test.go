@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
 	"github.com/gensession/gensession/bench/internal/drive"
 )
 
@@ -68,42 +66,23 @@ func BenchmarkLoad(b *testing.B) {
 func load(b *testing.B, addr string, pid int, op string) {
 	procs := runtime.GOMAXPROCS(0)
 	b.SetParallelism((connections + procs - 1) / procs)
-	client := &fasthttp.HostClient{Addr: addr, MaxConns: 2 * connections, ReadTimeout: 10 * time.Second}
-	defer client.CloseIdleConnections()
-
-	var answers atomic.Int64
-	ask := func(req *fasthttp.Request, res *fasthttp.Response) bool {
-		if err := client.Do(req, res); err != nil || res.StatusCode() != fasthttp.StatusOK {
-			b.Errorf("%s: status %d, %v", op, res.StatusCode(), err)
-			return false
-		}
-		return true
-	}
 	// Sessions and connections begin before the time that counts.
-	type browser struct {
-		req fasthttp.Request
-		res fasthttp.Response
-		n   int
-	}
-	free := make(chan *browser, connections+procs)
+	free := make(chan *connection, connections+procs)
 	for range cap(free) {
-		c := new(browser)
-		if op != "bare" {
-			c.req.SetRequestURI("http://" + addr + "/fill")
-			if !ask(&c.req, &c.res) {
-				b.FailNow()
-			}
-			var pairs []string
-			for _, line := range c.res.Header.Cookies() {
-				pair, _, _ := strings.Cut(string(line), ";")
-				pairs = append(pairs, pair)
-			}
-			if len(pairs) == 0 {
-				b.Fatal("the session began without a cookie")
-			}
-			c.req.Header.Set("Cookie", strings.Join(pairs, "; "))
+		c, err := dial(addr)
+		if err != nil {
+			b.Fatal(err)
 		}
-		c.req.SetRequestURI("http://" + addr + "/" + op)
+		defer c.Close()
+		cookie := ""
+		if op != "bare" {
+			c.ask("/fill", "")
+			if cookie, err = c.step(true); err != nil || cookie == "" {
+				b.Fatalf("the session began with cookie %q, %v", cookie, err)
+			}
+		}
+		c.n = 0
+		c.ask("/"+op, cookie)
 		free <- c
 	}
 	// A server of JavaScript gets faster while it learns what is asked of it.
@@ -112,27 +91,29 @@ func load(b *testing.B, addr string, pid int, op string) {
 		c := <-free
 		warm.Go(func() {
 			for range 20 {
-				ask(&c.req, &c.res)
-				c.n++
+				if _, err := c.step(false); err != nil {
+					b.Error(err)
+				}
 			}
 			free <- c
 		})
 	}
 	warm.Wait()
+	var answers atomic.Int64
 	before := cpu(pid)
 	b.ResetTimer()
 	b.RunParallel(func(p *testing.PB) {
 		c := <-free
 		begun := c.n
 		for p.Next() {
-			if !ask(&c.req, &c.res) {
+			if _, err := c.step(false); err != nil {
+				b.Error(err)
 				return
 			}
-			c.n++
 		}
 		want := map[string]int{"read": 1, "write": c.n + 1}[op]
-		if c.n > 0 && string(c.res.Body()) != strconv.Itoa(want) {
-			b.Errorf("%s: answer %q after %d requests, want %d", op, c.res.Body(), c.n, want)
+		if c.n > 0 && string(c.body) != strconv.Itoa(want) {
+			b.Errorf("%s: answer %q after %d requests, want %d", op, c.body, c.n, want)
 		}
 		answers.Add(int64(c.n - begun))
 	})
