@@ -9,6 +9,11 @@
 // hears the rule in words. A store without an ability skips the cases of that
 // ability, with a line that says what the core does instead.
 //
+// What Run can't bring about are the faults of a server. [Faults] does, if the
+// author gives it the means to stop a real one, to pause it, to fill it up, to
+// cut its connections, as far as there are such means: it then checks the class
+// of every error, that each call ends in time, and what is stored afterwards.
+//
 // [Outage] tests a store that tells when its server is down, [Bench] measures
 // a store, and [Faulty] makes one fail for the tests of those who use it.
 package storetest

@@ -1,0 +1,721 @@
+package storetest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+)
+
+// A Server is what [Faults] does to the server of a store. It is a real one of
+// the test's own, since nothing else fails as they do. The functions report
+// what goes wrong themselves, as errors of the test, and may be called from
+// its goroutine only. The cases of those that are nil are skipped, each with a
+// line that says so.
+type Server struct {
+	// Stop ends the server, so that connections are refused, and Start starts
+	// it again at the same address. It may have lost what it held.
+	Stop, Start func()
+
+	// Pause makes the server answer nothing, as SIGSTOP does, and Resume lets
+	// it go on with all that it was sent meanwhile. Pause returns when it has
+	// stopped.
+	Pause, Resume func()
+
+	// Cut closes all connections to the server, which stays up. A proxy can do
+	// it where the server can't.
+	Cut func()
+
+	// Fill leaves the server without memory, and without leave to drop what it
+	// holds: it refuses to store more. What it returns undoes that.
+	Fill func() (undo func())
+
+	// ReadOnly makes the server refuse all writes, removals included. What it
+	// returns undoes that.
+	ReadOnly func() (undo func())
+
+	// Spoil puts something under key that is no payload of the store, such as
+	// a value of another type, past the store.
+	Spoil func(key string)
+
+	// TooLarge is the size of a payload that the store or the server does not
+	// take. Zero skips the case.
+	TooLarge int
+}
+
+// Faults tests what a store makes of the faults of its server: that each call
+// ends in time, with an error of the right class; that a write which failed
+// was not applied, unless the error is [core.ErrOutcomeUnknown], and then is
+// whole; that all works again after the fault, without an error that only old
+// connections explain; and that nothing goes on running for calls that were
+// given up.
+//
+// Each fault is a subtest, with a store that newStore makes, and end ends,
+// together with all that it was made of, such as a client that it borrows. The
+// goroutines are counted, so no other test may run meanwhile (t.Parallel). All
+// of it takes some ten seconds. Time limits are generous, for machines that
+// are busy with other things.
+//
+//	func TestFaults(t *testing.T) {
+//		server := startServer(t)
+//		storetest.Faults(t, storetest.Server{
+//			Stop: server.Kill, Start: server.Start,
+//			Pause: server.Pause, Resume: server.Resume,
+//		}, func(t testing.TB) (core.Store, func()) {
+//			s := mystore.New(server.Addr())
+//			return s, func() { s.Close() }
+//		})
+//	}
+func Faults(t *testing.T, server Server, newStore func(t testing.TB) (s core.Store, end func())) {
+	t.Helper()
+	for _, f := range faultCases {
+		t.Run(f.name, func(t *testing.T) { f.run(t, server, newStore) })
+	}
+}
+
+const (
+	faultLimit = 200 * time.Millisecond // that a call gets
+	faultSlack = 2 * time.Second        // that it may be late on a busy machine
+	crowdSlack = 15 * time.Second       // thousands of them at once
+	crowdSize  = 2000
+	backLimit  = 10 * time.Second // until all works again
+)
+
+// A faultCase is one fault, and the rule of how a store takes it.
+type faultCase struct {
+	name, rule string
+	missing    func(s Server) string // the field without which there is nothing to do
+	test       func(c *check, s Server)
+}
+
+func (f faultCase) run(t testing.TB, server Server, newStore func(t testing.TB) (core.Store, func())) {
+	t.Helper()
+	if field := f.missing(server); field != "" {
+		t.Skipf("Server.%s is not set: what the store makes of it is not tested", field)
+	}
+	before, _ := goroutines()
+	store, end := newStore(t)
+	ended := sync.OnceFunc(end)
+	defer ended()
+	// A store may have a limit of its own for a context without one, and a short one.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := &check{TB: t, rule: f.rule, ctx: ctx, store: store, prefix: "storetest:" + rand.Text() + ":"}
+	f.test(c, server)
+	ended()
+
+	c.rule = "when a store is closed, no goroutine of its calls is left"
+	left, stacks := goroutines()
+	for begun := time.Now(); left > before && time.Since(begun) < 5*time.Second; left, stacks = goroutines() {
+		time.Sleep(step)
+	}
+	if left > before {
+		c.Logf("%s", stacks)
+		c.broken("there are %d goroutines, and were %d before", left, before)
+	}
+}
+
+// goroutines returns how many there are, and their stacks. NumGoroutine may
+// count one that has ended.
+func goroutines() (n int, stacks string) {
+	all := make([]byte, 1<<20)
+	stacks = string(all[:runtime.Stack(all, true)])
+	return strings.Count("\n"+stacks, "\ngoroutine "), stacks
+}
+
+var faultCases = []faultCase{{
+	name:    "stopped",
+	rule:    "while no server can be reached a read is ErrUnavailable, and so is a write unless it may have been applied; it never looks like an answer; a write that found no server is ErrUnavailable, for the core repeats it; all works again when the server is back",
+	missing: func(s Server) string { return unset("Stop and Server.Start", s.Stop == nil || s.Start == nil) },
+	test: func(c *check, s Server) {
+		writes := c.prepare()
+		c.warmUp()
+		s.Stop()
+		started := sync.OnceFunc(s.Start)
+		defer started()
+		c.failing(writes)
+		// The first calls may have met connections that were still there.
+		time.Sleep(10 * step)
+		fresh := c.writes(nil)
+		c.failing(fresh)
+		for _, w := range fresh {
+			if errors.Is(w.err, core.ErrOutcomeUnknown) {
+				c.broken("%s, where no connection can be opened, is %q", w.name, w.err)
+			}
+		}
+		started()
+		c.back()
+		c.states(writes, true)
+		c.states(fresh, true)
+		c.works()
+	},
+}, {
+	name:    "restarted",
+	rule:    "after a restart of the server that no call has met, no read fails because of connections from before it",
+	missing: func(s Server) string { return unset("Stop and Server.Start", s.Stop == nil || s.Start == nil) },
+	test: func(c *check, s Server) {
+		for range 2 {
+			c.warmUp()
+			s.Stop()
+			s.Start()
+			c.waitUntilUp()
+			c.reads()
+		}
+		c.works()
+	},
+}, {
+	name:    "paused",
+	rule:    "when the server does not answer, a call ends with its deadline; a read is ErrUnavailable, a write ErrOutcomeUnknown unless it certainly is not applied, then or later; all works again when the server goes on",
+	missing: func(s Server) string { return unset("Pause and Server.Resume", s.Pause == nil || s.Resume == nil) },
+	test: func(c *check, s Server) {
+		writes := c.prepare()
+		c.warmUp()
+		s.Pause()
+		resumed := sync.OnceFunc(s.Resume)
+		defer resumed()
+		c.failing(writes)
+		resumed()
+		c.back()
+		c.states(writes, false)
+		c.waitUntilUp()
+		c.reads()
+		c.works()
+	},
+}, {
+	name:    "cancelled while paused",
+	rule:    "a call ends when its context is cancelled, whatever the server does; a write that may be applied is ErrOutcomeUnknown then, too",
+	missing: func(s Server) string { return unset("Pause and Server.Resume", s.Pause == nil || s.Resume == nil) },
+	test: func(c *check, s Server) {
+		writes := c.prepare()
+		s.Pause()
+		resumed := sync.OnceFunc(s.Resume)
+		defer resumed()
+		for _, r := range c.readers("unused") {
+			ctx, cancel := context.WithCancel(c.ctx)
+			time.AfterFunc(10*step, cancel)
+			err := c.within(r.name, faultLimit+faultSlack, func() error { return r.do(ctx) })
+			if !errors.Is(err, context.Canceled) && !errors.Is(err, core.ErrUnavailable) {
+				c.broken("%s returned %s", r.name, said(err))
+			}
+		}
+		for _, w := range writes {
+			ctx, cancel := context.WithCancel(c.ctx)
+			time.AfterFunc(10*step, cancel)
+			w.err = c.within(w.name, faultLimit+faultSlack, func() error { return w.do(ctx) })
+			if !errors.Is(w.err, context.Canceled) && !errors.Is(w.err, core.ErrUnavailable) && !errors.Is(w.err, core.ErrOutcomeUnknown) {
+				c.broken("%s returned %s", w.name, said(w.err))
+			}
+		}
+		resumed()
+		c.back()
+		c.states(writes, false)
+	},
+}, {
+	name:    "thousands of calls while paused",
+	rule:    "each of thousands of calls to a server that does not answer ends with its own deadline, and with the class of a lone one",
+	missing: func(s Server) string { return unset("Pause and Server.Resume", s.Pause == nil || s.Resume == nil) },
+	test: func(c *check, s Server) {
+		c.set("a", "old", time.Hour)
+		c.warmUp()
+		s.Pause()
+		resumed := sync.OnceFunc(s.Resume)
+		defer resumed()
+		type answer struct {
+			call string
+			err  error
+		}
+		answers := make(chan answer, crowdSize)
+		for i := range crowdSize {
+			go func() {
+				ctx, cancel := context.WithTimeout(c.ctx, faultLimit)
+				defer cancel()
+				if i%2 == 0 {
+					_, err := c.store.Get(ctx, c.key("a"))
+					answers <- answer{"Get", err}
+				} else {
+					answers <- answer{"Set", c.store.Set(ctx, c.key("a"), []byte("new"), time.Hour)}
+				}
+			}()
+		}
+		late := time.After(faultLimit + crowdSlack)
+		for i := range crowdSize {
+			select {
+			case a := <-answers:
+				c.down(a.call, a.err, a.call == "Set")
+			case <-late:
+				c.broken("%d of %d calls did not return within %v", crowdSize-i, crowdSize, faultLimit+crowdSlack)
+			}
+		}
+		resumed()
+		c.back()
+		c.works()
+	},
+}, {
+	name:    "cut",
+	rule:    "when its connections have been closed, a store opens new ones: no read fails, and a write that fails was not applied or is ErrOutcomeUnknown",
+	missing: func(s Server) string { return unset("Cut", s.Cut == nil) },
+	test: func(c *check, s Server) {
+		c.warmUp()
+		s.Cut()
+		c.waitUntilUp()
+		c.reads()
+		writes := c.prepare()
+		for _, w := range writes {
+			c.warmUp()
+			s.Cut()
+			c.waitUntilUp()
+			if w.err = c.prompt(w.name, w.do); w.err != nil {
+				c.down(w.name, w.err, true)
+			}
+		}
+		c.back()
+		c.states(writes, false)
+		c.works()
+	},
+}, {
+	name:    "cut in mid-call",
+	rule:    "a call whose connection is closed under it succeeds, or is ErrUnavailable; a write that may have been applied is ErrOutcomeUnknown",
+	missing: func(s Server) string { return unset("Cut", s.Cut == nil) },
+	test: func(c *check, s Server) {
+		const callers = 8
+		stop := make(chan struct{})
+		problems := make(chan string, callers)
+		for i := range callers {
+			go func() { problems <- c.writeOn(fmt.Sprint("cut", i), stop) }()
+		}
+		for range 10 {
+			time.Sleep(2 * step)
+			s.Cut()
+		}
+		close(stop)
+		late := time.After(faultLimit + crowdSlack)
+		for range callers {
+			select {
+			case problem := <-problems:
+				if problem != "" {
+					c.broken("%s", problem)
+				}
+			case <-late:
+				c.broken("a call did not return")
+			}
+		}
+		c.back()
+		c.works()
+	},
+}, {
+	name:    "full",
+	rule:    "a server that is full makes a write ErrRefused, which leaves the old payload and its version; reading and removing go on",
+	missing: func(s Server) string { return unset("Fill", s.Fill == nil) },
+	test: func(c *check, s Server) {
+		writes := c.prepare()
+		undo := sync.OnceFunc(s.Fill())
+		defer undo()
+		var err error
+		for i := 0; i < 100 && err == nil; i++ {
+			err = c.prompt("Set", func(ctx context.Context) error {
+				return c.store.Set(ctx, c.key(fmt.Sprint("more", i)), make([]byte, len(newPayload)), time.Hour)
+			})
+		}
+		if err == nil {
+			c.broken("100 new keys were stored in a server that is full")
+		}
+		c.is("Set of a new key", err, core.ErrRefused)
+		for _, w := range writes {
+			w.err = c.prompt(w.name, w.do)
+			switch {
+			case w.err != nil && w.name == "Destroy":
+				c.broken("Destroy failed, so nobody can log out: %v", w.err)
+			case w.err != nil:
+				c.is(w.name, w.err, core.ErrRefused)
+			}
+		}
+		c.states(writes, false)
+		undo()
+		c.works()
+	},
+}, {
+	name:    "read-only",
+	rule:    "a server that takes no writes makes each of them ErrRefused, a removal included; reading goes on",
+	missing: func(s Server) string { return unset("ReadOnly", s.ReadOnly == nil) },
+	test: func(c *check, s Server) {
+		writes := c.prepare()
+		undo := sync.OnceFunc(s.ReadOnly())
+		defer undo()
+		for _, w := range writes {
+			w.err = c.prompt(w.name, w.do)
+			c.is(w.name, w.err, core.ErrRefused)
+		}
+		c.states(writes, false)
+		undo()
+		c.back()
+		c.states(writes, false)
+		c.works()
+	},
+}, {
+	name:    "too large",
+	rule:    "a payload that is too large is ErrTooLarge, and leaves the old one and its version",
+	missing: func(s Server) string { return unset("TooLarge", s.TooLarge <= 0) },
+	test: func(c *check, s Server) {
+		large := make([]byte, s.TooLarge)
+		c.set("a", "old", time.Hour)
+		set := func(name string) {
+			err := c.within("Set", backLimit, func() error { return c.store.Set(c.ctx, c.key(name), large, time.Hour) })
+			c.is("Set", err, core.ErrTooLarge)
+		}
+		set("a")
+		set("b")
+		c.holds("a", "old")
+		c.misses("b")
+		if w, ok := core.As[core.Swapper](c.store); ok {
+			v := c.version("a")
+			_, err := w.SetVersion(c.ctx, c.key("a"), large, time.Hour, v)
+			c.is("SetVersion", err, core.ErrTooLarge)
+			_, err = w.SetVersion(c.ctx, c.key("b"), large, time.Hour, 0)
+			c.is("SetVersion that creates", err, core.ErrTooLarge)
+			c.holds("a", "old")
+			c.misses("b")
+			c.swap("a", "new", time.Hour, v)
+		}
+	},
+}, {
+	name:    "spoiled",
+	rule:    "what is no payload of the store is ErrCorrupt, never a payload and never a missing key; a swap does not take it for what was read before; it can be removed",
+	missing: func(s Server) string { return unset("Spoil", s.Spoil == nil) },
+	test: func(c *check, s Server) {
+		c.set("a", "old", time.Hour)
+		w, swaps := core.As[core.Swapper](c.store)
+		var v core.Version
+		if swaps {
+			v = c.version("a")
+		}
+		s.Spoil(c.key("a"))
+		for _, r := range c.readers("a") {
+			c.is(r.name, c.prompt(r.name, r.do), core.ErrCorrupt)
+		}
+		if swaps {
+			err := c.prompt("SetVersion", func(ctx context.Context) error {
+				_, err := w.SetVersion(ctx, c.key("a"), []byte("new"), time.Hour, v)
+				return err
+			})
+			if !errors.Is(err, core.ErrConflict) && !errors.Is(err, core.ErrCorrupt) {
+				c.broken("SetVersion with the version of before returned %s", said(err))
+			}
+		}
+		c.destroy("a")
+		c.misses("a")
+		c.set("a", "again", time.Hour)
+		c.holds("a", "again")
+	},
+}}
+
+func unset(field string, missing bool) string {
+	if missing {
+		return field
+	}
+	return ""
+}
+
+// Payloads of which a half is seen to be one.
+var (
+	oldPayload = "old:" + strings.Repeat("o", 3000) + ":end"
+	newPayload = "new:" + strings.Repeat("n", 3000) + ":end"
+)
+
+// A faultWrite is a write to a key of its own, and what became of it.
+type faultWrite struct {
+	name string
+	key  string // its name
+	do   func(ctx context.Context) error
+	old  string // what is there before; nothing if it is empty
+	new  string // what it would leave; nothing if it is empty
+	err  error
+}
+
+// prepare returns all kinds of writes, with what they need to succeed.
+func (c *check) prepare() []*faultWrite {
+	c.Helper()
+	versions := map[string]core.Version{}
+	all := c.writes(versions)
+	for _, w := range all {
+		if w.old == "" {
+			continue
+		}
+		c.set(w.key, w.old, time.Hour)
+		if _, ok := core.As[core.Swapper](c.store); ok {
+			versions[w.key] = c.version(w.key)
+		}
+	}
+	return all
+}
+
+// writes returns all kinds of writes. Without versions they are those to keys
+// that need not be there.
+func (c *check) writes(versions map[string]core.Version) []*faultWrite {
+	key := func(name string) string { return c.key(name) }
+	old, unique := oldPayload, ""
+	if versions == nil {
+		old, unique = "", "fresh "
+	}
+	all := []*faultWrite{
+		{name: "Set of a new key", new: newPayload, do: func(ctx context.Context) error {
+			return c.store.Set(ctx, key(slug(unique+"Set of a new key")), []byte(newPayload), time.Hour)
+		}},
+		{name: "Set", old: old, new: newPayload, do: func(ctx context.Context) error {
+			return c.store.Set(ctx, key(slug(unique+"Set")), []byte(newPayload), time.Hour)
+		}},
+		{name: "Destroy", old: old, do: func(ctx context.Context) error {
+			return c.store.Destroy(ctx, key(slug(unique+"Destroy")))
+		}},
+	}
+	if s, ok := core.As[core.Swapper](c.store); ok {
+		all = append(all, &faultWrite{name: "SetVersion that creates", new: newPayload, do: func(ctx context.Context) error {
+			_, err := s.SetVersion(ctx, key(slug(unique+"SetVersion that creates")), []byte(newPayload), time.Hour, 0)
+			return err
+		}}, &faultWrite{name: "SetVersion that swaps", old: old, new: newPayload, do: func(ctx context.Context) error {
+			name := slug(unique + "SetVersion that swaps")
+			v := versions[name]
+			if versions == nil {
+				v = 1
+			}
+			_, err := s.SetVersion(ctx, key(name), []byte(newPayload), time.Hour, v)
+			return err
+		}})
+	}
+	if t, ok := core.As[core.Toucher](c.store); ok {
+		all = append(all, &faultWrite{name: "Touch", old: old, new: old, do: func(ctx context.Context) error {
+			return t.Touch(ctx, key(slug(unique+"Touch")), time.Hour)
+		}})
+	}
+	for _, w := range all {
+		w.key = slug(unique + w.name)
+	}
+	return all
+}
+
+func slug(name string) string { return strings.ReplaceAll(name, " ", "-") }
+
+// A reader is a call that changes nothing.
+type reader struct {
+	name string
+	do   func(ctx context.Context) error
+}
+
+func (c *check) readers(name string) []reader {
+	key := c.key(name)
+	all := []reader{{"Get", func(ctx context.Context) error {
+		_, err := c.store.Get(ctx, key)
+		return err
+	}}}
+	if s, ok := core.As[core.Swapper](c.store); ok {
+		all = append(all, reader{"GetVersion", func(ctx context.Context) error {
+			_, _, err := s.GetVersion(ctx, key)
+			return err
+		}})
+	}
+	return all
+}
+
+// within fails the run if a call does not return in time, or tells a secret.
+func (c *check) within(name string, limit time.Duration, do func() error) error {
+	c.Helper()
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		if err != nil && (strings.Contains(err.Error(), c.prefix) || strings.Contains(err.Error(), newPayload[:20])) {
+			c.broken("the error of %s contains a key or a payload: %v", name, err)
+		}
+		return err
+	case <-time.After(limit):
+		c.broken("%s did not return within %v", name, limit)
+		return nil
+	}
+}
+
+// limited is a call with a deadline, which it has to keep.
+func (c *check) limited(name string, do func(ctx context.Context) error) error {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, faultLimit)
+	defer cancel()
+	return c.within(name, faultLimit+faultSlack, func() error { return do(ctx) })
+}
+
+// prompt is a call to a server that answers, on a machine that may be busy.
+func (c *check) prompt(name string, do func(ctx context.Context) error) error {
+	c.Helper()
+	return c.within(name, backLimit, func() error { return do(c.ctx) })
+}
+
+// failing makes all calls while the server can't answer.
+func (c *check) failing(writes []*faultWrite) {
+	c.Helper()
+	for _, r := range c.readers("unused") {
+		c.down(r.name, c.limited(r.name, r.do), false)
+	}
+	for _, w := range writes {
+		w.err = c.limited(w.name, w.do)
+		c.down(w.name, w.err, true)
+	}
+}
+
+// down fails the run unless err is that of a server which can't be reached.
+func (c *check) down(call string, err error, write bool) {
+	c.Helper()
+	unknown := errors.Is(err, core.ErrOutcomeUnknown)
+	switch {
+	case errors.Is(err, core.ErrNotFound), errors.Is(err, core.ErrConflict):
+		c.broken("%s returned %q, as if the server had answered", call, err)
+	case unknown && !write:
+		c.broken("%s, which changes nothing, returned %q", call, err)
+	case unknown && errors.Is(err, core.ErrUnavailable):
+		c.broken("%s returned %q, which is ErrOutcomeUnknown and ErrUnavailable at once: it can't be both applied and surely not", call, err)
+	case !unknown && !errors.Is(err, core.ErrUnavailable):
+		c.broken("%s returned %s, an error of another kind", call, said(err))
+	}
+}
+
+// waitUntilUp waits like the core: if the store says that it is down, until it
+// says that it is up.
+func (c *check) waitUntilUp() {
+	c.Helper()
+	n, ok := core.As[core.Notifier](c.store)
+	if !ok {
+		return
+	}
+	var told news
+	stop := n.Notify(told.add)
+	defer stop()
+	for end := time.Now().Add(backLimit); ; time.Sleep(step) {
+		all := told.all()
+		if len(all) == 0 || all[len(all)-1] {
+			return
+		}
+		if time.Now().After(end) {
+			c.broken("the store says that it is down, %v after the server is back", backLimit)
+		}
+	}
+}
+
+// back waits until the store reads again, and what was sent too late has come.
+func (c *check) back() {
+	c.Helper()
+	for end := time.Now().Add(backLimit); ; time.Sleep(step) {
+		c.waitUntilUp()
+		err := c.limited("Get", func(ctx context.Context) error {
+			_, err := c.store.Get(ctx, c.key("unused"))
+			return err
+		})
+		if errors.Is(err, core.ErrNotFound) {
+			break
+		}
+		if time.Now().After(end) {
+			c.broken("Get returns %s, %v after the server is back", said(err), backLimit)
+		}
+	}
+	time.Sleep(20 * step)
+}
+
+// states looks at what the writes have left behind.
+func (c *check) states(writes []*faultWrite, lost bool) {
+	c.Helper()
+	for _, w := range writes {
+		data, err := c.store.Get(c.ctx, c.key(w.key))
+		if err != nil && !errors.Is(err, core.ErrNotFound) {
+			c.broken("Get after %s failed: %v", w.name, err)
+		}
+		got := string(data)
+		done := w.err == nil || errors.Is(w.err, core.ErrOutcomeUnknown)
+		switch {
+		case err != nil && lost: // with its server
+		case got == w.old && w.err != nil:
+		case got == w.new && done:
+		case got == w.new:
+			c.broken("%s was applied, and had returned %q", w.name, w.err)
+		default:
+			c.broken("after %s, which returned %s, the payload is %s", w.name, said(w.err), short(got))
+		}
+	}
+}
+
+// warmUp opens connections, if the store has several.
+func (c *check) warmUp() {
+	c.Helper()
+	c.together(20, func(int) error {
+		_, err := c.store.Get(c.ctx, c.key("unused"))
+		if errors.Is(err, core.ErrNotFound) {
+			err = nil
+		}
+		return err
+	})
+}
+
+// reads reads over all connections, and none may fail.
+func (c *check) reads() {
+	c.Helper()
+	for range 3 {
+		c.warmUp()
+	}
+}
+
+// works fails the run unless all is as if nothing had been. A write may be what
+// finds out that a connection is dead, so reads go first.
+func (c *check) works() {
+	c.Helper()
+	c.waitUntilUp()
+	c.reads()
+	for _, w := range c.prepareAgain() {
+		w.err = w.do(c.ctx)
+		c.ok(w.name+" after the fault", w.err)
+		c.states([]*faultWrite{w}, false)
+	}
+}
+
+// prepareAgain is prepare on other keys.
+func (c *check) prepareAgain() []*faultWrite {
+	c.Helper()
+	c.prefix += "again:"
+	return c.prepare()
+}
+
+// writeOn sets a key again and again and reads it, until stop is closed. It
+// returns what was wrong.
+func (c *check) writeOn(name string, stop <-chan struct{}) string {
+	last := ""
+	unknown := map[string]bool{} // those that may be applied, also after the last one
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			return ""
+		default:
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, faultLimit)
+		payload := fmt.Sprint(n, newPayload)
+		err := c.store.Set(ctx, c.key(name), []byte(payload), time.Hour)
+		cancel()
+		switch {
+		case err == nil:
+			last = payload
+		case errors.Is(err, core.ErrOutcomeUnknown):
+			unknown[payload] = true
+		case !errors.Is(err, core.ErrUnavailable):
+			return fmt.Sprintf("Set returned %q", err)
+		}
+		ctx, cancel = context.WithTimeout(c.ctx, faultLimit)
+		data, err := c.store.Get(ctx, c.key(name))
+		cancel()
+		switch {
+		case errors.Is(err, core.ErrUnavailable):
+		case err != nil && !errors.Is(err, core.ErrNotFound):
+			return fmt.Sprintf("Get returned %q", err)
+		case string(data) != last && !unknown[string(data)]:
+			return fmt.Sprintf("Get returned %s, which no write can have left", short(string(data)))
+		}
+	}
+}

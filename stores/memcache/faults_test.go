@@ -1,0 +1,51 @@
+package memcachestore_test
+
+import (
+	"testing"
+
+	"github.com/bradfitz/gomemcache/memcache"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/faultproxy"
+	"github.com/gensession/gensession/internal/servers"
+	memcachestore "github.com/gensession/gensession/stores/memcache"
+)
+
+func TestFaults(t *testing.T) {
+	for name, open := range map[string]func(addr string) (*memcachestore.Store, func(), error){
+		"Open": func(addr string) (*memcachestore.Store, func(), error) {
+			s, err := memcachestore.Open([]string{addr}, nil)
+			return s, func() { s.Close() }, err
+		},
+		"New": func(addr string) (*memcachestore.Store, func(), error) {
+			client := memcache.New(addr)
+			client.MaxIdleConns = 200
+			s, err := memcachestore.New(client, nil)
+			return s, func() { s.Close(); client.Close() }, err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := servers.Memcached(t, "-M")
+			on := func(addr string) func(t testing.TB) (core.Store, func()) {
+				return func(t testing.TB) (core.Store, func()) {
+					s, end, err := open(addr)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return s, end
+				}
+			}
+			storetest.Faults(t, storetest.Server{
+				Stop: server.Kill, Start: server.Start,
+				Pause: func() { pause(server) }, Resume: server.Resume,
+				Fill:     server.FillUp,
+				TooLarge: 1 << 20,
+			}, on(server.Addr()))
+
+			// The server itself can't close connections.
+			proxy := faultproxy.New(t, server.Addr())
+			storetest.Faults(t, storetest.Server{Cut: func() { proxy.CutAll(faultproxy.Reset) }}, on(proxy.Addr()))
+		})
+	}
+}
