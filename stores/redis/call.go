@@ -126,7 +126,16 @@ func (s *Store) handOff(ctx context.Context, client rueidis.Client, r request) r
 	}
 	result := make(chan rueidis.RedisResult, 1)
 	go func() {
-		outcome := r.run(ctx, client)
+		var outcome rueidis.RedisResult
+		if err := ctx.Err(); err != nil {
+			outcome = rueidis.NewErrorResult(&unsentError{err})
+		} else {
+			// The client returns when ctx ends, but what it has queued stays
+			// queued. Without an end the place is held until that is done: else
+			// more and more calls that nobody waits for would be before those
+			// that somebody does, for long after an outage.
+			outcome = r.run(context.WithoutCancel(ctx), client)
+		}
 		if s.near != nil && !r.op.reads() {
 			s.near.wrote(r.key, false) // for who has left
 		}

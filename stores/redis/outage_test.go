@@ -189,3 +189,34 @@ func together(n int, f func()) {
 		<-done
 	}
 }
+
+// What nobody waits for any more does not pile up before what somebody does:
+// after an outage the server would work it off first.
+func TestFewCallsAreSentThatNobodyWaitsFor(t *testing.T) {
+	for _, name := range []string{"own", "lent"} {
+		t.Run(name, func(t *testing.T) {
+			server := servers.Redis(t)
+			s := stores(t, server.Addr())[name]
+			together(8, func() { s.Get(t.Context(), "k") })
+			before := calls(server)
+			server.Pause()
+			for range 4 {
+				together(1000, func() {
+					ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+					defer cancel()
+					s.Get(ctx, "k")
+				})
+			}
+			server.Resume()
+			waitFor(t, "an answer", func() bool {
+				_, err := s.Get(t.Context(), "k")
+				return errors.Is(err, core.ErrNotFound)
+			})
+			if n := calls(server) - before; n > 1024 {
+				t.Errorf("the server had %d calls to carry out", n)
+			} else {
+				t.Log(n, "calls were carried out")
+			}
+		})
+	}
+}
