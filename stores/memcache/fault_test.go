@@ -300,6 +300,19 @@ func TestThousandsOfCallsToAPausedServer(t *testing.T) {
 	})
 }
 
+// Those who have waited for the end of an outage all come at once.
+func TestACrowdWaitsForItsTurn(t *testing.T) {
+	each(t, func(t *testing.T, open opener) {
+		server := servers.Memcached(t)
+		s := open(t, &memcachestore.Options{MaxConns: 4, Timeout: time.Minute}, server.Addr())
+		together(1000, func(int) {
+			if _, err := s.Get(t.Context(), "a"); !errors.Is(err, core.ErrNotFound) {
+				t.Error(err)
+			}
+		})
+	})
+}
+
 // Idle connections do not outlive their server, and nobody shall notice.
 func TestARestart(t *testing.T) {
 	each(t, func(t *testing.T, open opener) {

@@ -81,7 +81,8 @@ func Open(servers []string, o *Options) (*Store, error) {
 // things and closes it after the store.
 //
 // [Open] is the better choice where nothing speaks against it: a client knows
-// no deadlines, so each call costs a goroutine; it finds out that idle
+// no deadlines, so each call runs in a goroutine of its own, which makes it a
+// third to a half dearer (some 15 to 20 microseconds); it finds out that idle
 // connections are dead by losing the first write after a restart of the
 // server, which then fails with [core.ErrOutcomeUnknown]; and calls to a
 // server that does not answer take room from those to the others. The client
