@@ -215,3 +215,20 @@ func TestK43InFlight(t *testing.T) {
 		})
 	})
 }
+
+// A session whose save had no answer may be in the store: it ends with
+// Regenerate, too.
+func TestRegenerateAfterASaveInDoubt(t *testing.T) {
+	a := newApp(t, &core.Options{FailFast: true})
+	var id core.ID
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+		must(t, visits.Set(s, 1))
+		a.store.After(failing(storetest.OpSetVersion, core.ErrOutcomeUnknown))
+		wantIs(t, s.Save(bg), core.ErrOutcomeUnknown)
+		a.store.After(nil)
+		id = s.ID()
+		must(t, s.Regenerate(bg))
+	}))
+	_, err := a.manager.ByID().Get(bg, id)
+	wantIs(t, err, core.ErrNotFound)
+}

@@ -102,6 +102,9 @@ func (v *Visit) regenerate(ctx context.Context) error {
 	s, m := &v.session, v.manager
 	s.mu.Lock()
 	was, held := s.state, s.save == SaveNever
+	if s.undead || s.doubt != nil {
+		was = live // see destroy
+	}
 	s.mu.Unlock()
 	id, err := m.newID(ctx)
 	if err != nil {
