@@ -19,8 +19,11 @@ import (
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(servers.Main(m),
 		// A cluster client of rueidis that was closed may still sleep for up to
-		// a second before it finds no map of the slots to refresh.
-		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
+		// a second before it finds no map of the slots to refresh, and for five
+		// before it closes a connection to a node that has left or was moved.
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"),
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient).redirectOrNew.func1"))
 }
 
 // open makes a store on a server that is closed at the end of the test.
