@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,17 +40,24 @@ type sample struct {
 
 // A load is many requests, as many a second as wanted, however long they take.
 type load struct {
-	stop chan struct{}
-	done sync.WaitGroup
+	stop   chan struct{}
+	once   sync.Once
+	done   sync.WaitGroup
+	broken atomic.Int64 // requests without an answer
 
 	mu      sync.Mutex
 	samples []sample
 }
 
-// begin lets the requests come: every fourth by a new visitor, the others in
-// turn by those that there are.
+// begin lets the requests come, each by a visitor who waits for no other: every
+// fourth by a new one, the others by those who have a session, as long as one
+// of these is free.
 func begin(t *testing.T, a *app, rate int, visitors []*visitor) *load {
 	l := &load{stop: make(chan struct{})}
+	free := make(chan *visitor, len(visitors))
+	for _, v := range visitors {
+		free <- v
+	}
 	l.done.Go(func() {
 		var requests sync.WaitGroup
 		defer requests.Wait()
@@ -57,13 +65,16 @@ func begin(t *testing.T, a *app, rate int, visitors []*visitor) *load {
 		defer tick.Stop()
 		for i := 0; ; i++ {
 			select {
-			case <-tick.C:
+			case <-tick.C: // a busy machine misses some
 			case <-l.stop:
 				return
 			}
-			v := visitors[i%len(visitors)]
-			if i%4 == 0 {
-				v = &visitor{app: a, name: "new"}
+			v := &visitor{app: a, name: "new"}
+			if i%4 > 0 {
+				select {
+				case v = <-free:
+				default:
+				}
 			}
 			path := "/"
 			if i%3 == 0 {
@@ -71,11 +82,14 @@ func begin(t *testing.T, a *app, rate int, visitors []*visitor) *load {
 			}
 			requests.Go(func() {
 				r, err := v.get(path)
-				if err != nil {
+				if err != nil && l.broken.Add(1) == 1 {
 					t.Error(err)
 				}
 				if r.status != 200 && (r.live || r.removes) {
 					t.Errorf("a failure with a cookie: %v", r)
+				}
+				if v.name == "old" {
+					free <- v
 				}
 				l.mu.Lock()
 				defer l.mu.Unlock()
@@ -88,7 +102,7 @@ func begin(t *testing.T, a *app, rate int, visitors []*visitor) *load {
 
 // end returns what happened, in the order in which the requests came.
 func (l *load) end() []sample {
-	close(l.stop)
+	l.once.Do(func() { close(l.stop) })
 	l.done.Wait()
 	slices.SortFunc(l.samples, func(a, b sample) int { return a.begun.Compare(b.begun) })
 	return l.samples
@@ -132,7 +146,7 @@ func runOutage(t *testing.T, store, how string, rate int, lasts time.Duration, o
 	var e ear
 	t.Cleanup(notifier.Notify(e.hear))
 	a := start(t, "nethttp", r.store, options, visit)
-	visitors := make([]*visitor, 50)
+	visitors := make([]*visitor, rate)
 	for i := range visitors {
 		visitors[i] = &visitor{app: a, name: "old"}
 		if r, err := visitors[i].get("/"); err != nil || r.status != 200 {
@@ -146,6 +160,7 @@ func runOutage(t *testing.T, store, how string, rate int, lasts time.Duration, o
 	a.client.CloseIdleConnections()
 	calm := runtime.NumGoroutine()
 	l := begin(t, a, rate, visitors)
+	t.Cleanup(func() { l.end() }) // if the test ends early
 	time.Sleep(opTimeout + 300*time.Millisecond)
 	o := &outage{t: t, down: time.Now(), app: a}
 	down()
@@ -162,7 +177,7 @@ func runOutage(t *testing.T, store, how string, rate int, lasts time.Duration, o
 	a.client.CloseIdleConnections()
 	// The store may have connections now that it had not; what waited is gone.
 	most, n := calm+30, 0
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if n = runtime.NumGoroutine(); n <= most {
 			break
 		}
@@ -197,59 +212,79 @@ func (o *outage) tell(what string, some []sample) (failed int, longest time.Dura
 	return failed, longest
 }
 
-// T17: a load while the server is gone for less than requests wait: those that
-// come once the outage is noticed are all answered. One that is under way when
-// the server goes can fail, since its call of the store does.
+// T17: a load while the server is gone for less than requests wait. None fails:
+// those that come during the outage wait, and a call that is under way when the
+// server goes is made once more. memcached has lost its sessions then, and
+// requests begin new ones.
 func TestAnOutageThatRequestsWaitFor(t *testing.T) {
-	rate, lasts := longer(200, 500), longer(1500*time.Millisecond, 3*time.Second)
+	rate, lasts := fullRate(), longer(1500*time.Millisecond, 3*time.Second)
 	each(t, []string{"redis killed", "memcache killed"}, func(t *testing.T, store, how string) {
 		// All who waited come at once then, and a busy machine takes its time.
 		o := runOutage(t, store, how, rate, lasts, core.Options{ReconnectTimeout: 10 * time.Second, OpTimeout: 3 * opTimeout})
-		far := time.Now().Add(time.Hour)
-		if failed, _ := o.tell("before", o.between(time.Time{}, o.down.Add(-opTimeout))); failed > 0 {
-			t.Error("requests failed before the outage")
+		if noticed := o.gone.Sub(o.down); noticed > time.Second+slack {
+			t.Errorf("it was noticed after %v", noticed)
 		}
-		blind, _ := o.tell("until it is noticed", o.between(o.down.Add(-opTimeout), o.gone))
-		if noticed := o.gone.Sub(o.down); blind > int(float64(rate)*(noticed+opTimeout).Seconds())+1 || noticed > time.Second+slack {
-			t.Errorf("%d failed until it was noticed, after %v", blind, noticed)
+		for _, part := range []struct {
+			name     string
+			from, to time.Time
+		}{
+			{"before", time.Time{}, o.down},
+			{"until it is noticed", o.down, o.gone},
+			{"while they wait", o.gone, o.up},
+		} {
+			failed, longest := o.tell(part.name, o.between(part.from, part.to))
+			if failed > 0 {
+				t.Errorf("%s: %d requests failed", part.name, failed)
+			}
+			if limit := lasts + time.Second + 4*slack; longest > limit {
+				t.Errorf("%s: a request took %v", part.name, longest)
+			}
 		}
-		failed, longest := o.tell("while they wait", o.between(o.gone, o.up))
-		if failed > 0 {
-			t.Errorf("%d requests failed though they had time to wait", failed)
+		if failed := o.recovered(); failed > 0 {
+			t.Errorf("%d requests failed though the server was back", failed)
 		}
-		if limit := lasts + time.Second + 2*slack; longest > limit {
-			t.Errorf("a request took %v", longest)
-		}
-		o.recovered(o.between(o.up, far))
 	})
 }
 
 // T17: gone for longer than requests wait: fast answers, then the return.
 func TestAnOutageThatIsTooLong(t *testing.T) {
-	rate := longer(200, 500)
+	rate := fullRate()
 	patience, lasts := longer(time.Second, 10*time.Second), longer(2500*time.Millisecond, 15*time.Second)
 	each(t, []string{"redis paused", "memcache killed"}, func(t *testing.T, store, how string) {
 		o := runOutage(t, store, how, rate, lasts, core.Options{ReconnectTimeout: patience})
 		over := o.gone.Add(patience)
-		failed, longest := o.tell("while they wait", o.between(o.gone, over))
-		if failed == 0 || longest > patience+longer(slack, 3*slack) {
-			t.Errorf("%d failed, and the longest took %v", failed, longest)
+		// Clocks differ, since the core is not told at the same moment as we.
+		const apart = 200 * time.Millisecond
+		some := o.between(o.gone.Add(apart), over.Add(-apart))
+		failed, _ := o.tell("while they wait", some)
+		if failed != len(some) || failed == 0 {
+			t.Errorf("%d of %d failed", failed, len(some))
 		}
-		some := o.between(over.Add(50*time.Millisecond), o.up.Add(-50*time.Millisecond))
+		for _, s := range some {
+			if end := s.begun.Add(s.took); end.Before(over.Add(-apart)) || end.After(over.Add(longer(2*slack, 5*slack))) {
+				t.Errorf("a request waited until %v after the time was over", end.Sub(over))
+				break
+			}
+		}
+		some = o.between(over.Add(apart), o.up)
+		some = slices.DeleteFunc(some, func(s sample) bool { return s.begun.Add(s.took).After(o.up) })
 		failed, _ = o.tell("when that is over", some)
 		if failed != len(some) || failed == 0 {
 			t.Errorf("%d of %d failed", failed, len(some))
 		}
-		if typical := median(some); typical > 50*time.Millisecond {
+		// The waiters are all answered at once, and keep the machine busy.
+		if typical := median(some); typical > opTimeout/2 {
 			t.Errorf("a request in vain took %v", typical)
 		}
-		o.recovered(o.between(o.up, time.Now().Add(time.Hour)))
+		o.recovered()
 	})
 }
 
-// recovered: soon after the return all is well.
-func (o *outage) recovered(some []sample) {
-	o.tell("from its return on", some)
+// recovered: soon after the return all is well. It returns how many failed
+// until then.
+func (o *outage) recovered() (failed int) {
+	some := o.between(o.up, time.Now().Add(time.Hour))
+	failed, _ = o.tell("from its return on", some)
 	o.t.Logf("its return was noticed after %v", o.was.Sub(o.up).Round(time.Millisecond))
 	if took := o.was.Sub(o.up); took > time.Second+slack {
 		o.t.Errorf("its return was noticed after %v", took)
@@ -267,6 +302,16 @@ func (o *outage) recovered(some []sample) {
 	if len(some) == 0 || some[len(some)-1].status != 200 {
 		o.t.Error("there was no recovery")
 	}
+	return failed
+}
+
+// fullRate is how many requests come in a second. The race detector makes a
+// small machine too slow for all that the promise is about.
+func fullRate() int {
+	if raceDetector {
+		return 200
+	}
+	return longer(200, 500)
 }
 
 func median(some []sample) time.Duration {

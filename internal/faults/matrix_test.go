@@ -314,7 +314,7 @@ func put(s *core.Session, owner string, n int) error {
 func (c *cell) state(key string) string {
 	c.t.Helper()
 	data, ok := c.rig.read(key)
-	if !ok || strings.TrimRight(data, " \t") == "null" { // the core's mark of an id that was given up
+	if !ok || strings.TrimRight(data, " \t") == "null" || isMark(key, data) { // the core's tombstone
 		return "-"
 	}
 	var r struct {
@@ -331,6 +331,14 @@ func (c *cell) state(key string) string {
 		return "n"
 	}
 	return fmt.Sprintf("half a record, or a foreign one, of %d bytes", len(data))
+}
+
+// isMark reports whether this is what the core notes of an id that was given
+// up: the keys that came after it.
+func isMark(key, data string) bool {
+	return strings.HasSuffix(key, ".old") && !slices.ContainsFunc(strings.Fields(data), func(k string) bool {
+		return !strings.HasPrefix(k, "koa:sess:")
+	})
 }
 
 func (c *cell) strike() {
