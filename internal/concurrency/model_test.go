@@ -38,7 +38,7 @@ import (
 //	I10  no value is lost, unless the policy is that the last write wins
 func TestModel(t *testing.T) {
 	steps := 0
-	sequences(t, 4000, 1_000_000)
+	sequences(t, 2500, 1_000_000)
 	rapid.Check(t, func(rt *rapid.T) {
 		rapid.SyncTest(rt, func(rt *rapid.T) {
 			m := memorystore.New(nil)
@@ -48,7 +48,11 @@ func TestModel(t *testing.T) {
 			if untold {
 				under = forgetfulNotifier{forgetful{m, m, m}, m}
 			}
-			w := newWorld(rt, under, m)
+			window := time.Duration(0)
+			if rapid.Bool().Draw(rt, "patient") {
+				window = 10 * time.Second
+			}
+			w := newWorld(rt, under, m, window)
 			defer w.close()
 			w.model.untold = untold
 			w.bubble = true
@@ -69,7 +73,7 @@ func TestModelOnServers(t *testing.T) {
 			store := kind.open(t)
 			steps, run := 0, 0
 			rapid.Check(t, func(rt *rapid.T) {
-				w := newWorld(rt, store, store)
+				w := newWorld(rt, store, store, 0)
 				defer w.close()
 				w.model.untold = kind.name == "memcached"
 				w.prefix = fmt.Sprintf("%d-", run)
@@ -115,7 +119,7 @@ type world struct {
 	turn     int        // of the signing key
 	down     time.Time  // since when; zero: up
 	rolling  bool
-	window   time.Duration
+	window   time.Duration // to wait for a store that is down; zero: none, but calls fail
 	steps    int
 
 	called  bool // the store, in this step
@@ -151,11 +155,11 @@ const (
 
 func key(turn int) []byte { return []byte(fmt.Sprintf("%032d", turn)) }
 
-func newWorld(rt *rapid.T, under, bare core.Store) *world {
+func newWorld(rt *rapid.T, under, bare core.Store, window time.Duration) *world {
 	w := &world{
 		T: rt, taken: map[string]bool{}, stored: map[core.ID]bool{}, ended: map[core.ID]bool{}, turn: 1,
 		sent:    map[core.ID]bool{},
-		rolling: rapid.Bool().Draw(rt, "rolling"), window: 10 * time.Millisecond,
+		rolling: rapid.Bool().Draw(rt, "rolling"), window: window,
 		model: newSpec(rules{policy: policies[rapid.IntRange(0, 2).Draw(rt, "policy")].policy}),
 	}
 	w.model.ttl, w.model.absolute = idle, absolute
@@ -179,8 +183,8 @@ func newWorld(rt *rapid.T, under, bare core.Store) *world {
 		return nil
 	})
 	o := core.Options{
-		Keys: [][]byte{key(1), key(0)}, TTL: idle, AbsoluteTimeout: absolute, ReconnectTimeout: w.window,
-		Rolling: w.rolling, OnConflict: w.model.policy, Cookie: core.CookieOptions{MaxAge: maxAge},
+		Keys: [][]byte{key(1), key(0)}, TTL: idle, AbsoluteTimeout: absolute, ReconnectTimeout: w.window, FailFast: w.window == 0,
+		Rolling: w.rolling, TouchEvery: touchEvery(w.rolling), OnConflict: w.model.policy, Cookie: core.CookieOptions{MaxAge: maxAge},
 		NewID: func(context.Context) (string, error) {
 			id := core.ID(fmt.Sprintf("id-%s%04d-0123456789", w.prefix, len(w.made)))
 			w.made = append(w.made, id)
@@ -276,12 +280,12 @@ func (w *world) actions() map[string]func(*rapid.T) {
 	}
 	if w.bubble {
 		all["advance"] = func(rt *rapid.T) {
-			time.Sleep(rapid.SampledFrom([]time.Duration{time.Second, w.window, idle / 2, idle - time.Second, idle, absolute - idle, absolute}).Draw(rt, "time"))
+			time.Sleep(rapid.SampledFrom([]time.Duration{time.Second, 10 * time.Second, idle / 2, idle - time.Second, idle, absolute - idle, absolute}).Draw(rt, "time"))
 		}
 		all["to the end of a session"] = func(rt *rapid.T) { w.outlive(rt) }
 	}
 	for a := range acts {
-		if a == touch || a == expire || a >= replaceThen {
+		if a == touch || a == expire || a == revoke || a >= replaceThen {
 			continue // Rolling and advance are these here
 		}
 		all[a.String()] = func(rt *rapid.T) {
@@ -292,7 +296,20 @@ func (w *world) actions() map[string]func(*rapid.T) {
 	return all
 }
 
+// touchEvery makes each request of a rolling session renew it.
+func touchEvery(rolling bool) time.Duration {
+	if rolling {
+		return 1
+	}
+	return 0
+}
+
+// drawFault makes calls fail only where core does not wait for the store
+// after that.
 func (w *world) drawFault(rt *rapid.T) string {
+	if w.window > 0 {
+		return ""
+	}
 	return rapid.SampledFrom([]string{"", "", "", "", "refused", "answer lost"}).Draw(rt, "fault")
 }
 

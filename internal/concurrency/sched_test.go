@@ -26,10 +26,12 @@ type stage struct {
 	players [2]*player
 	round   int // makes ids differ from run to run
 	oldID   core.ID
+	oldKey  string // of oldID in the store
 
 	rules rules
 	frame frame
 	after bool // a late request comes after each run
+	marks bool // the calls for marks have their turns as all others, which makes many more orders
 }
 
 // A frame is what the HTTP library does with one request: it runs the handler
@@ -59,7 +61,7 @@ func bare(t testing.TB, m *core.Manager, cookie string, handler func(context.Con
 type player struct {
 	stage   *stage
 	letter  byte
-	base    time.Duration // the cookie's life in the configuration
+	base    time.Duration    // the cookie's life in the configuration
 	manager [3]*core.Manager // as usual, rolling, deferred
 	store   *storetest.Faulty
 
@@ -80,6 +82,7 @@ type player struct {
 func newStage(t testing.TB, store core.Store, options core.Options) *stage {
 	options.Keys = [][]byte{firstKey}
 	options.OpTimeout = time.Minute
+	options.FailFast = true // nobody here brings a store back
 	s := &stage{t: t, store: store, options: options, frame: bare, rules: rules{policy: options.OnConflict}}
 	s.watcher = s.newManager(store, func(o *core.Options) {
 		o.InsecureIDFrom = func(ctx context.Context, _ core.Jar) core.ID {
@@ -93,7 +96,10 @@ func newStage(t testing.TB, store core.Store, options core.Options) *stage {
 		p.store.After(func(_ context.Context, _ storetest.Op, key string) error { return p.answer(key) })
 		for i := range p.manager {
 			p.manager[i] = s.newManager(p.store, func(o *core.Options) {
-				o.Rolling, o.Defer = i == 1, i == 2
+				if i == 1 {
+					o.Rolling, o.TouchEvery = true, 1
+				}
+				o.Defer = i == 2
 				o.NewID = func(context.Context) (string, error) { return string(p.newID()), nil }
 				o.Hooks.Error = func(_ context.Context, e *core.Error) error {
 					if p.tell(e.Err); p.committing && errors.Is(e, core.ErrGone) {
@@ -122,6 +128,12 @@ func (s *stage) newManager(store core.Store, with func(*core.Options)) *core.Man
 // wait is before each call of the store.
 func (p *player) wait(key string) error {
 	if p.free {
+		if p.letter == 'O' {
+			p.stage.oldKey = key
+		}
+		return nil
+	}
+	if isMark(key) && !p.stage.marks {
 		return nil
 	}
 	p.event <- true
@@ -208,6 +220,8 @@ func (p *player) perform(prog program, cookie string) {
 		p.final = session.ID()
 	case slices.Contains(prog.acts, expire): // which needs no session
 		p.tell(p.act(context.Background(), nil, expire))
+	case slices.Contains(prog.acts, revoke):
+		p.tell(p.act(context.Background(), nil, revoke))
 	}
 }
 
@@ -248,7 +262,9 @@ func (p *player) act(ctx context.Context, s *core.Session, a act) error {
 		return s.Save(ctx)
 	case expire:
 		p.wait("")
-		return p.stage.watcher.ByID().Destroy(ctx, p.stage.oldID)
+		return p.stage.store.Destroy(ctx, p.stage.oldKey)
+	case revoke:
+		return p.manager[0].ByID().Destroy(ctx, p.stage.oldID)
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ const (
 	replaceAll
 	touch  // a rolling request that only reads
 	expire // the store drops the old session
+	revoke // ByID ends it
 	save
 	setCookie   // choose cookie options, which is the value of that name here
 	replaceThen // replace all without loading, in deferred mode
@@ -36,7 +37,7 @@ const (
 	acts
 )
 
-var actNames = [acts]string{"set same", "set other", "update", "delete", "destroy", "regenerate", "renew", "replace all", "touch", "expire", "save", "set cookie", "replace unread", "destroy unread"}
+var actNames = [acts]string{"set same", "set other", "update", "delete", "destroy", "regenerate", "renew", "replace all", "touch", "expire", "revoke", "save", "set cookie", "replace unread", "destroy unread"}
 
 func (a act) String() string { return actNames[a] }
 
@@ -94,26 +95,43 @@ type spec struct {
 
 	untold bool // the store does not tell the version of a write
 
-	marked   map[string]time.Time // ids given up for others, until then
-	versions map[string]int       // counts the writes of an id
+	marks    map[string]*mark // of ids given up for others
+	versions map[string]int   // counts the writes of an id
 }
 
 func newSpec(r rules) *spec {
-	return &spec{rules: r, live: map[string]values{}, lives: map[string]life{}, marked: map[string]time.Time{}, versions: map[string]int{}}
+	return &spec{rules: r, live: map[string]values{}, lives: map[string]life{}, marks: map[string]*mark{}, versions: map[string]int{}}
 }
 
-// mark notes that the browser gets another id in place of this one.
-func (s *spec) mark(id string) {
-	if !s.koa { // which makes no marks
-		s.marked[id] = time.Now().Add(time.Minute)
+// A mark says for a minute which ids came after one.
+type mark struct {
+	heirs []string
+	until time.Time
+}
+
+// mark notes that the browser gets the heir in place of this id.
+func (s *spec) mark(id, heir string) {
+	if s.koa {
+		return // it makes no marks
 	}
+	m := s.marks[id]
+	if m == nil || !time.Now().Before(m.until) {
+		m = &mark{}
+		s.marks[id] = m
+	}
+	m.heirs, m.until = append(m.heirs, heir), time.Now().Add(time.Minute)
+}
+
+// heirs are the ids that the browser has got in place of this one.
+func (s *spec) heirs(id string) []string {
+	if m := s.marks[id]; m != nil && time.Now().Before(m.until) {
+		return m.heirs
+	}
+	return nil
 }
 
 // late reports whether the browser has got another id in place of this one.
-func (s *spec) late(id string) bool {
-	until, ok := s.marked[id]
-	return ok && time.Now().Before(until)
-}
+func (s *spec) late(id string) bool { return len(s.heirs(id)) > 0 }
 
 // A life says when a session began and when it ends if nobody comes.
 type life struct{ created, ends time.Time }
@@ -314,7 +332,7 @@ func (c *specClient) fail(why string) {
 }
 
 func (c *specClient) do(s *spec, a act) {
-	if c.state == specAbandoned && a != expire {
+	if c.state == specAbandoned && a != expire && a != revoke {
 		return
 	}
 	if c.state == specEnded && slices.Contains([]act{setSame, setOther, update, deleteX, replaceAll, replaceThen, setCookie, renew}, a) {
@@ -355,37 +373,50 @@ func (c *specClient) do(s *spec, a act) {
 		}
 	case save:
 		c.save(s)
-	case destroy, destroyThen:
-		if c.state == specLive || c.doubt != nil || c.undead {
-			failed, done := c.fails()
-			if done {
-				delete(s.live, c.id)
-			}
-			c.undead = failed
+	case destroyThen:
+		c.undead = !c.end(s, c.id, false)
+		c.send("-")
+		c.state = specEnded
+	case destroy:
+		id := ""
+		switch {
+		case c.state == specLive, c.doubt != nil, c.undead:
+			id = c.id
+		case c.state == specNew && c.stale != "" && s.late(c.stale):
+			id = c.stale
+		}
+		if id != "" {
+			c.undead = !c.end(s, id, true)
 			c.send("-") // also when it failed
 		}
 		c.state = specEnded
 	case regenerate:
-		if c.state == specLive {
-			failed, done := c.fails()
-			if done {
-				delete(s.live, c.id)
-			}
-			if failed {
+		stale := c.stale
+		ends := c.state == specLive || !forgets && (c.doubt != nil || c.undead)
+		if ends {
+			if !c.end(s, c.id, false) {
 				return
 			}
-			s.mark(c.id)
 		}
-		if c.state == specLive || s.koa {
+		id := c.newID()
+		if ends {
+			s.mark(c.id, id)
+		}
+		if ends || s.koa {
 			c.send("-")
 		}
 		c.unloaded()
+		c.id, c.stale = id, stale
 	case renew:
 		if !c.settle(s) {
 			return
 		}
 		if c.state == specNew {
-			c.id, c.stale = "", ""
+			if c.stale != "" && s.late(c.stale) {
+				c.fail("gone")
+				return
+			}
+			c.id, c.stale = c.newID(), ""
 			return
 		}
 		if !c.blind && c.expired(s) { // a blind one asks the store first
@@ -396,19 +427,41 @@ func (c *specClient) do(s *spec, a act) {
 		if failed, _ := c.fails(); failed {
 			return
 		}
-		if !c.blind {
-			s.mark(c.id) // before it is known whether it works out
-		}
 		now, ok := c.merged(s)
 		if !ok {
 			return
 		}
+		id := c.newID()
 		delete(s.live, c.id)
-		s.mark(c.id)
-		c.store(s, c.newID(), now)
+		s.mark(c.id, id)
+		c.store(s, id, now)
 	case expire:
 		delete(s.live, old)
+	case revoke:
+		c.end(s, old, true)
 	}
+}
+
+// forgets is what core does wrong: Regenerate lets a session live whose Destroy
+// failed, or whose first Save had no answer. The scenes are in known_test.go.
+const forgets = true
+
+// end destroys the session of id, and with heirs what it has become. It
+// reports whether it could.
+func (c *specClient) end(s *spec, id string, heirs bool) bool {
+	failed, done := c.fails()
+	if done {
+		delete(s.live, id)
+	}
+	if failed || !heirs {
+		return !failed
+	}
+	for _, heir := range s.heirs(id) {
+		if !c.end(s, heir, true) {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *specClient) newID() string {
