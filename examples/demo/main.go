@@ -178,7 +178,9 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	}
 	c.options.Keys = keys
 	c.options.Defer = *lazy
-	c.options.Rolling = *rolling
+	if c.options.Rolling = *rolling; *rolling {
+		c.options.TouchEvery = 1 // so that it can be seen
+	}
 	c.options.TTL = *ttl
 	if *secure {
 		c.options.Cookie.Secure = core.On
