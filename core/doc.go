@@ -66,20 +66,25 @@
 // A browser sends several requests at the same time. With a store that has
 // versions ([Swapper]), which all stores of this project have:
 //
-//   - Requests that change different values both keep their changes.
+//   - Requests that change different values both keep their changes; a
+//     deleted value stays deleted.
 //   - [Key.Update] of one value loses no update: its function runs again on
 //     what the other request saved.
-//   - Of two that [Key.Set] one value, the later save wins.
-//   - A deleted value stays deleted.
+//   - Of two that [Key.Set] one value, the later save wins, whole: merging is
+//     by value, never inside one. Cookie options count as one value.
 //   - A session that was destroyed, renewed, regenerated or has expired while
 //     a request runs is not brought back. That request saves nothing, sends no
 //     cookie, and Hooks.Error is told [ErrGone]; its response stands.
-//   - Renew never leaves two ids that work, and loses no change of another
-//     request.
+//   - Renew leaves one id that works, or with an error the old one, and loses
+//     no change of another request. For a minute a late request with the old
+//     id can begin no session, so that the browser keeps the new cookie;
+//     Destroy ends the session under its new id, too.
+//   - A save that meets others too often is [ErrConflict], and has written
+//     nothing.
 //
-// Merging is by value, never inside one. [Options.OnConflict] chooses another
-// way. With a store that has the three methods of [Store] only, the last write
-// wins; [Manager.Guarantees] tells which holds.
+// [Options.OnConflict] chooses another way. With a store that has the three
+// methods of [Store] only, the last write wins, also over a removal;
+// [Manager.Guarantees] tells which holds.
 //
 // Within one request the session may be used by several goroutines. After the
 // commit every change is [ErrCommitted].
