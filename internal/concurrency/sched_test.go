@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -84,6 +85,7 @@ func newStage(t testing.TB, store core.Store, options core.Options) *stage {
 	options.OpTimeout = time.Minute
 	options.FailFast = true // nobody here brings a store back
 	s := &stage{t: t, store: store, options: options, frame: bare, rules: rules{policy: options.OnConflict}}
+	s.round = rand.IntN(1e9) // servers have the sessions of other stages
 	s.watcher = s.newManager(store, func(o *core.Options) {
 		o.InsecureIDFrom = func(ctx context.Context, _ core.Jar) core.ID {
 			id, _ := ctx.Value(watched{}).(core.ID)
