@@ -81,7 +81,9 @@ func (v *Visit) destroy(ctx context.Context) error {
 	case was == live:
 		key = s.storeKey()
 	case was == fresh && stale != "" && m.marked(ctx, stale):
-		key = stale // the request carries an id that was given up under it
+		// The request carries an id that was given up. If the heirs can't be
+		// ended now, the next try has to know whose they are.
+		key, s.key = stale, stale
 	default:
 		return nil
 	}
@@ -103,7 +105,7 @@ func (v *Visit) regenerate(ctx context.Context) error {
 	s.mu.Lock()
 	was, held := s.state, s.save == SaveNever
 	if s.undead || s.doubt != nil {
-		was = live // see destroy
+		was = live // as in destroy
 	}
 	s.mu.Unlock()
 	id, err := m.newID(ctx)

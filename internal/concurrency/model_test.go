@@ -328,6 +328,7 @@ func (w *world) end(r *request) {
 // learns whether a call of the store was made to fail.
 func (w *world) step(r *request, fault string, real func() error, model func()) {
 	w.steps++
+	began := time.Now()
 	w.called, w.fired, w.fault, w.told, r.told = false, false, fault, "", ""
 	w.tell(real())
 	w.fault = ""
@@ -337,7 +338,9 @@ func (w *world) step(r *request, fault string, real func() error, model func()) 
 	}
 	w.model.sweep()
 	sends := r.sends
+	w.model.began = began
 	model()
+	w.model.began = time.Time{}
 	if r.sends != sends {
 		r.signed = w.turn
 		w.sent[core.ID(r.cookie)] = true

@@ -87,6 +87,7 @@ type rules struct {
 
 // A spec is the machine: the sessions that live, by id.
 type spec struct {
+	began time.Time // see now
 	rules
 	live map[string]values
 
@@ -235,6 +236,15 @@ func (c *specClient) find(s *spec) {
 	}
 }
 
+// now is when the step began: a call that waits for a store which is down
+// looked at the time before.
+func (s *spec) now() time.Time {
+	if s.began.IsZero() {
+		return time.Now()
+	}
+	return s.began
+}
+
 // A doubt is a save that had no answer.
 type doubt struct {
 	id      string
@@ -308,7 +318,7 @@ func (c *specClient) send(id string) {
 
 // over ends a session whose absolute time is over.
 func (c *specClient) expired(s *spec) bool {
-	if s.absolute == 0 || time.Since(c.created) < s.absolute {
+	if s.absolute == 0 || s.now().Sub(c.created) < s.absolute {
 		return false
 	}
 	if c.state == specLive {
@@ -392,7 +402,7 @@ func (c *specClient) do(s *spec, a act) {
 		c.state = specEnded
 	case regenerate:
 		stale := c.stale
-		ends := c.state == specLive || !forgets && (c.doubt != nil || c.undead)
+		ends := c.state == specLive || c.doubt != nil || c.undead
 		if ends {
 			if !c.end(s, c.id, false) {
 				return
@@ -441,10 +451,6 @@ func (c *specClient) do(s *spec, a act) {
 		c.end(s, old, true)
 	}
 }
-
-// forgets is what core does wrong: Regenerate lets a session live whose Destroy
-// failed, or whose first Save had no answer. The scenes are in known_test.go.
-const forgets = true
 
 // end destroys the session of id, and with heirs what it has become. It
 // reports whether it could.
