@@ -1,5 +1,5 @@
 // Package bench compares the stores and measures requests through the
-// adapters. It has benchmarks only:
+// adapters. Its one test guards allocations:
 //
 //	go test -bench=. ./bench/...
 //

@@ -23,6 +23,9 @@ for m in $(modules); do
 	(cd "$m" && go vet ./... && go test $race -shuffle=on -count=1 -timeout=5m ./...)
 done
 
+say 'allocations, which the race detector would add to'
+go test -run=Allocs -count=1 ./bench
+
 say 'every fuzz target for some seconds'
 FUZZTIME=${FUZZTIME-5s} ci/fuzz.sh
 

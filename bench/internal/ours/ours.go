@@ -46,6 +46,9 @@ type Adapter struct {
 	open func(m *core.Manager, run Run) func() drive.Client
 }
 
+// Client is a browser of an application with these sessions, run by m.
+func (a Adapter) Client(m *core.Manager, run Run) drive.Client { return a.open(m, run)() }
+
 // Adapters are those of this repository.
 func Adapters() []Adapter {
 	return []Adapter{
