@@ -22,12 +22,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Main(m), lasting()..
 // fasthttp's clock of the Date field runs until the program ends, and the
 // cleaner of a worker pool sleeps for ten seconds before it looks whether its
 // server is still there. A cluster client of rueidis that was closed may still
-// sleep for up to a second before it finds no map of the slots to refresh.
+// sleep for some seconds before it finds no map of the slots to refresh.
 func lasting() []goleak.Option {
 	return []goleak.Option{
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
 		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"),
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient).redirectOrNew.func1"),
 	}
 }
 
