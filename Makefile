@@ -5,7 +5,7 @@
 help:
 	@echo 'make test    the one command: install what the tests need, then all of them'
 	@echo 'make check   formatting, vet, staticcheck, known vulnerabilities, tidy modules'
-	@echo 'make bench   all benchmarks; BENCH=regexp, COUNT=6 and BENCHTIME=1s choose'
+	@echo 'make bench   all benchmarks, bench/RESULTS.md and its charts; QUICK=1 for two minutes, BENCH=regexp for some'
 	@echo 'make fuzz    every fuzz target for FUZZTIME=5m; FUZZ=regexp chooses'
 	@echo 'make soak    the long tests, for half an hour and more'
 

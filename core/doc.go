@@ -99,6 +99,9 @@
 //		storetest.Run(t, func(t *testing.T) core.Store { return mystore.New(dial(t)) })
 //	}
 //
+// Its Faults tests a store against a server that is stopped, paused, full or
+// cut off.
+//
 // An adapter is a [Jar] and a few calls of [Visit], tested by core/jartest. A
 // way of the id other than the cookie is a [Carrier].
 package core
