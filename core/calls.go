@@ -289,7 +289,7 @@ func (m *Manager) end(ctx context.Context, key string) error {
 		for _, key := range keys {
 			heirs, err := m.heirs(ctx, key)
 			if err != nil {
-				return err
+				return halfEnded(err)
 			}
 			next = append(next, heirs...)
 		}
@@ -298,13 +298,17 @@ func (m *Manager) end(ctx context.Context, key string) error {
 		}
 		for _, key := range next {
 			if err := m.destroy(ctx, key); err != nil {
-				return err
+				return halfEnded(err)
 			}
 		}
 		keys = next
 	}
 	return nil
 }
+
+// halfEnded is the error of end when the session is gone from where it was, and
+// nobody knows whether it lives on elsewhere.
+func halfEnded(err error) error { return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err) }
 
 // classify gives a store's error the class of an operation that ran out of
 // time, if the store did not name one itself.

@@ -345,8 +345,10 @@ func (v *Visit) settle(ctx context.Context) (applied bool, err error) {
 	r, version, err := v.reread(context.WithoutCancel(ctx), s.storeKey())
 	switch {
 	case errors.Is(err, ErrGone) && s.state == fresh:
-	case err != nil:
+	case errors.Is(err, ErrGone):
 		return false, err
+	case err != nil: // it is still not known whether that save came through
+		return false, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	case sameRecord(&r, &d.wrote):
 		v.saved(&d.changes, r, version)
 		v.reissue = true // it has sent no cookie
