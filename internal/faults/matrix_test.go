@@ -528,18 +528,26 @@ func TestMatrix(t *testing.T) {
 	total, pair := 0, 0
 	for _, f := range faultList {
 		t.Run(f.name, func(t *testing.T) {
-			for _, store := range []string{"redis", "memcache", "memory"} {
-				treat, ok := f.stores[store]
+			for _, store := range []string{"redis", "memcache", "memory", "redis by New", "memcache by New"} {
+				base, byNew := strings.CutSuffix(store, " by New")
+				treat, ok := f.stores[base]
+				if byNew {
+					ok = ok && f.name != "no DNS" // a setting of the client, which is to have none
+					treat.want = byNewWants(f.name, base, treat.want)
+				}
 				if !ok {
 					continue
 				}
 				pair++
+				if byNew && !soak && pair%4 > 0 {
+					continue
+				}
 				for i, p := range phases {
 					if treat.want(p) == nil || !soak && !quick(pair, i) {
 						continue
 					}
 					t.Run(string(p)+"/"+store, func(t *testing.T) {
-						s := startServer(t, store, treat.args...)
+						s := startServer(t, base, treat.args...)
 						for j, a := range adapters {
 							if !soak && j != (pair+i)%len(adapters) {
 								continue
@@ -550,7 +558,7 @@ func TestMatrix(t *testing.T) {
 								before := append(lasting(), goleak.IgnoreCurrent(), servers.IgnoreServers())
 								t.Cleanup(func() { leakless(t, before) })
 								c := &cell{t: t, phase: p, treat: treat}
-								c.rig = newRig(t, s, treat.proxy)
+								c.rig = newRigBy(t, s, treat.proxy, byNew)
 								c.run(a.name)
 							})
 						}
@@ -560,6 +568,38 @@ func TestMatrix(t *testing.T) {
 		})
 	}
 	t.Logf("%d cells: %v", total, count)
+}
+
+// byNewWants is what becomes of a fault for a store that uses a client of the
+// user's with its default settings.
+func byNewWants(fault, store string, want func(phase) []outcome) func(phase) []outcome {
+	var more func(phase, []outcome) []outcome
+	switch {
+	case store == "memcache" && (fault == "kill" || fault == "restart" || fault == "refused"):
+		// The first write over a connection that has died may find that out by
+		// failing: see the documentation of memcachestore.
+		more = broken
+	case store == "redis" && fault == "NOPERM":
+		// A new connection is refused already, as the default settings ask for
+		// a cache.
+		more = func(_ phase, all []outcome) []outcome {
+			for _, o := range all {
+				if o.class == core.ErrRefused {
+					all = append(all, failed(core.ErrUnavailable, o.old), failed(core.ErrOutcomeUnknown, o.old))
+				}
+			}
+			return all
+		}
+	default:
+		return want
+	}
+	return func(p phase) []outcome {
+		all := want(p)
+		if all == nil {
+			return nil
+		}
+		return more(p, all)
+	}
 }
 
 // leakless waits until the goroutines are those that there were. Rueidis has

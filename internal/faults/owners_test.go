@@ -377,7 +377,7 @@ func TestNobodyLosesHisSessionOrGetsAnothers(t *testing.T) {
 						case <-stop:
 							r.proxy.Clear()
 							return
-						case <-time.After(time.Duration(50+rand.N(150)) * time.Millisecond):
+						case <-time.After(time.Duration(50+rand.N(400)) * time.Millisecond):
 						}
 						trouble(r.proxy)
 					}

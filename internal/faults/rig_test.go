@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bradfitz/gomemcache/memcache"
+	"github.com/redis/rueidis"
+
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
 	"github.com/gensession/gensession/internal/faultproxy"
@@ -94,8 +97,14 @@ type rig struct {
 // largest is the size of a payload that no store of a rig takes.
 const largest = 1 << 20
 
-// newRig makes a store on the server, through a proxy if asked.
+// newRig makes a store on the server, through a proxy if asked, by Open.
 func newRig(t *testing.T, s server, throughProxy bool) *rig {
+	t.Helper()
+	return newRigBy(t, s, throughProxy, false)
+}
+
+// newRigBy is newRig, by New with a client of the user's if asked.
+func newRigBy(t *testing.T, s server, throughProxy, byNew bool) *rig {
 	t.Helper()
 	r := &rig{t: t, server: s}
 	var err error
@@ -120,6 +129,9 @@ func newRig(t *testing.T, s server, throughProxy bool) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.store.Close() })
+	if byNew {
+		r.borrow()
+	}
 	r.faulty = storetest.NewFaulty(r.store)
 	r.faulty.Before(func(_ context.Context, _ storetest.Op, key string) error {
 		r.mu.Lock()
@@ -133,6 +145,35 @@ func newRig(t *testing.T, s server, throughProxy bool) *rig {
 		return nil
 	})
 	return r
+}
+
+// borrow puts a store in the place of r's own that uses a client of the user's,
+// made with no setting but the address.
+func (r *rig) borrow() {
+	t := r.t
+	t.Helper()
+	_ = r.store.Close()
+	addr := r.process().Addr()
+	if r.proxy != nil {
+		addr = r.proxy.Addr()
+	}
+	var err error
+	if r.redis != nil {
+		client, dialErr := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}})
+		if dialErr != nil {
+			t.Fatal(dialErr)
+		}
+		t.Cleanup(client.Close)
+		r.store, err = redisstore.New(client, &redisstore.Options{MaxSize: largest})
+	} else {
+		client := memcache.New(addr)
+		t.Cleanup(func() { _ = client.Close() })
+		r.store, err = memcachestore.New(client, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.store.Close() })
 }
 
 func (r *rig) address(throughProxy bool) string {
