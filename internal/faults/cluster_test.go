@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -24,18 +25,21 @@ func onCluster(t *testing.T, cluster *servers.Cluster) *checker {
 	return c
 }
 
-// spread reports how many keys each master has, and fails if one has none.
+// spread waits until each master has a session, and reports how many.
 func spread(t *testing.T, cluster *servers.Cluster, masters int) {
 	t.Helper()
 	var sizes []any
-	for _, n := range cluster.Nodes()[:masters] {
-		size := n.Do("DBSIZE")
-		sizes = append(sizes, size)
-		if size == int64(0) {
-			t.Error("a master has no session")
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		sizes = nil
+		for _, n := range cluster.Nodes()[:masters] {
+			sizes = append(sizes, n.Do("DBSIZE"))
+		}
+		if !slices.Contains(sizes, any(int64(0))) {
+			t.Logf("sessions of the masters: %v", sizes)
+			return
 		}
 	}
-	t.Logf("sessions of the masters: %v", sizes)
+	t.Errorf("a master has no session: %v", sizes)
 }
 
 // While slots move from master to master, nobody notices but by waiting.
@@ -52,7 +56,9 @@ func TestClusterSlotsMoveUnderTraffic(t *testing.T) {
 			for _, n := range nodes {
 				select {
 				case <-stop:
-					return
+					if moved > 0 { // a busy machine may have come to nothing yet
+						return
+					}
 				default:
 				}
 				key, ok := n.Do("RANDOMKEY").(string)
@@ -108,7 +114,7 @@ func TestClusterMasterDies(t *testing.T) {
 			}
 		}
 		before := c.failures.Load()
-		time.Sleep(time.Second + slack)
+		time.Sleep(2*time.Second + slack) // a call that met it is given up after two of them
 		after := c.failures.Load()
 		time.Sleep(500 * time.Millisecond)
 		t.Logf("%d requests failed until the replica had taken over, %d in the seconds after that, %d later", before, after-before, c.failures.Load()-after)
