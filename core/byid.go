@@ -70,9 +70,9 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 	}
 }
 
-// Destroy ends the session of id: requests that run meanwhile can't bring it
-// back, and one that gives it a new id at the same moment, or did within the
-// last minute, does not save it. A missing session is no error.
+// Destroy ends the session of id, also under a new id that another request has
+// given it within the last minute: requests that run meanwhile can't bring it
+// back. A missing session is no error.
 func (b ByID) Destroy(ctx context.Context, id ID) error {
 	if !id.shaped() {
 		return nil // no session can have it

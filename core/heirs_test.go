@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
@@ -58,6 +59,35 @@ func TestGivenUpID(t *testing.T) {
 			must(t, s.Destroy(bg)) // tried again
 		})
 		a.ok(e)
+	})
+	t.Run("a late logout that could not look is an error, and can be tried again", func(t *testing.T) {
+		a := newApp(t, &core.Options{FailFast: true})
+		a.ok(a.get("/", count(t)))
+		late := a.browser.Jar("/")
+		a.ok(a.get("/", renew))
+		a.ok(a.send(late, func(_ *core.Visit, s *core.Session) {
+			a.store.Before(failing(storetest.OpGetVersion, core.ErrUnavailable))
+			wantIs(t, s.Destroy(bg), core.ErrOutcomeUnknown)
+			a.store.Before(nil)
+			must(t, s.Destroy(bg))
+		}))
+		a.wantVisits(0)
+	})
+	t.Run("a late session whose time is over is no logout", func(t *testing.T) {
+		over := false
+		a := newApp(t, &core.Options{TTLFunc: func(*core.Session) time.Duration {
+			if over {
+				return -1
+			}
+			return time.Hour
+		}})
+		a.ok(a.get("/", count(t)))
+		late := a.browser.Jar("/")
+		a.ok(a.get("/", renew))
+		over = true
+		a.ok(a.send(late, count(t))).wantCookies(t, "")
+		over = false
+		a.wantVisits(1)
 	})
 	for name, h := range map[string]handler{
 		"set":        func(_ *core.Visit, s *core.Session) { must(t, visits.Set(s, 7)) },

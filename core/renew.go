@@ -25,7 +25,7 @@ func (s *Session) Destroy(ctx context.Context) error {
 		return err
 	}
 	defer s.op.Unlock()
-	return s.visit.destroy(context.WithoutCancel(ctx))
+	return s.visit.destroy(context.WithoutCancel(ctx), true)
 }
 
 // Regenerate destroys the session and begins a new, empty one with a new id,
@@ -58,8 +58,10 @@ func (s *Session) Renew(ctx context.Context) error {
 	return s.visit.renew(context.WithoutCancel(ctx))
 }
 
-// destroy removes the session from the store and the browser. op is held.
-func (v *Visit) destroy(ctx context.Context) error {
+// destroy removes the session from the store and the browser; a logout also its
+// heirs, while a session whose time is over has nothing to do with them. op is
+// held.
+func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s, m := &v.session, v.manager
 	s.mu.Lock()
 	was, id, stale := s.state, s.id, s.stale
@@ -80,15 +82,18 @@ func (v *Visit) destroy(ctx context.Context) error {
 		return nil
 	case was == live:
 		key = s.storeKey()
-	case was == fresh && stale != "" && m.marked(ctx, stale):
-		// The request carries an id that was given up. If the heirs can't be
-		// ended now, the next try has to know whose they are.
+	case logout && was == fresh && stale != "":
+		if heirs, err := m.heirs(ctx, stale); err == nil && len(heirs) == 0 {
+			return nil
+		}
+		// The request carries an id that was given up, or may have been. If the
+		// heirs can't be ended now, the next try has to know whose they are.
 		key, s.key = stale, stale
 	default:
 		return nil
 	}
 	end := m.end
-	if s.unknown {
+	if s.unknown || !logout {
 		end = m.destroy // in deferred mode nothing is asked (K48)
 	}
 	err := end(ctx, key)
@@ -104,8 +109,8 @@ func (v *Visit) regenerate(ctx context.Context) error {
 	s, m := &v.session, v.manager
 	s.mu.Lock()
 	was, held := s.state, s.save == SaveNever
-	if s.undead || s.doubt != nil {
-		was = live // as in destroy
+	if s.doubt != nil || s.undead && s.key != s.stale {
+		was = live // as in destroy; a late logout that failed had no session of its own
 	}
 	s.mu.Unlock()
 	id, err := m.newID(ctx)
@@ -152,15 +157,22 @@ func (v *Visit) renew(ctx context.Context) error {
 		return ErrGone
 	}
 	if state == fresh || held {
-		if s.stale != "" && m.marked(ctx, s.stale) {
-			return m.insist(ctx, OpSet, ErrGone) // by another request's Renew, as if it ran now
+		stale := ""
+		if s.stale != "" {
+			heirs, err := m.heirs(ctx, s.stale)
+			if len(heirs) > 0 {
+				return m.insist(ctx, OpSet, ErrGone) // by another request's Renew, as if it ran now
+			}
+			if err != nil {
+				stale = s.stale // the save will look again
+			}
 		}
 		id, err := m.newID(ctx)
 		if err != nil {
 			return m.insist(ctx, OpID, err)
 		}
 		s.mu.Lock()
-		s.id, s.key, s.stale = id, "", ""
+		s.id, s.key, s.stale = id, "", stale
 		s.mu.Unlock()
 		return nil
 	}
@@ -181,7 +193,7 @@ func (v *Visit) renew(ctx context.Context) error {
 	case err == nil:
 		return v.send(ctx)
 	case errors.Is(err, errExpired):
-		err = errors.Join(ErrGone, v.destroy(ctx))
+		err = errors.Join(ErrGone, v.destroy(ctx, false))
 	case errors.Is(err, ErrGone):
 		v.gone()
 	case errors.Is(err, errNewID):

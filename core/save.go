@@ -166,7 +166,7 @@ func (v *Visit) write(ctx context.Context, c changeSet, last bool) error {
 	case err == nil:
 		return v.send(ctx)
 	case errors.Is(err, errExpired): // K37
-		return v.destroy(ctx)
+		return v.destroy(ctx, false)
 	case errors.Is(err, ErrGone):
 		v.gone()
 		m.debug(ctx, "session is gone, nothing was saved", slog.Any("session", s.id))
@@ -430,7 +430,7 @@ func (v *Visit) touch(ctx context.Context) error {
 	var err error
 	for try := 0; ; try++ {
 		if over {
-			return v.destroy(ctx)
+			return v.destroy(ctx, false)
 		}
 		if err = m.touch(ctx, key, ttl); err != nil || m.swapper == nil || try == saveTries {
 			break

@@ -246,7 +246,7 @@ func (w *world) actions() map[string]func(*rapid.T) {
 		"": func(*rapid.T) { w.check() },
 		"begin": func(rt *rapid.T) {
 			if len(w.requests) == 4 {
-				rt.Skip()
+				rt.Skip("enough requests are under way")
 			}
 			w.begin(w.browsers[rapid.IntRange(0, 2).Draw(rt, "browser")], w.drawFault(rt))
 		},
@@ -264,7 +264,7 @@ func (w *world) actions() map[string]func(*rapid.T) {
 		},
 		"answer": func(rt *rapid.T) {
 			if len(w.answers) == 0 {
-				rt.Skip()
+				rt.Skip("no answer is under way")
 			}
 			r := w.answers[rapid.IntRange(0, len(w.answers)-1).Draw(rt, "answer")]
 			w.answers = slices.DeleteFunc(w.answers, func(o *request) bool { return o == r })
@@ -323,7 +323,7 @@ func (w *world) drawFault(rt *rapid.T) string {
 
 func (w *world) open(rt *rapid.T) *request {
 	if len(w.requests) == 0 {
-		rt.Skip()
+		rt.Skip("no request is under way")
 	}
 	return w.requests[rapid.IntRange(0, len(w.requests)-1).Draw(rt, "request")]
 }
@@ -345,6 +345,7 @@ func (w *world) step(r *request, fault string, real func() error, model func()) 
 		r.fault = r.calls + 1
 	}
 	w.model.sweep()
+	r.down = !w.down.IsZero()
 	sends := r.sends
 	w.model.began = began
 	model()
@@ -427,7 +428,7 @@ func (w *world) outlive(rt *rapid.T) {
 	w.model.sweep()
 	ids := slices.Sorted(maps.Keys(w.model.live))
 	if len(ids) == 0 {
-		rt.Skip()
+		rt.Skip("no session to outlive")
 	}
 	id := rapid.SampledFrom(ids).Draw(rt, "id")
 	time.Sleep(time.Until(w.model.lives[id].ends) - 1)

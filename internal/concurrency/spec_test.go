@@ -155,6 +155,10 @@ func (s *spec) renewed(id string, created time.Time) {
 
 // A specClient is one request in it.
 type specClient struct {
+	down bool // the store is, and will be for this step
+	// lateOut: it had no session of its own to end, but those that came after
+	// the one whose id it carries.
+	lateOut bool
 	letter  byte
 	rolling bool
 	id      string // the session's, "" if it is new and has none
@@ -305,6 +309,7 @@ func (c *specClient) since(d *doubt) {
 func (c *specClient) unloaded() {
 	c.id, c.state, c.base, c.edits, c.cleared = "", specNew, nil, map[string]specEdit{}, false
 	c.created, c.reissue, c.stale, c.doubt, c.blind, c.undead, c.unread = time.Now().Truncate(time.Millisecond), false, "", nil, false, false, false
+	c.lateOut = false
 }
 
 // send sets the cookie.
@@ -390,10 +395,12 @@ func (c *specClient) do(s *spec, a act) {
 	case destroy:
 		id := ""
 		switch {
+		case c.undead && c.lateOut:
+			id = c.stale // tried again
 		case c.state == specLive, c.doubt != nil, c.undead:
 			id = c.id
-		case c.state == specNew && c.stale != "" && s.late(c.stale):
-			id = c.stale
+		case c.state == specNew && c.stale != "" && (c.down || s.late(c.stale)):
+			id, c.lateOut = c.stale, true // also if nobody can tell whether it was given up
 		}
 		if id != "" {
 			c.undead = !c.end(s, id, true)
@@ -402,7 +409,7 @@ func (c *specClient) do(s *spec, a act) {
 		c.state = specEnded
 	case regenerate:
 		stale := c.stale
-		ends := c.state == specLive || c.doubt != nil || c.undead
+		ends := c.state == specLive || c.doubt != nil || c.undead && !c.lateOut
 		if ends {
 			if !c.end(s, c.id, false) {
 				return
@@ -422,11 +429,13 @@ func (c *specClient) do(s *spec, a act) {
 			return
 		}
 		if c.state == specNew {
-			if c.stale != "" && s.late(c.stale) {
+			if c.stale != "" && !c.down && s.late(c.stale) {
 				c.fail("gone")
 				return
 			}
-			c.id, c.stale = c.newID(), ""
+			if c.id = c.newID(); !c.down {
+				c.stale = ""
+			}
 			return
 		}
 		if !c.blind && c.expired(s) { // a blind one asks the store first
@@ -538,7 +547,7 @@ func (c *specClient) save(s *spec) {
 	if c.state >= specEnded || !changed {
 		return
 	}
-	if c.state == specNew && c.stale != "" && s.late(c.stale) {
+	if c.state == specNew && c.stale != "" && !c.down && s.late(c.stale) {
 		c.state = specEnded
 		c.fail("gone")
 		return
