@@ -23,7 +23,10 @@ func (b ByID) Get(ctx context.Context, id ID) ([]byte, error) {
 	if err != nil {
 		return nil, &Error{OpGet, err}
 	}
-	return append(appendMembers([]byte{'{'}, r.members), '}'), nil
+	if _, err := r.all(); err != nil {
+		return nil, &Error{OpGet, err}
+	}
+	return append(r.appendTo([]byte{'{'}), '}'), nil
 }
 
 // Set gives the session of id the values, as [Session.Replace] would, and
@@ -44,7 +47,7 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 		if err != nil {
 			return &Error{OpSet, err}
 		}
-		r.members = members
+		r.fields = listed(members)
 		key := m.key(id)
 		data, err := r.encode(key, m)
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,7 +34,13 @@ func newTombstone() []byte {
 // isTombstone reports whether data stands for no session; an empty payload
 // does, too.
 func isTombstone(data []byte) bool {
-	return len(data) == 0 || string(bytes.TrimRight(data, " \t")) == tombstone
+	if len(data) == 0 {
+		return true
+	}
+	if data[0] != tombstone[0] {
+		return false // a record, as nearly always
+	}
+	return string(bytes.TrimRight(data, " \t")) == tombstone
 }
 
 // A callContext is the context of one call of the store: with a deadline, and
@@ -43,44 +49,51 @@ func isTombstone(data []byte) bool {
 // in memory never does.
 type callContext struct {
 	context.Context
-	deadline time.Time
-
-	mu    sync.Mutex
-	timed context.Context // made by the first Done
-	stop  context.CancelFunc
+	manager *Manager
+	over    time.Duration                // when its time is, as an age of the manager
+	timed   atomic.Pointer[timedContext] // made by the first Done
 }
 
-// callContext returns the context of a call, and end must be called after it.
-func (m *Manager) callContext(ctx context.Context) *callContext {
-	c := &callContext{Context: ctx, deadline: time.Now().Add(m.o.OpTimeout)}
-	if d, ok := ctx.Deadline(); ok && d.Before(c.deadline) {
-		c.deadline = d
+type timedContext struct {
+	context.Context
+	stop context.CancelFunc
+}
+
+// begin makes c, which is new, the context of a call; end must be called after
+// it.
+func (c *callContext) begin(ctx context.Context, m *Manager) {
+	c.Context, c.manager, c.over = ctx, m, time.Since(m.born)+m.o.OpTimeout
+}
+
+func (c *callContext) Deadline() (time.Time, bool) {
+	over := c.manager.born.Add(c.over)
+	if d, ok := c.Context.Deadline(); ok && d.Before(over) {
+		return d, true
 	}
-	return c
+	return over, true
 }
-
-func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
 func (c *callContext) Done() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.timed == nil {
-		c.timed, c.stop = context.WithDeadline(c.Context, c.deadline)
+	if t := c.timed.Load(); t != nil {
+		return t.Done()
 	}
-	return c.timed.Done()
+	t := new(timedContext)
+	over, _ := c.Deadline()
+	t.Context, t.stop = context.WithDeadline(c.Context, over)
+	if !c.timed.CompareAndSwap(nil, t) {
+		t.stop()
+	}
+	return c.timed.Load().Done()
 }
 
 func (c *callContext) Err() error {
-	c.mu.Lock()
-	timed := c.timed
-	c.mu.Unlock()
-	if timed != nil {
-		return timed.Err()
+	if t := c.timed.Load(); t != nil {
+		return t.Err()
 	}
 	if err := c.Context.Err(); err != nil {
 		return err
 	}
-	if !time.Now().Before(c.deadline) {
+	if time.Since(c.manager.born) >= c.over {
 		return context.DeadlineExceeded
 	}
 	return nil
@@ -88,25 +101,27 @@ func (c *callContext) Err() error {
 
 // end frees the timer, and ends what still waits for Done.
 func (c *callContext) end() {
-	c.mu.Lock()
-	stop := c.stop
-	c.mu.Unlock()
-	if stop != nil {
-		stop()
+	if t := c.timed.Load(); t != nil {
+		t.stop()
 	}
 }
 
 // get reads key, with its version if the store has them.
 func (m *Manager) get(ctx context.Context, key string) (data []byte, version Version, err error) {
-	data, version, err = m.getOnce(ctx, key)
+	return m.getBy(new(callContext), ctx, key)
+}
+
+// getBy is get, whose first call has the context call.
+func (m *Manager) getBy(call *callContext, ctx context.Context, key string) (data []byte, version Version, err error) {
+	data, version, err = m.getOnce(call, ctx, key)
 	if m.again(ctx, err) {
-		data, version, err = m.getOnce(ctx, key)
+		data, version, err = m.getOnce(new(callContext), ctx, key)
 	}
 	return data, version, err
 }
 
-func (m *Manager) getOnce(ctx context.Context, key string) (data []byte, version Version, err error) {
-	call := m.callContext(ctx)
+func (m *Manager) getOnce(call *callContext, ctx context.Context, key string) (data []byte, version Version, err error) {
+	call.begin(ctx, m)
 	defer call.end()
 	if m.swapper != nil {
 		data, version, err = m.swapper.GetVersion(call, key)
@@ -127,12 +142,13 @@ func (m *Manager) set(ctx context.Context, key string, data []byte, ttl time.Dur
 }
 
 func (m *Manager) setOnce(ctx context.Context, key string, data []byte, ttl time.Duration, version Version) (Version, error) {
-	call := m.callContext(ctx)
+	var call callContext
+	call.begin(ctx, m)
 	defer call.end()
 	if m.swapper == nil {
-		return 0, classify(m.store.Set(call, key, data, ttl), ErrOutcomeUnknown)
+		return 0, classify(m.store.Set(&call, key, data, ttl), ErrOutcomeUnknown)
 	}
-	version, err := m.swapper.SetVersion(call, key, data, ttl, version)
+	version, err := m.swapper.SetVersion(&call, key, data, ttl, version)
 	return version, classify(err, ErrOutcomeUnknown)
 }
 
@@ -145,9 +161,10 @@ func (m *Manager) touch(ctx context.Context, key string, ttl time.Duration) erro
 }
 
 func (m *Manager) touchOnce(ctx context.Context, key string, ttl time.Duration) error {
-	call := m.callContext(ctx)
+	var call callContext
+	call.begin(ctx, m)
 	defer call.end()
-	return classify(m.toucher.Touch(call, key, ttl), ErrOutcomeUnknown)
+	return classify(m.toucher.Touch(&call, key, ttl), ErrOutcomeUnknown)
 }
 
 func (m *Manager) destroy(ctx context.Context, key string) error {
@@ -160,9 +177,10 @@ func (m *Manager) destroy(ctx context.Context, key string) error {
 }
 
 func (m *Manager) destroyOnce(ctx context.Context, key string) error {
-	call := m.callContext(ctx)
+	var call callContext
+	call.begin(ctx, m)
 	defer call.end()
-	err := m.store.Destroy(call, key)
+	err := m.store.Destroy(&call, key)
 	if errors.Is(err, ErrNotFound) {
 		return nil // a strict store; what is not there is destroyed
 	}

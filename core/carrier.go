@@ -63,34 +63,49 @@ type signedCookie struct {
 	keys      atomic.Pointer[keyring]
 }
 
-// Get reads K10 to K13. Several cookies of our name can come from a sibling
-// domain or a deeper path: the id counts only if no other one verifies.
-func (c *signedCookie) Get(jar Jar) (found ID, reissue bool, err error) {
+// A signature is that of an id, as a request carries it.
+type signature struct {
+	id   ID
+	text string
+	by   *keyring // its first key; nil if another one has made text, or none
+}
+
+// Get reads K10 to K13.
+func (c *signedCookie) Get(jar Jar) (ID, bool, error) {
+	s, reissue := c.read(jar)
+	return s.id, reissue, nil
+}
+
+// read is Get with the signature. Several cookies of our name can come from a
+// sibling domain or a deeper path: the id counts only if no other one verifies.
+func (c *signedCookie) read(jar Jar) (found signature, reissue bool) {
 	ids, sigs := parseCookies(jar.Cookie(), c.name)
+	keys := c.keys.Load()
 	forged := false
 	for i, value := range ids.all[:ids.n] {
-		id := ID(value)
-		if !id.shaped() || seen(ids.all[:i], value) {
+		s := signature{id: ID(value)}
+		if !s.id.shaped() || seen(ids.all[:i], value) {
 			continue
 		}
 		key := 0
 		if c.signed {
-			var tried bool
-			key, tried = c.verify(value, &sigs)
-			forged = forged || tried && key < 0
+			if s.text, key = c.verify(keys, value, &sigs); key < 0 {
+				forged = forged || s.text != ""
+				continue
+			}
+			if key == 0 {
+				s.by = keys
+			}
 		}
-		switch {
-		case key < 0:
-		case found != "":
-			return "", false, nil
-		default:
-			found, reissue = id, key > 0
+		if found.id != "" {
+			return signature{}, false
 		}
+		found, reissue = s, key > 0
 	}
-	if found == "" && forged {
+	if found.id == "" && forged {
 		c.resetSignature(jar)
 	}
-	return found, reissue, nil
+	return found, reissue
 }
 
 func seen(before []string, value string) bool {
@@ -102,20 +117,19 @@ func seen(before []string, value string) bool {
 	return false
 }
 
-// verify returns the index of the key that signed value, -1 for none, and
-// whether there was a signature at all.
-func (c *signedCookie) verify(value string, sigs *values) (key int, tried bool) {
-	keys := c.keys.Load()
+// verify returns the signature of value and the index of the key that made it,
+// -1 for none; then text is one that was tried, "" if there was none at all.
+func (c *signedCookie) verify(keys *keyring, value string, sigs *values) (text string, key int) {
 	for _, sig := range sigs.all[:sigs.n] {
 		if sig == "" {
 			continue
 		}
-		tried = true
+		text = sig
 		if key := keys.verify(c.name, value, sig); key >= 0 {
-			return key, true
+			return sig, key
 		}
 	}
-	return -1, tried
+	return text, -1
 }
 
 // ready says before anything is stored whether the cookie can be sent at all.
@@ -132,7 +146,11 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	if err := c.ready(jar, &o); err != nil {
 		return err
 	}
-	c.send(jar, &o, string(s.ID()), o.expiry(time.Now()))
+	now := time.Now()
+	if wrote := s.visit.wrote; wrote != 0 {
+		now = time.Unix(0, wrote)
+	}
+	c.send(jar, &o, s.visit.signature(c, s.ID()), o.expiry(now))
 	return nil
 }
 
@@ -140,8 +158,17 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 // tell cookies apart by (K6).
 func (c *signedCookie) Reset(jar Jar, s *Session) error {
 	o := s.Cookie()
-	c.send(jar, &o, "", time.Unix(0, 0))
+	c.send(jar, &o, signature{}, time.Unix(0, 0))
 	return nil
+}
+
+// signature is that of id: the one that the request carries, if it is the one
+// that would be made now.
+func (v *Visit) signature(c *signedCookie, id ID) signature {
+	if s := v.carries; s.id == id && s.by == c.keys.Load() {
+		return s
+	}
+	return signature{id: id}
 }
 
 func (c *signedCookie) resetSignature(jar Jar) {
@@ -153,17 +180,24 @@ func (c *signedCookie) resetSignature(jar Jar) {
 }
 
 // send sends the cookie and its signature, which has the same attributes (K4).
-func (c *signedCookie) send(jar Jar, o *CookieOptions, value string, expires time.Time) {
-	var room [512]byte
-	line := o.appendCookie(room[:0], c.name, value, expires, c.secure(jar, o))
-	attributes := line[len(c.name)+1+len(value):]
-	jar.SetCookie(c.name, string(line), o.Overwrite != Off)
+func (c *signedCookie) send(jar Jar, o *CookieOptions, s signature, expires time.Time) {
+	var room [1 << 10]byte // both lines in one string, so that it is one allocation
+	lines := o.appendCookie(room[:0], c.name, string(s.id), expires, c.secure(jar, o))
+	first := len(lines)
 	if c.signed {
-		var room [512]byte
-		signature := append(append(room[:0], c.sigName...), '=')
-		signature = c.keys.Load().sign(signature, c.name, value)
-		signature = append(signature, attributes...)
-		jar.SetCookie(c.sigName, string(signature), o.Overwrite != Off)
+		attributes := lines[len(c.name)+1+len(s.id):]
+		lines = append(append(lines, c.sigName...), '=')
+		if s.by != nil {
+			lines = append(lines, s.text...)
+		} else {
+			lines = c.keys.Load().sign(lines, c.name, string(s.id))
+		}
+		lines = append(lines, attributes...)
+	}
+	text := string(lines)
+	jar.SetCookie(c.name, text[:first], o.Overwrite != Off)
+	if c.signed {
+		jar.SetCookie(c.sigName, text[first:], o.Overwrite != Off)
 	}
 	noStore(jar)
 }

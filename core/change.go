@@ -50,12 +50,9 @@ func (s *Session) changed() (bool, error) {
 	if s.unknown {
 		return true, nil
 	}
-	if s.ownSet && !slices.EqualFunc(s.cookie, s.storedCookie(), func(a, b member) bool {
-		return bytes.Equal(a.name, b.name) && sameJSON(a.raw, b.raw)
-	}) {
+	if s.ownSet && !slices.EqualFunc(s.cookie, s.storedCookie(), sameMember) {
 		return true, nil
 	}
-	stored := tableOf(s.stored.members)
 	kept := 0 // of the stored ones, if all were cleared
 	for _, e := range s.edits {
 		if err := e.settle(); err != nil {
@@ -64,7 +61,10 @@ func (s *Session) changed() (bool, error) {
 		if !e.own {
 			continue
 		}
-		was := stored.find(e.name)
+		was, err := s.stored.find(e.name)
+		if err != nil {
+			return false, err
+		}
 		if !sameJSON(e.raw, was) {
 			return true, nil
 		}
@@ -72,7 +72,11 @@ func (s *Session) changed() (bool, error) {
 			kept++
 		}
 	}
-	return s.cleared && kept < len(s.stored.members), nil
+	if !s.cleared {
+		return false, nil
+	}
+	stored, err := s.stored.all()
+	return kept < len(stored), err
 }
 
 // storedCookie is the cookie object before this request.
@@ -92,8 +96,8 @@ type changeSet struct {
 	cookie  []member
 	then    *demands
 	ownSet  bool
-	clears  int // of the session, then
-	chosen  int
+	clears  uint32 // of the session, then
+	chosen  uint32
 }
 
 type valueChange struct {
@@ -101,8 +105,8 @@ type valueChange struct {
 	raw     []byte   // nil: deleted
 	updates []update // by which raw came from the stored value; nil if it did not
 	edit    *edit    // where it comes from, to be looked at under Session.mu only
-	turn    int      // of edit, then
-	assigns int
+	turn    uint32   // of edit, then
+	assigns uint32
 	steps   int // how many updates of edit are in raw
 }
 
@@ -111,13 +115,21 @@ type valueChange struct {
 // held.
 func (s *Session) takeChange() (changeSet, error) {
 	c := changeSet{cleared: s.cleared, cookie: s.cookie, then: s.then, ownSet: s.ownSet, clears: s.clears, chosen: s.chosen}
-	stored := tableOf(s.stored.members)
 	for _, e := range s.edits {
 		if err := e.settle(); err != nil {
 			return c, err
 		}
-		if !e.own || !s.cleared && !s.unknown && (e.assigned || e.updates == nil) && sameJSON(e.raw, stored.find(e.name)) {
+		if !e.own {
 			continue
+		}
+		if !s.cleared && !s.unknown && (e.assigned || e.updates == nil) {
+			was, err := s.stored.find(e.name)
+			if err != nil {
+				return c, err
+			}
+			if sameJSON(e.raw, was) {
+				continue
+			}
 		}
 		v := valueChange{e.name, e.raw, nil, e, e.turn, e.assigns, len(e.updates)}
 		if !e.assigned {
@@ -132,27 +144,68 @@ func (s *Session) takeChange() (changeSet, error) {
 // if again is set: then updates are computed anew. base is not changed.
 func (c *changeSet) applied(base record, again bool) (record, error) {
 	r := base
-	var members []member
-	if !c.cleared {
-		members = make([]member, len(base.members), len(base.members)+len(c.values))
-		copy(members, base.members)
-	}
-	result := tableOf(members)
-	for _, v := range c.values {
-		raw := v.raw
-		if again && v.updates != nil {
-			var err error
-			if raw, err = updated(find(base.members, v.name), v.updates); err != nil {
-				return r, err
-			}
-		}
-		result.put(v.name, raw)
-	}
-	r.members = result.left()
 	if c.ownSet {
 		r.cookie, r.stricter = c.cookie, c.then
 	}
-	return r, nil
+	if c.cleared {
+		r.fields = fields{buf: []byte{}}
+	}
+	var err error
+	if len(c.values) <= few {
+		err = c.splice(&r.fields, again)
+	} else {
+		err = c.tabulate(&r.fields, again)
+	}
+	return r, err
+}
+
+// splice makes few changes in f, each for itself.
+func (c *changeSet) splice(f *fields, again bool) error {
+	for i := range c.values {
+		raw, err := c.values[i].over(f, again)
+		if err != nil {
+			return err
+		}
+		spliced, ok := f.splice(c.values[i].name, raw)
+		if !ok {
+			rest := changeSet{values: c.values[i:]}
+			return rest.tabulate(f, again)
+		}
+		*f = spliced
+	}
+	return nil
+}
+
+// tabulate makes many changes in f.
+func (c *changeSet) tabulate(f *fields, again bool) error {
+	old, err := f.all()
+	if err != nil {
+		return err
+	}
+	members := make([]member, len(old), len(old)+len(c.values))
+	copy(members, old)
+	result := tableOf(members)
+	for i := range c.values {
+		raw, err := c.values[i].over(f, again)
+		if err != nil {
+			return err
+		}
+		result.put(c.values[i].name, raw)
+	}
+	*f = listed(result.left())
+	return nil
+}
+
+// over is what the value becomes over those in f.
+func (v *valueChange) over(f *fields, again bool) ([]byte, error) {
+	if !again || v.updates == nil {
+		return v.raw, nil
+	}
+	raw, err := f.find(v.name)
+	if err != nil {
+		return nil, err
+	}
+	return updated(raw, v.updates)
 }
 
 // updated is raw after the updates.
@@ -167,6 +220,7 @@ func updated(raw []byte, updates []update) ([]byte, error) {
 }
 
 func sameRecord(a, b *record) bool {
-	same := func(x, y member) bool { return bytes.Equal(x.name, y.name) && sameJSON(x.raw, y.raw) }
-	return slices.EqualFunc(a.members, b.members, same) && slices.EqualFunc(a.cookie, b.cookie, same)
+	return sameFields(&a.fields, &b.fields) && slices.EqualFunc(a.cookie, b.cookie, sameMember)
 }
+
+func sameMember(a, b member) bool { return bytes.Equal(a.name, b.name) && sameJSON(a.raw, b.raw) }

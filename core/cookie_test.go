@@ -1,6 +1,7 @@
 package core
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -304,5 +305,23 @@ func TestK33PathMatch(t *testing.T) {
 		if got := pathMatch(test.request, test.cookie); got != test.want {
 			t.Errorf("a request of %q, a cookie of %q: %v", test.request, test.cookie, got)
 		}
+	}
+}
+
+func TestDatesAsTimeFormatWritesThem(t *testing.T) {
+	t.Parallel()
+	check := func(at time.Time) {
+		t.Helper()
+		if got, want := string(appendDate(nil, at)), at.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	zone := time.FixedZone("", -11*3600)
+	for day := range 3 * 366 {
+		check(time.Date(2023, 1, 1+day, 23, 59, 59, 999_999_999, zone))
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 10_000 {
+		check(time.Unix(random.Int64N(253402300800+62167219200)-62167219200, 0)) // years 0 to 9999
 	}
 }

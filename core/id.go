@@ -92,9 +92,17 @@ func hashedKey(prefix string, id ID) string {
 	return string(base64.RawURLEncoding.AppendEncode(append(key[:0], prefix...), sum[:]))
 }
 
-// keyHash is what a record says of the key that it was written under. It finds
-// a reply that belongs to another key; it is no secret.
-func keyHash(dst []byte, key string) []byte {
-	sum := sha256.Sum256([]byte(key))
-	return base64.RawURLEncoding.AppendEncode(dst, sum[:12])
+// keyMark is what a record says of the key that it was written under: 96 bits
+// of the hash that the key ends with. It finds a reply that belongs to another
+// key; it is no secret.
+func keyMark(key string) string {
+	if hash := len(key) - hashLen; hash > 0 {
+		key = key[hash:]
+	}
+	return key[:min(len(key), markLen)]
 }
+
+const (
+	hashLen = 43 // characters of a SHA-256 in base64url
+	markLen = 16
+)

@@ -64,12 +64,12 @@ func TestEncodeDepth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := record{members: []member{{[]byte("deep"), raw}}}
+	r := record{fields: listed([]member{{[]byte("deep"), raw}})}
 	data, err := r.encode("key", benchManager())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := parseRecord(data, "key", false); err != nil {
+	if _, err := parseAny(data, "key", false); err != nil {
 		t.Errorf("the deepest value that is taken makes a record unreadable: %v", err)
 	}
 	if _, err := decode[any](raw); err != nil {

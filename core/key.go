@@ -81,7 +81,7 @@ func (k Key[T]) Update(s *Session, f func(T) T) (T, error) {
 		err := s.writable()
 		e := s.edit(string(k))
 		var raw []byte
-		var turn int
+		var turn uint32
 		if err == nil {
 			raw, err = s.raw(string(k), e)
 		}
@@ -122,7 +122,7 @@ func (k Key[T]) update(raw []byte, f func(T) T) (T, []byte, error) {
 
 // updated takes the result of an Update over, unless the value has changed
 // since turn.
-func (k Key[T]) updated(s *Session, turn int, v T, raw []byte, again update) (bool, error) {
+func (k Key[T]) updated(s *Session, turn uint32, v T, raw []byte, again update) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.writable(); err != nil {

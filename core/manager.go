@@ -180,6 +180,7 @@ type Manager struct {
 	cookie  *signedCookie // the carrier, if it is ours
 	config  CookieOptions // complete
 	blank   []member      // the cookie object of a new session
+	born    time.Time     // what the deadlines of calls count from
 	health  *health
 	touched *recently // nil if renewals are not spaced out
 }
@@ -190,7 +191,7 @@ type Manager struct {
 //
 // The store stays the caller's to close, after the Manager.
 func New(store Store, o *Options) (*Manager, error) {
-	m := &Manager{store: store}
+	m := &Manager{store: store, born: time.Now()}
 	if o != nil {
 		m.o = *o
 	}

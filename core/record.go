@@ -11,14 +11,13 @@ import (
 
 // The stored bytes of a session are one JSON object. By default
 //
-//	{"_gs":{"v":1,"k":"…","c":1767225600000},"cookie":{…},"user":"ada",…}
+//	{"_gs":{"v":1,"k":"…","c":1767225600000,"s":"…"},"cookie":{…},"user":"ada",…}
 //
 // with the metadata under metaName, the session's own cookie options under
 // cookieName if they differ from the configuration, and the application's
 // values beside them. KoaCompat has no metadata, and cookie is always there
-// and complete (K19). Reading finds where each member begins and ends and
-// checks that the text is JSON, in one pass; values are decoded when they are
-// asked for, and what nobody touched is written back as it was read.
+// and complete (K19). Values are decoded when they are asked for, and what
+// nobody touched is written back as it was read: see fields.
 
 const (
 	cookieName = "cookie"
@@ -40,7 +39,7 @@ type member struct {
 
 // A record is what the bytes of a session say, with nothing decoded.
 type record struct {
-	members []member // the application's, in stored order, no name twice
+	fields           // the application's values
 	cookie  []member // the session's own cookie options; nil if it has none
 	created time.Time
 	// stricter is what the configuration demanded of cookies when the session
@@ -102,7 +101,18 @@ func tableOf(members []member) table {
 	return t
 }
 
+// all are the members; a nil table has none.
+func (t *table) all() []member {
+	if t == nil {
+		return nil
+	}
+	return t.members
+}
+
 func (t *table) find(name string) []byte {
+	if t == nil {
+		return nil
+	}
 	if t.places == nil {
 		return find(t.members, name)
 	}
@@ -146,15 +156,75 @@ func corrupt(why string) error { return fmt.Errorf("%w: %s", ErrCorrupt, why) }
 // errForeign is the reply of another key: a fault between the store and us.
 var errForeign = corrupt("it belongs to another key")
 
+// What a record of this library begins with, around the mark of its key, the
+// time of its creation and the checksum of what follows.
+const (
+	headOpen    = `{"` + metaName + `":{"v":1,"k":"`
+	headCreated = `","c":`
+	headSum     = `,"s":"`
+	headClose   = `"}`
+)
+
 // parseRecord reads the bytes stored under key. It keeps parts of data.
 func parseRecord(data []byte, key string, koa bool) (record, error) {
+	if !koa {
+		if r, ok := parseOwn(data, key); ok {
+			return r, nil
+		}
+	}
+	return parseAny(data, key, koa)
+}
+
+// parseOwn reads a record that this library wrote for a session without
+// options of its own, as its checksum shows. The others are left to parseAny,
+// which also says what is wrong with them.
+func parseOwn(data []byte, key string) (r record, ok bool) {
+	mark := keyMark(key)
+	rest, ok := bytes.CutPrefix(data, []byte(headOpen))
+	if !ok || len(rest) < len(mark) || string(rest[:len(mark)]) != mark {
+		return r, false
+	}
+	if rest, ok = bytes.CutPrefix(rest[len(mark):], []byte(headCreated)); !ok {
+		return r, false
+	}
+	digits := bytes.IndexByte(rest, ',')
+	if digits < 0 {
+		return r, false
+	}
+	created, ok := plainInt(rest[:digits])
+	if !ok {
+		return r, false
+	}
+	if rest, ok = bytes.CutPrefix(rest[digits:], []byte(headSum)); !ok || len(rest) < sumLen+len(headClose)+1 {
+		return r, false
+	}
+	sum, rest := rest[:sumLen], rest[sumLen:]
+	if rest, ok = bytes.CutPrefix(rest, []byte(headClose)); !ok || rest[len(rest)-1] != '}' {
+		return r, false
+	}
+	var want [sumLen]byte
+	if putSum(&want, rest); string(want[:]) != string(sum) {
+		return r, false
+	}
+	text := rest[:len(rest)-1]
+	if len(text) > 0 {
+		if text[0] != ',' || len(text) == 1 || bytes.HasPrefix(text, []byte(`,"`+cookieName+`":`)) {
+			return r, false
+		}
+		text = text[1:]
+	}
+	return record{fields: fields{buf: text[:len(text):len(text)]}, created: time.UnixMilli(created)}, true
+}
+
+// parseAny reads any record, in one pass that checks that it is JSON.
+func parseAny(data []byte, key string, koa bool) (record, error) {
 	var r record
 	all, ok := parseObject(data, nil)
 	if !ok {
 		return r, corrupt("it is no JSON object")
 	}
 	meta := -1
-	r.members = all[:0]
+	members := all[:0]
 	for i := range all {
 		switch string(all[i].name) {
 		case cookieName:
@@ -166,7 +236,7 @@ func parseRecord(data []byte, key string, koa bool) (record, error) {
 			}
 		case metaName:
 			if koa {
-				r.members = append(r.members, all[i])
+				members = append(members, all[i])
 				continue
 			}
 			meta = i
@@ -174,12 +244,13 @@ func parseRecord(data []byte, key string, koa bool) (record, error) {
 				return r, err
 			}
 		default:
-			r.members = append(r.members, all[i])
+			members = append(members, all[i])
 		}
 	}
 	if meta < 0 && !koa {
 		return r, corrupt("it has no metadata of this library")
 	}
+	r.fields = listed(members)
 	return r, nil
 }
 
@@ -192,12 +263,11 @@ func (r *record) parseMeta(raw []byte, key string) error {
 	if v, err := decode[int](find(meta, "v")); err != nil || v != recordFormat {
 		return corrupt("it has another format than this version of the library writes")
 	}
-	var b [16]byte
 	own, ok := plainString(find(meta, "k"))
 	if !ok {
 		return corrupt("its metadata does not name its key")
 	}
-	if !bytes.Equal(own, keyHash(b[:0], key)) {
+	if string(own) != keyMark(key) {
 		return errForeign
 	}
 	created, err := decode[int64](find(meta, "c"))
@@ -214,38 +284,69 @@ func (r *record) parseMeta(raw []byte, key string) error {
 	return nil
 }
 
-// encode returns the bytes to store under key, if they are within MaxSize.
+// headRoom is more than the head of a record without options of its own takes.
+const headRoom = 96
+
+// encode returns the bytes to store under key, if they are within MaxSize. They
+// may be used by a store that is late with them, and so are not written again.
 func (r *record) encode(key string, m *Manager) ([]byte, error) {
-	b := append(make([]byte, 0, r.size()), '{')
-	if !m.o.koa {
-		b = append(b, `"`+metaName+`":{"v":1,"k":"`...)
-		b = keyHash(b, key)
-		b = append(b, `","c":`...)
-		b = strconv.AppendInt(b, r.created.UnixMilli(), 10)
-		if r.fence != 0 {
-			b = append(b, `,"f":`...)
-			b = strconv.AppendUint(b, uint64(r.fence), 10)
-		}
-		if r.stricter != nil {
-			d, err := json.Marshal(r.stricter)
-			if err != nil {
-				return nil, err
-			}
-			b = append(append(b, `,"d":`...), d...)
-		}
-		b = append(b, '}')
+	var b []byte
+	var err error
+	if m.o.koa {
+		b = append(r.appendRest(append(make([]byte, 0, r.size()), '{')), '}')
+	} else {
+		b, err = r.encodeOwn(key)
 	}
-	if r.cookie != nil {
-		b = appendComma(b)
-		b = append(b, `"`+cookieName+`":{`...)
-		b = appendMembers(b, r.cookie)
-		b = append(b, '}')
+	if err != nil {
+		return nil, err
 	}
-	b = append(appendMembers(b, r.members), '}')
 	if len(b) > m.o.MaxSize {
 		return nil, fmt.Errorf("%w: %d bytes, Options.MaxSize is %d", ErrTooLarge, len(b), m.o.MaxSize)
 	}
 	return b, nil
+}
+
+// encodeOwn writes what parseOwn and parseAny read.
+func (r *record) encodeOwn(key string) ([]byte, error) {
+	var room [headRoom]byte
+	head := append(append(append(room[:0], headOpen...), keyMark(key)...), headCreated...)
+	head = strconv.AppendInt(head, r.created.UnixMilli(), 10)
+	if r.fence != 0 {
+		head = append(head, `,"f":`...)
+		head = strconv.AppendUint(head, uint64(r.fence), 10)
+	}
+	if r.stricter != nil {
+		d, err := json.Marshal(r.stricter)
+		if err != nil {
+			return nil, err
+		}
+		head = append(append(head, `,"d":`...), d...)
+	}
+	head = append(head, headSum...)
+	sum := len(head)
+	head = append(append(head, "00000000"...), headClose...)
+	rest := len(head)
+	if r.cookie == nil && len(r.buf) > int(r.room) {
+		head = append(head, ',')
+		if b, ok := r.complete(head); ok {
+			putSum((*[sumLen]byte)(b[sum:]), b[rest:])
+			return b, nil
+		}
+		head = head[:rest]
+	}
+	b := append(make([]byte, 0, r.size()), head...)
+	b = append(r.appendRest(b), '}')
+	putSum((*[sumLen]byte)(b[sum:]), b[rest:])
+	return b, nil
+}
+
+// appendRest appends what follows the metadata.
+func (r *record) appendRest(b []byte) []byte {
+	if r.cookie != nil {
+		b = append(appendComma(b), `"`+cookieName+`":{`...)
+		b = append(appendMembers(b, r.cookie), '}')
+	}
+	return r.appendTo(b)
 }
 
 func appendMembers(b []byte, members []member) []byte {
@@ -265,10 +366,4 @@ func appendComma(b []byte) []byte {
 }
 
 // size is about how long the record becomes.
-func (r *record) size() int {
-	n := 128
-	for i := range r.members {
-		n += len(r.members[i].name) + len(r.members[i].raw) + 4
-	}
-	return n
-}
+func (r *record) size() int { return 160 + r.fields.size() }

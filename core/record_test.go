@@ -14,7 +14,7 @@ import (
 
 // recordText is a record under key with more members, as text.
 func recordText(key, more string) string {
-	return `{"_gs":{"v":1,"k":"` + string(keyHash(nil, key)) + `","c":1700000000000}` + more + `}`
+	return `{"_gs":{"v":1,"k":"` + keyMark(key) + `","c":1700000000000}` + more + `}`
 }
 
 func TestRecordRoundTrip(t *testing.T) {
@@ -22,7 +22,7 @@ func TestRecordRoundTrip(t *testing.T) {
 	created := time.UnixMilli(1_767_225_600_123)
 	for _, r := range []record{
 		{created: created},
-		{created: created, members: []member{{[]byte("a"), []byte(`1`)}, {[]byte("b<>\u2028é\""), []byte(`{"c": [ ]}`)}, {nil, []byte("null")}}},
+		{created: created, fields: listed([]member{{[]byte("a"), []byte(`1`)}, {[]byte("b<>\u2028é\""), []byte(`{"c": [ ]}`)}, {nil, []byte("null")}})},
 		{created: created, cookie: []member{}, stricter: &demands{}},
 		{created: created, cookie: []member{{[]byte("maxAge"), []byte("1000")}}, stricter: &demands{Secure: On, HTTPOnly: Off, SameSite: SameSiteNone, MaxAge: 1}},
 		{created: time.UnixMilli(-1)},
@@ -39,7 +39,7 @@ func TestRecordRoundTrip(t *testing.T) {
 			t.Errorf("%s: %v", data, err)
 		}
 		same := func(a, b member) bool { return bytes.Equal(a.name, b.name) && bytes.Equal(a.raw, b.raw) }
-		if !slices.EqualFunc(back.members, r.members, same) || !slices.EqualFunc(back.cookie, r.cookie, same) ||
+		if !slices.EqualFunc(membersIn(t, back), membersIn(t, r), same) || !slices.EqualFunc(back.cookie, r.cookie, same) ||
 			(back.cookie == nil) != (r.cookie == nil) || !back.created.Equal(r.created) ||
 			(back.stricter == nil) != (r.stricter == nil) || r.stricter != nil && *back.stricter != *r.stricter {
 			t.Errorf("%s became %+v", data, back)
@@ -82,11 +82,12 @@ func TestK38Koa(t *testing.T) {
 
 func TestK39Corrupt(t *testing.T) {
 	t.Parallel()
-	hash := string(keyHash(nil, "key"))
+	key := hashedKey("koa:sess:", "an id")
+	hash := keyMark(key)
 	meta := func(s string) string { return `{"_gs":` + s + `,"secret":"canary"}` }
 	for _, text := range []string{
-		``, `null`, `[]`, `1`, `"canary"`, `{`, `canary`, `{"canary":`, "\x80\x04canary", "\ufeff" + recordText("key", ""), recordText("key", "") + "x",
-		`{}`, `{"canary":1}`, recordText("key", `,"cookie":[]`), recordText("key", `,"cookie":"canary"`), recordText("key", `,"cookie":1`),
+		``, `null`, `[]`, `1`, `"canary"`, `{`, `canary`, `{"canary":`, "\x80\x04canary", "\ufeff" + recordText(key, ""), recordText(key, "") + "x",
+		`{}`, `{"canary":1}`, recordText(key, `,"cookie":[]`), recordText(key, `,"cookie":"canary"`), recordText(key, `,"cookie":1`),
 		meta(`null`), meta(`[]`), meta(`{}`), meta(`"canary"`), meta(`{"v":1}`), meta(`{"v":1,"k":1}`), meta(`{"v":1,"k":null}`), meta(`{"v":1,"k":"é"}`),
 		meta(`{"v":0,"k":"` + hash + `"}`), meta(`{"v":2,"k":"` + hash + `"}`), meta(`{"v":"1","k":"` + hash + `"}`), meta(`{"v":1.5,"k":"` + hash + `"}`), meta(`{"v":null,"k":"` + hash + `"}`),
 		meta(`{"v":1,"k":"` + hash + `","c":"canary"}`), meta(`{"v":1,"k":"` + hash + `","c":1.5}`), meta(`{"v":1,"k":"` + hash + `","c":1e400}`),
@@ -94,7 +95,7 @@ func TestK39Corrupt(t *testing.T) {
 		`{"_gs":{"v":1,"k":"` + hash + `","c":1},"a":1,"_gs":{}}`,        // the later one counts
 		`{"_gs":{"v":1,"k":"` + hash + `","c":1},"a":1,"\u005fgs":null}`, // in whatever spelling
 	} {
-		r, err := parseRecord([]byte(text), "key", false)
+		r, err := parseRecord([]byte(text), key, false)
 		switch {
 		case !errors.Is(err, ErrCorrupt):
 			t.Errorf("%s: %v, %+v", text, err, r)
@@ -128,7 +129,7 @@ func TestRecordOfAnotherKey(t *testing.T) {
 func TestRecordTooLarge(t *testing.T) {
 	t.Parallel()
 	m := benchManager()
-	r := record{members: []member{{[]byte("a"), appendString(nil, strings.Repeat("x", 1000))}}}
+	r := record{fields: listed([]member{{[]byte("a"), appendString(nil, strings.Repeat("x", 1000))}})}
 	data, err := r.encode("key", m)
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +173,7 @@ func TestRecordMutated(t *testing.T) {
 	seeds := []string{
 		recordText("key", ``),
 		recordText("key", `,"cookie":{"maxAge":1000,"path":"/a","sameSite":"none","expires":"2026-01-01T00:00:00.000Z"},"user":"ada","n":[1,2.5e3,{"x":null}],"é":"\u2028"`),
-		fmt.Sprintf(`{"_gs":{"v":1,"k":"%s","c":1700000000000,"d":{"s":1,"h":1,"x":1,"a":86400000}},"a":true}`, keyHash(nil, "key")),
+		fmt.Sprintf(`{"_gs":{"v":1,"k":"%s","c":1700000000000,"d":{"s":1,"h":1,"x":1,"a":86400000}},"a":true}`, keyMark("key")),
 	}
 	const near = `{}[]",:\u0123456789eE+-.truefalsnl` + "\x00\xff \n"
 	random := rand.New(rand.NewPCG(3, 4))
@@ -205,6 +206,16 @@ func TestRecordMutated(t *testing.T) {
 	if good == 0 || good == n {
 		t.Errorf("%d of %d are good: the mutations are worthless", good, n)
 	}
+}
+
+// membersIn are the values of r.
+func membersIn(t *testing.T, r record) []member {
+	t.Helper()
+	members, err := r.all()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return members
 }
 
 // checkRecord holds parseRecord to its promises on any bytes.
@@ -242,7 +253,7 @@ func checkRecord(t *testing.T, data []byte, koa bool) {
 		t.Fatalf("%q was written as %q: %v", data, out, err)
 	}
 	same := func(a, b member) bool { return bytes.Equal(a.name, b.name) && bytes.Equal(a.raw, b.raw) }
-	if !slices.EqualFunc(r.members, again.members, same) || !slices.EqualFunc(r.cookie, again.cookie, same) || !r.created.Equal(again.created) {
+	if !slices.EqualFunc(membersIn(t, r), membersIn(t, again), same) || !slices.EqualFunc(r.cookie, again.cookie, same) || !r.created.Equal(again.created) {
 		t.Fatalf("%q was written as %q", data, out)
 	}
 }

@@ -72,7 +72,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 		was = live // an earlier try failed, or a save may have come through
 	}
 	s.state = destroyed
-	s.edits, s.cleared, s.stored.members = nil, true, nil
+	s.edits, s.cleared, s.stored.fields = nil, true, fields{}
 	held := s.save == SaveNever
 	s.clears++
 	s.mu.Unlock()
@@ -211,7 +211,7 @@ func (v *Visit) renew(ctx context.Context) error {
 func (v *Visit) move(ctx context.Context, c *changeSet) error {
 	s, m := &v.session, v.manager
 	oldKey := s.storeKey()
-	base, version := s.stored, s.version
+	base, version := s.base()
 	again := s.unknown || version == 0 && m.swapper != nil
 	end := m.lastTry()
 	for try := 0; ; try++ {

@@ -72,7 +72,7 @@ func (s *Session) seal() {
 // take makes s what the store has under key.
 func (s *Session) take(id ID, key string, stored record, version Version) {
 	s.id, s.key, s.state, s.stored, s.version = id, key, live, stored, version
-	s.cookie, s.then, s.complete = stored.cookie, stored.stricter, false
+	s.cookie, s.then, s.options = stored.cookie, stored.stricter, nil
 }
 
 // save stores the session if there is a reason to. last means the end of the
@@ -202,10 +202,10 @@ func (v *Visit) store(ctx context.Context, c *changeSet) error {
 		return v.create(ctx, c)
 	}
 	key := s.storeKey()
-	base, version := s.stored, s.version
+	base, version := s.base()
 	// again: base is not what the changes were made on.
 	again := s.unknown || version == 0 && m.swapper != nil
-	end := m.lastTry()
+	var end time.Time
 	for try := 0; ; try++ {
 		if again {
 			var err error
@@ -247,6 +247,9 @@ func (v *Visit) store(ctx context.Context, c *changeSet) error {
 		}
 		again = true
 		m.debug(ctx, "session was saved by another request, trying again", slog.Any("session", s.id), slog.Int("try", try+1))
+		if try == 0 {
+			end = m.lastTry()
+		}
 		if err := rest(try, end); err != nil {
 			return err
 		}
@@ -257,7 +260,11 @@ func (v *Visit) store(ctx context.Context, c *changeSet) error {
 // not what the session was made from.
 func (v *Visit) refuses(base *record) bool {
 	s := &v.session
-	return v.manager.o.OnConflict == ConflictRefuse && !s.unknown && !sameRecord(base, &s.stored)
+	if v.manager.o.OnConflict != ConflictRefuse || s.unknown {
+		return false
+	}
+	stored, _ := s.base()
+	return !sameRecord(base, &stored)
 }
 
 // merged is the record to write: the changes over base. again means that base
@@ -265,7 +272,8 @@ func (v *Visit) refuses(base *record) bool {
 func (v *Visit) merged(c *changeSet, base record, again bool) (record, error) {
 	s := &v.session
 	if again && !s.unknown && c.why != renewal && v.manager.o.OnConflict == ConflictLastWriteWins {
-		base, again = s.stored, false
+		base, _ = s.base()
+		again = false
 	}
 	return c.applied(base, again && !s.unknown)
 }
@@ -273,7 +281,7 @@ func (v *Visit) merged(c *changeSet, base record, again bool) (record, error) {
 // put encodes r and writes it under key, if key still has version.
 func (v *Visit) put(ctx context.Context, key string, r *record, version Version) (Version, error) {
 	m := v.manager
-	ttl, over := m.ttl(&v.session, ownOptions(m.config, r.cookie, r.stricter), r.created, time.Now())
+	ttl, over := m.ttl(&v.session, ownOptions(m.config, r.cookie, r.stricter), r.created, v.now())
 	if over {
 		return 0, errExpired
 	}
@@ -286,6 +294,14 @@ func (v *Visit) put(ctx context.Context, key string, r *record, version Version)
 		m.touched.renewed(key)
 	}
 	return version, err
+}
+
+// now is the time of a write, from which the cookie that is sent for it counts,
+// too.
+func (v *Visit) now() time.Time {
+	now := time.Now()
+	v.wrote = now.UnixNano()
+	return now
 }
 
 // create stores a new session, never over one that is there.
@@ -381,24 +397,27 @@ func (v *Visit) saved(c *changeSet, r record, version Version) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stored, s.version, s.state, s.unknown, s.doubt = r, version, live, false, nil
+	find := func(name string) []byte {
+		raw, _ := s.stored.find(name) // it was read or written just now
+		return raw
+	}
 	if s.clears == c.clears {
 		s.cleared = false
 	}
 	if s.chosen == c.chosen {
 		s.ownSet = false
-		s.cookie, s.then, s.complete = r.cookie, r.stricter, false
+		s.cookie, s.then, s.options = r.cookie, r.stricter, nil
 	}
-	now := tableOf(r.members)
 	for _, was := range c.values {
 		switch e := was.edit; {
 		case e.turn == was.turn:
 			e.own, e.assigned, e.raw, e.updates = false, false, nil, nil
-			if e.held != nil && !bytes.Equal(e.from, now.find(was.name)) {
+			if e.held != nil && !bytes.Equal(e.from, find(was.name)) {
 				e.held = nil // an update was computed again: Get must show its result
 			}
 		case e.assigns == was.assigns && !s.sealed:
 			e.assigned, e.updates = false, e.updates[was.steps:]
-			if raw, err := updated(now.find(was.name), e.updates); err == nil {
+			if raw, err := updated(find(was.name), e.updates); err == nil {
 				e.raw, e.held = raw, nil
 			}
 		}
@@ -425,7 +444,7 @@ func rest(try int, end time.Time) error {
 func (v *Visit) touch(ctx context.Context) error {
 	s, m := &v.session, v.manager
 	key := s.storeKey()
-	ttl, over := m.ttl(s, s.Cookie(), s.stored.created, time.Now())
+	ttl, over := m.ttl(s, s.Cookie(), s.stored.created, v.now())
 	version := s.version
 	var err error
 	for try := 0; ; try++ {

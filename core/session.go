@@ -29,28 +29,27 @@ type Session struct {
 	op  sync.Mutex // held while the store is changed; before mu
 	key string     // of id in the store, "" if not made yet; guarded by op
 
-	mu       sync.Mutex // guards the rest
-	id       ID
-	stored   record  // as it was loaded or last saved
-	version  Version // of stored; zero if unknown
-	state    state
-	save     Save
-	broken   error // why the session could not be loaded, if the hook let it pass
-	saving   bool  // a hook runs, which must not save in turn
-	sealed   bool
-	unknown  bool // Replace without loading: what is stored has not been read
-	edits    []*edit
-	cleared  bool // none of the stored values counts any more
-	cookie   []member
-	then     *demands
-	ownSet   bool   // this request chose cookie and then
-	clears   int    // how often all values were replaced
-	chosen   int    // how often SetCookie chose options
-	stale    string // the key of an id that came with the request and is unknown
-	undead   bool   // destroyed, but the store did not say so
-	doubt    *doubt
-	options  CookieOptions
-	complete bool // options are made from cookie and then
+	mu      sync.Mutex // guards the rest
+	id      ID
+	stored  record  // as it was loaded or last saved
+	version Version // of stored; zero if unknown
+	state   state
+	save    Save
+	saving  bool // a hook runs, which must not save in turn
+	sealed  bool
+	unknown bool  // Replace without loading: what is stored has not been read
+	cleared bool  // none of the stored values counts any more
+	ownSet  bool  // this request chose cookie and then
+	undead  bool  // destroyed, but the store did not say so
+	broken  error // why the session could not be loaded, if the hook let it pass
+	edits   []*edit
+	cookie  []member
+	then    *demands
+	options *CookieOptions // made from cookie and then; nil if not yet
+	clears  uint32         // how often all values were replaced
+	chosen  uint32         // how often SetCookie chose options
+	stale   string         // the key of an id that came with the request and is unknown
+	doubt   *doubt
 }
 
 type state uint8
@@ -83,14 +82,14 @@ const (
 // none, with the updates since then applied to it.
 type edit struct {
 	name     string
-	own      bool     // raw counts instead of what is stored
 	raw      []byte   // nil: deleted
+	own      bool     // raw counts instead of what is stored
 	assigned bool     // raw does not come from what is stored
+	turn     uint32   // counts the changes of this edit
+	assigns  uint32   // counts its assignments
 	updates  []update // since the assignment
 	held     holder   // what the handler holds and can change in place
 	from     []byte   // the JSON that held was made from
-	turn     int      // counts the changes of this edit
-	assigns  int      // counts its assignments
 }
 
 // An update makes the new JSON of a value from the old one, nil if there is
@@ -192,7 +191,11 @@ func (s *Session) values() ([]member, error) {
 	var bad error
 	var members []member
 	if !s.cleared {
-		members = slices.Clone(s.stored.members)
+		stored, err := s.stored.all()
+		if err != nil {
+			return nil, err
+		}
+		members = slices.Clone(stored)
 	}
 	now := tableOf(members)
 	for _, e := range s.edits {
@@ -259,13 +262,16 @@ func (s *Session) Cookie() CookieOptions {
 }
 
 func (s *Session) cookieOptions() CookieOptions {
-	if !s.complete {
-		s.options, s.complete = s.visit.manager.config, true
-		if s.cookie != nil {
-			s.options = ownOptions(s.options, s.cookie, s.then)
-		}
+	if s.options != nil {
+		return *s.options
 	}
-	return s.options
+	config := s.visit.manager.config
+	if s.cookie == nil {
+		return config
+	}
+	own := ownOptions(config, s.cookie, s.then)
+	s.options = &own
+	return own
 }
 
 // SetCookie gives this session cookie options of its own, kept with it and
@@ -297,7 +303,7 @@ func (s *Session) SetCookie(c CookieOptions) error {
 		d := m.config.demands()
 		s.then = &d
 	}
-	s.options, s.ownSet = c, true
+	s.options, s.ownSet = &c, true
 	s.chosen++
 	return nil
 }
@@ -320,6 +326,13 @@ func (s *Session) writable() error {
 	return nil
 }
 
+// base is what is stored, as a copy that nobody else uses.
+func (s *Session) base() (record, Version) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stored, s.version
+}
+
 // reset makes s a new empty session. mu is held, or nobody has s yet.
 func (s *Session) reset() {
 	m := s.visit.manager
@@ -328,7 +341,7 @@ func (s *Session) reset() {
 	s.edits, s.cleared, s.stale, s.undead, s.doubt = nil, false, "", false, nil
 	s.clears++
 	s.chosen++
-	s.cookie, s.then, s.ownSet, s.complete = m.blank, nil, false, false
+	s.cookie, s.then, s.ownSet, s.options = m.blank, nil, false, nil
 }
 
 // edit returns what the request did with name, nil for nothing. mu is held.
@@ -365,7 +378,7 @@ func (s *Session) raw(name string, e *edit) ([]byte, error) {
 	if s.cleared {
 		return nil, nil
 	}
-	return find(s.stored.members, name), nil
+	return s.stored.find(name)
 }
 
 // settle takes over what the handler changed in place (K22).

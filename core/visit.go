@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,16 +22,26 @@ type Visit struct {
 	outer   *Visit
 
 	loading sync.Mutex // held while the session is loaded; never by a commit
-	stage   stage      // guarded by loading
 	err     error      // why there is no session
 	ctx     context.Context
+	carries signature // of the id that the request carries
 
 	committing sync.Mutex // held by the one commit
-	committed  bool
 	result     error
 
-	reissue bool // the carrier wants the id sent again
+	ready     atomic.Bool // stage is loaded, for good
+	over      atomic.Bool // the commit is done
+	placed    atomic.Bool // inner is in use
+	stage     stage       // guarded by loading
+	committed bool        // guarded by committing
+	reissue   bool        // the carrier wants the id sent again
+
 	session Session
+	wrote   int64 // when the store was written last, in Unix nanoseconds; guarded by Session.op
+
+	// Parts of every request, here so that they are made with it.
+	inner   visitContext
+	reading callContext // of the first call of the store, and no other
 }
 
 type stage uint8
@@ -90,6 +101,9 @@ func (v *Visit) Begin(ctx context.Context) error {
 // ErrNoSession outside the cookie's path, ErrCommitted when the request ended
 // without one. It must not be called from Hooks.Valid.
 func (v *Visit) Session(ctx context.Context) (*Session, error) {
+	if v.ready.Load() {
+		return &v.session, nil
+	}
 	v.loading.Lock()
 	defer v.loading.Unlock()
 	if v.stage == begun {
@@ -104,7 +118,6 @@ func (v *Visit) Session(ctx context.Context) (*Session, error) {
 // load is everything before the handler. loading is held.
 func (v *Visit) load(ctx context.Context) {
 	v.ctx = ctx
-	v.session.reset()
 	if !v.inside() {
 		v.stage, v.err = outside, errOutside
 		return
@@ -114,6 +127,7 @@ func (v *Visit) load(ctx context.Context) {
 		return
 	}
 	v.stage = loaded
+	v.ready.Store(true)
 }
 
 // inside reports whether the path has a session (K33).
@@ -134,11 +148,12 @@ func (v *Visit) read(ctx context.Context) error {
 		return v.broken(ctx, OpCarrier, err)
 	}
 	if id == "" {
+		v.session.reset()
 		return nil
 	}
 
 	key := m.key(id)
-	data, version, err := m.get(ctx, key)
+	data, version, err := m.getBy(&v.reading, ctx, key)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return v.unknownID(ctx, id)
@@ -236,7 +251,10 @@ func (v *Visit) carried(ctx context.Context) (id ID, err error) {
 		id = m.o.InsecureIDFrom(ctx, v.jar)
 	}
 	if id == "" {
-		if id, v.reissue, err = m.carrier.Get(v.jar); err != nil {
+		if m.cookie != nil {
+			v.carries, v.reissue = m.cookie.read(v.jar)
+			id = v.carries.id
+		} else if id, v.reissue, err = m.carrier.Get(v.jar); err != nil {
 			return "", err
 		}
 	}
@@ -281,6 +299,7 @@ func (v *Visit) Commit(ctx context.Context) error {
 	v.result = errPanicked
 	v.result = v.last(ctx)
 	v.finish()
+	v.over.Store(true)
 	return v.result
 }
 
@@ -299,6 +318,9 @@ var errPanicked = errors.New("core: a hook panicked, the session was not saved")
 // end reports whether there is a session to commit, and lets none be loaded
 // from now on.
 func (v *Visit) end() bool {
+	if v.ready.Load() {
+		return true
+	}
 	v.loading.Lock()
 	defer v.loading.Unlock()
 	if v.stage == begun {
@@ -322,6 +344,9 @@ func (v *Visit) finish() {
 
 // Abandon ends the visit without saving: after a panic (decision 10).
 func (v *Visit) Abandon() {
+	if v.over.Load() {
+		return
+	}
 	v.committing.Lock()
 	defer v.committing.Unlock()
 	if v.committed {
@@ -385,6 +410,7 @@ func (v *Visit) blind(ctx context.Context) (*Session, error) {
 			s.id, s.state, s.unknown = id, live, true
 		}
 		v.stage = loaded
+		v.ready.Store(true)
 	}
 	if v.stage == begun {
 		v.load(ctx)
@@ -397,7 +423,26 @@ func (v *Visit) blind(ctx context.Context) (*Session, error) {
 
 // NewContext returns ctx with v in it, for [VisitFrom] and [From].
 func NewContext(ctx context.Context, v *Visit) context.Context {
-	return context.WithValue(ctx, visitKey{}, v)
+	c := &v.inner
+	if v.placed.Swap(true) {
+		c = new(visitContext) // somebody has the first one
+	}
+	*c = visitContext{ctx, v}
+	return c
+}
+
+// A visitContext is what context.WithValue would make, without an allocation
+// of its own.
+type visitContext struct {
+	context.Context
+	visit *Visit
+}
+
+func (c *visitContext) Value(key any) any {
+	if key == (visitKey{}) {
+		return c.visit
+	}
+	return c.Context.Value(key)
 }
 
 // VisitFrom returns the visit in ctx, of the middleware nearest to the handler

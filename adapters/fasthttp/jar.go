@@ -21,9 +21,19 @@ import (
 type Jar struct {
 	secure bool
 
-	mu  sync.Mutex // held by every method
-	ctx *fasthttp.RequestCtx
+	mu    sync.Mutex // held by every method
+	ctx   *fasthttp.RequestCtx
+	names naming
 }
+
+// A naming is what is known of how fasthttp treats the names of fields.
+type naming uint8
+
+const (
+	unknown naming = iota
+	normalized
+	asSent
+)
 
 var _ core.Jar = (*Jar)(nil)
 
@@ -55,29 +65,46 @@ func (j *Jar) Cookie() string {
 	}
 	// Not Peek: once anybody has asked for a cookie, it returns a list that is
 	// put together anew, without what fasthttp did not understand.
-	cookie, found := "", false
-	for len(raw) > 0 {
-		var name, value []byte
-		name, value, raw = nextField(raw)
-		switch {
-		case !isNamed(name, "Cookie"):
-		case found:
+	var cookie string
+	for found := false; len(raw) > 0; {
+		if !isCookie(raw) {
+			_, raw, _ = bytes.Cut(raw, newline)
+			continue
+		}
+		var value []byte
+		if _, value, raw = nextField(raw); found {
 			cookie += "; " + string(value)
-		default:
+		} else {
 			cookie, found = string(value), true
 		}
 	}
 	return cookie
 }
 
+// isCookie reports whether a Cookie field begins here.
+func isCookie(raw []byte) bool {
+	const name = "cookie:"
+	if len(raw) < len(name) || raw[0]|0x20 != 'c' {
+		return false
+	}
+	for i := range len(name) {
+		if raw[i]|0x20 != name[i]|0x20 {
+			return false
+		}
+	}
+	return raw[len(name)-1] == ':'
+}
+
+var newline, colon = []byte("\n"), []byte(":")
+
 // nextField cuts the first field off a header, and joins its lines if it is
 // folded, as fasthttp and net/http do.
 func nextField(raw []byte) (name, value, rest []byte) {
-	line, rest, _ := bytes.Cut(raw, []byte("\n"))
-	name, value, _ = bytes.Cut(line, []byte(":"))
+	line, rest, _ := bytes.Cut(raw, newline)
+	name, value, _ = bytes.Cut(line, colon)
 	value = bytes.Trim(value, " \t\r")
 	for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') {
-		line, rest, _ = bytes.Cut(rest, []byte("\n"))
+		line, rest, _ = bytes.Cut(rest, newline)
 		value = bytes.Join([][]byte{value, bytes.Trim(line, " \t\r")}, []byte(" "))
 	}
 	return name, value, rest
@@ -122,7 +149,15 @@ func (j *Jar) RequestHeader(name string) string {
 // normalizes reports whether fasthttp brings the names of fields into one
 // form. With Server.DisableHeaderNamesNormalizing it compares them byte by
 // byte, and then it does not find its own Host in small letters.
-func (j *Jar) normalizes() bool { return len(j.ctx.Request.Header.Peek("host")) > 0 }
+func (j *Jar) normalizes() bool {
+	if j.names == unknown {
+		j.names = asSent
+		if len(j.ctx.Request.Header.Peek("host")) > 0 {
+			j.names = normalized
+		}
+	}
+	return j.names == normalized
+}
 
 // SetCookie adds line, and with replace drops those of that name.
 func (j *Jar) SetCookie(name, line string, replace bool) {
@@ -143,17 +178,21 @@ func (j *Jar) SetCookie(name, line string, replace bool) {
 // others, and goes by names that it has decoded.
 func (j *Jar) drop(name string) {
 	header := &j.ctx.Response.Header
-	var kept []string
+	named := func(line []byte) bool {
+		return len(line) > len(name) && line[len(name)] == '=' && string(line[:len(name)]) == name
+	}
 	found := false
 	for _, line := range header.Cookies() {
-		if len(line) > len(name) && line[len(name)] == '=' && string(line[:len(name)]) == name {
-			found = true
-		} else {
-			kept = append(kept, string(line))
-		}
+		found = found || named(line)
 	}
 	if !found {
 		return
+	}
+	var kept []string
+	for _, line := range header.Cookies() {
+		if !named(line) {
+			kept = append(kept, string(line))
+		}
 	}
 	header.DelAllCookies()
 	for _, line := range kept {

@@ -1,0 +1,269 @@
+package core
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"math/bits"
+	"slices"
+)
+
+// The application's values in a record, found when somebody asks for them.
+//
+// A record carries a checksum of their text. Where it is right, this library
+// has written the text, so nobody has to go through it again to see whether it
+// is JSON: a request that reads one value walks to that value, and one that
+// changes one copies what stands before and behind it. Where it is wrong or
+// missing, as after somebody has edited a record by hand, the strict scanner
+// goes through the text as it does in KoaCompat. What is taken for a session
+// does not depend on it.
+
+// fields are values in stored order, no name twice.
+type fields struct {
+	buf   []byte // ends with `"a":1,"b":[2]`, as this library wrote it; nil if found counts
+	room  uint32 // before that, for the head of the record, if it was spliced just now
+	looks uint32 // how often a value was looked for
+	found *table // nil if there are none
+}
+
+// text is the values as they stand.
+func (f *fields) text() []byte { return f.buf[f.room:] }
+
+// few is how many values are looked for one by one before something is made
+// that finds them faster.
+const few = 4
+
+// listed are fields that are found.
+func listed(members []member) fields { return fields{found: &table{members: members}} }
+
+// all returns the values as members, which the caller must not change. An
+// error means that the checksum was right by accident.
+func (f *fields) all() ([]member, error) {
+	if f.buf == nil {
+		return f.found.all(), nil
+	}
+	object := append(append(append(make([]byte, 0, len(f.buf)+2), '{'), f.text()...), '}')
+	members, ok := parseObject(object, nil)
+	if !ok {
+		return nil, corrupt("its checksum fits, but it is no JSON object")
+	}
+	*f = listed(members)
+	return members, nil
+}
+
+// find returns the value under name, nil if there is none.
+func (f *fields) find(name string) ([]byte, error) {
+	f.looks++
+	if f.buf != nil && f.looks <= few && plainName(name) {
+		text := f.text()
+		if at, ok := walk(text, name); ok {
+			if at.name == at.end {
+				return nil, nil
+			}
+			return text[at.raw:at.end:at.end], nil
+		}
+	}
+	members, err := f.all()
+	if err != nil {
+		return nil, err
+	}
+	if len(members) >= manyMembers && f.looks > few && f.found.places == nil {
+		t := tableOf(members) // another one, since copies of f have this one
+		f.found = &t
+	}
+	return f.found.find(name), nil
+}
+
+// splice returns f with raw as the value of name: where it stands, or behind
+// all others; a raw of nil takes it away. f itself stays as it is. It does
+// nothing and reports false if f is a list, or would be the better for being
+// one.
+func (f fields) splice(name string, raw []byte) (fields, bool) {
+	if f.buf == nil || !plainName(name) {
+		return f, false
+	}
+	old := f.text()
+	at, ok := walk(old, name)
+	if !ok {
+		return f, false
+	}
+	before, after := old[:at.name], old[at.end:]
+	buf := make([]byte, headRoom, headRoom+len(old)+len(name)+len(raw)+len(`,"":}`))
+	switch {
+	case raw != nil && at.name < at.end:
+		buf = append(append(append(buf, old[:at.raw]...), raw...), after...)
+	case raw != nil:
+		buf = append(buf, before...)
+		if len(before) > 0 {
+			buf = append(buf, ',')
+		}
+		buf = append(append(appendString(buf, name), ':'), raw...)
+	case at.name == at.end: // it was not there
+		return f, true
+	default:
+		// With one of the commas beside it.
+		if len(before) > 0 {
+			before = before[:len(before)-1]
+		} else {
+			after = bytes.TrimPrefix(after, []byte{','})
+		}
+		buf = append(append(buf, before...), after...)
+	}
+	return fields{buf: buf, room: headRoom}, true
+}
+
+// complete makes a whole record of the values, if there is room for its head
+// in front of them, and uses the room up.
+func (f *fields) complete(head []byte) ([]byte, bool) {
+	start := int(f.room) - len(head)
+	if f.buf == nil || f.room == 0 || start < 0 {
+		return nil, false
+	}
+	whole := append(f.buf[start:], '}')
+	copy(whole, head)
+	f.buf, f.room = f.buf[f.room:], 0
+	return whole, true
+}
+
+// appendTo appends the values as they stand in an object that b has begun.
+func (f *fields) appendTo(b []byte) []byte {
+	if f.buf == nil {
+		return appendMembers(b, f.found.all())
+	}
+	if text := f.text(); len(text) > 0 {
+		b = append(appendComma(b), text...)
+	}
+	return b
+}
+
+// size is about how long they are.
+func (f *fields) size() int {
+	n := len(f.buf)
+	for _, m := range f.found.all() {
+		n += len(m.name) + len(m.raw) + 4
+	}
+	return n
+}
+
+func sameFields(a, b *fields) bool {
+	if a.buf != nil && b.buf != nil && bytes.Equal(a.text(), b.text()) {
+		return true
+	}
+	all, errA := a.all()
+	others, errB := b.all()
+	return errA == nil && errB == nil && slices.EqualFunc(all, others, sameMember)
+}
+
+// plainName reports whether name stands for itself in JSON.
+func plainName(name string) bool {
+	for i := 0; i < len(name); i++ {
+		if c := name[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// A place is where a member stands in a text: its name with the quote, its
+// value, and where that ends. One that is not there stands at the end.
+type place struct{ name, raw, end int }
+
+// walk looks for a plain name in a text that is trusted to be as encode writes
+// it. It checks only what keeps it within the text.
+func walk(text []byte, name string) (at place, ok bool) {
+	for i := 0; i < len(text); {
+		at.name = i
+		if text[i] != '"' {
+			return at, false
+		}
+		colon := skipString(text, i)
+		if colon >= len(text) || text[colon] != ':' {
+			return at, false
+		}
+		at.raw = colon + 1
+		at.end = skipValue(text, at.raw)
+		if at.end == at.raw || at.end < len(text) && text[at.end] != ',' {
+			return at, false
+		}
+		if colon-i == len(name)+2 && string(text[i+1:colon-1]) == name {
+			return at, true
+		}
+		i = at.end + 1
+	}
+	return place{len(text), len(text), len(text)}, true
+}
+
+// skipValue returns where the value that begins at i ends, i if there is none.
+func skipValue(text []byte, i int) int {
+	if i >= len(text) {
+		return i
+	}
+	switch text[i] {
+	case '"':
+		return skipString(text, i)
+	case '{', '[':
+		depth := 0
+		for i < len(text) {
+			switch text[i] {
+			case '"':
+				i = skipString(text, i)
+				continue
+			case '{', '[':
+				depth++
+			case '}', ']':
+				if depth--; depth == 0 {
+					return i + 1
+				}
+			}
+			i++
+		}
+		return i
+	}
+	for i < len(text) && text[i] != ',' {
+		i++
+	}
+	return i
+}
+
+// skipString returns where the string that begins at i ends, behind its quote,
+// or the end of text.
+func skipString(text []byte, i int) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for i++; ; {
+		for ; len(text)-i >= 8; i += 8 {
+			w := binary.LittleEndian.Uint64(text[i:])
+			quote, backslash := w^ones*'"', w^ones*'\\'
+			// As in plainBytes; a byte that is not ASCII may hide one, so those
+			// are looked at one by one.
+			if odd := (w | (quote - ones) | (backslash - ones)) & tops; odd != 0 {
+				i += bits.TrailingZeros64(odd) / 8
+				break
+			}
+		}
+		if i >= len(text) {
+			return len(text)
+		}
+		switch text[i] {
+		case '"':
+			return i + 1
+		case '\\':
+			i += 2
+		default:
+			i++
+		}
+	}
+}
+
+// sumLen is how long a checksum is in its text.
+const sumLen = 8
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli) // processors have an instruction for it
+
+// putSum writes the checksum of text into dst, in hexadecimal digits.
+func putSum(dst *[sumLen]byte, text []byte) {
+	sum := crc32.Checksum(text, castagnoli)
+	for i := range dst {
+		dst[i] = hexDigits[sum>>28]
+		sum <<= 4
+	}
+}

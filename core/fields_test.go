@@ -1,0 +1,185 @@
+package core
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+// checkFields holds values that are walked through to the same values found by
+// the strict scanner: reading, replacing, adding and removing each of them.
+func checkFields(t *testing.T, object, name, value []byte) {
+	members, ok := parseObject(object, nil)
+	if !ok {
+		return
+	}
+	members = slices.DeleteFunc(members, func(m member) bool { return reserved(string(m.name)) })
+	raw, err := encode(string(value))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := benchManager()
+	r := record{fields: listed(members), created: time.UnixMilli(1_700_000_000_000)}
+	data, err := r.encode("key", m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, ok := parseOwn(data, "key")
+	if !ok {
+		t.Fatalf("%s: the checksum of what was written is wrong", data)
+	}
+	same := func(what string, a, b fields) {
+		t.Helper()
+		as, errA := a.all()
+		bs, errB := b.all()
+		if errA != nil || errB != nil || !slices.EqualFunc(as, bs, func(x, y member) bool {
+			return bytes.Equal(x.name, y.name) && bytes.Equal(x.raw, y.raw)
+		}) {
+			t.Fatalf("%s: %s %q: %q, %v; %q, %v", data, what, name, as, errA, bs, errB)
+		}
+	}
+	any, err := parseAny(data, "key", false)
+	if err != nil {
+		t.Fatalf("%s: %v", data, err)
+	}
+	same("read", own.fields, any.fields)
+
+	names := []string{string(name), "a", ""}
+	for _, m := range members {
+		names = append(names, string(m.name))
+	}
+	for _, name := range names {
+		if !utf8.ValidString(name) {
+			continue // JSON can't spell it
+		}
+		walked := fields{buf: own.buf} // as if nobody had looked for others
+		got, err := walked.find(name)
+		if want := find(any.found.all(), name); err != nil || !bytes.Equal(got, want) || (got == nil) != (want == nil) {
+			t.Fatalf("%s: %q is %q, %v; want %q", data, name, got, err, want)
+		}
+		for _, raw := range [][]byte{raw, nil} {
+			c := changeSet{values: []valueChange{{name: name, raw: raw}}}
+			spliced, listed := fields{buf: own.buf}, any.fields
+			if err := errors.Join(c.splice(&spliced, false), c.tabulate(&listed, false)); err != nil {
+				t.Fatal(err)
+			}
+			same("changed", spliced, listed)
+			// Written with its head in front, and read back.
+			w := record{fields: spliced, created: r.created}
+			out, err := w.encode("key", m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, ok := parseOwn(out, "key")
+			if !ok {
+				t.Fatalf("%s: after a change: %s", data, out)
+			}
+			same("written", back.fields, listed)
+			same("kept", w.fields, listed)
+		}
+	}
+	if before, _ := r.encode("key", m); !bytes.Equal(before, data) {
+		t.Fatalf("%s was changed: %s", before, data)
+	}
+}
+
+func TestFieldsWalkedAndFound(t *testing.T) {
+	t.Parallel()
+	for _, object := range []string{
+		`{}`, `{"a":1}`, `{"a":1,"b":2,"c":3}`, `{"":null,"a":""}`, `{"a":"x,\"b\":2","b":"\\","c":"\\\"","d":"é\u2028\u0000"}`,
+		`{"a":{"b":[1,{"c":"}]"}],"d":"{"},"b":[[],{}," ] "],"c":-1.5e+3,"d":true,"e":false}`,
+		`{"k1\"":1,"é":2,"\ud83d\ude00":3,"` + strings.Repeat("n", 100) + `":4,"01234567":5,"012345678":6}`,
+		`{ "a" : [ 1 , 2 ] , "b" : { "c" : "d" } }`,
+	} {
+		for _, name := range []string{"a", "b", "c", "d", "e", "k1\"", "é", "01234567", `\`, "a\x00"} {
+			checkFields(t, []byte(object), []byte(name), []byte("new \"value\" \\ é"))
+		}
+	}
+}
+
+func FuzzFields(f *testing.F) {
+	f.Add([]byte(`{"a":1,"b":{"c":[1,"x\"]"]},"é":"\\"}`), []byte("b"), []byte("x"))
+	f.Add([]byte(`{"a":"\ud800","":" "}`), []byte(""), []byte{0xff, '"', '\\'})
+	f.Fuzz(func(t *testing.T, object, name, value []byte) { checkFields(t, object, name, value) })
+}
+
+// What stands in the text of a record counts, whatever its checksum says:
+// somebody may have edited it by hand.
+func TestAWrongChecksumMeansALookAtTheText(t *testing.T) {
+	t.Parallel()
+	m := benchManager()
+	key := hashedKey("koa:sess:", "an id")
+	r := record{fields: listed([]member{{[]byte("n"), []byte("41")}, {[]byte("s"), []byte(`"x"`)}}), created: time.UnixMilli(1_700_000_000_000)}
+	data, err := r.encode(key, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for edited, want := range map[string]string{
+		strings.Replace(string(data), "41", "42", 1):        "42",
+		strings.Replace(string(data), `,"n":41`, ``, 1):     "",
+		strings.Replace(string(data), `,"n"`, ` , "n" `, 1): "41",
+		strings.Replace(string(data), `"s":"`, `"s":"0`, 1): "41",
+		strings.Replace(string(data), headSum, `,"t":"`, 1): "41",
+		string(data) + "\n": "41",
+		strings.Replace(string(data), `"x"}`, `"x","n":7}`, 1): "7",
+	} {
+		if edited == string(data) {
+			t.Fatal("nothing was edited")
+		}
+		r, err := parseRecord([]byte(edited), key, false)
+		if err != nil {
+			t.Errorf("%s: %v", edited, err)
+		}
+		if got, err := r.find("n"); string(got) != want || err != nil {
+			t.Errorf("%s: n is %q, %v; want %q", edited, got, err, want)
+		}
+	}
+	for _, broken := range []string{
+		strings.Replace(string(data), "41", "4x", 1), strings.TrimSuffix(string(data), "}"), string(data) + "x", strings.Replace(string(data), `,"n"`, `,,"n"`, 1),
+	} {
+		if r, err := parseRecord([]byte(broken), key, false); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v, %v", broken, r, err)
+		}
+	}
+}
+
+// A text whose checksum is right by accident, or by somebody who can write to
+// the store, is an error when it turns out to be no JSON, and nothing worse.
+func TestARightChecksumOfNoJSON(t *testing.T) {
+	t.Parallel()
+	for _, rest := range []string{
+		`,`, `,,`, `,"`, `,"a`, `,"a"`, `,"a":`, `,"a":1,`, `,"a":"`, `,"a":"\`, `,"a":[`, `,"a":{"b":"`, `,a:1`, `,"x":1 "a":2`, `,"x":]`, `,"x":"\u12`, `,1`,
+		`,"x":` + strings.Repeat("[", 20_000),
+	} {
+		sum := new([sumLen]byte)
+		putSum(sum, []byte(rest+"}"))
+		data := headOpen + "key" + headCreated + "1" + headSum + string(sum[:]) + headClose + rest + "}"
+		r, err := parseRecord([]byte(data), "key", false)
+		if errors.Is(err, ErrCorrupt) {
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%.60s: %v", rest, err)
+		}
+		for range few + 2 {
+			if raw, err := r.find("a"); err != nil && !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%.60s: %q, %v", rest, raw, err)
+			}
+		}
+		if _, err := r.all(); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%.60s: %v", rest, err)
+		}
+		c := changeSet{}
+		for i := range few + 1 {
+			c.values = append(c.values, valueChange{name: fmt.Sprint("n", i), raw: []byte("1")})
+		}
+		if _, err := c.applied(r, false); !errors.Is(err, ErrCorrupt) && !strings.Contains(rest, `"a":`) {
+			t.Errorf("%.60s: applied: %v", rest, err)
+		}
+	}
+}
