@@ -6,9 +6,14 @@
 //	handler := fasthttpsession.New(sessions, nil)(app)
 //
 // The session is saved when the handler has returned, before fasthttp sends
-// the first byte, and before a function given to Hijack runs. What runs later,
-// such as the writer of a body stream, can read the session, but a change is
-// [core.ErrCommitted].
+// the first byte, and before a function given to Hijack runs. What runs later
+// can read the session, but a change is [core.ErrCommitted].
+//
+// A function given to SetBodyStreamWriter runs beside the handler: fasthttp
+// starts it at once. What it changes while the handler runs is saved, what it
+// changes later is [core.ErrCommitted], and which of the two it is can't be
+// told: change the session in the handler. A reader given to SetBodyStream is
+// read after the save.
 //
 // If it can't be saved, the handler's response is dropped and the client gets
 // an error; see [Options]. A handler that panics saves nothing, and the panic

@@ -6,8 +6,14 @@
 //
 // The session is saved when the handlers below have returned, also when they
 // returned an error, and before Fiber sends the first byte. What runs later,
-// such as the app's ErrorHandler or the writer of a body stream, can read the
-// session, but a change is [core.ErrCommitted].
+// such as the app's ErrorHandler, can read the session, but a change is
+// [core.ErrCommitted].
+//
+// A function given to SetBodyStreamWriter runs beside the handler: fasthttp
+// starts it at once. What it changes while the handlers run is saved, what it
+// changes later is [core.ErrCommitted], and which of the two it is can't be
+// told: change the session in the handler. A reader given to SendStream is read
+// after the save.
 //
 // Errors go to the app's ErrorHandler, which is the place to log and to shape
 // them. An error of the session shows it, through errors.As, a *fiber.Error

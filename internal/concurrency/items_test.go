@@ -360,35 +360,86 @@ func TestItem8OneRequest(t *testing.T) {
 			late(t, kept) // in a goroutine that outlives the handler
 		})
 	}
-	t.Run("fasthttp and Fiber, a streamed body", func(t *testing.T) {
-		m := newManager(t, newMemory(t), core.Options{})
-		var c fasthttp.RequestCtx
-		c.Init(&fasthttp.Request{}, nil, nil)
-		fasthttpsession.New(m, nil)(func(c *fasthttp.RequestCtx) {
-			s, err := fasthttpsession.From(c)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			c.SetBodyStreamWriter(func(w *bufio.Writer) { late(t, s) })
-		})(&c)
-		c.Response.Body()
-
-		app := fiber.New()
-		app.Use(fibersession.New(m, nil))
-		app.Get("/", func(c *fiber.Ctx) error {
-			s, err := fibersession.From(c)
-			if err != nil {
+	// fasthttp starts the function given to SetBodyStreamWriter at once, beside
+	// the handler. So its changes fall before the commit or after it.
+	for name, serve := range map[string]func(m *core.Manager, h func(*core.Session, *fasthttp.RequestCtx)) fasthttp.RequestHandler{
+		"fasthttp": func(m *core.Manager, h func(*core.Session, *fasthttp.RequestCtx)) fasthttp.RequestHandler {
+			return fasthttpsession.New(m, nil)(func(c *fasthttp.RequestCtx) {
+				s, err := fasthttpsession.From(c)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				h(s, c)
+			})
+		},
+		"Fiber": func(m *core.Manager, h func(*core.Session, *fasthttp.RequestCtx)) fasthttp.RequestHandler {
+			app := fiber.New()
+			app.Use(fibersession.New(m, nil))
+			app.Get("/", func(c *fiber.Ctx) error {
+				s, err := fibersession.From(c)
+				if err == nil {
+					h(s, c.Context())
+				}
 				return err
+			})
+			return app.Handler()
+		},
+	} {
+		t.Run(name+", a stream's writer after the commit", func(t *testing.T) {
+			store := storetest.NewFaulty(newMemory(t))
+			m := newManager(t, store, core.Options{})
+			committed := make(chan struct{})
+			var c fasthttp.RequestCtx
+			c.Init(&fasthttp.Request{}, nil, nil)
+			serve(m, func(s *core.Session, c *fasthttp.RequestCtx) {
+				c.SetBodyStreamWriter(func(w *bufio.Writer) {
+					<-committed
+					late(t, s)
+					_, _ = w.WriteString("end")
+				})
+			})(&c)
+			close(committed)
+			if got := string(c.Response.Body()); got != "end" {
+				t.Errorf("the body is %q", got)
 			}
-			c.Context().SetBodyStreamWriter(func(w *bufio.Writer) { late(t, s) })
-			return nil
+			if n := store.Calls(storetest.OpSetVersion); n != 0 {
+				t.Errorf("stored %d times", n)
+			}
 		})
-		var f fasthttp.RequestCtx
-		f.Init(&fasthttp.Request{}, nil, nil)
-		app.Handler()(&f)
-		f.Response.Body()
-	})
+		t.Run(name+", a stream's writer before the commit", func(t *testing.T) {
+			store := storetest.NewFaulty(newMemory(t))
+			m := newManager(t, store, core.Options{})
+			var c fasthttp.RequestCtx
+			c.Init(&fasthttp.Request{}, nil, nil)
+			serve(m, func(s *core.Session, c *fasthttp.RequestCtx) {
+				changed := make(chan struct{})
+				c.SetBodyStreamWriter(func(w *bufio.Writer) {
+					defer close(changed)
+					if err := x.Set(s, 7); err != nil {
+						t.Errorf("Set before the commit: %v", err)
+					}
+				})
+				<-changed
+			})(&c)
+			c.Response.Body()
+			var browser jartest.Browser
+			for _, line := range c.Response.Header.Cookies() {
+				browser.Take("/", string(line))
+			}
+			if _, err := within(m, browser.Jar("/"), func(s *core.Session) error {
+				if x.Get(s) != 7 {
+					t.Errorf("x is %d", x.Get(s))
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if n := store.Calls(storetest.OpSetVersion); n != 1 {
+				t.Errorf("stored %d times", n)
+			}
+		})
+	}
 }
 
 func TestItem9BeforeSaveAndGivingUp(t *testing.T) {
