@@ -212,3 +212,64 @@ func TestCommitSurvivesTheClient(t *testing.T) {
 		t.Errorf("a load for a client that is gone: %v", err)
 	}
 }
+
+// A hook that asks for the session which is just being loaded would wait for
+// itself, and the request for ever.
+func TestK46HooksThatAsk(t *testing.T) {
+	t.Parallel()
+	const name core.Key[string] = "name"
+	asked := 0
+	ask := func(ctx context.Context) {
+		asked++
+		if s, err := core.From(ctx); s != nil || !errors.Is(err, core.ErrNoSession) {
+			t.Errorf("a hook got %v, %v", s, err)
+		}
+	}
+	var o core.Options
+	o.Defer = true
+	o.InsecureIDFrom = func(ctx context.Context, _ core.Jar) core.ID { ask(ctx); return "" }
+	o.Hooks.Valid = func(ctx context.Context, _ core.Jar, s *core.Session) (bool, error) {
+		ask(ctx)
+		name.Get(s) // of another type, so that the hook below runs
+		return true, nil
+	}
+	loading := true
+	o.Hooks.Error = func(ctx context.Context, e *core.Error) error {
+		if loading {
+			ask(ctx)
+		} else if s, err := core.From(ctx); s == nil {
+			t.Errorf("after the loading: %v", err)
+		}
+		return e
+	}
+	a := newApp(t, &o)
+	within := func(h func(ctx context.Context, v *core.Visit)) *exchange {
+		return a.visit(a.browser.Jar("/"), func(v *core.Visit) { h(core.NewContext(bg, v), v) })
+	}
+	a.ok(within(func(ctx context.Context, _ *core.Visit) {
+		s, err := core.From(ctx)
+		if err != nil || s.Set("name", 1) != nil {
+			t.Error(err)
+		}
+	}))
+	a.ok(within(func(ctx context.Context, _ *core.Visit) {
+		s, err := core.From(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		loading = false
+		name.Get(s)
+		loading = true
+	}))
+	if asked != 4 { // who the first is; who the second is, whether it is valid, and its value
+		t.Errorf("%d hooks asked", asked)
+	}
+	a.ok(within(func(ctx context.Context, v *core.Visit) {
+		if err := v.Destroy(ctx); err != nil {
+			t.Error(err)
+		}
+	}))
+	if asked != 5 {
+		t.Errorf("%d hooks asked", asked)
+	}
+}

@@ -99,7 +99,10 @@ func (v *Visit) Begin(ctx context.Context) error {
 // Session returns the session of the request, loaded if it has not been yet
 // (K46, K47): callers that come meanwhile wait for that one load. It is
 // ErrNoSession outside the cookie's path, ErrCommitted when the request ended
-// without one. It must not be called from Hooks.Valid.
+// without one.
+//
+// A hook can't have it while it is being loaded: [From] with the hook's context
+// is then ErrNoSession. Calling this method itself from there waits for ever.
 func (v *Visit) Session(ctx context.Context) (*Session, error) {
 	if v.ready.Load() {
 		return &v.session, nil
@@ -117,17 +120,34 @@ func (v *Visit) Session(ctx context.Context) (*Session, error) {
 
 // load is everything before the handler. loading is held.
 func (v *Visit) load(ctx context.Context) {
-	v.ctx = ctx
 	if !v.inside() {
-		v.stage, v.err = outside, errOutside
+		v.ctx, v.stage, v.err = ctx, outside, errOutside
 		return
 	}
-	if err := v.read(ctx); err != nil {
+	v.ctx = v.hidden(ctx)
+	err := v.read(v.ctx)
+	v.ctx = ctx
+	if err != nil {
 		v.stage, v.err = failed, err
 		return
 	}
 	v.stage = loaded
 	v.ready.Store(true)
+}
+
+// hidden returns ctx for the hooks that run while v is loaded. In deferred mode
+// it would lead them to v, and who asks v then would wait for itself.
+func (v *Visit) hidden(ctx context.Context) context.Context {
+	o := &v.manager.o
+	if o.Hooks.Valid == nil && o.Hooks.Error == nil && o.InsecureIDFrom == nil {
+		return ctx
+	}
+	for w, _ := ctx.Value(visitKey{}).(*Visit); w != nil; w = w.outer {
+		if w == v {
+			return context.WithValue(ctx, visitKey{}, errLoading)
+		}
+	}
+	return ctx
 }
 
 // inside reports whether the path has a session (K33).
@@ -362,9 +382,11 @@ func (v *Visit) Abandon() {
 var (
 	errMissing = fmt.Errorf("%w: the middleware is missing", ErrNoSession)
 	errOutside = fmt.Errorf("%w: the path lies outside the cookie's", ErrNoSession)
+	errLoading = fmt.Errorf("%w: a hook asked for it that runs while it is loaded", ErrNoSession)
 )
 
-// visitKey is the context key of the innermost visit.
+// visitKey is the context key of the innermost visit, or of the error that says
+// why there is none.
 type visitKey struct{}
 
 // Destroy is [Session.Destroy] without loading the session first, for deferred
@@ -402,9 +424,10 @@ func (v *Visit) blind(ctx context.Context) (*Session, error) {
 		v.ctx = ctx
 		s := &v.session
 		s.reset()
-		id, err := v.carried(ctx)
+		hooks := v.hidden(ctx)
+		id, err := v.carried(hooks)
 		if err != nil {
-			return nil, v.manager.insist(ctx, OpCarrier, err)
+			return nil, v.manager.insist(hooks, OpCarrier, err)
 		}
 		if id != "" {
 			s.id, s.state, s.unknown = id, live, true
@@ -448,8 +471,11 @@ func (c *visitContext) Value(key any) any {
 // VisitFrom returns the visit in ctx, of the middleware nearest to the handler
 // if several are mounted; ErrNoSession if there is none.
 func VisitFrom(ctx context.Context) (*Visit, error) {
-	if v, ok := ctx.Value(visitKey{}).(*Visit); ok {
+	switch v := ctx.Value(visitKey{}).(type) {
+	case *Visit:
 		return v, nil
+	case error:
+		return nil, v
 	}
 	return nil, errMissing
 }
