@@ -1,6 +1,9 @@
 package core
 
-import "fmt"
+import (
+	"fmt"
+	"unicode/utf8"
+)
 
 // A Key is the name of a session value and its type:
 //
@@ -48,8 +51,8 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 }
 
 // Set keeps v. It is an error, and changes nothing, if v can't be encoded, the
-// name is reserved, or the session is committed or destroyed. A value equal to
-// the one that is stored is no change.
+// name is reserved or no UTF-8, or the session is committed or destroyed. A
+// value equal to the one that is stored is no change.
 func (k Key[T]) Set(s *Session, v T) error {
 	raw, err := k.encode(v)
 	if err != nil {
@@ -161,6 +164,9 @@ func (k Key[T]) Delete(s *Session) error {
 func (k Key[T]) encode(v T) ([]byte, error) {
 	if reserved(string(k)) {
 		return nil, fmt.Errorf("core: %w", errReserved)
+	}
+	if !utf8.ValidString(string(k)) {
+		return nil, errName // JSON would keep the value under another one
 	}
 	raw, err := encode(v)
 	if err != nil {

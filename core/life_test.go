@@ -1022,3 +1022,34 @@ func TestK35ByID(t *testing.T) {
 	_, err = byID.Get(bg, "an-id-of-our-own-making")
 	wantIs(t, err, core.ErrNotFound)
 }
+
+// JSON has no other names than UTF-8: a value under any other would come back
+// under a name that nobody asked for.
+func TestNamesAreUTF8(t *testing.T) {
+	t.Parallel()
+	a := newApp(t, nil)
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+		odd := core.Key[int]("\xff")
+		_, updated := odd.Update(s, func(n int) int { return n + 1 })
+		for what, err := range map[string]error{"Set": odd.Set(s, 1), "Update": updated, "by name": s.Set("a\xc3", 1)} {
+			if err == nil || !strings.Contains(err.Error(), "UTF-8") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if err := odd.Delete(s); err != nil || len(s.Names()) != 0 {
+			t.Errorf("%v, %q", err, s.Names())
+		}
+		for _, name := range []string{"", "\x00", "é", "\u2028", "\ufffd", `"`, "__proto__"} {
+			if err := s.Set(name, name); err != nil {
+				t.Errorf("%q: %v", name, err)
+			}
+		}
+	}))
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+		for _, name := range []string{"", "\x00", "é", "\u2028", "\ufffd", `"`, "__proto__"} {
+			if s.Get(name) != name {
+				t.Errorf("%q is lost", name)
+			}
+		}
+	}))
+}

@@ -104,8 +104,11 @@ type holder interface {
 	again(raw []byte) ([]byte, error)
 }
 
-// errReserved names what can't be the name of a value.
-var errReserved = errors.New(`the names "cookie" and "_gs" are reserved`)
+// What can't be the name of a value.
+var (
+	errReserved = errors.New(`the names "cookie" and "_gs" are reserved`)
+	errName     = errors.New("core: the name of a value must be valid UTF-8")
+)
 
 // ID returns the id of the session. A new session gets one when it is first
 // asked for, or saved. It is "" if Options.NewID fails, which fails the save.
