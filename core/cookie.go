@@ -279,27 +279,31 @@ func (c *CookieOptions) appendAttributes(b []byte, expires time.Time, secure boo
 const (
 	maxCookieField = 16 << 10 // bytes of a Cookie field that are looked at
 	maxCookiePairs = 200      // more than browsers keep for one site
-	maxSameName    = 4        // cookies of one name that are tried
+	maxSameName    = 4        // cookies of one name: with more none counts
 )
 
 // values are the values of one cookie name in a request, in the order sent.
 type values struct {
-	all [maxSameName]string
-	n   int
+	all  [maxSameName]string
+	n    int
+	more bool // there were more than all can hold
 }
 
 func (v *values) add(s string) {
-	if v.n < len(v.all) {
-		v.all[v.n] = s
-		v.n++
+	if v.n == len(v.all) {
+		v.more = true
+		return
 	}
+	v.all[v.n] = s
+	v.n++
 }
 
 // parseCookies finds the cookies name and name+".sig" in a Cookie field
 // (RFC 6265 section 5.4, read leniently as in K10): names are case-sensitive,
 // blanks around name and value and one pair of double quotes around the value
 // are dropped. A field with more in it than a browser would send has no
-// cookies. The results are parts of field.
+// cookies; nor has one with more of our name than are tried, of which the last
+// could verify, too. The results are parts of field.
 func parseCookies(field, name string) (ids, sigs values) {
 	if len(field) > maxCookieField {
 		return
@@ -329,7 +333,9 @@ func parseCookies(field, name string) (ids, sigs values) {
 		if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
 			value = value[1 : len(value)-1]
 		}
-		to.add(value)
+		if to.add(value); to.more {
+			return values{}, values{}
+		}
 	}
 	return ids, sigs
 }

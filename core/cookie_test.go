@@ -227,7 +227,9 @@ func TestK10Parse(t *testing.T) {
 		{"comma does not separate", "x=1, koa.sid=a", nil, nil},
 		{"controls and high bytes", "koa.sid=\x00\xff\r\n", []string{"\x00\xff\r\n"}, nil},
 		{"several in order", "koa.sid=a; koa.sid=b; koa.sid=a", []string{"a", "b", "a"}, nil},
-		{"five", "koa.sid=1; koa.sid=2; koa.sid=3; koa.sid=4; koa.sid=5", []string{"1", "2", "3", "4"}, nil},
+		{"four", "koa.sid=1; koa.sid=2; koa.sid=3; koa.sid=4; koa.sid.sig=5", []string{"1", "2", "3", "4"}, []string{"5"}},
+		{"R32 five", "koa.sid=1; koa.sid=2; koa.sid=3; koa.sid=4; koa.sid=5; koa.sid.sig=6", nil, nil},
+		{"R32 five signatures", "koa.sid=1; koa.sid.sig=2; koa.sid.sig=3; koa.sid.sig=4; koa.sid.sig=5; koa.sid.sig=6", nil, nil},
 		{"blank before .sig", "koa.sid .sig=a", nil, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -264,7 +266,7 @@ func TestCookieBomb(t *testing.T) {
 		"100,000 pairs":        {pair + strings.Repeat("; x=y", 100_000), false},
 		"semicolons":           {pair + strings.Repeat(";", 1<<13), false},
 		"blanks":               {pair + strings.Repeat(" ", 1<<13), true},
-		"ours 200 times":       {strings.Repeat("koa.sid=a; ", 199) + "koa.sid.sig=b", true},
+		"ours 200 times":       {strings.Repeat("koa.sid=a; ", 199) + "koa.sid.sig=b", false},
 		"ours 100,000 times":   {strings.Repeat(pair+"; ", 100_000), false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,11 +29,14 @@ func simpleCookies(field, name string) (ids, sigs []string) {
 			value = value[1 : n-1]
 		}
 		switch {
-		case ok && key == name && len(ids) < 4:
+		case ok && key == name:
 			ids = append(ids, value)
-		case ok && key == name+".sig" && len(sigs) < 4:
+		case ok && key == name+".sig":
 			sigs = append(sigs, value)
 		}
+	}
+	if len(ids) > 4 || len(sigs) > 4 {
+		return nil, nil
 	}
 	return ids, sigs
 }

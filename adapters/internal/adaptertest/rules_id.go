@@ -36,6 +36,8 @@ var idRules = []rule{
 			{"before a forged one", mine + "; " + forged, "1"},
 			{"twice", mine + "; " + mine, "1"},
 			{"with another that is signed as well", mine + "; " + theirs, "0"},
+			{"with another behind what is looked at", mine + strings.Repeat("; koa.sid=x", 3) + "; " + theirs, "0"},
+			{"with another whose signature is", mine + strings.Repeat("; koa.sid.sig=x", 3) + "; " + theirs, "0"},
 		} {
 			if r := a.with(c.field); r.status != 200 || r.body != c.body {
 				t.Errorf("%s: %d %q, want %q", c.name, r.status, r.body, c.body)
