@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -195,7 +196,7 @@ func New(store Store, o *Options) (*Manager, error) {
 	if o != nil {
 		m.o = *o
 	}
-	if store == nil {
+	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, errors.New("core.New: the store is nil: pass one, such as memorystore.New(nil)")
 	}
 	m.swapper, _ = As[Swapper](store)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/core/storetest"
 )
 
 // bareStore has the three methods and no ability. It must not be asked.
@@ -140,8 +141,10 @@ func TestNewMisfits(t *testing.T) {
 	}
 	t.Run("nil store", func(t *testing.T) {
 		t.Parallel()
-		if _, err := core.New(nil, &core.Options{Keys: goodKeys}); err == nil || !strings.Contains(err.Error(), "the store is nil: pass one") {
-			t.Error(err)
+		for _, store := range []core.Store{nil, (*storetest.Faulty)(nil)} { // the second: of a New whose error was ignored
+			if _, err := core.New(store, &core.Options{Keys: goodKeys}); err == nil || !strings.Contains(err.Error(), "the store is nil: pass one") {
+				t.Error(err)
+			}
 		}
 	})
 	t.Run("nil options", func(t *testing.T) {
