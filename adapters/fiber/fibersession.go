@@ -23,6 +23,9 @@
 // An error of a handler goes on as it is, and wins over one of saving, which
 // then only [core.Hooks] see.
 //
+// A handler that answers by fasthttp's TimeoutError leaves the session unsaved,
+// since what it could not wait for may be in the middle of a change.
+//
 // A panic saves nothing, if it gets as far as this middleware: mount Fiber's
 // recover before it.
 //
@@ -143,6 +146,10 @@ func (mw *middleware) handle(c *fiber.Ctx) error {
 	}
 	enter(c, core.NewContext(user, visit))
 	failed := c.Next()
+	if ctx.LastTimeoutErrorResponse() != nil {
+		// The answer is made, and what made it may still use the session.
+		return failed
+	}
 	// The context of an outer session comes back with user, and the ErrorHandler
 	// finds this one.
 	if before != nil {

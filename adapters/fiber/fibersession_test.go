@@ -392,6 +392,30 @@ func TestPanicUnderRecover(t *testing.T) {
 	}
 }
 
+// As in fasthttpsession: the response goes out without the session's cookie, so
+// that saving would leave an orphan in the store.
+func TestTimeoutError(t *testing.T) {
+	m, store := newManager(t, core.Options{})
+	app := fiber.New()
+	app.Use(fibersession.New(m, nil))
+	var kept *core.Session
+	app.Get("/", func(c *fiber.Ctx) error {
+		if err := add(c); err != nil {
+			return err
+		}
+		kept, _ = fibersession.From(c)
+		c.Context().TimeoutErrorWithCode("too slow", 503)
+		return nil
+	})
+	res := want(t, app, new(jartest.Browser), "/", 503, "too slow")
+	if len(res.Header.Values("Set-Cookie")) != 0 || store.Calls(storetest.OpSetVersion) != 0 {
+		t.Errorf("%d cookies, stored %d times", len(res.Header.Values("Set-Cookie")), store.Calls(storetest.OpSetVersion))
+	}
+	if err := count.Set(kept, 2); !errors.Is(err, core.ErrCommitted) {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
 func TestEncryptCookie(t *testing.T) {
 	m, _ := newManager(t, core.Options{})
 	app := fiber.New()
