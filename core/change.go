@@ -128,6 +128,7 @@ func (s *Session) takeChange() (changeSet, error) {
 				return c, err
 			}
 			if sameJSON(e.raw, was) {
+				e.own, e.assigned, e.raw, e.updates = false, false, nil, nil // nor later, over another request's
 				continue
 			}
 		}

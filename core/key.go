@@ -91,6 +91,7 @@ func (k Key[T]) Update(s *Session, f func(T) T) (T, error) {
 		if e != nil {
 			turn = e.turn
 		}
+		base := s.bases
 		s.mu.Unlock()
 		if err != nil {
 			var zero T
@@ -106,7 +107,7 @@ func (k Key[T]) Update(s *Session, f func(T) T) (T, error) {
 			_, raw, err := k.update(raw, f)
 			return raw, err
 		}
-		if done, err := k.updated(s, turn, v, raw, again); done || err != nil {
+		if done, err := k.updated(s, base, turn, v, raw, again); done || err != nil {
 			return v, err
 		}
 	}
@@ -124,15 +125,15 @@ func (k Key[T]) update(raw []byte, f func(T) T) (T, []byte, error) {
 }
 
 // updated takes the result of an Update over, unless the value has changed
-// since turn.
-func (k Key[T]) updated(s *Session, turn uint32, v T, raw []byte, again update) (bool, error) {
+// since that base and turn.
+func (k Key[T]) updated(s *Session, base, turn uint32, v T, raw []byte, again update) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.writable(); err != nil {
 		return false, err
 	}
 	e := s.editFor(string(k))
-	if e.turn != turn {
+	if s.bases != base || e.turn != turn {
 		return false, nil
 	}
 	if !e.own {

@@ -390,8 +390,8 @@ func (v *Visit) reread(ctx context.Context, key string) (record, Version, error)
 }
 
 // saved makes what was written the new base of the session. What the handler
-// changed meanwhile stays a change: an update of that time counts from what was
-// written.
+// changed meanwhile stays a change: an update of that time, also of a value that
+// was not among the changes, counts from what was written.
 func (v *Visit) saved(c *changeSet, r record, version Version) {
 	s := &v.session
 	s.mu.Lock()
@@ -401,6 +401,7 @@ func (v *Visit) saved(c *changeSet, r record, version Version) {
 		raw, _ := s.stored.find(name) // it was read or written just now
 		return raw
 	}
+	s.bases++
 	if s.clears == c.clears {
 		s.cleared = false
 	}
@@ -415,11 +416,19 @@ func (v *Visit) saved(c *changeSet, r record, version Version) {
 			if e.held != nil && !bytes.Equal(e.from, find(was.name)) {
 				e.held = nil // an update was computed again: Get must show its result
 			}
-		case e.assigns == was.assigns && !s.sealed:
+		case e.assigns == was.assigns:
 			e.assigned, e.updates = false, e.updates[was.steps:]
-			if raw, err := updated(find(was.name), e.updates); err == nil {
-				e.raw, e.held = raw, nil
-			}
+		}
+	}
+	if s.sealed {
+		return
+	}
+	for _, e := range s.edits {
+		if !e.own || e.assigned {
+			continue
+		}
+		if raw, err := updated(find(e.name), e.updates); err == nil {
+			e.raw, e.held = raw, nil
 		}
 	}
 }

@@ -47,6 +47,7 @@ type Session struct {
 	then    *demands
 	options *CookieOptions // made from cookie and then; nil if not yet
 	clears  uint32         // how often all values were replaced
+	bases   uint32         // how often what the edits lie over has become another
 	chosen  uint32         // how often SetCookie chose options
 	stale   string         // the key of an id that came with the request and is unknown
 	doubt   *doubt
@@ -249,6 +250,7 @@ func (s *Session) replace(members []member) error {
 	}
 	s.cleared = true
 	s.clears++
+	s.bases++
 	s.edits = nil
 	for i := range members {
 		s.edits = append(s.edits, &edit{name: string(members[i].name), own: true, assigned: true, raw: members[i].raw})
@@ -343,6 +345,7 @@ func (s *Session) reset() {
 	s.stored = record{created: wholeMillis(time.Now())}
 	s.edits, s.cleared, s.stale, s.undead, s.doubt = nil, false, "", false, nil
 	s.clears++
+	s.bases++
 	s.chosen++
 	s.cookie, s.then, s.ownSet, s.options = m.blank, nil, false, nil
 }

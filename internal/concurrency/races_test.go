@@ -1,0 +1,133 @@
+package concurrency_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/gensession/gensession/core"
+)
+
+// Races that two requests of one act each do not have: goroutines within a
+// request, requests that go on after they were told something, and times that
+// run out in between.
+
+var bg = context.Background()
+
+// apart runs f in another goroutine of the request, and waits for it.
+func apart(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	<-done
+}
+
+// during returns an addition to n in whose middle something happens, once.
+func during(k int, happens func()) func(int) int {
+	begun := false
+	return func(n int) int {
+		if !begun {
+			begun = true
+			apart(happens)
+		}
+		return n + k
+	}
+}
+
+func (s *scene) want(n int) {
+	s.t.Helper()
+	if wrong := s.wantN(n); wrong != "" {
+		s.t.Error(wrong)
+	}
+}
+
+// seen is n of the session of an id, and whether there is one.
+func (s *scene) seen(id core.ID) (int, bool) {
+	s.t.Helper()
+	data, err := s.manager.ByID().Get(bg, id)
+	if errors.Is(err, core.ErrNotFound) {
+		return 0, false
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return parse(s.t, data)["n"], true
+}
+
+func add(k int) func(*core.Session) {
+	return func(s *core.Session) { _, _ = n.Update(s, adding(k)) }
+}
+
+// Goroutines of one request, and another request beside them (items 2 and 8).
+func TestWithinARequest(t *testing.T) {
+	t.Run("an Update while another value is being saved", func(t *testing.T) {
+		s := newScene(t, newMemory(t), core.Options{})
+		second := s.browser.Jar("/")
+		s.request(func(session *core.Session) {
+			_ = session.Set("a", 1)
+			s.atWrite(func() {
+				add(1)(session)
+				_ = s.serve(second, add(10))
+			})
+			if err := session.Save(bg); err != nil {
+				t.Error(err)
+			}
+			if got := n.Get(session); got != 111 {
+				t.Errorf("the handler sees %d, want 111", got)
+			}
+		})
+		s.want(111)
+	})
+	t.Run("a Save in the middle of an Update", func(t *testing.T) {
+		s := newScene(t, newMemory(t), core.Options{})
+		second := s.browser.Jar("/")
+		s.request(func(session *core.Session) {
+			_ = session.Set("a", 1)
+			got, err := n.Update(session, during(1, func() {
+				_ = s.serve(second, add(10))
+				if err := session.Save(bg); err != nil {
+					t.Error(err)
+				}
+			}))
+			if err != nil || got != 111 {
+				t.Errorf("Update returns %d, %v, want 111", got, err)
+			}
+		})
+		s.want(111)
+	})
+	t.Run("a Replace in the middle of an Update", func(t *testing.T) {
+		s := newScene(t, newMemory(t), core.Options{})
+		s.request(func(session *core.Session) {
+			_, _ = n.Update(session, during(1, func() { _ = session.Replace(values{"n": 5}) }))
+		})
+		s.want(6)
+	})
+	t.Run("a Regenerate in the middle of an Update", func(t *testing.T) {
+		s := newScene(t, newMemory(t), core.Options{})
+		s.request(func(session *core.Session) {
+			_, _ = n.Update(session, during(1, func() { _ = session.Regenerate(bg) }))
+		})
+		s.want(1) // nothing of the old session gets into the new one
+	})
+	t.Run("what was set to what it was does not undo what another request set", func(t *testing.T) {
+		s := newScene(t, newMemory(t), core.Options{})
+		second := s.browser.Jar("/")
+		s.request(func(session *core.Session) {
+			_ = n.Set(session, 100)
+			_ = x.Delete(session) // there is none
+			_ = session.Set("a", 1)
+			_ = s.serve(second, func(s *core.Session) { _, _ = n.Set(s, 7), x.Set(s, 8) })
+			if err := session.Save(bg); err != nil {
+				t.Error(err)
+			}
+		})
+		s.want(7)
+		s.request(func(session *core.Session) {
+			if x.Get(session) != 8 {
+				t.Error("a value of another request is gone")
+			}
+		})
+	})
+}
