@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"slices"
 )
 
@@ -151,6 +152,9 @@ func (c *changeSet) applied(base record, again bool) (record, error) {
 	if c.cleared {
 		r.fields = fields{buf: []byte{}}
 	}
+	if c.updates() {
+		r.fence = rand.Uint32() | 1 // two that add one to the same write the same
+	}
 	var err error
 	if len(c.values) <= few {
 		err = c.splice(&r.fields, again)
@@ -207,6 +211,11 @@ func (v *valueChange) over(f *fields, again bool) ([]byte, error) {
 		return nil, err
 	}
 	return updated(raw, v.updates)
+}
+
+// updates reports whether doing the changes twice is not as good as once.
+func (c *changeSet) updates() bool {
+	return slices.ContainsFunc(c.values, func(v valueChange) bool { return v.updates != nil })
 }
 
 // updated is raw after the updates.

@@ -45,7 +45,8 @@ type record struct {
 	// stricter is what the configuration demanded of cookies when the session
 	// chose options of its own (K25); nil if it did not.
 	stricter *demands
-	// fence, if not zero, is written to make the bytes differ from before.
+	// fence, if not zero, makes the bytes differ from others that say the same:
+	// from those before (see Visit.fence), or of who did the same (see settle).
 	fence uint32
 }
 
@@ -275,6 +276,13 @@ func (r *record) parseMeta(raw []byte, key string) error {
 		return corrupt("its time of creation is no number")
 	}
 	r.created = time.UnixMilli(created)
+	if f := find(meta, "f"); f != nil {
+		fence, err := decode[int64](f)
+		if err != nil {
+			return corrupt("its fence is no number")
+		}
+		r.fence = uint32(fence)
+	}
 	if d := find(meta, "d"); d != nil {
 		r.stricter = new(demands)
 		if err := json.Unmarshal(d, r.stricter); err != nil {

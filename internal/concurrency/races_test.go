@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
 )
 
 // Races that two requests of one act each do not have: goroutines within a
@@ -130,4 +131,33 @@ func TestWithinARequest(t *testing.T) {
 			}
 		})
 	})
+}
+
+// same (item 2).
+func TestLostUpdateBesideItsTwin(t *testing.T) {
+	for name, o := range map[string]*core.Options{"by default": {}, "KoaCompat": core.KoaCompat()} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, newMemory(t), *o)
+			jar, second := s.browser.Jar("/"), s.browser.Jar("/")
+			err := s.serve(jar, func(session *core.Session) {
+				add(1)(session)
+				s.store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+					if op != storetest.OpSetVersion {
+						return nil
+					}
+					s.store.Before(nil)
+					if err := s.serve(second, add(1)); err != nil {
+						t.Error(err)
+					}
+					return core.ErrOutcomeUnknown
+				})
+				if err := session.Save(bg); !errors.Is(err, core.ErrOutcomeUnknown) {
+					t.Error(err)
+				}
+			})
+			if got := s.stored(); err == nil && got != 102 {
+				t.Errorf("both succeeded, and n is %d", got)
+			}
+		})
+	}
 }
