@@ -239,7 +239,8 @@ func (v *Visit) store(ctx context.Context, c *changeSet) error {
 			s.doubt = &doubt{*c, r}
 			return err
 		case errors.Is(err, ErrConflict) && c.why == renewal:
-			return nil // by the other request, too
+			_, _, err = v.reread(ctx, key)
+			return err // nil: renewed by the other request, too
 		case !errors.Is(err, ErrConflict):
 			return err
 		case try == saveTries:

@@ -161,3 +161,31 @@ func TestLostUpdateBesideItsTwin(t *testing.T) {
 		})
 	}
 }
+
+// touch: what it meets is no save of another request, but the end (item 6).
+func TestRenewalMeetsATombstone(t *testing.T) {
+	m := newMemory(t)
+	s := newScene(t, struct {
+		core.Store
+		core.Swapper
+	}{m, m}, core.Options{Rolling: true, TouchEvery: 1})
+	reader := s.browser.Jar("/")
+	v, _ := s.manager.NewVisit(reader, nil)
+	if _, err := v.Session(bg); err != nil {
+		t.Fatal(err)
+	}
+	s.request(func(session *core.Session) {
+		s.store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+			if op != storetest.OpDestroy { // the tombstone is there, and goes
+				return nil
+			}
+			s.store.Before(nil)
+			return v.Commit(bg)
+		})
+		if err := session.Renew(bg); err != nil {
+			t.Fatal(err)
+		}
+	})
+	s.browser.Take("/", reader.SetCookies...)
+	s.want(100)
+}
