@@ -234,6 +234,10 @@ func (v *Visit) move(ctx context.Context, c *changeSet) error {
 		}
 		newKey := m.key(id)
 		newVersion, err := v.put(ctx, newKey, &r, 0)
+		if err == errExpired && !again && !c.ownSet && m.swapper != nil {
+			again = true // another request may have prolonged it
+			continue
+		}
 		if errors.Is(err, ErrConflict) {
 			return fmt.Errorf("%w: the id is in use already, the generator repeats itself", errNewID)
 		}

@@ -104,10 +104,12 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 	if why == reissue {
 		// A response with an id that is dead by now must not replace the
 		// cookie of the one that came after it.
-		if _, _, err := v.reread(ctx, s.storeKey()); err != nil {
+		r, _, err := v.reread(ctx, s.storeKey())
+		if err != nil {
 			m.debug(ctx, "session id is not sent again", slog.Any("error", err))
 			return nil
 		}
+		s.choose(&r)
 		return v.send(ctx)
 	}
 	if err := v.sendable(); err != nil {
@@ -233,14 +235,20 @@ func (v *Visit) store(ctx context.Context, c *changeSet) error {
 		case err == nil:
 			v.saved(c, r, version)
 			return nil
+		case err == errExpired && !again && !c.ownSet && m.swapper != nil:
+			again = true // another request may have prolonged it
+			continue
 		case errors.Is(err, ErrNotFound):
 			return ErrGone
 		case errors.Is(err, ErrOutcomeUnknown):
 			s.doubt = &doubt{*c, r}
 			return err
 		case errors.Is(err, ErrConflict) && c.why == renewal:
-			_, _, err = v.reread(ctx, key)
-			return err // nil: renewed by the other request, too
+			r, _, err := v.reread(ctx, key)
+			if err == nil { // renewed by the other request, too
+				s.choose(&r)
+			}
+			return err
 		case !errors.Is(err, ErrConflict):
 			return err
 		case try == saveTries:
@@ -457,6 +465,14 @@ func (v *Visit) touch(ctx context.Context) error {
 	ttl, over := m.ttl(s, s.Cookie(), s.stored.created, v.now())
 	version := s.version
 	var err error
+	if over && m.swapper != nil { // another request may have prolonged it
+		r, now, err := v.reread(ctx, key)
+		if err == nil {
+			version = now
+			ttl, over = m.ttlOf(s.id, key, r)
+			s.choose(&r)
+		}
+	}
 	for try := 0; ; try++ {
 		if over {
 			return v.destroy(ctx, false)
@@ -473,6 +489,7 @@ func (v *Visit) touch(ctx context.Context) error {
 		}
 		version = now
 		ttl, over = m.ttlOf(s.id, key, r)
+		s.choose(&r)
 	}
 	switch {
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrGone):
@@ -485,6 +502,14 @@ func (v *Visit) touch(ctx context.Context) error {
 		m.touched.renewed(key)
 	}
 	return v.send(ctx)
+}
+
+// choose takes the cookie options over that another request chose, so that the
+// cookie sent now is not an older one. This one has chosen none, and is sealed.
+func (s *Session) choose(r *record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cookie, s.then, s.complete = r.cookie, r.stricter, false
 }
 
 // sendable says before anything is stored whether its cookie could be sent

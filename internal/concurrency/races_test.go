@@ -3,7 +3,11 @@ package concurrency_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
@@ -188,4 +192,85 @@ func TestRenewalMeetsATombstone(t *testing.T) {
 	})
 	s.browser.Take("/", reader.SetCookies...)
 	s.want(100)
+}
+
+// another request has given more of it (item 7).
+func TestProlongedMeanwhile(t *testing.T) {
+	for name, act := range map[string]func(*core.Session){
+		"set":   func(s *core.Session) { _ = s.Set("a", 1) },
+		"touch": func(s *core.Session) {},
+		"renew": func(s *core.Session) { _ = s.Renew(bg) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				until := func(d time.Duration) func(s *core.Session) {
+					return func(s *core.Session) {
+						c := s.Cookie()
+						c.NoMaxAge, c.MaxAge, c.Expires = true, 0, time.Now().Add(d)
+						if err := s.SetCookie(c); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+				m := newMemory(t)
+				defer m.Close()
+				s := newScene(t, m, core.Options{Rolling: true, TouchEvery: 1})
+				defer s.manager.Close()
+				s.request(until(time.Minute))
+				s.request(func(session *core.Session) {
+					s.request(until(time.Hour))
+					time.Sleep(2 * time.Minute)
+					act(session)
+				})
+				s.want(100)
+			})
+		})
+	}
+}
+
+// another request has chosen meanwhile: it may be the last to arrive (item 7).
+func TestChosenMeanwhile(t *testing.T) {
+	rolling := core.Options{Rolling: true, TouchEvery: 1}
+	m := newMemory(t)
+	for name, c := range map[string]struct {
+		store core.Store
+		o     core.Options
+	}{
+		"touch": {m, rolling},
+		"no touch": {struct {
+			core.Store
+			core.Swapper
+		}{m, m}, rolling},
+		"another key": {m, core.Options{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, c.store, c.o)
+			if name == "another key" {
+				if err := s.manager.RotateKeys([][]byte{secondKey, firstKey}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			late := s.browser.Jar("/")
+			if err := s.serve(late, func(*core.Session) {
+				s.request(func(s *core.Session) {
+					c := s.Cookie()
+					c.MaxAge = 30 * 24 * time.Hour
+					if err := s.SetCookie(c); err != nil {
+						t.Error(err)
+					}
+				})
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if len(late.SetCookies) == 0 {
+				t.Fatal("no cookie")
+			}
+			_, expires, _ := strings.Cut(late.SetCookies[0], "expires=")
+			expires, _, _ = strings.Cut(expires, ";")
+			at, err := http.ParseTime(expires)
+			if err != nil || time.Until(at) < 29*24*time.Hour {
+				t.Errorf("the cookie expires at %v, %v", at, err)
+			}
+		})
+	}
 }
