@@ -31,7 +31,8 @@ func (b ByID) Get(ctx context.Context, id ID) ([]byte, error) {
 
 // Set gives the session of id the values, as [Session.Replace] would, and
 // ttl; a ttl of zero means that of the Options. A session that does not exist
-// is made: id must then have the shape that Options.NewID has to give.
+// is made: id must then have the shape that Options.NewID has to give. One that
+// ends meanwhile, or was given another id lately, is not brought back: ErrGone.
 func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) error {
 	m := b.manager
 	members, err := membersOf(values)
@@ -39,16 +40,22 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 		return err
 	}
 	end := m.lastTry()
+	existed := false
 	for try := 0; ; try++ {
+		key := m.key(id)
 		r, version, err := b.read(ctx, id)
 		if errors.Is(err, ErrNotFound) {
+			if existed || version != 0 || m.marked(ctx, key) {
+				return &Error{OpSet, ErrGone}
+			}
 			r, err = record{created: wholeMillis(time.Now()), cookie: m.blank}, id.checkNew()
+		} else {
+			existed = true
 		}
 		if err != nil {
 			return &Error{OpSet, err}
 		}
 		r.fields = listed(members)
-		key := m.key(id)
 		data, err := r.encode(key, m)
 		if err != nil {
 			return &Error{OpSet, err}
@@ -94,7 +101,7 @@ func (b ByID) read(ctx context.Context, id ID) (record, Version, error) {
 	key := m.key(id)
 	data, version, err := m.get(ctx, key)
 	if err == nil && isTombstone(data) {
-		err = ErrNotFound // with its version: it can be written over
+		err = ErrNotFound // with a version, unlike what never was
 	}
 	if err != nil {
 		return record{}, version, err

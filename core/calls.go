@@ -233,7 +233,6 @@ func (m *Manager) bury(ctx context.Context, key string, version Version) error {
 const (
 	markSuffix = ".old"
 	markTTL    = time.Minute
-	markTries  = 5
 )
 
 // mark notes heir as one of key. It does so as well as it goes: without a mark
@@ -262,14 +261,15 @@ func (m *Manager) unmark(ctx context.Context, key, heir string) {
 // time. One without heirs is none.
 func (m *Manager) amend(ctx context.Context, key string, f func(heirs []string) []string) {
 	key += markSuffix
-	for range markTries {
+	end := m.lastTry()
+	for try := range saveTries {
 		data, version, err := m.get(ctx, key)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return
 		}
 		text := strings.Join(f(strings.Fields(string(data))), " ")
 		_, err = m.set(ctx, key, []byte(text), markTTL, version)
-		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) {
+		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) || rest(try, end) != nil {
 			return
 		}
 	}

@@ -274,3 +274,89 @@ func TestChosenMeanwhile(t *testing.T) {
 		})
 	}
 }
+
+// it ran (item 5).
+func TestByIDSetRevivesNothing(t *testing.T) {
+	for name, end := range map[string]func(*core.Session) error{
+		"Destroy": func(s *core.Session) error { return s.Destroy(bg) },
+		"Renew":   func(s *core.Session) error { return s.Renew(bg) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, newMemory(t), core.Options{})
+			var old core.ID
+			s.request(func(s *core.Session) { old = s.ID() })
+			second := s.browser.Jar("/")
+			s.atWrite(func() {
+				if err := s.serve(second, func(s *core.Session) {
+					if err := end(s); err != nil {
+						t.Error(err)
+					}
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+			err := s.manager.ByID().Set(bg, old, values{"n": 1}, 0)
+			if _, lives := s.seen(old); lives || !errors.Is(err, core.ErrGone) {
+				t.Errorf("Set is %v, and the old id lives: %v", err, lives)
+			}
+		})
+	}
+	t.Run("over a tombstone", func(t *testing.T) {
+		s := newScene(t, newMemory(t), core.Options{})
+		s.request(func(session *core.Session) {
+			old := session.ID()
+			s.store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+				if op != storetest.OpDestroy {
+					return nil
+				}
+				s.store.Before(nil)
+				if err := s.manager.ByID().Set(bg, old, values{"n": 1}, 0); !errors.Is(err, core.ErrGone) {
+					t.Errorf("Set in the middle of a Renew: %v", err)
+				}
+				return core.ErrRefused // so that what it wrote would stay
+			})
+			if err := session.Renew(bg); err != nil {
+				t.Fatal(err)
+			}
+			if _, lives := s.seen(old); lives {
+				t.Error("the old id lives beside the new one")
+			}
+		})
+	})
+}
+
+// through (item 6).
+func TestLogoutFindsTheHeirInACrowd(t *testing.T) {
+	s := newScene(t, newMemory(t), core.Options{})
+	late := s.browser.Jar("/")
+	swapper, _ := core.As[core.Swapper](s.store)
+	crowd, inside := 8, false
+	s.store.Before(func(ctx context.Context, op storetest.Op, key string) error {
+		if op != storetest.OpSetVersion || !isMark(key) || inside || crowd == 0 {
+			return nil
+		}
+		inside = true
+		defer func() { inside = false }()
+		crowd--
+		data, v, err := swapper.GetVersion(ctx, key)
+		if err != nil && !errors.Is(err, core.ErrNotFound) {
+			return err
+		}
+		_, err = swapper.SetVersion(ctx, key, append(data, " another"...), time.Minute, v)
+		return err
+	})
+	var heir core.ID
+	s.request(func(session *core.Session) {
+		if err := session.Renew(bg); err != nil {
+			t.Fatal(err)
+		}
+		heir = session.ID()
+	})
+	s.store.Before(nil)
+	if err := s.serve(late, func(s *core.Session) { _ = s.Destroy(bg) }); err != nil {
+		t.Error(err)
+	}
+	if _, lives := s.seen(heir); lives {
+		t.Error("Destroy returned nil, and the session lives under its new id")
+	}
+}
