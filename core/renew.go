@@ -92,9 +92,9 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	default:
 		return nil
 	}
-	end := m.end
-	if s.unknown || !logout {
-		end = m.destroy // in deferred mode nothing is asked (K48)
+	end := m.destroy
+	if logout {
+		end = m.end
 	}
 	err := end(ctx, key)
 	s.undead = err != nil

@@ -390,8 +390,7 @@ var (
 type visitKey struct{}
 
 // Destroy is [Session.Destroy] without loading the session first, for deferred
-// mode: the store is asked nothing (K48), so that a session which another
-// request gives a new id at the same moment goes on under that one.
+// mode: the store is not asked before (K48).
 func (v *Visit) Destroy(ctx context.Context) error {
 	s, err := v.blind(ctx)
 	if err != nil {

@@ -319,7 +319,7 @@ func (s *stage) invariants(t *testing.T, programs [2]program, o outcome) {
 		if _, lives := o.live[old]; lives && ends && o.told[i] == "" {
 			t.Errorf("%s succeeded, and the old id lives: %v", p.name, o)
 		}
-		ended := slices.ContainsFunc(programs[1-i].acts, func(a act) bool { return a == destroy || a == revoke }) // by a logout beside it
+		ended := slices.ContainsFunc(programs[1-i].acts, func(a act) bool { return a == destroy || a == destroyThen || a == revoke }) // by a logout beside it
 		if c := o.cookies[i]; c != "" && c != "-" && c != old && o.live[c] == nil && !ended {
 			t.Errorf("a cookie without a session: %v", o)
 		}

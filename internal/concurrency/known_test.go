@@ -16,7 +16,6 @@ import (
 // open are the scenes that are left as they are, each with the reason.
 var open = map[string]string{
 	"a late request whose key is retired keeps the fresh signature": "K13 as in generic-session: the signature is expired at once",
-	"Destroy without loading ends the session under its new id":     "K48: nothing is asked; the cookie goes, the session stays until its ttl is over",
 }
 
 // A scene is one session in one browser, on a store that a test can stop.

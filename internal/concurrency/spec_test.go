@@ -389,7 +389,7 @@ func (c *specClient) do(s *spec, a act) {
 	case save:
 		c.save(s)
 	case destroyThen:
-		c.undead = !c.end(s, c.id, false)
+		c.undead = !c.end(s, c.id, true)
 		c.send("-")
 		c.state = specEnded
 	case destroy:
