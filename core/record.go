@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -158,10 +159,11 @@ func corrupt(why string) error { return fmt.Errorf("%w: %s", ErrCorrupt, why) }
 var errForeign = corrupt("it belongs to another key")
 
 // What a record of this library begins with, around the mark of its key, the
-// time of its creation and the checksum of what follows.
+// time of its creation, the fence, and the checksum of what follows.
 const (
 	headOpen    = `{"` + metaName + `":{"v":1,"k":"`
 	headCreated = `","c":`
+	headFence   = `,"f":` // only where there is one
 	headSum     = `,"s":"`
 	headClose   = `"}`
 )
@@ -188,15 +190,18 @@ func parseOwn(data []byte, key string) (r record, ok bool) {
 	if rest, ok = bytes.CutPrefix(rest[len(mark):], []byte(headCreated)); !ok {
 		return r, false
 	}
-	digits := bytes.IndexByte(rest, ',')
-	if digits < 0 {
-		return r, false
-	}
-	created, ok := plainInt(rest[:digits])
+	created, rest, ok := cutInt(rest)
 	if !ok {
 		return r, false
 	}
-	if rest, ok = bytes.CutPrefix(rest[digits:], []byte(headSum)); !ok || len(rest) < sumLen+len(headClose)+1 {
+	if fenced, ok := bytes.CutPrefix(rest, []byte(headFence)); ok {
+		var fence int64
+		if fence, rest, ok = cutInt(fenced); !ok || fence < 0 || fence > math.MaxUint32 {
+			return r, false
+		}
+		r.fence = uint32(fence)
+	}
+	if rest, ok = bytes.CutPrefix(rest, []byte(headSum)); !ok || len(rest) < sumLen+len(headClose)+1 {
 		return r, false
 	}
 	sum, rest := rest[:sumLen], rest[sumLen:]
@@ -214,7 +219,18 @@ func parseOwn(data []byte, key string) (r record, ok bool) {
 		}
 		text = text[1:]
 	}
-	return record{fields: fields{buf: text[:len(text):len(text)]}, created: time.UnixMilli(created)}, true
+	r.buf, r.created = text[:len(text):len(text)], time.UnixMilli(created)
+	return r, true
+}
+
+// cutInt reads the number that text begins with.
+func cutInt(text []byte) (n int64, rest []byte, ok bool) {
+	end := 0
+	for end < len(text) && (text[end] == '-' || '0' <= text[end] && text[end] <= '9') {
+		end++
+	}
+	n, ok = plainInt(text[:end])
+	return n, text[end:], ok
 }
 
 // parseAny reads any record, in one pass that checks that it is JSON.
@@ -293,7 +309,7 @@ func (r *record) parseMeta(raw []byte, key string) error {
 }
 
 // headRoom is more than the head of a record without options of its own takes.
-const headRoom = 96
+const headRoom = 112
 
 // encode returns the bytes to store under key, if they are within MaxSize. They
 // may be used by a store that is late with them, and so are not written again.
@@ -320,7 +336,7 @@ func (r *record) encodeOwn(key string) ([]byte, error) {
 	head := append(append(append(room[:0], headOpen...), keyMark(key)...), headCreated...)
 	head = strconv.AppendInt(head, r.created.UnixMilli(), 10)
 	if r.fence != 0 {
-		head = append(head, `,"f":`...)
+		head = append(head, headFence...)
 		head = strconv.AppendUint(head, uint64(r.fence), 10)
 	}
 	if r.stricter != nil {

@@ -509,7 +509,7 @@ func (v *Visit) touch(ctx context.Context) error {
 func (s *Session) choose(r *record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cookie, s.then, s.complete = r.cookie, r.stricter, false
+	s.cookie, s.then, s.options = r.cookie, r.stricter, nil
 }
 
 // sendable says before anything is stored whether its cookie could be sent
