@@ -61,48 +61,54 @@ type signedCookie struct {
 	allowHTTP bool
 	options   CookieOptions // the configuration, complete
 	keys      atomic.Pointer[keyring]
-}
-
-// A signature is that of an id, as a request carries it.
-type signature struct {
-	id   ID
-	text string
-	by   *keyring // its first key; nil if another one has made text, or none
+	genuine   *genuine        // nil if unsigned
+	key       func(ID) string // where the store has an id
 }
 
 // Get reads K10 to K13.
 func (c *signedCookie) Get(jar Jar) (ID, bool, error) {
-	s, reissue := c.read(jar)
-	return s.id, reissue, nil
+	p, reissue := c.read(jar)
+	if p == nil {
+		return "", false, nil
+	}
+	return p.id, reissue, nil
 }
 
-// read is Get with the signature. Several cookies of our name can come from a
-// sibling domain or a deeper path: the id counts only if no other one verifies.
-func (c *signedCookie) read(jar Jar) (found signature, reissue bool) {
+// read is Get with what else is known of the id, nil for none: the signature if
+// the first key has made it, and perhaps the key. Several cookies of our name
+// can come from a sibling domain or a deeper path: the id counts only if no
+// other one verifies.
+func (c *signedCookie) read(jar Jar) (found *pair, reissue bool) {
 	ids, sigs := parseCookies(jar.Cookie(), c.name)
 	keys := c.keys.Load()
+	if c.signed && ids.n == 1 && sigs.n == 1 {
+		if p := c.genuine.recall(ids.all[0], sigs.all[0], keys); p != nil {
+			return p, false
+		}
+	}
 	forged := false
 	for i, value := range ids.all[:ids.n] {
-		s := signature{id: ID(value)}
-		if !s.id.shaped() || seen(ids.all[:i], value) {
+		if !ID(value).shaped() || seen(ids.all[:i], value) {
 			continue
 		}
-		key := 0
+		p, key := &pair{id: ID(value)}, 0
 		if c.signed {
-			if s.text, key = c.verify(keys, value, &sigs); key < 0 {
-				forged = forged || s.text != ""
+			var text string
+			if text, key = c.verify(keys, value, &sigs); key < 0 {
+				forged = forged || text != ""
 				continue
 			}
 			if key == 0 {
-				s.by = keys
+				p.signature, p.by = text, keys
+				c.genuine.meet(value, text, keys, c.key)
 			}
 		}
-		if found.id != "" {
-			return signature{}, false
+		if found != nil {
+			return nil, false
 		}
-		found, reissue = s, key > 0
+		found, reissue = p, key > 0
 	}
-	if found.id == "" && forged {
+	if found == nil && forged {
 		c.resetSignature(jar)
 	}
 	return found, reissue
@@ -150,7 +156,7 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	if wrote := s.visit.wrote; wrote != 0 {
 		now = time.Unix(0, wrote)
 	}
-	c.send(jar, &o, s.visit.signature(c, s.ID()), o.expiry(now))
+	c.send(jar, &o, s.visit.pair(c, s.ID()), o.expiry(now))
 	return nil
 }
 
@@ -158,17 +164,17 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 // tell cookies apart by (K6).
 func (c *signedCookie) Reset(jar Jar, s *Session) error {
 	o := s.Cookie()
-	c.send(jar, &o, signature{}, time.Unix(0, 0))
+	c.send(jar, &o, pair{}, time.Unix(0, 0))
 	return nil
 }
 
-// signature is that of id: the one that the request carries, if it is the one
+// pair is id with the signature that the request carries, if that is the one
 // that would be made now.
-func (v *Visit) signature(c *signedCookie, id ID) signature {
-	if s := v.carries; s.id == id && s.by == c.keys.Load() {
-		return s
+func (v *Visit) pair(c *signedCookie, id ID) pair {
+	if p := v.carries; p != nil && p.id == id && p.by == c.keys.Load() {
+		return *p
 	}
-	return signature{id: id}
+	return pair{id: id}
 }
 
 func (c *signedCookie) resetSignature(jar Jar) {
@@ -180,17 +186,17 @@ func (c *signedCookie) resetSignature(jar Jar) {
 }
 
 // send sends the cookie and its signature, which has the same attributes (K4).
-func (c *signedCookie) send(jar Jar, o *CookieOptions, s signature, expires time.Time) {
+func (c *signedCookie) send(jar Jar, o *CookieOptions, p pair, expires time.Time) {
 	var room [1 << 10]byte // both lines in one string, so that it is one allocation
-	lines := o.appendCookie(room[:0], c.name, string(s.id), expires, c.secure(jar, o))
+	lines := o.appendCookie(room[:0], c.name, string(p.id), expires, c.secure(jar, o))
 	first := len(lines)
 	if c.signed {
-		attributes := lines[len(c.name)+1+len(s.id):]
+		attributes := lines[len(c.name)+1+len(p.id):]
 		lines = append(append(lines, c.sigName...), '=')
-		if s.by != nil {
-			lines = append(lines, s.text...)
+		if p.by != nil {
+			lines = append(lines, p.signature...)
 		} else {
-			lines = c.keys.Load().sign(lines, c.name, string(s.id))
+			lines = c.keys.Load().sign(lines, c.name, string(p.id))
 		}
 		lines = append(lines, attributes...)
 	}

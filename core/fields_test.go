@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 )
 
@@ -24,7 +23,7 @@ func checkFields(t *testing.T, object, name, value []byte) {
 		t.Fatal(err)
 	}
 	m := benchManager()
-	r := record{fields: listed(members), created: time.UnixMilli(1_700_000_000_000)}
+	r := record{fields: listed(members), created: 1_700_000_000_000}
 	data, err := r.encode("key", m)
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +113,7 @@ func TestAWrongChecksumMeansALookAtTheText(t *testing.T) {
 	t.Parallel()
 	m := benchManager()
 	key := hashedKey("koa:sess:", "an id")
-	r := record{fields: listed([]member{{[]byte("n"), []byte("41")}, {[]byte("s"), []byte(`"x"`)}}), created: time.UnixMilli(1_700_000_000_000)}
+	r := record{fields: listed([]member{{[]byte("n"), []byte("41")}, {[]byte("s"), []byte(`"x"`)}}), created: 1_700_000_000_000}
 	data, err := r.encode(key, m)
 	if err != nil {
 		t.Fatal(err)

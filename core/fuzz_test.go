@@ -381,7 +381,7 @@ func FuzzTTL(f *testing.F) {
 		now := time.UnixMilli(1_767_225_600_000)
 
 		m := &Manager{o: o}
-		got, over := m.ttl(nil, c, time.UnixMilli(created), now)
+		got, over := m.ttl(nil, c, created, now)
 		switch {
 		case over && got != 0:
 			t.Fatalf("over, and %v left", got)

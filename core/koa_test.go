@@ -752,3 +752,21 @@ func FuzzStoredCookie(f *testing.F) {
 		}
 	})
 }
+
+// The original does not store when a session began.
+func TestKoaCreatedIsWhenTheRequestSawIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newKoaApp(t, nil)
+		a.stored(t, `{"cookie":{},"n":1}`)
+		time.Sleep(time.Minute)
+		jar := &jartest.Jar{Cookies: []string{"koa.sid=" + koaID + "; koa.sid.sig=34Caw-ta-vPGVbrG5wkOhvc1U_4"}}
+		v, _ := a.manager.NewVisit(jar, nil)
+		s, err := v.Session(context.Background())
+		if err != nil || s.IsNew() {
+			t.Fatal("the session was not found: ", err)
+		}
+		if !s.Created().Equal(time.Now()) {
+			t.Errorf("Created is %v, want %v", s.Created(), time.Now())
+		}
+	})
+}

@@ -13,7 +13,7 @@ import (
 // benchRecord is a record of about size bytes with that many values.
 func benchRecord(b *testing.B, m *Manager, key string, size, n int) []byte {
 	b.Helper()
-	r := record{created: time.UnixMilli(1_700_000_000_000)}
+	r := record{created: 1_700_000_000_000}
 	var members []member
 	each := (size-80)/n - len(`"value000":"",`)
 	for i := range n {

@@ -320,7 +320,10 @@ func (m *Manager) check(misfit func(string, ...any)) {
 // newCookie makes the default carrier.
 func (m *Manager) newCookie() error {
 	o := &m.o
-	c := &signedCookie{name: o.Name, sigName: o.Name + sigSuffix, signed: m.config.Signed == On, allowHTTP: o.InsecureAllowHTTP, options: m.config}
+	c := &signedCookie{name: o.Name, sigName: o.Name + sigSuffix, signed: m.config.Signed == On, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key}
+	if c.signed {
+		c.genuine = newGenuine()
+	}
 	errs := []error{checkName(o.Name), m.config.check(o.Name)}
 	switch {
 	case c.signed && len(o.Keys) == 0:

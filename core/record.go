@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"time"
 )
 
 // The stored bytes of a session are one JSON object. By default
@@ -42,7 +41,7 @@ type member struct {
 type record struct {
 	fields           // the application's values
 	cookie  []member // the session's own cookie options; nil if it has none
-	created time.Time
+	created int64    // in Unix milliseconds
 	// stricter is what the configuration demanded of cookies when the session
 	// chose options of its own (K25); nil if it did not.
 	stricter *demands
@@ -219,7 +218,7 @@ func parseOwn(data []byte, key string) (r record, ok bool) {
 		}
 		text = text[1:]
 	}
-	r.buf, r.created = text[:len(text):len(text)], time.UnixMilli(created)
+	r.buf, r.created = text[:len(text):len(text)], created
 	return r, true
 }
 
@@ -287,11 +286,10 @@ func (r *record) parseMeta(raw []byte, key string) error {
 	if string(own) != keyMark(key) {
 		return errForeign
 	}
-	created, err := decode[int64](find(meta, "c"))
-	if err != nil {
+	var err error
+	if r.created, err = decode[int64](find(meta, "c")); err != nil {
 		return corrupt("its time of creation is no number")
 	}
-	r.created = time.UnixMilli(created)
 	if f := find(meta, "f"); f != nil {
 		fence, err := decode[int64](f)
 		if err != nil {
@@ -334,7 +332,7 @@ func (r *record) encode(key string, m *Manager) ([]byte, error) {
 func (r *record) encodeOwn(key string) ([]byte, error) {
 	var room [headRoom]byte
 	head := append(append(append(room[:0], headOpen...), keyMark(key)...), headCreated...)
-	head = strconv.AppendInt(head, r.created.UnixMilli(), 10)
+	head = strconv.AppendInt(head, r.created, 10)
 	if r.fence != 0 {
 		head = append(head, headFence...)
 		head = strconv.AppendUint(head, uint64(r.fence), 10)

@@ -71,6 +71,9 @@ func (s *Session) seal() {
 
 // take makes s what the store has under key.
 func (s *Session) take(id ID, key string, stored record, version Version) {
+	if s.visit.manager.o.koa {
+		stored.created = time.Now().UnixMilli() // the original does not tell
+	}
 	s.id, s.key, s.state, s.stored, s.version = id, key, live, stored, version
 	s.cookie, s.then, s.options = stored.cookie, stored.stricter, nil
 }

@@ -152,7 +152,7 @@ func (s *Session) IsNew() bool {
 func (s *Session) Created() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stored.created
+	return time.UnixMilli(s.stored.created)
 }
 
 // Get returns the value under name as encoding/json decodes it into an any,
@@ -342,7 +342,7 @@ func (s *Session) base() (record, Version) {
 func (s *Session) reset() {
 	m := s.visit.manager
 	s.id, s.key, s.version, s.state, s.unknown = "", "", 0, fresh, false
-	s.stored = record{created: wholeMillis(time.Now())}
+	s.stored = record{created: time.Now().UnixMilli()}
 	s.edits, s.cleared, s.stale, s.undead, s.doubt = nil, false, "", false, nil
 	s.clears++
 	s.bases++

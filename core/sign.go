@@ -14,6 +14,8 @@ import (
 const (
 	minKey  = 32 // bytes of a signing key (K5)
 	maxKeys = 8  // each costs one HMAC for every forged cookie
+
+	maxSignature = 64 // more than any of ours has, in characters
 )
 
 // A keyring signs with its first key and verifies with all of them, in the
@@ -46,7 +48,7 @@ func (r *keyring) sign(dst []byte, name, value string) []byte {
 // verify returns the index of the key that made signature, -1 for none. The
 // comparison takes the same time wherever the first difference is.
 func (r *keyring) verify(name, value, signature string) int {
-	var want, got [64]byte
+	var want, got [maxSignature]byte
 	if len(signature) > len(got) {
 		return -1
 	}

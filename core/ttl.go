@@ -10,10 +10,10 @@ import (
 
 // ttl is how long the store keeps s from now on (K37): what TTLFunc or TTL
 // say, else until its cookie c expires, else the cookie's MaxAge, else a day;
-// and never past the absolute limit, which counts from created. over means
+// and never past the absolute limit, which counts from created, in Unix milliseconds. over means
 // that the time has passed already. Zero is for ever, which only
 // InsecureNoLimit gives.
-func (m *Manager) ttl(s *Session, c CookieOptions, created, now time.Time) (ttl time.Duration, over bool) {
+func (m *Manager) ttl(s *Session, c CookieOptions, created int64, now time.Time) (ttl time.Duration, over bool) {
 	if m.o.TTLFunc != nil {
 		ttl = m.o.TTLFunc(s)
 	}
@@ -37,7 +37,7 @@ func (m *Manager) ttl(s *Session, c CookieOptions, created, now time.Time) (ttl 
 	}
 	if m.o.AbsoluteTimeout > 0 {
 		// A clock that ran ahead must not make the session younger than new.
-		left := m.o.AbsoluteTimeout - max(now.Sub(created), 0)
+		left := m.o.AbsoluteTimeout - max(now.Sub(time.UnixMilli(created)), 0)
 		if left <= 0 {
 			return 0, true
 		}

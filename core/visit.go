@@ -24,7 +24,7 @@ type Visit struct {
 	loading sync.Mutex // held while the session is loaded; never by a commit
 	err     error      // why there is no session
 	ctx     context.Context
-	carries signature // of the id that the request carries
+	carries *pair // what the request carries, if it is a cookie of ours
 
 	committing sync.Mutex // held by the one commit
 	result     error
@@ -172,7 +172,7 @@ func (v *Visit) read(ctx context.Context) error {
 		return nil
 	}
 
-	key := m.key(id)
+	key := v.keyOf(id)
 	data, version, err := m.getBy(&v.reading, ctx, key)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -199,12 +199,20 @@ func (v *Visit) read(ctx context.Context) error {
 	return v.admit(ctx, id, key)
 }
 
+// keyOf is where the store has id.
+func (v *Visit) keyOf(id ID) string {
+	if p := v.carries; p != nil && p.id == id && p.key != "" {
+		return p.key
+	}
+	return v.manager.key(id)
+}
+
 // admit asks whether a session that was found may be used: its time must not
 // be over, and Hooks.Valid has the last say (K18).
 func (v *Visit) admit(ctx context.Context, id ID, key string) error {
 	m := v.manager
 	s := &v.session
-	if limit := m.o.AbsoluteTimeout; limit > 0 && time.Since(s.stored.created) >= limit {
+	if limit := m.o.AbsoluteTimeout; limit > 0 && time.Since(time.UnixMilli(s.stored.created)) >= limit {
 		m.debug(ctx, "session reached AbsoluteTimeout", slog.Any("session", id))
 		return v.refuse(ctx, id, key)
 	}
@@ -240,7 +248,7 @@ func (v *Visit) refuse(ctx context.Context, id ID, key string) error {
 func (v *Visit) unknownID(ctx context.Context, id ID) error {
 	v.manager.debug(ctx, "session id without a session", slog.Any("session", id))
 	v.session.reset()
-	v.session.stale = v.manager.key(id)
+	v.session.stale = v.keyOf(id)
 	v.reissue = false
 	if v.manager.o.ResetUnknown {
 		return v.sendReset(ctx)
@@ -272,8 +280,9 @@ func (v *Visit) carried(ctx context.Context) (id ID, err error) {
 	}
 	if id == "" {
 		if m.cookie != nil {
-			v.carries, v.reissue = m.cookie.read(v.jar)
-			id = v.carries.id
+			if v.carries, v.reissue = m.cookie.read(v.jar); v.carries != nil {
+				id = v.carries.id
+			}
 		} else if id, v.reissue, err = m.carrier.Get(v.jar); err != nil {
 			return "", err
 		}

@@ -1,0 +1,122 @@
+package core
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// requestJar is a request with a Cookie field, and nothing else.
+type requestJar struct {
+	Jar
+	field string
+	sent  int
+}
+
+func (j *requestJar) Cookie() string                { return j.field }
+func (j *requestJar) Secure() bool                  { return false }
+func (j *requestJar) ResponseHeader(string) string  { return "" }
+func (j *requestJar) SetResponseHeader(_, _ string) {}
+func (j *requestJar) SetCookie(_, _ string, _ bool) { j.sent++ }
+
+func testKey(b byte) []byte { return bytes.Repeat([]byte{b}, minKey) }
+
+// What is read from a Cookie field is the same however often it came before,
+// and however well its parts are known.
+func TestGenuineChangesNothing(t *testing.T) {
+	t.Parallel()
+	first, second := testKey(1), testKey(2)
+	ids := []string{"0123456789abcdef0123456789abcdef", "an-id-of-another-length", "fedcba9876543210fedcba9876543210"}
+	sign := func(key []byte, id string) string {
+		ring, err := newKeyring([][]byte{key}, false, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(ring.sign(nil, "koa.sid", id))
+	}
+	pairOf := func(id, signature string) string { return "koa.sid=" + id + "; koa.sid.sig=" + signature }
+	var fields []string
+	for i, id := range ids {
+		genuine, old, other := sign(first, id), sign(second, id), sign(testKey(3), id)
+		fields = append(fields, pairOf(id, genuine), pairOf(id, old), pairOf(id, other), pairOf(id, sign(first, ids[(i+1)%3])),
+			pairOf(id, genuine[1:]), pairOf(id, genuine+"A"), pairOf(id, strings.ToLower(genuine)), pairOf(id, genuine[:42]+"."), pairOf(id, strings.Repeat("A", 1000)),
+			pairOf(id[1:], genuine), pairOf(id+"A", genuine), "koa.sid="+id, "koa.sid="+id+"; koa.sid.sig=", "koa.sid.sig="+genuine,
+			pairOf(id, genuine)+"; "+pairOf(ids[(i+1)%3], sign(first, ids[(i+1)%3])), pairOf(id, genuine)+"; "+pairOf(id, genuine), pairOf(id, genuine)+"; koa.sid=forged-forged-forged",
+		)
+	}
+	newCarrier := func() *Manager {
+		m, err := New(struct{ Store }{}, &Options{Keys: [][]byte{first, second}, ResetUnknown: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	warm := newCarrier()
+	for round := range 4 {
+		for _, field := range fields {
+			for range 3 {
+				var jars [2]requestJar
+				var got [2]pair
+				var reissue [2]bool
+				for i, m := range []*Manager{newCarrier(), warm} {
+					jars[i].field = field
+					p, again := m.cookie.read(&jars[i])
+					if reissue[i] = again; p != nil {
+						got[i] = *p
+						got[i].by = nil // another object
+						if p.key != "" && p.key != m.key(p.id) {
+							t.Fatalf("%.200s: another key", field)
+						}
+						got[i].key = ""
+					}
+				}
+				if got[0] != got[1] || reissue[0] != reissue[1] || jars[0].sent != jars[1].sent {
+					t.Fatalf("round %d, %.200s: %+v, %v, %d; known: %+v, %v, %d", round, field, got[0], reissue[0], jars[0].sent, got[1], reissue[1], jars[1].sent)
+				}
+			}
+		}
+	}
+	if p, _ := warm.cookie.read(&requestJar{field: fields[0]}); p == nil || p.key == "" {
+		t.Error("nothing was remembered: this test proves nothing")
+	}
+
+	// A keyring without the key that has signed.
+	if err := warm.RotateKeys([][]byte{second}); err != nil {
+		t.Fatal(err)
+	}
+	if p, _ := warm.cookie.read(&requestJar{field: fields[0]}); p != nil {
+		t.Error("a signature by a key that was taken away is accepted")
+	}
+	if err := warm.RotateKeys([][]byte{second, first}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if p, reissue := warm.cookie.read(&requestJar{field: fields[0]}); p == nil || !reissue {
+			t.Error("K12: a signature by a later key is not made anew")
+		}
+	}
+}
+
+// One pair that comes once takes nothing up, nor do two that take turns.
+func TestGenuineTakesUpWhatComesAgain(t *testing.T) {
+	t.Parallel()
+	g := newGenuine()
+	ring := &keyring{}
+	key := func(id ID) string { return "key of " + string(id) }
+	large := strings.Repeat("x", 1<<10) + "an id"
+	id := large[1<<10:]
+	g.meet(id, "signature", ring, key)
+	if g.recall(id, "signature", ring) != nil {
+		t.Error("taken up at once")
+	}
+	g.meet(id, "signature", ring, key)
+	p := g.recall(id, "signature", ring)
+	if p == nil || p.key != "key of an id" {
+		t.Fatalf("%+v", p)
+	}
+	for _, wrong := range []*pair{g.recall(id, "signaturE", ring), g.recall(id, "signature ", ring), g.recall(id, "", ring), g.recall(id, strings.Repeat("s", 1000), ring), g.recall("another id", "signature", ring), g.recall(id, "signature", &keyring{})} {
+		if wrong != nil {
+			t.Error("what differs is taken for the same")
+		}
+	}
+}
