@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,6 +64,10 @@ func TestModel(t *testing.T) {
 	t.Logf("%d steps", steps)
 }
 
+// runsOnServers makes the ids of each run its own: the servers, and what other
+// runs left in them, stay for as long as the process, also with -count.
+var runsOnServers atomic.Int64
+
 // The same on real servers. Their clocks are not ours to turn: no time passes
 // here, since a sequence would take as long as a session lives. What a server
 // does with a ttl is tested by storetest.
@@ -71,13 +76,12 @@ func TestModelOnServers(t *testing.T) {
 		t.Run(kind.name, func(t *testing.T) {
 			sequences(t, 60, 2000)
 			store := kind.open(t)
-			steps, run := 0, 0
+			steps := 0
 			rapid.Check(t, func(rt *rapid.T) {
 				w := newWorld(rt, store, store, 0)
 				defer w.close()
 				w.model.untold = kind.name == "memcached"
-				w.prefix = fmt.Sprintf("%d-", run)
-				run++
+				w.prefix = fmt.Sprintf("%d-", runsOnServers.Add(1))
 				rt.Repeat(w.actions())
 				steps += w.steps
 			})
