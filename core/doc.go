@@ -50,11 +50,11 @@
 //
 // An error of the store is never "no session": nobody is logged out and no new
 // id is made because a server is down. The request fails with the status of
-// [Status], or goes on as [Hooks].Error says. Every error is an [*Error] with
-// the operation, and errors.Is tells its class: [ErrUnavailable], [ErrTimeout],
-// [ErrOutcomeUnknown], [ErrRefused], [ErrCorrupt], [ErrTooLarge],
-// [ErrConflict], [ErrGone], [ErrCommitted], [ErrNoSession]. None contains an id,
-// a key of the store or a value.
+// [Status], or goes on as [Hooks].Error says. An operation that fails returns
+// an [*Error] that names it, and errors.Is tells the class of every error:
+// [ErrUnavailable], [ErrTimeout], [ErrOutcomeUnknown], [ErrRefused],
+// [ErrCorrupt], [ErrTooLarge], [ErrConflict], [ErrGone], [ErrCommitted],
+// [ErrNoSession]. None contains an id, a key of the store or a value.
 //
 // When a store tells that it is down ([Notifier]), requests wait for its
 // return, at most [Options.ReconnectTimeout] from when it went down. So do

@@ -208,8 +208,14 @@ func wrap(err error) error {
 func tidy(err error) error {
 	var ours *core.Error
 	var theirs *fiber.Error
-	if errors.As(err, &ours) && !errors.As(err, &theirs) {
+	if !errors.As(err, &theirs) && (errors.As(err, &ours) || late(err)) {
 		return wrap(err)
 	}
 	return err
+}
+
+// late reports whether err says that the session can't be changed any more, or
+// that there is none: these come as they are, since no operation has failed.
+func late(err error) bool {
+	return errors.Is(err, core.ErrGone) || errors.Is(err, core.ErrCommitted) || errors.Is(err, core.ErrNoSession)
 }

@@ -160,6 +160,28 @@ func TestErrorHandler(t *testing.T) {
 		want(t, app, new(jartest.Browser), "/", 503, "Service Unavailable")
 	})
 
+	t.Run("so does one of a change that comes too late", func(t *testing.T) {
+		m, _ := newManager(t, core.Options{})
+		app := fiber.New()
+		app.Use(fibersession.New(m, nil))
+		app.Get("/gone", func(c *fiber.Ctx) error {
+			s, err := fibersession.From(c)
+			if err != nil {
+				return err
+			}
+			if err := s.Destroy(c.UserContext()); err != nil {
+				return err
+			}
+			return count.Set(s, 1)
+		})
+		app.Get("/other", func(c *fiber.Ctx) error {
+			_, err := m.From(context.Background())
+			return err
+		})
+		want(t, app, new(jartest.Browser), "/gone", 409, "Conflict")
+		want(t, app, new(jartest.Browser), "/other", 500, "Internal Server Error")
+	})
+
 	t.Run("K27 K41 the handler's error wins and stays as it is", func(t *testing.T) {
 		m, store := newManager(t, core.Options{})
 		mine := errors.New("mine")
