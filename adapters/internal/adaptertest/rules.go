@@ -710,10 +710,15 @@ var rules = []rule{
 			t.Error("another id")
 		}
 		u.want("/read", 200, "50")
-		reads := a.reads()
+		var ops []storetest.Op
+		a.store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+			ops = append(ops, op)
+			return nil
+		})
 		u.want("/v-destroy", 200, "ok").pair(t, false)
-		if n := a.reads() - reads; n != 0 {
-			t.Errorf("destroyed with %d reads", n)
+		a.store.Before(nil)
+		if len(ops) == 0 || ops[0] != storetest.OpDestroy {
+			t.Errorf("destroyed by %v: the store must not be asked before", ops)
 		}
 		if n := a.memory.Len(); n != 0 {
 			t.Errorf("%d records", n)
