@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -47,9 +48,10 @@ func watched(c rueidis.ClientOption) rueidis.ClientOption {
 // before it was answered and the server had hung up before the first byte was
 // written, nor when the call began after the connection's end.
 //
-// The other is a reply that no command asked for, as a broken proxy may send.
-// The client's package panics at it, in a goroutine where nobody can recover.
-// Here it is an error that ends the connection.
+// The other is a reply that no command asked for, as a broken proxy may send,
+// or a server that greets a client with an error. The client's package panics
+// at it, and at sizes that no message has, in a goroutine where nobody can
+// recover. Here they are errors that end the connection.
 type conn struct {
 	net.Conn
 	raw   syscall.RawConn // nil if it has none
@@ -59,10 +61,11 @@ type conn struct {
 	sent     atomic.Int64 // commands of which a byte was written
 	answered atomic.Int64 // replies that were read to their end
 	amid     atomic.Bool  // the last read ended within a message
+	resp3    atomic.Bool  // it speaks RESP3, where what is no reply can be told from one
+	listens  atomic.Bool  // it speaks RESP2, and has asked for what is no reply and looks like one
 
 	requests stream // of the goroutine that writes
 	replies  stream // of the goroutine that reads
-	strict   bool   // it speaks RESP3, where what is no reply can be told from one; known before two goroutines use it
 }
 
 func watch(inner net.Conn, noNoDelay bool) *conn {
@@ -101,6 +104,7 @@ func neverSent(err error, began time.Time) bool {
 var (
 	errHungUp  = errors.New("the server has closed the connection")
 	errSurplus = errors.New("a reply that nobody asked for")
+	errGarbage = errors.New("a reply that is none")
 )
 
 func (c *conn) end(err error, unsent bool) error {
@@ -111,12 +115,14 @@ func (c *conn) end(err error, unsent bool) error {
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
-		first := c.replies.begun == 0
-		c.replies.read(p[:n])
-		if first {
-			c.strict = p[0] == '%' // the answer to HELLO 3
+		if c.replies.begun == 0 && p[0] == '%' {
+			c.resp3.Store(true) // the answer to HELLO 3
 		}
-		if c.strict && !c.replies.strange && c.replies.begun > c.sent.Load() {
+		c.replies.read(p[:n])
+		if c.replies.strange {
+			return 0, c.end(errGarbage, false)
+		}
+		if c.replies.begun > c.sent.Load() && !c.listens.Load() {
 			return 0, c.end(errSurplus, false)
 		}
 		c.amid.Store(c.replies.within())
@@ -129,7 +135,8 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) Write(p []byte) (int, error) {
-	idle := c.strict && !c.requests.strange && c.sent.Load() == c.answered.Load()
+	resp3 := c.resp3.Load()
+	idle := resp3 && !c.requests.strange && c.sent.Load() == c.answered.Load()
 	if idle {
 		if err := c.look(); err != nil {
 			return 0, c.end(err, true)
@@ -137,6 +144,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	if c.over.Load() {
 		return 0, c.end(net.ErrClosed, idle)
+	}
+	if !resp3 && bytes.Contains(p, []byte("SUBSCRIBE\r\n")) {
+		c.listens.Store(true)
 	}
 	c.requests.read(p)
 	c.sent.Store(c.requests.begun)
@@ -156,7 +166,7 @@ func (c *conn) look() error {
 	switch {
 	case gone:
 		return errHungUp
-	case n > 0 && c.plain && c.strict && first != '>' && !c.amid.Load():
+	case n > 0 && c.plain && first != '>' && !c.amid.Load():
 		return errSurplus
 	}
 	return nil
@@ -166,7 +176,7 @@ func (c *conn) look() error {
 // RESP3 that keeps nothing.
 type stream struct {
 	begun, ended int64 // messages that are no pushes
-	strange      bool  // it met what it does not know, and has stopped
+	strange      bool  // it met what can't be, or what Redis never sends, and has stopped
 
 	kind  byte // of the line that it is in, zero before one
 	minus bool // its number
@@ -218,21 +228,32 @@ func (s *stream) read(p []byte) {
 	}
 }
 
+// More than these no reply has: Redis takes strings of 512 MiB, and the longest
+// list is that of the slots of a cluster.
+const (
+	longestString = 1 << 30
+	longestList   = 1 << 20
+)
+
 // line ends a line.
 func (s *stream) line() {
 	s.left--
 	n := s.num
 	if s.minus {
-		n = -1 // a nil of RESP2
+		n = -n
 	}
 	switch s.kind {
 	case '*', '~', '>':
+		s.strange = n < -1 || n > longestList // -1 is a nil of RESP2
 		s.left += max(n, 0)
 	case '%':
-		s.left += 2 * max(n, 0)
+		s.strange = n < 0 || n > longestList
+		s.left += 2 * n
 	case '|':
-		s.left += 2*max(n, 0) + 1 // what it is about follows
+		s.strange = n < 0 || n > longestList
+		s.left += 2*n + 1 // what it is about follows
 	case '$', '=', '!':
+		s.strange = n < -1 || n > longestString
 		if n >= 0 {
 			s.skip = n + 2
 		}

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,6 +209,97 @@ func TestAReplyThatNobodyAskedFor(t *testing.T) {
 		p.Clear()
 		waitFor(t, "a write", func() bool { return s.Set(t.Context(), "k", []byte("x"), 0) == nil })
 	})
+}
+
+// A connection whose dial took all the time of its call is closed before its
+// handshake: by a PING, so that nobody has said what the server speaks.
+func TestAReplyTooManyBeforeTheHandshake(t *testing.T) {
+	for name, lines := range map[string]string{
+		"two answers":           "+OK\r\n+OK",
+		"an answer and a value": "+PONG\r\n$5\r\nwrong",
+		"an answer and a list":  "+PONG\r\n*1\r\n:1",
+		"a greeting":            "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			greeter := greets(t, "-ERR max number of clients reached\r\n")
+			var late, dialed atomic.Int64
+			var first net.Conn
+			option := rueidis.ClientOption{InitAddress: []string{fake(t, lines)}}
+			option.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+				if lines == "" && late.Load() > 0 {
+					addr = greeter
+				}
+				c, err := d.DialContext(ctx, "tcp", addr)
+				if late.Load() == 0 {
+					first = c
+					return c, err
+				}
+				select {
+				case <-ctx.Done():
+					dialed.Add(1)
+				case <-time.After(time.Second): // the ctx of a call that was handed off does not end
+				}
+				return c, err
+			}
+			s := openOption(t, option)
+			late.Store(1)
+			first.Close()
+			s.Get(t.Context(), "k") // finds it out
+			waitFor(t, "a dial that took all the time", func() bool { return dialed.Load() >= 2 })
+		})
+	}
+}
+
+// Sizes that no message has make the client's package panic, too, or use up
+// all memory.
+func TestRepliesThatAreNone(t *testing.T) {
+	for _, line := range []string{"$-2", "*-2", "%-1", "%-2", "|-1", "~-5", "$99999999999999", "*99999999", "*?", "$?", "!-3"} {
+		t.Run(line, func(t *testing.T) {
+			s := open(t, fake(t, line))
+			for range 3 {
+				if _, err := s.Get(t.Context(), "k"); !errors.Is(err, core.ErrUnavailable) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// A server that speaks RESP2, as before Redis 6, has no other mark of a reply
+// too many than that there is one.
+func TestAReplyThatNobodyAskedForInRESP2(t *testing.T) {
+	option := rueidis.ClientOption{InitAddress: []string{fakeOf(t, 2, "$5\r\nright\r\n$5\r\nwrong")}, AlwaysRESP2: true}
+	s := openOption(t, option)
+	for range 20 {
+		together(8, func() {
+			if data, err := s.Get(t.Context(), "k"); err == nil && string(data) != "right" && string(data) != "wrong" {
+				t.Errorf("%q", data)
+			}
+		})
+	}
+}
+
+// greets is a server that says one thing, to whoever comes, and nothing more.
+func greets(t *testing.T, greeting string) (addr string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Write([]byte(greeting))
+			go func() {
+				io.Copy(io.Discard, c)
+				c.Close()
+			}()
+		}
+	}()
+	return l.Addr().String()
 }
 
 // A dialer of the user's, and settings that the connection has to carry out

@@ -33,13 +33,12 @@
 // may have been applied, or still be, and that is [core.ErrOutcomeUnknown].
 // [core.ErrUnavailable] says that it was not applied and will not be.
 //
-// A reply that no command asked for, as a broken proxy may send, ends the
-// connection and not the process, if the server speaks RESP3, which Redis does
-// since version 6.
+// A reply that no command asked for, as a broken proxy may send, or a server
+// that has enough clients, ends the connection and not the process.
 //
 // The last two need connections that the store has made: on a client given to
 // [New], which does not tell, a write that met a dead connection is
-// ErrOutcomeUnknown always, and a reply too many makes rueidis panic.
+// ErrOutcomeUnknown always, and a reply too many, or of a size that none has, makes rueidis panic.
 //
 // An outage is noticed within a second and so is its end, without a call
 // having to find out.

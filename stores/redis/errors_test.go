@@ -214,7 +214,11 @@ func TestAPasswordThatIsWrong(t *testing.T) {
 
 // A server of the protocol that answers every command but the handshake with
 // the line it is given, or hangs up.
-func fake(t *testing.T, line string) (addr string) {
+func fake(t *testing.T, line string) (addr string) { return fakeOf(t, 3, line) }
+
+// fakeOf is fake, in a version of the protocol.
+func fakeOf(t *testing.T, resp int, line string) (addr string) {
+	hello := map[int]string{2: "*4", 3: "%2"}[resp] + fmt.Sprintf("\r\n+proto\r\n:%d\r\n+version\r\n+7.0.0\r\n", resp)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -240,7 +244,7 @@ func fake(t *testing.T, line string) (addr string) {
 						for i := range strings.Count(text, "*") {
 							reply := "+OK\r\n"
 							if i == 0 {
-								reply = "%2\r\n+proto\r\n:3\r\n+version\r\n+7.0.0\r\n"
+								reply = hello
 							}
 							c.Write([]byte(reply))
 						}

@@ -181,8 +181,14 @@ func TestAClusterThatIsDownAtTheStart(t *testing.T) {
 }
 
 func TestSentinel(t *testing.T) {
+	for _, resp2 := range []bool{false, true} { // where news looks like replies
+		t.Run(fmt.Sprintf("resp2=%v", resp2), func(t *testing.T) { sentinel(t, resp2) })
+	}
+}
+
+func sentinel(t *testing.T, resp2 bool) {
 	sentinel := servers.RedisSentinel(t, 3)
-	option := rueidis.ClientOption{InitAddress: sentinel.Addrs(), Sentinel: rueidis.SentinelOption{MasterSet: servers.MasterSet}}
+	option := rueidis.ClientOption{InitAddress: sentinel.Addrs(), Sentinel: rueidis.SentinelOption{MasterSet: servers.MasterSet}, AlwaysRESP2: resp2}
 	s := openOption(t, option)
 	ctx := context.Background()
 	if err := s.Set(ctx, "k", []byte("x"), 0); err != nil {
