@@ -1,8 +1,10 @@
 package core_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
+	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
 // Requests that use the store at the moment it goes away: like those that come
@@ -231,4 +234,100 @@ func TestRegenerateAfterASaveInDoubt(t *testing.T) {
 	}))
 	_, err := a.manager.ByID().Get(bg, id)
 	wantIs(t, err, core.ErrNotFound)
+}
+
+// Two requests that add one to the same number write the same. When the answer
+// of the first got lost, and what is there is the second's, the first must not
+// take that for its own: it would confirm what is lost.
+func TestAnUpdateInDoubtIsNotTakenForAnothers(t *testing.T) {
+	koa := core.KoaCompat()
+	koa.Keys = [][]byte{testKey}
+	for _, sc := range []struct {
+		name string
+		o    core.Options
+		h    func(t *testing.T) handler
+	}{
+		{"at the commit", core.Options{}, count},
+		{"at the commit/KoaCompat", *koa, count},
+		{"by Save", core.Options{}, func(t *testing.T) handler {
+			return func(v *core.Visit, s *core.Session) {
+				count(t)(v, s)
+				wantIs(t, s.Save(bg), core.ErrOutcomeUnknown)
+			}
+		}},
+	} {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a := newApp(t, &sc.o)
+				a.ok(a.get("/", count(t)))
+				first, second := a.browser.Jar("/"), a.browser.Jar("/")
+				var lost atomic.Bool
+				a.store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+					if op != storetest.OpSetVersion || !lost.CompareAndSwap(false, true) {
+						return nil
+					}
+					a.ok(a.send(second, count(t)))
+					go func() {
+						a.store.Down()
+						time.Sleep(time.Second)
+						a.store.Up()
+					}()
+					return core.ErrOutcomeUnknown
+				})
+				wantIs(t, a.send(first, sc.h(t)).err(), core.ErrOutcomeUnknown)
+				time.Sleep(10 * time.Second)
+				a.wantVisits(2)
+			})
+		})
+	}
+}
+
+// A write that had no answer comes to the store when it has been found not to
+// be there, before it is made again: it must not count twice.
+func TestAnUpdateInDoubtThatComesLateCountsOnce(t *testing.T) {
+	for _, fresh := range []bool{false, true} {
+		t.Run(fmt.Sprintf("fresh=%v", fresh), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &overtaken{Store: newMemory(t)}
+				a := newAppOn(t, store, nil)
+				if !fresh {
+					a.ok(a.get("/", count(t)))
+				}
+				store.next.Store(true)
+				go func() {
+					time.Sleep(100 * time.Millisecond)
+					a.store.Down()
+					time.Sleep(time.Second)
+					a.store.Up()
+				}()
+				wantIs(t, a.get("/", count(t)).err(), core.ErrOutcomeUnknown)
+				time.Sleep(10 * time.Second)
+				if !fresh {
+					a.wantVisits(2)
+				}
+			})
+		})
+	}
+}
+
+// An overtaken store is a memory store whose next write has no answer and comes
+// with the one after it, just before that.
+type overtaken struct {
+	*memorystore.Store
+	next atomic.Bool
+	late func() // carries it out
+}
+
+func (o *overtaken) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+	if o.next.CompareAndSwap(true, false) {
+		data = bytes.Clone(data)
+		o.late = func() { _, _ = o.Store.SetVersion(bg, key, data, ttl, v) }
+		return 0, core.ErrOutcomeUnknown
+	}
+	if o.late != nil {
+		o.late()
+		o.late = nil
+	}
+	return o.Store.SetVersion(ctx, key, data, ttl, v)
 }

@@ -261,6 +261,8 @@ func (v *Visit) move(ctx context.Context, c *changeSet) error {
 			return errors.Join(err, undone, v.fence(ctx, oldKey))
 		case errors.Is(err, ErrNotFound):
 			return ErrGone
+		case errors.Is(err, ErrConflict) && s.doubt != nil && c.updates():
+			return errors.Join(errOvertaken, undone)
 		case !errors.Is(err, ErrConflict) || try == saveTries:
 			return errors.Join(err, undone)
 		case undone != nil:

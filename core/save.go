@@ -163,8 +163,9 @@ var (
 // brought back (K23, decision 5).
 func (v *Visit) write(ctx context.Context, c changeSet, last bool) error {
 	s, m := &v.session, v.manager
+	before := s.doubt
 	err := v.store(ctx, &c)
-	if s.doubt != nil && m.again(ctx, err) {
+	if s.doubt != before && s.doubt != nil && m.again(ctx, err) {
 		err = v.storeAgain(ctx, &c)
 	}
 	switch {
@@ -254,6 +255,8 @@ func (v *Visit) store(ctx context.Context, c *changeSet) error {
 			return err
 		case !errors.Is(err, ErrConflict):
 			return err
+		case s.doubt != nil && c.updates():
+			return errOvertaken
 		case try == saveTries:
 			return fmt.Errorf("%w, %d times in a row", ErrConflict, try)
 		}
@@ -332,6 +335,8 @@ func (v *Visit) create(ctx context.Context, c *changeSet) error {
 	}
 	version, err := v.put(ctx, s.storeKey(), &r, 0)
 	switch {
+	case errors.Is(err, ErrConflict) && s.doubt != nil:
+		return errOvertaken
 	case errors.Is(err, ErrConflict):
 		return fmt.Errorf("%w: the id is in use already, the generator repeats itself", errNewID)
 	case errors.Is(err, ErrOutcomeUnknown):
@@ -362,8 +367,13 @@ type doubt struct {
 	wrote   record
 }
 
+// errOvertaken is the outcome when nobody can tell whether a save without an
+// answer is in what the store has.
+var errOvertaken = fmt.Errorf("%w: an earlier save of this request had no answer, and the session has been saved since", ErrOutcomeUnknown)
+
 // settle finds out what became of a save without an answer, before anything
-// else is saved, or an update in it could be applied twice.
+// else is saved, or an update in it could be applied twice. One that is not
+// there may still come, so the doubt stays until another save has come through.
 func (v *Visit) settle(ctx context.Context) (applied bool, err error) {
 	s := &v.session
 	d := s.doubt
@@ -382,9 +392,8 @@ func (v *Visit) settle(ctx context.Context) (applied bool, err error) {
 		v.reissue = true // it has sent no cookie
 		return true, nil
 	case s.state == fresh || version != s.version:
-		return false, fmt.Errorf("%w: an earlier save of this request had no answer, and another request has saved since", ErrOutcomeUnknown)
+		return false, errOvertaken
 	}
-	s.doubt = nil
 	return false, nil
 }
 

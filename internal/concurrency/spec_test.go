@@ -278,12 +278,11 @@ func (c *specClient) settle(s *spec) (goOn bool) {
 	case maps.Equal(now, d.wrote):
 		c.state, c.base = specLive, maps.Clone(now)
 		c.since(d)
-		c.blind, c.reissue = false, true // it has sent no cookie
+		c.blind, c.reissue, c.doubt = false, true, nil // it has sent no cookie
 	case c.state == specNew || s.versions[c.id] != d.version:
 		c.fail("error")
 		return false
-	}
-	c.doubt = nil
+	} // else it may still come
 	return true
 }
 
@@ -564,8 +563,10 @@ func (c *specClient) save(s *spec) {
 		}
 	}
 	if failed && !done {
-		if c.doubt = d; d != nil && c.id == "" {
-			c.id = c.newID()
+		if d != nil {
+			if c.doubt = d; c.id == "" {
+				c.id = c.newID()
+			}
 		}
 		return
 	}
