@@ -206,6 +206,22 @@ func TestAConnectionThatIsCut(t *testing.T) {
 	})
 }
 
+// A read on a connection that was closed a moment ago is repeated: whether one
+// used so lately still lives is not looked up before.
+func TestAConnectionThatIsClosedAfterEachAnswer(t *testing.T) {
+	server := lie(t, func(w io.Writer, verb, key string) {
+		io.WriteString(w, value(key, "x"))
+		w.(net.Conn).Close()
+	})
+	s := open(t, patient(), server.addr)
+	for range 300 {
+		holds(t, s, "a", "x")
+	}
+	if n := server.conns.Load(); n != 300 {
+		t.Errorf("%d connections for 300 answers", n)
+	}
+}
+
 func TestAnAnswerThatDrips(t *testing.T) {
 	each(t, func(t *testing.T, open opener) {
 		done := make(chan struct{})

@@ -12,6 +12,9 @@ import (
 // call was cancelled. Most are there in a fraction of it.
 const patience = 10 * time.Millisecond
 
+// fresh is how long a connection is taken to be as it was.
+const fresh = time.Millisecond
+
 // largeWrite is what may not go into the buffers of the connection at once, so
 // that writing has to wait for the server, too.
 const largeWrite = 16 << 10
@@ -22,6 +25,7 @@ const largeWrite = 16 << 10
 type conn struct {
 	net.Conn
 	pulse    pulse
+	begun    time.Time // when the last call began
 	deadline time.Time
 	patient  bool        // reading waits until the deadline
 	got      int         // bytes of the answer
@@ -36,9 +40,22 @@ func newConn(nc net.Conn) *conn {
 	return c
 }
 
+// resume takes up a call on a connection that has been idle. It reports false
+// if the connection is of no use.
+//
+// To look costs a call of the system. A read does without when the last call is
+// no more than fresh ago: if the server has gone since, the read is repeated;
+// and the look would not find an answer too many that comes a moment later, when
+// the command is under way.
+func (c *conn) resume(r *request) bool {
+	last := c.begun
+	return c.begin(r) && (!r.verb.writes() && c.begun.Sub(last) < fresh || c.pulse.ok())
+}
+
 // begin takes up a call. It reports false if the connection is closed.
 func (c *conn) begin(r *request) bool {
-	soon := time.Now().Add(patience)
+	c.begun = time.Now()
+	soon := c.begun.Add(patience)
 	c.ctx, c.deadline, c.got, c.stop = r.ctx, r.deadline, 0, nil
 	c.patient = !soon.Before(r.deadline)
 	if c.patient {

@@ -157,7 +157,7 @@ type lane struct {
 }
 
 func newLane(n *node) *lane {
-	l := &lane{node: n, client: memcache.NewFromSelector(n.address)}
+	l := &lane{node: n, client: memcache.NewFromSelector(&n.address)}
 	l.client.MaxIdleConns = 1
 	l.client.DialContext = l.dial
 	return l
@@ -165,7 +165,7 @@ func newLane(n *node) *lane {
 
 func (l *lane) do(r *request) error {
 	l.r = r
-	if l.conn != nil && !(l.conn.begin(r) && l.conn.pulse.ok()) {
+	if l.conn != nil && !l.conn.resume(r) {
 		l.hangUp()
 	}
 	err := r.send(l.client)
@@ -212,7 +212,7 @@ func (l *lane) dial(_ context.Context, network, address string) (net.Conn, error
 // Names are resolved when a connection is opened, not once and for all.
 type address struct{ network, address string }
 
-func (a address) Network() string                     { return a.network }
-func (a address) String() string                      { return a.address }
-func (a address) PickServer(string) (net.Addr, error) { return a, nil }
-func (a address) Each(f func(net.Addr) error) error   { return f(a) }
+func (a *address) Network() string                     { return a.network }
+func (a *address) String() string                      { return a.address }
+func (a *address) PickServer(string) (net.Addr, error) { return a, nil }
+func (a *address) Each(f func(net.Addr) error) error   { return f(a) }
