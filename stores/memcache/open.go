@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/bradfitz/gomemcache/memcache"
 
@@ -66,15 +67,28 @@ func Open(servers []string, o *Options) (*Store, error) {
 	}
 	var all nodes
 	for _, server := range servers {
-		a := address{"tcp", server}
-		if strings.Contains(server, "/") {
-			a.network = "unix"
-		} else if _, port, err := net.SplitHostPort(server); err != nil || port == "" {
+		network := networkOf(server)
+		if network == "" {
 			return nil, fmt.Errorf("memcache store: server %q is neither host:port nor a path", server)
 		}
-		all = append(all, newNode(a, dial, conns))
+		all = append(all, newNode(address{network, server}, dial, conns))
 	}
 	return s.start(all), nil
+}
+
+// networkOf is what a server is dialed on, or "" if it never can be.
+func networkOf(server string) string {
+	if i := strings.IndexAny(server, "/:"); i >= 0 && server[i] == '/' {
+		return "unix"
+	}
+	host, port, err := net.SplitHostPort(server)
+	if err != nil || port == "" || strings.ContainsFunc(host, unicode.IsSpace) {
+		return ""
+	}
+	if n, err := net.LookupPort("tcp", port); err != nil || n == 0 {
+		return ""
+	}
+	return "tcp"
 }
 
 // New makes a store on a client of the user's, who goes on using it for other

@@ -125,6 +125,10 @@ func testThreeServers(t *testing.T) {
 func TestOptionsThatDoNotFit(t *testing.T) {
 	for name, addrs := range map[string][]string{
 		"no list": nil, "no port": {"127.0.0.1"}, "an empty port": {"127.0.0.1:"}, "no name": {""}, "a list in one": {"a:1,b:2"},
+		"a URL": {"memcache://127.0.0.1:11211"}, "a URL of a socket": {"unix:/run/memcached.sock"}, "a path after a port": {"127.0.0.1:11211/0"},
+		"a port too high": {"127.0.0.1:65536"}, "port 0": {"127.0.0.1:0"}, "a port below 0": {"127.0.0.1:-1"}, "no such port": {"127.0.0.1:port"},
+		"a blank before": {" 127.0.0.1:11211"}, "a blank after": {"127.0.0.1:11211 "}, "a line": {"127.0.0.1\n:11211"},
+		"the second": {"127.0.0.1:11211", "127.0.0.1"},
 	} {
 		if s, err := memcachestore.Open(addrs, nil); err == nil {
 			s.Close()
