@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -259,14 +260,8 @@ func TestAServerNobodyFinds(t *testing.T) {
 	told.become(t, "false")
 }
 
-func TestTLS(t *testing.T) {
-	server := servers.Memcached(t)
-	web := httptest.NewTLSServer(nil) // for its certificate
-	web.Close()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: web.TLS.Certificates})
-	if err != nil {
-		t.Fatal(err)
-	}
+// relay carries what comes to l to a server, and back.
+func relay(t *testing.T, l net.Listener, addr string) {
 	var wg sync.WaitGroup
 	t.Cleanup(func() { l.Close(); wg.Wait() })
 	wg.Go(func() {
@@ -275,7 +270,7 @@ func TestTLS(t *testing.T) {
 			if err != nil {
 				return
 			}
-			back, err := net.Dial("tcp", server.Addr())
+			back, err := net.Dial("tcp", addr)
 			if err != nil {
 				front.Close()
 				continue
@@ -289,6 +284,41 @@ func TestTLS(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A path among the servers is that of a unix socket.
+func TestUnixSocket(t *testing.T) {
+	server := servers.Memcached(t)
+	path := filepath.Join(t.TempDir(), "m") // such paths are short
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay(t, l, server.Addr())
+	each(t, func(t *testing.T, open opener) {
+		s := open(t, patient(), path)
+		for _, size := range []int{0, 1, 10_000, 1_000_000} {
+			data := strings.Repeat("x", size)
+			set(t, s, "a", data)
+			holds(t, s, "a", data)
+		}
+	})
+	s := open(t, patient(), path)
+	set(t, s, "a", "x")
+	server.Restart()
+	set(t, s, "a", "y") // the idle connection is seen to be dead
+	holds(t, s, "a", "y")
+}
+
+func TestTLS(t *testing.T) {
+	server := servers.Memcached(t)
+	web := httptest.NewTLSServer(nil) // for its certificate
+	web.Close()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: web.TLS.Certificates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay(t, l, server.Addr())
 	roots := x509.NewCertPool()
 	roots.AddCert(web.Certificate())
 	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: roots}}
