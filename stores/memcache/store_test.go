@@ -194,6 +194,34 @@ func TestAClosedStore(t *testing.T) {
 	})
 }
 
+// Close lets calls under way come to their end, and only turns away new ones.
+func TestK52CloseDuringCalls(t *testing.T) {
+	each(t, func(t *testing.T, open func(testing.TB, *memcachestore.Options, ...string) *memcachestore.Store) {
+		s := open(t, patient(), servers.SharedMemcached(t).Addr())
+		set(t, s, t.Name(), "x")
+		var once sync.Once
+		together(200, func(i int) {
+			for n := 0; ; n++ {
+				if n == 20 {
+					once.Do(func() { go s.Close() })
+				}
+				_, err := s.Get(t.Context(), t.Name())
+				if i%2 > 0 {
+					err = s.Set(t.Context(), t.Name(), []byte("x"), time.Hour)
+				}
+				if err == nil {
+					continue
+				}
+				if is(t, "a call", err, core.ErrUnavailable); errors.Is(err, core.ErrOutcomeUnknown) || !strings.Contains(err.Error(), "it is closed") {
+					t.Error(err)
+				}
+				return
+			}
+		})
+		s.Close()
+	})
+}
+
 func TestTheClientStaysTheUsers(t *testing.T) {
 	client := memcache.New(servers.SharedMemcached(t).Addr())
 	defer client.Close()
