@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -109,7 +110,7 @@ func (s *Store) finish(result rueidis.RedisResult, r request) (rueidis.RedisMess
 // send carries a request out here, or hands it off.
 func (s *Store) send(ctx context.Context, client rueidis.Client, r request) rueidis.RedisResult {
 	deadline, _ := ctx.Deadline()
-	if !s.pace.enter(deadline, 2*s.timeout) {
+	if !s.pace.enter(r.began, deadline, 2*s.timeout) {
 		return s.handOff(ctx, client, r)
 	}
 	result := r.run(ctx, client)
@@ -174,6 +175,7 @@ type pace struct {
 	calm   atomic.Int64 // until then all are handed off
 	warm   atomic.Int64 // answers since then
 	places chan struct{}
+	crowd  int64 // calls that are a crowd for the processors there are
 }
 
 const (
@@ -200,11 +202,11 @@ func (p *pace) init() {
 	p.start = time.Now()
 	p.last.Store(int64(-idle))
 	p.places = make(chan struct{}, maxHandOff)
+	p.crowd = int64(4 * runtime.GOMAXPROCS(0))
 }
 
-// enter lets the caller carry out a call; it must leave then.
-func (p *pace) enter(deadline time.Time, longest time.Duration) bool {
-	at := time.Now()
+// enter lets the caller carry out a call that began at; it must leave then.
+func (p *pace) enter(at, deadline time.Time, longest time.Duration) bool {
 	now := int64(at.Sub(p.start))
 	quiet := time.Duration(now - p.last.Load())
 	if quiet > idle || p.warm.Load() < warming || now < p.calm.Load() || deadline.Sub(at) > longest {
@@ -221,6 +223,10 @@ func (p *pace) enter(deadline time.Time, longest time.Duration) bool {
 	}
 	return true
 }
+
+// crowded reports whether so many calls are on their way that the processors
+// are what they wait for.
+func (p *pace) crowded() bool { return p.direct.Load() > p.crowd }
 
 func (p *pace) leave() { p.direct.Add(-1) }
 

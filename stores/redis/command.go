@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/binary"
-	"fmt"
+	"encoding/hex"
 	"strconv"
 	"time"
 
@@ -79,8 +79,7 @@ func (r *request) run(ctx context.Context, c rueidis.Client) rueidis.RedisResult
 		}
 		return c.Do(ctx, set.PxMilliseconds(r.ms).Build())
 	case opSwap:
-		version, ms := fmt.Sprintf("%016x", uint64(r.version)), strconv.FormatInt(r.ms, 10)
-		return swap.Exec(ctx, c, []string{r.key}, []string{version, r.data, ms})
+		return swap.Exec(ctx, c, []string{r.key}, []string{hexVersion(r.version), r.data, strconv.FormatInt(r.ms, 10)})
 	case opTouch:
 		return c.Do(ctx, b.Pexpire().Key(r.key).Milliseconds(r.ms).Build())
 	case opPersist:
@@ -101,6 +100,15 @@ if string.sub(redis.sha1hex(old), 1, 16) ~= ARGV[1] then return 1 end
 if ARGV[3] == '0' then return redis.pcall('SET', KEYS[1], ARGV[2]) end
 return redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 `)
+
+// hexVersion is how the script knows a version: 16 digits.
+func hexVersion(v core.Version) string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(v))
+	var digits [16]byte
+	hex.Encode(digits[:], b[:])
+	return string(digits[:])
+}
 
 const swapGone = 0 // and 1 is a conflict
 

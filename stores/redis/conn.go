@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -13,8 +14,9 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// watched returns c with connections that are conns.
-func watched(c rueidis.ClientOption) rueidis.ClientOption {
+// watched returns c with connections that are conns. crowded says whether many
+// calls are on their way.
+func watched(c rueidis.ClientOption, crowded func() bool) rueidis.ClientOption {
 	dial := c.DialCtxFn
 	if dial == nil && c.DialFn != nil {
 		without := c.DialFn
@@ -36,7 +38,7 @@ func watched(c rueidis.ClientOption) rueidis.ClientOption {
 		if err != nil {
 			return nil, err
 		}
-		return watch(inner, noNoDelay), nil
+		return watch(inner, noNoDelay, crowded), nil
 	}
 	return c
 }
@@ -54,8 +56,10 @@ func watched(c rueidis.ClientOption) rueidis.ClientOption {
 // recover. Here they are errors that end the connection.
 type conn struct {
 	net.Conn
-	raw   syscall.RawConn // nil if it has none
-	plain bool            // what can be seen on raw is what is read
+	peeker  *peeker // of the goroutine that writes; nil if there is nothing to see
+	plain   bool    // what it sees is what is read
+	crowded func() bool
+	hurried time.Time // of the goroutine that writes; see gather
 
 	over     atomic.Bool  // no byte is written any more
 	sent     atomic.Int64 // commands of which a byte was written
@@ -68,8 +72,8 @@ type conn struct {
 	replies  stream // of the goroutine that reads
 }
 
-func watch(inner net.Conn, noNoDelay bool) *conn {
-	c := &conn{Conn: inner}
+func watch(inner net.Conn, noNoDelay bool, crowded func() bool) *conn {
+	c := &conn{Conn: inner, crowded: crowded}
 	outer := inner
 	if t, ok := inner.(*tls.Conn); ok {
 		outer = t.NetConn()
@@ -77,7 +81,9 @@ func watch(inner net.Conn, noNoDelay bool) *conn {
 		c.plain = true
 	}
 	if s, ok := outer.(syscall.Conn); ok {
-		c.raw, _ = s.SyscallConn()
+		if raw, err := s.SyscallConn(); err == nil {
+			c.peeker = newPeeker(raw)
+		}
 	}
 	if t, ok := outer.(*net.TCPConn); ok && noNoDelay {
 		_ = t.SetNoDelay(false) // the client's package can't reach it
@@ -135,6 +141,9 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) Write(p []byte) (int, error) {
+	if c.crowded() {
+		c.gather()
+	}
 	resp3 := c.resp3.Load()
 	idle := resp3 && !c.requests.strange && c.sent.Load() == c.answered.Load()
 	if idle {
@@ -157,12 +166,37 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// The client's package writes as soon as there is one command, and then those
+// that have come meanwhile. Where many callers share few processors as good as
+// none has come, since the writer runs before them: each command would be a
+// write of its own, here and in the server. So it lets them go first, which
+// takes some microseconds. If it takes longer, since what runs is something
+// else, that is not done for twenty times as long.
+const (
+	turns = 2
+	slow  = 2 * time.Millisecond
+)
+
+func (c *conn) gather() {
+	begun := time.Now()
+	if begun.Before(c.hurried) {
+		return
+	}
+	for range turns {
+		runtime.Gosched()
+		if took := time.Since(begun); took > slow {
+			c.hurried = begun.Add(20 * took)
+			return
+		}
+	}
+}
+
 // look looks at what has come while no reply was awaited.
 func (c *conn) look() error {
-	if c.raw == nil {
+	if c.peeker == nil {
 		return nil
 	}
-	first, n, gone := peek(c.raw)
+	first, n, gone := c.peeker.peek()
 	switch {
 	case gone:
 		return errHungUp

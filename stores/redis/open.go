@@ -54,7 +54,7 @@ func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
 	if s.near != nil && (c.DisableCache || c.AlwaysRESP2 || c.ClientTrackingOptions != nil) {
 		return nil, errors.New("redis store: Options.NearCache goes with none of DisableCache, AlwaysRESP2 and ClientTrackingOptions")
 	}
-	c = settings(c)
+	c = watched(settings(c), s.pace.crowded)
 	if s.near != nil {
 		c = tracking(c, s.near)
 	}
@@ -78,7 +78,6 @@ func settings(c rueidis.ClientOption) rueidis.ClientOption {
 	c.DisableRetry = true
 	c.ClusterOption.MaxMovedRedirections = 5
 	c.Dialer = patient(c.Dialer)
-	c = watched(c)
 	if c.PipelineMultiplex == 0 {
 		c.PipelineMultiplex = -1
 	}

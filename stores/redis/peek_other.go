@@ -4,5 +4,9 @@ package redisstore
 
 import "syscall"
 
-// peek sees nothing: there is no way to look without reading.
-func peek(syscall.RawConn) (first byte, n int, gone bool) { return 0, 0, false }
+// A peeker sees nothing: there is no way to look without reading.
+type peeker struct{}
+
+func newPeeker(syscall.RawConn) *peeker { return nil }
+
+func (*peeker) peek() (first byte, n int, gone bool) { return 0, 0, false }

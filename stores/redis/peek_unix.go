@@ -4,14 +4,29 @@ package redisstore
 
 import "syscall"
 
-// peek looks at what can be read from a connection without waiting for it and
-// without taking it: its first byte, if n is 1, and whether there is its end.
-func peek(c syscall.RawConn) (first byte, n int, gone bool) {
-	var b [1]byte
-	err := c.Control(func(fd uintptr) {
+// A peeker looks at what can be read from a connection without waiting for it
+// and without taking it. It is made once for a connection, since each look
+// would leave garbage else.
+type peeker struct {
+	raw  syscall.RawConn
+	see  func(fd uintptr)
+	b    [1]byte
+	n    int
+	gone bool
+}
+
+func newPeeker(raw syscall.RawConn) *peeker {
+	p := &peeker{raw: raw}
+	p.see = func(fd uintptr) {
 		var err error
-		n, _, err = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		gone = err == nil && n == 0 || err != nil && err != syscall.EAGAIN && err != syscall.EWOULDBLOCK && err != syscall.EINTR
-	})
-	return b[0], n, gone || err != nil
+		p.n, _, err = syscall.Recvfrom(int(fd), p.b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		p.gone = err == nil && p.n == 0 || err != nil && err != syscall.EAGAIN && err != syscall.EWOULDBLOCK && err != syscall.EINTR
+	}
+	return p
+}
+
+// peek returns the first byte, if n is 1, and whether there is the end.
+func (p *peeker) peek() (first byte, n int, gone bool) {
+	err := p.raw.Control(p.see)
+	return p.b[0], p.n, p.gone || err != nil
 }
