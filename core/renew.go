@@ -30,7 +30,9 @@ func (s *Session) Destroy(ctx context.Context) error {
 
 // Regenerate destroys the session and begins a new, empty one with a new id,
 // which is stored if something is put into it (K28). After an error the old
-// session is as it was.
+// session is as it was. It is ErrGone if another request has ended the session
+// meanwhile, or given it another id, which a new session of this one must not
+// replace in the browser.
 func (s *Session) Regenerate(ctx context.Context) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -82,7 +84,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 		return nil
 	case was == live:
 		key = s.storeKey()
-	case logout && was == fresh && stale != "":
+	case logout && stale != "":
 		if heirs, err := m.heirs(ctx, stale); err == nil && len(heirs) == 0 {
 			return nil
 		}
@@ -122,10 +124,10 @@ func (v *Visit) regenerate(ctx context.Context) error {
 			return m.insist(ctx, OpCarrier, err)
 		}
 		if was == live {
-			heir := m.key(id)
-			m.mark(ctx, s.storeKey(), heir)
-			if err := m.destroy(ctx, s.storeKey()); err != nil {
-				m.unmark(ctx, s.storeKey(), heir)
+			if err := v.leave(ctx, m.key(id)); err != nil {
+				if errors.Is(err, ErrGone) {
+					v.gone()
+				}
 				return m.insist(ctx, OpDestroy, err)
 			}
 		}
@@ -142,6 +144,52 @@ func (v *Visit) regenerate(ctx context.Context) error {
 	s.mu.Unlock()
 	v.reissue = false
 	return nil
+}
+
+// leave gives the id up for that of heir. As in move the record is exchanged for
+// a tombstone, so that of two requests that give it up only one comes through.
+// generic-session just removes it, and so does KoaCompat.
+func (v *Visit) leave(ctx context.Context, heir string) (err error) {
+	s, m := &v.session, v.manager
+	key, version := s.storeKey(), s.version
+	m.mark(ctx, key, heir)
+	defer func() {
+		if err != nil {
+			m.unmark(ctx, key, heir)
+		}
+	}()
+	if m.swapper == nil || m.o.koa {
+		return m.destroy(ctx, key)
+	}
+	end := m.lastTry()
+	for try := 0; ; try++ {
+		if version == 0 {
+			var data []byte
+			if data, version, err = m.get(ctx, key); err == nil && isTombstone(data) {
+				err = ErrNotFound
+			}
+		}
+		if err == nil {
+			err = m.bury(ctx, key, version)
+		}
+		switch {
+		case errors.Is(err, ErrCorrupt): // something else that stands there
+			return m.destroy(ctx, key)
+		case errors.Is(err, ErrNotFound):
+			if s.state != live || s.unknown {
+				return nil // nobody knew whether there was one
+			}
+			return ErrGone
+		case errors.Is(err, ErrOutcomeUnknown):
+			return errors.Join(err, v.fence(ctx, key))
+		case !errors.Is(err, ErrConflict) || try == saveTries:
+			return err
+		}
+		if err = rest(try, end); err != nil {
+			return err
+		}
+		version = 0
+	}
 }
 
 // renew moves the session to a new id. op is held.

@@ -193,10 +193,14 @@ func (v *Visit) storeAgain(ctx context.Context, c *changeSet) error {
 	return v.store(ctx, c)
 }
 
-// gone notes that the store has the session no more.
+// gone notes that the store has the session no more. Its id is one of those
+// that a request carries in vain.
 func (v *Visit) gone() {
 	s := &v.session
 	s.mu.Lock()
+	if s.state == live {
+		s.stale = s.storeKey()
+	}
 	s.state = destroyed
 	s.mu.Unlock()
 }

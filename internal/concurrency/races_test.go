@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
 )
 
@@ -164,6 +165,133 @@ func TestLostUpdateBesideItsTwin(t *testing.T) {
 			}
 		})
 	}
+}
+
+// after an error (items 5 and 6).
+func TestRegenerateBesideOthers(t *testing.T) {
+	for name, end := range map[string]func(*core.Session) error{
+		"Renew":      func(s *core.Session) error { return s.Renew(bg) },
+		"Regenerate": func(s *core.Session) error { return errors.Join(s.Regenerate(bg), n.Set(s, 100)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, newMemory(t), core.Options{})
+			late := s.browser.Jar("/")
+			var ids [2]core.ID
+			_ = s.serve(late, func(session *core.Session) {
+				s.request(func(other *core.Session) {
+					if err := end(other); err != nil {
+						t.Fatal(err)
+					}
+					ids[0] = other.ID()
+				})
+				if err := session.Regenerate(bg); !errors.Is(err, core.ErrGone) {
+					t.Errorf("Regenerate of a session that has moved: %v", err)
+				}
+				_ = session.Set("a", 1)
+				ids[1] = session.ID()
+			})
+			s.browser.Take("/", late.SetCookies...)
+			s.want(100)
+			if _, lives := s.seen(ids[1]); lives {
+				t.Error("two ids live")
+			}
+		})
+	}
+	for name, fault := range map[string]func(s *scene, op storetest.Op){
+		"refused": func(s *scene, op storetest.Op) {
+			s.store.Before(func(_ context.Context, o storetest.Op, _ string) error {
+				if o == op {
+					return core.ErrRefused
+				}
+				return nil
+			})
+		},
+		"its answer lost": func(s *scene, op storetest.Op) {
+			s.store.After(func(_ context.Context, o storetest.Op, _ string) error {
+				if o == op {
+					return core.ErrOutcomeUnknown
+				}
+				return nil
+			})
+		},
+	} {
+		for _, op := range []storetest.Op{storetest.OpDestroy, storetest.OpSetVersion} {
+			t.Run(string(op)+" "+name, func(t *testing.T) {
+				s := newScene(t, newMemory(t), core.Options{})
+				var old core.ID
+				_ = s.serve(s.browser.Jar("/"), func(session *core.Session) {
+					old = session.ID()
+					fault(s, op)
+					err := session.Regenerate(bg)
+					s.store.Before(nil)
+					s.store.After(nil)
+					if got, lives := s.seen(old); lives != (err != nil) || lives && got != 100 {
+						t.Errorf("Regenerate returned %v, and the old session lives: %v", err, lives)
+					}
+				})
+			})
+		}
+	}
+}
+
+// a new session must not take the fresh cookie away (items 5 and 6).
+func TestAfterErrGone(t *testing.T) {
+	for name, told := range map[string]func(*core.Session) error{
+		"Save":       func(s *core.Session) error { return errors.Join(s.Set("a", 1), s.Save(bg)) },
+		"Renew":      func(s *core.Session) error { return s.Renew(bg) },
+		"Regenerate": func(s *core.Session) error { return s.Regenerate(bg) },
+	} {
+		moved := func(t *testing.T, then func(*core.Session)) (s *scene, late *jartest.Jar, heir core.ID) {
+			s = newScene(t, newMemory(t), core.Options{})
+			late = s.browser.Jar("/")
+			_ = s.serve(late, func(session *core.Session) {
+				s.request(func(other *core.Session) {
+					if err := other.Renew(bg); err != nil {
+						t.Fatal(err)
+					}
+					heir = other.ID()
+				})
+				if err := told(session); !errors.Is(err, core.ErrGone) {
+					t.Fatalf("told %v, want ErrGone", err)
+				}
+				then(session)
+			})
+			return s, late, heir
+		}
+		t.Run("Destroy after "+name, func(t *testing.T) {
+			s, _, heir := moved(t, func(session *core.Session) {
+				if err := session.Destroy(bg); err != nil {
+					t.Error(err)
+				}
+			})
+			if _, lives := s.seen(heir); lives {
+				t.Error("Destroy returned nil, and the session lives under its new id")
+			}
+		})
+		t.Run("Regenerate after "+name, func(t *testing.T) {
+			s, late, _ := moved(t, func(session *core.Session) {
+				_ = session.Regenerate(bg)
+				_ = session.Set("a", 1)
+			})
+			s.browser.Take("/", late.SetCookies...)
+			s.want(100)
+		})
+	}
+	t.Run("where nothing came after it a new session can begin", func(t *testing.T) {
+		s := newScene(t, newMemory(t), core.Options{})
+		s.request(func(session *core.Session) {
+			if err := s.manager.ByID().Destroy(bg, session.ID()); err != nil {
+				t.Fatal(err)
+			}
+			if err := session.Regenerate(bg); !errors.Is(err, core.ErrGone) {
+				t.Errorf("the first Regenerate: %v", err)
+			}
+			if err := errors.Join(session.Regenerate(bg), n.Set(session, 7)); err != nil {
+				t.Error(err)
+			}
+		})
+		s.want(7)
+	})
 }
 
 // touch: what it meets is no save of another request, but the end (item 6).

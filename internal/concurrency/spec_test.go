@@ -398,7 +398,7 @@ func (c *specClient) do(s *spec, a act) {
 			id = c.stale // tried again
 		case c.state == specLive, c.doubt != nil, c.undead:
 			id = c.id
-		case c.state == specNew && c.stale != "" && (c.down || s.late(c.stale)):
+		case c.stale != "" && (c.down || s.late(c.stale)):
 			id, c.lateOut = c.stale, true // also if nobody can tell whether it was given up
 		}
 		if id != "" {
@@ -409,10 +409,8 @@ func (c *specClient) do(s *spec, a act) {
 	case regenerate:
 		stale := c.stale
 		ends := c.state == specLive || c.doubt != nil || c.undead && !c.lateOut
-		if ends {
-			if !c.end(s, c.id, false) {
-				return
-			}
+		if ends && !c.leaves(s) {
+			return
 		}
 		id := c.newID()
 		if ends {
@@ -458,6 +456,34 @@ func (c *specClient) do(s *spec, a act) {
 	case revoke:
 		c.end(s, old, true)
 	}
+}
+
+// leaves ends the session in a Regenerate. If it fails it does nothing, since the
+// core looks: also when it had no answer.
+func (c *specClient) leaves(s *spec) bool {
+	if s.plain || s.koa {
+		return c.end(s, c.id, false)
+	}
+	if c.late {
+		c.calls++
+	} else if failed, _ := c.fails(); failed {
+		return false
+	}
+	if _, lives := s.live[c.id]; !lives && c.state == specLive && !c.unread {
+		c.gone()
+		return false
+	}
+	delete(s.live, c.id)
+	return true
+}
+
+// gone is what is told when the session has ended meanwhile.
+func (c *specClient) gone() {
+	if c.state == specLive {
+		c.stale = c.id
+	}
+	c.state = specEnded
+	c.fail("gone")
 }
 
 // end destroys the session of id, and with heirs what it has become. It
@@ -525,8 +551,7 @@ func (c *specClient) merged(s *spec) (values, bool) {
 	case s.plain:
 		now = c.base
 	case !ok:
-		c.state = specEnded
-		c.fail("gone")
+		c.gone()
 		return nil, false
 	case c.unread, maps.Equal(now, c.base):
 	case s.policy == core.ConflictRefuse:
@@ -547,8 +572,7 @@ func (c *specClient) save(s *spec) {
 		return
 	}
 	if c.state == specNew && c.stale != "" && !c.down && s.late(c.stale) {
-		c.state = specEnded
-		c.fail("gone")
+		c.gone()
 		return
 	}
 	if !c.blind && c.expired(s) {
