@@ -64,7 +64,7 @@ func (s *Session) Renew(ctx context.Context) error {
 // heirs, while a session whose time is over has nothing to do with them. op is
 // held.
 func (v *Visit) destroy(ctx context.Context, logout bool) error {
-	s, m := &v.session, v.manager
+	s, m := v.session, v.manager
 	s.mu.Lock()
 	was, id, stale := s.state, s.id, s.stale
 	if s.broken != nil && id != "" {
@@ -108,7 +108,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 
 // regenerate begins an empty session in place of this one. op is held.
 func (v *Visit) regenerate(ctx context.Context) error {
-	s, m := &v.session, v.manager
+	s, m := v.session, v.manager
 	s.mu.Lock()
 	was, held := s.state, s.save == SaveNever
 	if s.doubt != nil || s.undead && s.key != s.stale {
@@ -150,7 +150,7 @@ func (v *Visit) regenerate(ctx context.Context) error {
 // a tombstone, so that of two requests that give it up only one comes through.
 // generic-session just removes it, and so does KoaCompat.
 func (v *Visit) leave(ctx context.Context, heir string) (err error) {
-	s, m := &v.session, v.manager
+	s, m := v.session, v.manager
 	key, version := s.storeKey(), s.version
 	m.mark(ctx, key, heir)
 	defer func() {
@@ -194,7 +194,7 @@ func (v *Visit) leave(ctx context.Context, heir string) (err error) {
 
 // renew moves the session to a new id. op is held.
 func (v *Visit) renew(ctx context.Context) error {
-	s, m := &v.session, v.manager
+	s, m := v.session, v.manager
 	if _, err := v.settle(ctx); err != nil {
 		return m.insist(ctx, OpSet, err)
 	}
@@ -257,7 +257,7 @@ func (v *Visit) renew(ctx context.Context) error {
 // tried again with that one's changes taken over. Only then is the new id
 // used.
 func (v *Visit) move(ctx context.Context, c *changeSet) error {
-	s, m := &v.session, v.manager
+	s, m := v.session, v.manager
 	oldKey := s.storeKey()
 	base, version := s.base()
 	again := s.unknown || version == 0 && m.swapper != nil

@@ -81,7 +81,7 @@ func (s *Session) take(id ID, key string, stored record, version Version) {
 // save stores the session if there is a reason to. last means the end of the
 // request. op is held.
 func (v *Visit) save(ctx context.Context, last bool) error {
-	s, m := &v.session, v.manager
+	s, m := v.session, v.manager
 	if _, err := v.settle(ctx); err != nil {
 		return m.report(ctx, OpSet, err)
 	}
@@ -141,7 +141,7 @@ func (v *Visit) beforeSave(ctx context.Context) error {
 	if hook == nil {
 		return nil
 	}
-	_, err := v.ask(func() (bool, error) { return true, hook(ctx, v.jar, &v.session) })
+	_, err := v.ask(func() (bool, error) { return true, hook(ctx, v.jar, v.session) })
 	return err
 }
 
@@ -162,7 +162,7 @@ var (
 // request's write in between is met as OnConflict says; what is gone is not
 // brought back (K23, decision 5).
 func (v *Visit) write(ctx context.Context, c changeSet, last bool) error {
-	s, m := &v.session, v.manager
+	s, m := v.session, v.manager
 	before := s.doubt
 	err := v.store(ctx, &c)
 	if s.doubt != before && s.doubt != nil && m.again(ctx, err) {
@@ -196,7 +196,7 @@ func (v *Visit) storeAgain(ctx context.Context, c *changeSet) error {
 // gone notes that the store has the session no more. Its id is one of those
 // that a request carries in vain.
 func (v *Visit) gone() {
-	s := &v.session
+	s := v.session
 	s.mu.Lock()
 	if s.state == live {
 		s.stale = s.storeKey()
@@ -207,7 +207,7 @@ func (v *Visit) gone() {
 
 // store is write without its consequences.
 func (v *Visit) store(ctx context.Context, c *changeSet) error {
-	s, m := &v.session, v.manager
+	s, m := v.session, v.manager
 	if s.state == fresh {
 		return v.create(ctx, c)
 	}
@@ -278,7 +278,7 @@ func (v *Visit) store(ctx context.Context, c *changeSet) error {
 // refuses reports whether ConflictRefuse forbids to go on with base, which is
 // not what the session was made from.
 func (v *Visit) refuses(base *record) bool {
-	s := &v.session
+	s := v.session
 	if v.manager.o.OnConflict != ConflictRefuse || s.unknown {
 		return false
 	}
@@ -289,7 +289,7 @@ func (v *Visit) refuses(base *record) bool {
 // merged is the record to write: the changes over base. again means that base
 // is another request's.
 func (v *Visit) merged(c *changeSet, base record, again bool) (record, error) {
-	s := &v.session
+	s := v.session
 	if again && !s.unknown && c.why != renewal && v.manager.o.OnConflict == ConflictLastWriteWins {
 		base, _ = s.base()
 		again = false
@@ -300,7 +300,7 @@ func (v *Visit) merged(c *changeSet, base record, again bool) (record, error) {
 // put encodes r and writes it under key, if key still has version.
 func (v *Visit) put(ctx context.Context, key string, r *record, version Version) (Version, error) {
 	m := v.manager
-	ttl, over := m.ttl(&v.session, ownOptions(m.config, r.cookie, r.stricter), r.created, v.now())
+	ttl, over := m.ttl(v.session, ownOptions(m.config, r.cookie, r.stricter), r.created, v.now())
 	if over {
 		return 0, errExpired
 	}
@@ -325,7 +325,7 @@ func (v *Visit) now() time.Time {
 
 // create stores a new session, never over one that is there.
 func (v *Visit) create(ctx context.Context, c *changeSet) error {
-	s, m := &v.session, v.manager
+	s, m := v.session, v.manager
 	if s.stale != "" && m.marked(ctx, s.stale) {
 		return ErrGone // the browser has another session by now
 	}
@@ -357,7 +357,7 @@ func (v *Visit) create(ctx context.Context, c *changeSet) error {
 // createInstead stores a session that was replaced without being loaded under
 // an id that the store turned out not to know: that id is not adopted (K48).
 func (v *Visit) createInstead(ctx context.Context, c *changeSet) error {
-	s := &v.session
+	s := v.session
 	stale := s.storeKey()
 	s.mu.Lock()
 	s.id, s.key, s.state, s.unknown, s.stale = "", "", fresh, false, stale
@@ -379,7 +379,7 @@ var errOvertaken = fmt.Errorf("%w: an earlier save of this request had no answer
 // else is saved, or an update in it could be applied twice. One that is not
 // there may still come, so the doubt stays until another save has come through.
 func (v *Visit) settle(ctx context.Context) (applied bool, err error) {
-	s := &v.session
+	s := v.session
 	d := s.doubt
 	if d == nil || s.state == destroyed {
 		return false, nil
@@ -418,7 +418,7 @@ func (v *Visit) reread(ctx context.Context, key string) (record, Version, error)
 // changed meanwhile stays a change: an update of that time, also of a value that
 // was not among the changes, counts from what was written.
 func (v *Visit) saved(c *changeSet, r record, version Version) {
-	s := &v.session
+	s := v.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stored, s.version, s.state, s.unknown, s.doubt = r, version, live, false, nil
@@ -476,7 +476,7 @@ func rest(try int, end time.Time) error {
 // touch from here must not take back: stores compare versions only when they
 // write, so we look afterwards, and give it the life that it should have.
 func (v *Visit) touch(ctx context.Context) error {
-	s, m := &v.session, v.manager
+	s, m := v.session, v.manager
 	key := s.storeKey()
 	ttl, over := m.ttl(s, s.Cookie(), s.stored.created, v.now())
 	version := s.version
@@ -546,7 +546,7 @@ func (v *Visit) send(ctx context.Context) error {
 	if v.jar.Begun() {
 		return v.manager.report(ctx, OpCarrier, ErrCommitted)
 	}
-	if err := v.manager.carrier.Set(v.jar, &v.session); err != nil {
+	if err := v.manager.carrier.Set(v.jar, v.session); err != nil {
 		return v.manager.report(ctx, OpCarrier, err)
 	}
 	v.reissue = false
@@ -558,7 +558,7 @@ func (v *Visit) sendReset(ctx context.Context) error {
 	if v.jar.Begun() {
 		return v.manager.report(ctx, OpCarrier, ErrCommitted)
 	}
-	if err := v.manager.carrier.Reset(v.jar, &v.session); err != nil {
+	if err := v.manager.carrier.Reset(v.jar, v.session); err != nil {
 		return v.manager.report(ctx, OpCarrier, err)
 	}
 	return nil

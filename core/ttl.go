@@ -58,9 +58,9 @@ const DefaultTouchEvery = time.Minute
 // ttlOf is ttl for a session as the store has it.
 func (m *Manager) ttlOf(id ID, key string, r record) (ttl time.Duration, over bool) {
 	v := &Visit{manager: m, ctx: context.Background()}
-	v.session.visit = v
+	v.session = &Session{visit: v}
 	v.session.take(id, key, r, 0)
-	return m.ttl(&v.session, v.session.Cookie(), r.created, time.Now())
+	return m.ttl(v.session, v.session.Cookie(), r.created, time.Now())
 }
 
 // rolls reports whether an unchanged s is to be renewed now: the last renewal

@@ -36,12 +36,9 @@ type Visit struct {
 	committed bool        // guarded by committing
 	reissue   bool        // the carrier wants the id sent again
 
-	session Session
-	wrote   int64 // when the store was written last, in Unix nanoseconds; guarded by Session.op
-
-	// Parts of every request, here so that they are made with it.
+	session *Session // nil in deferred mode until somebody asks for it
+	wrote   int64    // when the store was written last, in Unix nanoseconds; guarded by Session.op
 	inner   visitContext
-	reading callContext // of the first call of the store, and no other
 }
 
 type stage uint8
@@ -64,8 +61,18 @@ func (m *Manager) NewVisit(jar Jar, outer *Visit) (v *Visit, ok bool) {
 			return nil, false
 		}
 	}
-	v = &Visit{manager: m, jar: jar, outer: outer, ctx: context.Background()}
-	v.session.visit = v
+	if m.o.Defer {
+		v = new(Visit)
+	} else {
+		both := new(struct { // so that it is one allocation
+			visit   Visit
+			session Session
+		})
+		v = &both.visit
+		v.session = &both.session
+		v.session.visit = v
+	}
+	v.manager, v.jar, v.outer, v.ctx = m, jar, outer, context.Background()
 	return v, true
 }
 
@@ -105,7 +112,7 @@ func (v *Visit) Begin(ctx context.Context) error {
 // is then ErrNoSession. Calling this method itself from there waits for ever.
 func (v *Visit) Session(ctx context.Context) (*Session, error) {
 	if v.ready.Load() {
-		return &v.session, nil
+		return v.session, nil
 	}
 	v.loading.Lock()
 	defer v.loading.Unlock()
@@ -115,7 +122,7 @@ func (v *Visit) Session(ctx context.Context) (*Session, error) {
 	if v.stage != loaded {
 		return nil, v.err
 	}
-	return &v.session, nil
+	return v.session, nil
 }
 
 // load is everything before the handler. loading is held.
@@ -124,6 +131,7 @@ func (v *Visit) load(ctx context.Context) {
 		v.ctx, v.stage, v.err = ctx, outside, errOutside
 		return
 	}
+	v.needSession()
 	v.ctx = v.hidden(ctx)
 	err := v.read(v.ctx)
 	v.ctx = ctx
@@ -133,6 +141,13 @@ func (v *Visit) load(ctx context.Context) {
 	}
 	v.stage = loaded
 	v.ready.Store(true)
+}
+
+// needSession sees to it that there is one.
+func (v *Visit) needSession() {
+	if v.session == nil {
+		v.session = &Session{visit: v}
+	}
 }
 
 // hidden returns ctx for the hooks that run while v is loaded. In deferred mode
@@ -173,7 +188,7 @@ func (v *Visit) read(ctx context.Context) error {
 	}
 
 	key := v.keyOf(id)
-	data, version, err := m.getBy(&v.reading, ctx, key)
+	data, version, err := m.getBy(&v.session.reading, ctx, key)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return v.unknownID(ctx, id)
@@ -211,7 +226,7 @@ func (v *Visit) keyOf(id ID) string {
 // be over, and Hooks.Valid has the last say (K18).
 func (v *Visit) admit(ctx context.Context, id ID, key string) error {
 	m := v.manager
-	s := &v.session
+	s := v.session
 	if limit := m.o.AbsoluteTimeout; limit > 0 && time.Since(time.UnixMilli(s.stored.created)) >= limit {
 		m.debug(ctx, "session reached AbsoluteTimeout", slog.Any("session", id))
 		return v.refuse(ctx, id, key)
@@ -295,7 +310,7 @@ func (v *Visit) carried(ctx context.Context) (id ID, err error) {
 
 // ask runs a hook, in which the session must not be saved.
 func (v *Visit) ask(hook func() (bool, error)) (bool, error) {
-	s := &v.session
+	s := v.session
 	s.mu.Lock()
 	s.saving = true
 	s.mu.Unlock()
@@ -315,16 +330,16 @@ func (v *Visit) ask(hook func() (bool, error)) (bool, error) {
 // It does not stop when ctx is cancelled: a browser that hangs up must not
 // cancel its own logout. It has deadlines of its own.
 func (v *Visit) Commit(ctx context.Context) error {
+	if !v.end() {
+		v.over.Store(true)
+		return nil
+	}
 	v.committing.Lock()
 	defer v.committing.Unlock()
 	if v.committed {
 		return v.result
 	}
 	v.committed = true
-	if !v.end() {
-		v.session.seal()
-		return nil
-	}
 	v.result = errPanicked
 	v.result = v.last(ctx)
 	v.finish()
@@ -334,7 +349,7 @@ func (v *Visit) Commit(ctx context.Context) error {
 
 // last is the save at the end of the request.
 func (v *Visit) last(ctx context.Context) error {
-	s := &v.session
+	s := v.session
 	s.op.Lock()
 	defer s.op.Unlock()
 	defer s.seal() // also when a hook panics
@@ -352,8 +367,11 @@ func (v *Visit) end() bool {
 	}
 	v.loading.Lock()
 	defer v.loading.Unlock()
-	if v.stage == begun {
+	switch {
+	case v.stage == begun:
 		v.stage, v.err = ended, ErrCommitted
+	case v.stage != loaded && v.session != nil:
+		v.session.seal() // a hook may have it
 	}
 	return v.stage == loaded
 }
@@ -382,8 +400,9 @@ func (v *Visit) Abandon() {
 		return
 	}
 	v.committed = true
-	v.end()
-	v.session.seal()
+	if v.end() {
+		v.session.seal()
+	}
 }
 
 // The ways to have no session. They are made once, since each request of the
@@ -430,7 +449,8 @@ func (v *Visit) blind(ctx context.Context) (*Session, error) {
 	defer v.loading.Unlock()
 	if v.stage == begun && v.inside() {
 		v.ctx = ctx
-		s := &v.session
+		v.needSession()
+		s := v.session
 		s.reset()
 		hooks := v.hidden(ctx)
 		id, err := v.carried(hooks)
@@ -449,7 +469,7 @@ func (v *Visit) blind(ctx context.Context) (*Session, error) {
 	if v.stage != loaded {
 		return nil, v.err
 	}
-	return &v.session, nil
+	return v.session, nil
 }
 
 // NewContext returns ctx with v in it, for [VisitFrom] and [From].
