@@ -93,16 +93,32 @@ func answered(c *bufio.ReadWriter) error {
 	return err
 }
 
+// A patient connection has time for each step of a long session, which takes
+// as long in all as the machine is busy.
+type patient struct{ net.Conn }
+
+func (p patient) Read(b []byte) (int, error) {
+	if err := p.SetDeadline(time.Now().Add(4 * kitTimeout)); err != nil {
+		return 0, err
+	}
+	return p.Conn.Read(b)
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	if err := p.SetDeadline(time.Now().Add(4 * kitTimeout)); err != nil {
+		return 0, err
+	}
+	return p.Conn.Write(b)
+}
+
 func (s *MemcachedServer) session(f func(*bufio.ReadWriter) error) error {
 	c, err := net.DialTimeout("tcp", s.Addr(), kitTimeout)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(4 * kitTimeout)); err != nil {
-		return err
-	}
-	return f(bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriterSize(c, 64<<10)))
+	p := patient{c}
+	return f(bufio.NewReadWriter(bufio.NewReader(p), bufio.NewWriterSize(p, 64<<10)))
 }
 
 func (s *MemcachedServer) statistics(command string) map[string]string {
