@@ -152,7 +152,7 @@ func discreet(text string, r request) string {
 		}
 	}
 	switch {
-	case len(text) <= 200 && !strings.Contains(text, r.key) && (r.data == "" || !strings.Contains(text, r.data[:min(len(r.data), 8)])):
+	case len(text) <= 200 && (r.key == "" || !strings.Contains(text, r.key)) && (r.data == "" || !strings.Contains(text, r.data[:min(len(r.data), 8)])):
 		return text
 	case coded:
 		return code

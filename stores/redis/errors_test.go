@@ -212,6 +212,50 @@ func TestAPasswordThatIsWrong(t *testing.T) {
 	waitFor(t, "a refusal", func() bool { return errors.Is(s.Set(t.Context(), "k", nil, 0), core.ErrRefused) })
 }
 
+// A server that does not know AUTH quotes what follows it.
+func TestOpenDoesNotTellThePassword(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				in := make([]byte, 64<<10)
+				for {
+					n, err := c.Read(in)
+					if err != nil {
+						return
+					}
+					for _, command := range strings.Split(string(in[:n]), "*")[1:] {
+						words := strings.Fields(command) // a number, and lengths between them
+						fmt.Fprintf(c, "-ERR unknown command '%s', with args beginning with: '%s'\r\n", words[2], strings.Join(words[3:], "' '"))
+					}
+				}
+			}()
+		}
+	}()
+	s, err := redisstore.Open("redis://:top-secret@"+l.Addr().String(), nil)
+	if err == nil {
+		s.Close()
+		t.Fatal("no error")
+	}
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if strings.Contains(e.Error(), "top-secret") {
+			t.Error("the error tells it")
+		}
+	}
+	if !errors.Is(err, core.ErrRefused) || !strings.Contains(err.Error(), "unknown command") {
+		t.Error(err)
+	}
+}
+
 // A server of the protocol that answers every command but the handshake with
 // the line it is given, or hangs up.
 func fake(t *testing.T, line string) (addr string) { return fakeOf(t, 3, line) }

@@ -68,9 +68,19 @@ func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
 		return nil, fmt.Errorf("redis store: Options.NearCache needs CLIENT TRACKING, of Redis 6 or newer: %w", err)
 	default:
 		s.Close()
-		return nil, fmt.Errorf("redis store: %w", err)
+		return nil, unopened(err)
 	}
 	return s, nil
+}
+
+// unopened is the error of a client that could not be made. What a server says
+// of the handshake may quote the password.
+func unopened(err error) error {
+	var class error
+	if server, ok := rueidis.IsRedisErr(err); ok {
+		_, class = said(server.Error())
+	}
+	return describe(err, class, request{})
 }
 
 func settings(c rueidis.ClientOption) rueidis.ClientOption {
