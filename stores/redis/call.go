@@ -45,7 +45,7 @@ func (s *Store) do(ctx context.Context, r request) (rueidis.RedisMessage, error)
 	client := s.client.Load()
 	if client == nil {
 		s.health.Lost()
-		return none, errDown
+		return none, s.dialer.down()
 	}
 	r.began = time.Now()
 	r.key = strings.Clone(r.key) // it may be a view into a buffer of the caller's

@@ -256,6 +256,20 @@ func TestOpenDoesNotTellThePassword(t *testing.T) {
 	}
 }
 
+// The client's package gives the same error for all that it sets by CLIENT.
+func TestOnlyNearCacheNeedsTracking(t *testing.T) {
+	server := servers.Redis(t)
+	server.SetUser("app", "secret", "~*", "+@all", "-client")
+	s, err := redisstore.OpenOption(rueidis.ClientOption{InitAddress: []string{server.Addr()}, Username: "app", Password: "secret", ClientNoTouch: true}, nil)
+	if err == nil {
+		s.Close()
+		t.Fatal("no error")
+	}
+	if strings.Contains(err.Error(), "NearCache") {
+		t.Error(err)
+	}
+}
+
 // A server of the protocol that answers every command but the handshake with
 // the line it is given, or hangs up.
 func fake(t *testing.T, line string) (addr string) { return fakeOf(t, 3, line) }

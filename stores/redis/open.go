@@ -63,7 +63,7 @@ func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
 	case err == nil:
 	case unreachable(err):
 		s.health.Down()
-	case errors.Is(err, rueidis.ErrNoCache):
+	case s.near != nil && errors.Is(err, rueidis.ErrNoCache):
 		s.Close()
 		return nil, fmt.Errorf("redis store: Options.NearCache needs CLIENT TRACKING, of Redis 6 or newer: %w", err)
 	default:
@@ -134,6 +134,9 @@ func unreachable(err error) bool {
 		_, class := said(server.Error())
 		return errors.Is(class, core.ErrUnavailable)
 	}
+	if _, ok := errors.AsType[*net.AddrError](err); ok {
+		return false // what is no address will not become one
+	}
 	var n net.Error
 	return errors.As(err, &n) || timedOut(err) || broken(err)
 }
@@ -183,6 +186,22 @@ func (d *dialer) try(client *atomic.Pointer[rueidis.Client]) {
 	d.err = err
 	close(d.trying)
 	d.trying = nil
+}
+
+// down is the error of a call while there is no client, with the text of the
+// last try: its class is another one, for it was another thing that ran out of
+// time, perhaps.
+func (d *dialer) down() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err == nil {
+		return errDown
+	}
+	text := d.err.Error()
+	if _, ok := rueidis.IsRedisErr(d.err); ok {
+		text = discreet(text, request{})
+	}
+	return fmt.Errorf("%w: %s", errDown, text)
 }
 
 // close closes the client, and waits for one that is just being made.

@@ -78,7 +78,7 @@ func TestMisfitsAreFoundAtOnce(t *testing.T) {
 			t.Errorf("%+v: no error", o)
 		}
 	}
-	for _, url := range []string{"", "localhost:6379", "http://localhost", "redis://localhost/zero", "redis://user:top-secret@%zz"} {
+	for _, url := range []string{"", "localhost:6379", "http://localhost", "redis://localhost/zero", "redis://user:top-secret@%zz", "redis://user:top-secret@127.0.0.1:99999"} {
 		_, err := redisstore.Open(url, nil)
 		if err == nil {
 			t.Errorf("%q: no error", url)
