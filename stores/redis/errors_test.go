@@ -193,8 +193,7 @@ func TestAPasswordThatIsWrong(t *testing.T) {
 	server := servers.Redis(t)
 	server.SetUser("app", "right", "~*", "+@all")
 	for _, user := range []string{"app:wrong@", "nobody:right@"} {
-		_, err := redisstore.Open("redis://"+user+server.Addr(), nil)
-		if err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
+		if err := refused(t, "redis://"+user+server.Addr()); !strings.Contains(err.Error(), "WRONGPASS") {
 			t.Error(err)
 		}
 	}

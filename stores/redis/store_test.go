@@ -37,6 +37,34 @@ func open(t testing.TB, addr string) *redisstore.Store {
 	return s
 }
 
+// connected waits until s has a connection: a busy machine may not get that far
+// in the time that a dial has.
+func connected(t testing.TB, s *redisstore.Store) *redisstore.Store {
+	t.Helper()
+	waitFor(t, "a connection", func() bool {
+		_, err := s.Get(t.Context(), "storetest:nothing")
+		return !errors.Is(err, core.ErrUnavailable)
+	})
+	return s
+}
+
+// refused is the error of Open. On a busy machine there may be no connection
+// yet, which is none; but a store that can't have one never works.
+func refused(t testing.TB, url string) (err error) {
+	t.Helper()
+	waitFor(t, "a refusal", func() bool {
+		var s *redisstore.Store
+		if s, err = redisstore.Open(url, nil); err == nil {
+			if _, err := s.Get(t.Context(), "k"); !errors.Is(err, core.ErrUnavailable) {
+				t.Errorf("a store that should have no connection has one: %v", err)
+			}
+			s.Close()
+		}
+		return err != nil
+	})
+	return err
+}
+
 // client makes a client with the settings that it has by itself.
 func client(t testing.TB, addr string) rueidis.Client {
 	t.Helper()
@@ -50,7 +78,7 @@ func client(t testing.TB, addr string) rueidis.Client {
 
 func TestStore(t *testing.T) {
 	server := servers.SharedRedis(t)
-	storetest.Run(t, func(t *testing.T) core.Store { return open(t, server.Addr()) })
+	storetest.Run(t, func(t *testing.T) core.Store { return connected(t, open(t, server.Addr())) })
 }
 
 func TestStoreOnTheUsersClient(t *testing.T) {

@@ -32,13 +32,10 @@ func TestTLSAndACL(t *testing.T) {
 	server := servers.RedisTLS(t, "--tls-auth-clients", "yes")
 	server.SetUser("app", "secret", "~storetest:*", "resetchannels", "-@all", "+get", "+set", "+del", "+pexpire", "+persist", "+exists", "+evalsha", "+eval", "+ping")
 	option := rueidis.ClientOption{InitAddress: []string{server.Addr()}, TLSConfig: server.TLS(), Username: "app", Password: "secret"}
-	storetest.Run(t, func(t *testing.T) core.Store { return openOption(t, option) })
+	storetest.Run(t, func(t *testing.T) core.Store { return connected(t, openOption(t, option)) })
 
 	// Without the authority's certificate there is no trust, and no store.
-	if s, err := redisstore.Open("rediss://app:secret@"+server.Addr(), nil); err == nil {
-		s.Close()
-		t.Error("a server that nobody vouches for was trusted")
-	}
+	refused(t, "rediss://app:secret@"+server.Addr())
 }
 
 func TestUnixSocket(t *testing.T) {
@@ -69,7 +66,7 @@ func TestCluster(t *testing.T) {
 	cluster := servers.RedisCluster(t, 3, 0)
 	addr := cluster.Addrs()[0] // one is enough to find the others
 	t.Run("store", func(t *testing.T) {
-		storetest.Run(t, func(t *testing.T) core.Store { return open(t, addr) })
+		storetest.Run(t, func(t *testing.T) core.Store { return connected(t, open(t, addr)) })
 	})
 
 	s := open(t, addr)
