@@ -329,7 +329,7 @@ func TestTLS(t *testing.T) {
 			})
 		}
 	}
-	s := open(t, &memcachestore.Options{DialContext: dialer.DialContext}, l.Addr().String())
+	s := open(t, &memcachestore.Options{DialContext: dialer.DialContext, Timeout: 5 * time.Second}, l.Addr().String())
 	set(t, s, "a", "x")
 	pause(server)
 	_, err = s.Get(within(t, 60*time.Millisecond), "a")

@@ -289,21 +289,28 @@ func TestThousandsOfCallsToAPausedServer(t *testing.T) {
 		const callers, limit = 5000, 300 * time.Millisecond
 		var wg sync.WaitGroup
 		var mu sync.Mutex
-		var worst time.Duration
+		var worst, machine time.Duration // machine is the longest of those who only wait for their deadline
 		for i := range callers {
 			wg.Go(func() {
 				ctx, cancel := context.WithTimeout(t.Context(), limit)
 				defer cancel()
 				begun := time.Now()
 				var err error
-				if i%2 == 0 {
+				switch {
+				case i%10 == 0:
+					<-ctx.Done()
+				case i%2 == 0:
 					_, err = s.Get(ctx, "a")
-				} else {
+				default:
 					err = s.Set(ctx, "a", []byte("y"), time.Hour)
 				}
 				took := time.Since(begun)
 				mu.Lock()
 				defer mu.Unlock()
+				if i%10 == 0 {
+					machine = max(machine, took)
+					return
+				}
 				worst = max(worst, took)
 				if !errors.Is(err, core.ErrTimeout) && !errors.Is(err, core.ErrOutcomeUnknown) {
 					t.Error(err)
@@ -311,8 +318,8 @@ func TestThousandsOfCallsToAPausedServer(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		t.Logf("the longest took %v", worst)
-		if worst > limit+crowdSlack {
+		t.Logf("the longest took %v; who only waits, %v", worst, machine)
+		if worst > max(limit, machine)+crowdSlack {
 			t.Errorf("a call took %v", worst)
 		}
 	})
