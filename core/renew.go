@@ -282,7 +282,7 @@ func (v *Visit) move(ctx context.Context, c *changeSet) error {
 		}
 		newKey := m.key(id)
 		newVersion, err := v.put(ctx, newKey, &r, 0)
-		if err == errExpired && !again && !c.ownSet && m.swapper != nil {
+		if err == errExpired && !again && m.swapper != nil {
 			again = true // another request may have prolonged it
 			continue
 		}

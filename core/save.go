@@ -243,7 +243,7 @@ func (v *Visit) store(ctx context.Context, c *changeSet) error {
 		case err == nil:
 			v.saved(c, r, version)
 			return nil
-		case err == errExpired && !again && !c.ownSet && m.swapper != nil:
+		case err == errExpired && !again && m.swapper != nil:
 			again = true // another request may have prolonged it
 			continue
 		case errors.Is(err, ErrNotFound):
@@ -482,14 +482,13 @@ func (v *Visit) touch(ctx context.Context) error {
 	version := s.version
 	var err error
 	if over && m.swapper != nil { // another request may have prolonged it
-		r, now, err := v.reread(ctx, key)
-		if err == nil {
-			version = now
+		var r record
+		if r, version, err = v.reread(ctx, key); err == nil {
 			ttl, over = m.ttlOf(s.id, key, r)
 			s.choose(&r)
 		}
 	}
-	for try := 0; ; try++ {
+	for try := 0; err == nil; try++ {
 		if over {
 			return v.destroy(ctx, false)
 		}

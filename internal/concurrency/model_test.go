@@ -55,7 +55,6 @@ func TestModel(t *testing.T) {
 			}
 			w := newWorld(rt, under, m, window)
 			defer w.close()
-			w.model.untold = untold
 			w.bubble = true
 			rt.Repeat(w.actions())
 			steps += w.steps
@@ -80,7 +79,6 @@ func TestModelOnServers(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				w := newWorld(rt, store, store, 0)
 				defer w.close()
-				w.model.untold = kind.name == "memcached"
 				w.prefix = fmt.Sprintf("%d-", runsOnServers.Add(1))
 				rt.Repeat(w.actions())
 				steps += w.steps
@@ -353,7 +351,6 @@ func (w *world) step(r *request, fault string, real func() error, model func()) 
 	sends := r.sends
 	w.model.began = began
 	model()
-	w.model.began = time.Time{}
 	if r.sends != sends {
 		r.signed = w.turn
 		w.sent[core.ID(r.cookie)] = true

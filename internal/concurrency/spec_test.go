@@ -87,14 +87,12 @@ type rules struct {
 
 // A spec is the machine: the sessions that live, by id.
 type spec struct {
-	began time.Time // see now
+	began time.Time // the step: a call that waits for a store which is down looked at the time before
 	rules
 	live map[string]values
 
 	ttl, absolute time.Duration // zero: there is no time
 	lives         map[string]life
-
-	untold bool // the store does not tell the version of a write
 
 	marks    map[string]*mark // of ids given up for others
 	versions map[string]int   // counts the writes of an id
@@ -180,7 +178,6 @@ type specClient struct {
 	undead bool   // a try to destroy it failed
 	doubt  *doubt
 	unread bool // it has not loaded the session
-	blind  bool // what it saved is read again before it saves once more
 
 	told   string // "" or why something failed
 	sends  int    // how often it set
@@ -240,15 +237,6 @@ func (c *specClient) find(s *spec) {
 	}
 }
 
-// now is when the step began: a call that waits for a store which is down
-// looked at the time before.
-func (s *spec) now() time.Time {
-	if s.began.IsZero() {
-		return time.Now()
-	}
-	return s.began
-}
-
 // A doubt is a save that had no answer.
 type doubt struct {
 	id      string
@@ -278,7 +266,7 @@ func (c *specClient) settle(s *spec) (goOn bool) {
 	case maps.Equal(now, d.wrote):
 		c.state, c.base = specLive, maps.Clone(now)
 		c.since(d)
-		c.blind, c.reissue, c.doubt = false, true, nil // it has sent no cookie
+		c.reissue, c.doubt = true, nil // it has sent no cookie
 	case c.state == specNew || s.versions[c.id] != d.version:
 		c.fail("error")
 		return false
@@ -307,7 +295,7 @@ func (c *specClient) since(d *doubt) {
 // unloaded makes it a new session.
 func (c *specClient) unloaded() {
 	c.id, c.state, c.base, c.edits, c.cleared = "", specNew, nil, map[string]specEdit{}, false
-	c.created, c.reissue, c.stale, c.doubt, c.blind, c.undead, c.unread = time.Now().Truncate(time.Millisecond), false, "", nil, false, false, false
+	c.created, c.reissue, c.stale, c.doubt, c.undead, c.unread = time.Now().Truncate(time.Millisecond), false, "", nil, false, false
 	c.lateOut = false
 }
 
@@ -318,20 +306,6 @@ func (c *specClient) send(id string) {
 	if id != "-" {
 		c.reissue = false
 	}
-}
-
-// over ends a session whose absolute time is over.
-func (c *specClient) expired(s *spec) bool {
-	if s.absolute == 0 || s.now().Sub(c.created) < s.absolute {
-		return false
-	}
-	if c.state == specLive {
-		c.undead, _ = c.fails()
-		delete(s.live, c.id)
-		c.send("-")
-	}
-	c.state = specEnded
-	return true
 }
 
 func (c *specClient) assign(name string, e specEdit) {
@@ -435,10 +409,6 @@ func (c *specClient) do(s *spec, a act) {
 			}
 			return
 		}
-		if !c.blind && c.expired(s) { // a blind one asks the store first
-			c.fail("gone")
-			return
-		}
 		// When it fails it does nothing, since the core looks.
 		if failed, _ := c.fails(); failed {
 			return
@@ -514,7 +484,7 @@ func (c *specClient) newID() string {
 func (c *specClient) store(s *spec, id string, v values) {
 	s.live[id] = v
 	s.versions[id]++
-	c.doubt, c.blind, c.unread = nil, s.untold, false
+	c.doubt, c.unread = nil, false
 	c.id, c.state, c.base, c.edits, c.cleared = id, specLive, maps.Clone(v), map[string]specEdit{}, false
 	s.renewed(id, c.created)
 	c.send(id)
@@ -575,7 +545,8 @@ func (c *specClient) save(s *spec) {
 		c.gone()
 		return
 	}
-	if !c.blind && c.expired(s) {
+	if c.state == specNew && s.absolute > 0 && s.began.Sub(c.created) >= s.absolute {
+		c.state = specEnded // it was never stored
 		return
 	}
 	failed, done := c.fails()
@@ -624,9 +595,6 @@ func (c *specClient) commit(s *spec) {
 		return
 	}
 	if c.rolling && c.state == specLive && maps.Equal(c.over(c.base), c.base) {
-		if c.expired(s) {
-			return
-		}
 		if s.plain { // it has no Toucher either
 			c.store(s, c.id, maps.Clone(c.base))
 			return
@@ -635,7 +603,7 @@ func (c *specClient) commit(s *spec) {
 		if _, ok := s.live[c.id]; done && ok {
 			s.renewed(c.id, c.created)
 		} else if done {
-			c.fail("gone")
+			c.gone()
 			return
 		}
 		if !failed {

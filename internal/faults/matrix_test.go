@@ -162,7 +162,7 @@ func lost(p phase) []outcome {
 		return []outcome{{200, nil, "-", false}}
 	case running, swap:
 		return []outcome{{200, core.ErrGone, "-", false}}
-	case renew, bury:
+	case regenerate, renew, bury:
 		return []outcome{failed(core.ErrGone, "-")}
 	}
 	return works(p)
@@ -173,8 +173,6 @@ func full(p phase) []outcome {
 	switch p {
 	case get, running, destroy:
 		return works(p)
-	case regenerate:
-		return []outcome{failed(core.ErrRefused, "-")}
 	}
 	return []outcome{failed(core.ErrRefused, "o")}
 }
