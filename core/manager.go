@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -182,8 +183,10 @@ type Manager struct {
 	config  CookieOptions // complete
 	blank   []member      // the cookie object of a new session
 	born    time.Time     // what the deadlines of calls count from
-	health  *health
-	touched *recently // nil if renewals are not spaced out
+
+	sharedEnd atomic.Pointer[sharedEnd]
+	health    *health
+	touched   *recently // nil if renewals are not spaced out
 }
 
 // New returns a Manager that keeps sessions in store. It reports every misfit

@@ -649,7 +649,9 @@ func TestDecision7Deadlines(t *testing.T) {
 		e := a.get("/", nil)
 		wantIs(t, e.begin, core.ErrTimeout)
 		wantIs(t, e.begin, core.ErrUnavailable)
-		if d := time.Since(begin); d != 300*time.Millisecond {
+		// Calls share timers of a millisecond.
+		onTime := func(d time.Duration) bool { return d >= 300*time.Millisecond && d <= 302*time.Millisecond }
+		if d := time.Since(begin); !onTime(d) {
 			t.Errorf("a read took %v", d)
 		}
 		a.store.Before(nil)
@@ -664,7 +666,7 @@ func TestDecision7Deadlines(t *testing.T) {
 		begin = time.Now()
 		err = v.Commit(ctx)
 		wantIs(t, err, core.ErrOutcomeUnknown)
-		if d := time.Since(begin); d != 300*time.Millisecond || core.Status(err) != 503 {
+		if d := time.Since(begin); !onTime(d) || core.Status(err) != 503 {
 			t.Errorf("a write took %v, status %d", d, core.Status(err))
 		}
 
