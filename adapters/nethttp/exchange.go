@@ -212,6 +212,9 @@ func (x *exchange) SetCookie(name, line string, replace bool) {
 		// A new slice, since the old one can be anybody's.
 		lines = slices.DeleteFunc(slices.Clone(lines), drop)
 	}
+	if lines == nil {
+		lines = make([]string, 0, 2) // the cookie and its signature
+	}
 	header["Set-Cookie"] = append(lines, line)
 }
 
