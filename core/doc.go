@@ -76,7 +76,8 @@
 //     a request runs is not brought back. That request saves nothing, sends no
 //     cookie, and Hooks.Error is told [ErrGone]; its response stands.
 //   - Renew leaves one id that works, or with an error the old one, and loses
-//     no change of another request. For a minute a late request with the old
+//     no change of another request. So does Regenerate, which drops the values;
+//     of two beside each other the second is told [ErrGone]. For a minute a late request with the old
 //     id can begin no session, so that the browser keeps the new cookie;
 //     Destroy ends the session under its new id, too.
 //   - A save that meets others too often is [ErrConflict], and has written

@@ -52,8 +52,8 @@ var faultList = []struct {
 	{"full", map[string]treatment{
 		"redis": {want: full, strike: undone(func(r *rig) func() { return r.redis.FillUp() })},
 		"memcache": {args: []string{"-m", "2", "-M"}, strike: undone(func(r *rig) func() { return r.memcached.FillUp() }), want: func(p phase) []outcome {
-			if p == regenerate { // the old one has made room for the new one
-				return append(full(p), works(p)...)
+			if p == regenerate { // the old one has made room for the new one, or for the tombstone alone
+				return append(append(full(p), works(p)...), failed(core.ErrRefused, "-"))
 			}
 			return full(p)
 		}},

@@ -40,7 +40,7 @@ func (p phase) steps() int {
 	switch p {
 	case get, set:
 		return 1
-	case renew, bury:
+	case regenerate, renew, bury:
 		return 4
 	}
 	return 2
