@@ -283,6 +283,19 @@ func TestAnUpdateInDoubtIsNotTakenForAnothers(t *testing.T) {
 	}
 }
 
+// Nobody else knows the id of a new session: what is there is its own, also
+// where a record has no place for a mark.
+func TestANewSessionInDoubtIsItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		koa := core.KoaCompat()
+		koa.Keys = [][]byte{testKey}
+		a := newApp(t, koa)
+		breaks{storetest.OpSetVersion, core.ErrOutcomeUnknown, true, 0, time.Second}.on(a)
+		a.ok(a.get("/", count(t)))
+		a.wantVisits(1)
+	})
+}
+
 // A write that had no answer comes to the store when it has been found not to
 // be there, before it is made again: it must not count twice.
 func TestAnUpdateInDoubtThatComesLateCountsOnce(t *testing.T) {

@@ -391,7 +391,7 @@ func (v *Visit) settle(ctx context.Context) (applied bool, err error) {
 		return false, err
 	case err != nil: // it is still not known whether that save came through
 		return false, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
-	case sameRecord(&r, &d.wrote) && r.fence == d.wrote.fence && !(v.manager.o.koa && d.changes.updates()):
+	case sameRecord(&r, &d.wrote) && (s.state == fresh || r.fence == d.wrote.fence): // KoaCompat keeps no fence
 		v.saved(&d.changes, r, version)
 		v.reissue = true // it has sent no cookie
 		return true, nil
