@@ -12,16 +12,17 @@ import (
 	redisstore "github.com/gensession/gensession/stores/redis"
 )
 
-// onCluster makes an app of many users on a cluster.
-func onCluster(t *testing.T, cluster *servers.Cluster) *checker {
+// onCluster makes an app of many users on a cluster, where a call of the store
+// has so much time.
+func onCluster(t *testing.T, cluster *servers.Cluster, call time.Duration) *checker {
 	t.Helper()
-	store, err := redisstore.OpenOption(rueidis.ClientOption{InitAddress: cluster.Addrs()}, nil)
+	store, err := redisstore.OpenOption(rueidis.ClientOption{InitAddress: cluster.Addrs()}, &redisstore.Options{Timeout: call})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	c := &checker{t: t}
-	c.app = start(t, "fasthttp", store, core.Options{ReconnectTimeout: 15 * time.Second}, c.handle)
+	c.app = start(t, "fasthttp", store, core.Options{ReconnectTimeout: 15 * time.Second, OpTimeout: call}, c.handle)
 	return c
 }
 
@@ -45,7 +46,7 @@ func spread(t *testing.T, cluster *servers.Cluster, masters int) {
 // While slots move from master to master, nobody notices but by waiting.
 func TestClusterSlotsMoveUnderTraffic(t *testing.T) {
 	cluster := servers.RedisCluster(t, 3, 0)
-	c := onCluster(t, cluster)
+	c := onCluster(t, cluster, 2*time.Second) // a busy machine alone must not make calls fail
 	moved := 0
 	c.users(longer(100, 300), longer(4*time.Second, 2*time.Minute), false, func(stop <-chan struct{}) {
 		time.Sleep(300 * time.Millisecond)
@@ -92,7 +93,7 @@ func TestClusterSlotsMoveUnderTraffic(t *testing.T) {
 // right, and all works again.
 func TestClusterMasterDies(t *testing.T) {
 	cluster := servers.RedisCluster(t, 3, 1)
-	c := onCluster(t, cluster)
+	c := onCluster(t, cluster, opTimeout)
 	c.users(longer(100, 300), longer(5*time.Second, time.Minute), true, func(stop <-chan struct{}) {
 		time.Sleep(500 * time.Millisecond)
 		spread(t, cluster, 3)
