@@ -20,7 +20,7 @@ formatted
 
 for m in $(modules); do
 	say "vet and tests of $m"
-	(cd "$m" && go vet ./... && go test $race -shuffle=on -count=1 -timeout=5m ./...)
+	(cd "$m" && go vet ./... && go test $race -shuffle=on -count=1 -timeout=10m ./...)
 done
 
 say 'allocations, which the race detector would add to'
