@@ -104,7 +104,8 @@ func (c *callContext) Err() error {
 	return nil
 }
 
-// end frees the timer, and ends what still waits for Done.
+// end frees the timer of the call, and ends what still waits for its Done. A
+// shared one is left: it ends when the time of the call is over.
 func (c *callContext) end() {
 	if t := c.timed.Load(); t != nil {
 		t.stop()

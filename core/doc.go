@@ -77,9 +77,9 @@
 //     cookie, and Hooks.Error is told [ErrGone]; its response stands.
 //   - Renew leaves one id that works, or with an error the old one, and loses
 //     no change of another request. So does Regenerate, which drops the values;
-//     of two beside each other the second is told [ErrGone]. For a minute a late request with the old
-//     id can begin no session, so that the browser keeps the new cookie;
-//     Destroy ends the session under its new id, too.
+//     of two beside each other the second is told [ErrGone]. For a minute a
+//     late request with the old id can begin no session, so that the browser
+//     keeps the new cookie; Destroy ends the session under its new id, too.
 //   - A save that meets others too often is [ErrConflict], and has written
 //     nothing.
 //

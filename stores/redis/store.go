@@ -29,9 +29,9 @@ type Options struct {
 	MaxSize int
 
 	// NearCache, if not zero, lets reads be answered from copies in the process
-	// that are at most so old, without asking the server: some two hundred times
-	// faster. A second is a good choice. Zero, the default, asks the server for
-	// each.
+	// that are at most so old, without asking the server; bench/RESULTS.md has
+	// what that spares. A second is a good choice. Zero, the default, asks the
+	// server for each.
 	//
 	// The server tells of changes (CLIENT TRACKING), so that a copy is mostly
 	// gone a round trip after the record has changed. The bound holds also when
