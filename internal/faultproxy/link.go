@@ -107,8 +107,10 @@ func (q *pipe) pass(chunk []byte) {
 			n = min(n, f.CutAt-q.sent)
 		}
 		if n > 0 {
+			// Counted first: who has read the bytes must find them counted.
+			q.side.bytes.Add(int64(n))
 			wrote, err := q.to.Write(chunk[:n])
-			q.side.bytes.Add(int64(wrote))
+			q.side.bytes.Add(int64(wrote - n))
 			if err != nil {
 				return // the other pipe sees to the end
 			}
