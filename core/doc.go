@@ -93,7 +93,7 @@
 // # Writing a store
 //
 // A [Store] is three methods on bytes. What more it can do, it says by
-// [Swapper], [Toucher] and [Notifier]. The package core/storetest is its whole
+// [Swapper], [Viewer], [Toucher] and [Notifier]. The package core/storetest is its whole
 // test:
 //
 //	func TestStore(t *testing.T) {

@@ -120,7 +120,8 @@ func decode[T any](raw []byte) (T, error) {
 		return v, nil
 	}
 	long := new(T) // apart from v, which so stays off the heap
-	err := json.Unmarshal(raw, long)
+	// A copy, since an UnmarshalJSON of the user's may keep it or write into it.
+	err := json.Unmarshal(bytes.Clone(raw), long)
 	if err != nil {
 		var zero T
 		return zero, err

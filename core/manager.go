@@ -177,6 +177,7 @@ type Manager struct {
 	o       Options
 	store   Store
 	swapper Swapper // nil if the store has no versions
+	viewer  Viewer  // swapper, if it is one
 	toucher Toucher // nil if it can't touch
 	carrier Carrier
 	cookie  *signedCookie // the carrier, if it is ours
@@ -203,6 +204,7 @@ func New(store Store, o *Options) (*Manager, error) {
 		return nil, errors.New("core.New: the store is nil: pass one, such as memorystore.New(nil)")
 	}
 	m.swapper, _ = As[Swapper](store)
+	m.viewer, _ = m.swapper.(Viewer) // not through As: a wrapper's GetVersion must not be gone past
 	m.toucher, _ = As[Toucher](store)
 
 	var misfits []error

@@ -62,6 +62,19 @@ type Swapper interface {
 	SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v Version) (Version, error)
 }
 
+// A Viewer is a [Swapper] that can show a payload without making a copy of it
+// for each caller: one that keeps its payloads in this process.
+//
+// Fallback without it: [Swapper.GetVersion].
+type Viewer interface {
+	Swapper
+
+	// View is GetVersion with the payload as a string, which like any string
+	// never changes: a store that overwrites the bytes in place, or gives them
+	// back to a pool, must not have this method.
+	View(ctx context.Context, key string) (string, Version, error)
+}
+
 // A Toucher can begin a new ttl without rewriting the payload. Touching leaves
 // the version as it is.
 //

@@ -134,6 +134,42 @@ var payloadCases = []Case{{
 			})
 		}
 	},
+}, {
+	Name: "View",
+	Rule: "View is GetVersion with a string, which does not change when the key does",
+	test: func(c *check) {
+		swapper, _ := core.As[core.Swapper](c.store)
+		s, ok := swapper.(core.Viewer) // not through As, as the core does not go past a wrapper's GetVersion
+		if !ok {
+			c.Skip("the store is no core.Viewer: the core calls GetVersion, or Get")
+		}
+		if _, _, err := s.View(c.ctx, c.key("never-set")); err != nil {
+			c.is("View", err, core.ErrNotFound)
+		} else {
+			c.broken("View of a missing key returned no error")
+		}
+		for _, payload := range []string{"payload", "", "\x00\r\n\xff"} {
+			c.set("a", payload, time.Hour)
+			data, v, err := s.View(c.ctx, c.key("a"))
+			c.ok("View", err)
+			if data != payload {
+				c.broken("View returned %s, not %s", short(data), short(payload))
+			}
+			if v != c.version("a") {
+				c.broken("View and GetVersion disagree about the version")
+			}
+		}
+		c.set("a", "what was stored", time.Hour)
+		data, _, err := s.View(c.ctx, c.key("a"))
+		c.ok("View", err)
+		kept := strings.Clone(data)
+		c.set("a", "something else.", time.Hour) // of the same length
+		c.ok("Destroy", c.store.Destroy(c.ctx, c.key("a")))
+		c.set("b", "a third payload", time.Hour) // into the memory of a, if that were used again
+		if data != kept {
+			c.broken("a string that View had returned changed later")
+		}
+	},
 }}
 
 // owns checks that what read returns, "what was stored", belongs to the caller.

@@ -76,6 +76,11 @@ func (m *model) GetVersion(ctx context.Context, key string) ([]byte, core.Versio
 	return bytes.Clone(r.data), r.version, nil
 }
 
+func (m *model) View(ctx context.Context, key string) (string, core.Version, error) {
+	data, v, err := m.GetVersion(ctx, key)
+	return string(data), v, err
+}
+
 func (m *model) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -9,9 +9,10 @@
 //
 //	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: keys})
 //
-// It has all abilities: versions, touching and notifying (it goes down once,
-// when it is closed). It holds encoded bytes, never live values, and copies
-// them on the way in and out: two requests can't come to share anything.
+// It has all abilities: versions, viewing, touching and notifying (it goes down
+// once, when it is closed). It holds encoded text, never live values, and copies
+// what comes in; nothing changes it from then on. So two requests can't come to
+// share anything that one of them could change.
 //
 // A million sessions are ordinary for it. Each takes 80 to 130 bytes more than
 // its key and payload, and no call has to wait longer for the sweeper of
@@ -65,7 +66,7 @@ type Store struct {
 
 var (
 	_ core.Store    = (*Store)(nil)
-	_ core.Swapper  = (*Store)(nil)
+	_ core.Viewer   = (*Store)(nil)
 	_ core.Toucher  = (*Store)(nil)
 	_ core.Notifier = (*Store)(nil)
 )
@@ -97,16 +98,25 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 
 // GetVersion returns a copy of the payload under key, and its version.
 func (s *Store) GetVersion(ctx context.Context, key string) ([]byte, core.Version, error) {
-	sh, err := s.lock(ctx, key)
+	payload, version, err := s.View(ctx, key)
 	if err != nil {
 		return nil, 0, err
+	}
+	return []byte(payload), version, nil
+}
+
+// View returns the payload under key as it is kept, and its version.
+func (s *Store) View(ctx context.Context, key string) (string, core.Version, error) {
+	sh, err := s.lock(ctx, key)
+	if err != nil {
+		return "", 0, err
 	}
 	r, ok := s.find(sh, key, s.now())
 	sh.mu.Unlock()
 	if !ok {
-		return nil, 0, errNotFound
+		return "", 0, errNotFound
 	}
-	return []byte(r.payload(key)), r.version, nil
+	return r.payload(key), r.version, nil
 }
 
 // Set stores a copy of data under key for ttl, zero being without an end.

@@ -1,0 +1,105 @@
+package core_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
+)
+
+// A scribbler writes into what it is decoded from, which encoding/json only
+// asks people not to do.
+type scribbler struct{ Text string }
+
+func (s *scribbler) UnmarshalJSON(raw []byte) error {
+	type plain scribbler
+	err := json.Unmarshal(raw, (*plain)(s))
+	for i := range raw {
+		raw[i] = '#'
+	}
+	_ = append(raw, "####"...)
+	return err
+}
+
+// A store that shows its payloads shows them to all requests: no code of the
+// user's may come near them (decision 9).
+func TestNobodyWritesIntoWhatAStoreShows(t *testing.T) {
+	store := newMemory(t)
+	m, err := core.New(store, &core.Options{Keys: [][]byte{testKey}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	var browser jartest.Browser
+	visit := func(h func(s *core.Session)) {
+		t.Helper()
+		jar := browser.Jar("/")
+		v, _ := m.NewVisit(jar, nil)
+		if err := v.Begin(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s, err := v.Session(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h(s)
+		if err := v.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		browser.Take(jar.Path(), jar.SetCookies...)
+	}
+	const (
+		odd   core.Key[scribbler]       = "odd"
+		held  core.Key[*scribbler]      = "held"
+		raw   core.Key[json.RawMessage] = "raw"
+		after core.Key[string]          = "after"
+		count core.Key[int]             = "count"
+	)
+	visit(func(s *core.Session) {
+		odd.Set(s, scribbler{"one"})
+		held.Set(s, &scribbler{"two"})
+		raw.Set(s, json.RawMessage(`[3]`))
+		after.Set(s, "still there")
+		count.Set(s, 1)
+	})
+	for i := range 3 {
+		visit(func(s *core.Session) {
+			if got := odd.Get(s); got.Text != "one" {
+				t.Errorf("request %d: odd is %q", i, got)
+			}
+			if got := held.Get(s); got == nil || got.Text != "two" {
+				t.Errorf("request %d: held is %v", i, got)
+			}
+			text := raw.Get(s)
+			if string(text) != "[3]" {
+				t.Errorf("request %d: raw is %s", i, text)
+			}
+			text[1] = '4'
+			raw.Set(s, json.RawMessage(`[3]`))
+			if got := after.Get(s); got != "still there" {
+				t.Errorf("request %d: after is %q", i, got)
+			}
+			if _, err := odd.Update(s, func(o scribbler) scribbler { return o }); err != nil {
+				t.Error(err)
+			}
+			if i == 1 { // on what was written, and not only on what was read
+				count.Set(s, 2)
+				if err := s.Save(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if got := odd.Get(s); got.Text != "one" {
+					t.Errorf("after Save: odd is %q", got)
+				}
+			}
+			if json, err := s.JSON(); err != nil || len(json) == 0 {
+				t.Errorf("%s, %v", json, err)
+			} else {
+				clear(json)
+			}
+			for _, name := range s.Names() {
+				s.Get(name)
+			}
+		})
+	}
+}
