@@ -3,8 +3,10 @@ package core
 import (
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // A Carrier moves the id between browser and server (generic-session's
@@ -62,6 +64,7 @@ type signedCookie struct {
 	options   CookieOptions // the configuration, complete
 	keys      atomic.Pointer[keyring]
 	genuine   *genuine        // nil if unsigned
+	fields    sync.Pool       // of recallFrom: scratch of a single call
 	key       func(ID) string // where the store has an id
 }
 
@@ -79,12 +82,15 @@ func (c *signedCookie) Get(jar Jar) (ID, bool, error) {
 // can come from a sibling domain or a deeper path: the id counts only if no
 // other one verifies.
 func (c *signedCookie) read(jar Jar) (found *pair, reissue bool) {
-	ids, sigs := parseCookies(jar.Cookie(), c.name)
 	keys := c.keys.Load()
-	if c.signed && ids.n == 1 && sigs.n == 1 {
-		if p := c.genuine.recall(ids.all[0], sigs.all[0], keys); p != nil {
+	if a, ok := jar.(CookieAppender); ok && c.signed {
+		if p := c.recallFrom(a, keys); p != nil {
 			return p, false
 		}
+	}
+	ids, sigs := parseCookies(jar.Cookie(), c.name)
+	if p := c.recall(&ids, &sigs, keys); p != nil {
+		return p, false
 	}
 	forged := false
 	for i, value := range ids.all[:ids.n] {
@@ -112,6 +118,31 @@ func (c *signedCookie) read(jar Jar) (found *pair, reissue bool) {
 		c.resetSignature(jar)
 	}
 	return found, reissue
+}
+
+// recall returns the pair in the Cookie field, if it is one that is remembered.
+func (c *signedCookie) recall(ids, sigs *values, keys *keyring) *pair {
+	if !c.signed || ids.n != 1 || sigs.n != 1 {
+		return nil
+	}
+	return c.genuine.recall(ids.all[0], sigs.all[0], keys)
+}
+
+// recallFrom is recall with no copy of the field left behind: what it returns
+// has nothing of it.
+func (c *signedCookie) recallFrom(jar CookieAppender, keys *keyring) *pair {
+	room, _ := c.fields.Get().(*[]byte)
+	if room == nil {
+		room = new([]byte)
+	}
+	field := jar.AppendCookie((*room)[:0])
+	ids, sigs := parseCookies(unsafe.String(unsafe.SliceData(field), len(field)), c.name)
+	p := c.recall(&ids, &sigs, keys)
+	if clear(field); cap(field) <= maxCookieField {
+		*room = field
+	}
+	c.fields.Put(room)
+	return p
 }
 
 func seen(before []string, value string) bool {
@@ -152,9 +183,9 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	if err := c.ready(jar, &o); err != nil {
 		return err
 	}
-	now := time.Now()
-	if wrote := s.visit.wrote; wrote != 0 {
-		now = time.Unix(0, wrote)
+	now := time.Unix(0, s.visit.wrote)
+	if s.visit.wrote == 0 {
+		now = time.Now()
 	}
 	c.send(jar, &o, s.visit.pair(c, s.ID()), o.expiry(now))
 	return nil
@@ -214,19 +245,14 @@ func (c *signedCookie) secure(jar Jar, o *CookieOptions) bool {
 }
 
 // noStore keeps a response with the id out of shared caches.
-func noStore(jar Jar) {
-	if jar.ResponseHeader("Cache-Control") == "" {
-		jar.SetResponseHeader("Cache-Control", "no-store")
-	}
-}
+func noStore(jar Jar) { jar.DefaultResponseHeader("Cache-Control", "no-store") }
 
 // vary tells caches that the response depends on a field of the request.
 func vary(jar Jar, field string) {
-	vary := jar.ResponseHeader("Vary")
-	if vary == "" {
-		jar.SetResponseHeader("Vary", field)
+	if jar.DefaultResponseHeader("Vary", field) {
 		return
 	}
+	vary := jar.ResponseHeader("Vary")
 	for rest := vary; rest != ""; {
 		var token string
 		token, rest, _ = strings.Cut(rest, ",")

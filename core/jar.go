@@ -31,7 +31,19 @@ type Jar interface {
 	// SetResponseHeader replaces the response's field of that name. An empty
 	// value removes it.
 	SetResponseHeader(name, value string)
+	// DefaultResponseHeader sets the response's field of that name unless it has
+	// a value already, and reports whether it did.
+	DefaultResponseHeader(name, value string) (set bool)
 	// Begun reports whether the head of the response is sent, so that nothing
-	// in it can change any more.
+	// in it can change any more. What is set then is lost.
 	Begun() bool
+}
+
+// A CookieAppender is a Jar whose Cookie field lies in a buffer that is used
+// again. The core then asks for a copy in memory of its own, which spares the
+// allocation where the cookie turns out to be one that it knows.
+type CookieAppender interface {
+	Jar
+	// AppendCookie appends what Cookie returns to dst, which it does not keep.
+	AppendCookie(dst []byte) []byte
 }

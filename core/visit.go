@@ -378,9 +378,6 @@ func (v *Visit) end() bool {
 
 // finish tells caches what the response depends on.
 func (v *Visit) finish() {
-	if v.jar.Begun() {
-		return
-	}
 	switch c := v.manager.carrier.(type) {
 	case *signedCookie:
 		vary(v.jar, "Cookie")

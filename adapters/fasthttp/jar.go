@@ -35,7 +35,7 @@ const (
 	asSent
 )
 
-var _ core.Jar = (*Jar)(nil)
+var _ core.CookieAppender = (*Jar)(nil)
 
 // NewJar returns the Jar of ctx. secure is what its Secure answers.
 func NewJar(ctx *fasthttp.RequestCtx, secure bool) *Jar { return &Jar{ctx: ctx, secure: secure} }
@@ -52,33 +52,35 @@ func (j *Jar) Close() {
 
 // Cookie returns the Cookie field, or what is left of it if the request was
 // made by hand and not read from a connection.
-func (j *Jar) Cookie() string {
+func (j *Jar) Cookie() string { return string(j.AppendCookie(nil)) }
+
+// AppendCookie appends the same to dst.
+func (j *Jar) AppendCookie(dst []byte) []byte {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.ctx == nil {
-		return ""
+		return dst
 	}
 	header := &j.ctx.Request.Header
 	raw := header.RawHeaders()
 	if len(raw) == 0 {
-		return joined(header.PeekAll("Cookie"), "; ")
+		return append(dst, joined(header.PeekAll("Cookie"), "; ")...)
 	}
 	// Not Peek: once anybody has asked for a cookie, it returns a list that is
 	// put together anew, without what fasthttp did not understand.
-	var cookie string
 	for found := false; len(raw) > 0; {
 		if !isCookie(raw) {
 			_, raw, _ = bytes.Cut(raw, newline)
 			continue
 		}
 		var value []byte
-		if _, value, raw = nextField(raw); found {
-			cookie += "; " + string(value)
-		} else {
-			cookie, found = string(value), true
+		_, value, raw = nextField(raw)
+		if found {
+			dst = append(dst, "; "...)
 		}
+		dst, found = append(dst, value...), true
 	}
-	return cookie
+	return dst
 }
 
 // isCookie reports whether a Cookie field begins here.
@@ -95,7 +97,7 @@ func isCookie(raw []byte) bool {
 	return raw[len(name)-1] == ':'
 }
 
-var newline, colon = []byte("\n"), []byte(":")
+var newline, colon, nameVary = []byte("\n"), []byte(":"), []byte("Vary")
 
 // nextField cuts the first field off a header, and joins its lines if it is
 // folded, as fasthttp and net/http do.
@@ -225,9 +227,13 @@ func (j *Jar) ResponseHeader(name string) string {
 func (j *Jar) SetResponseHeader(name, value string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.ctx == nil {
-		return
+	if j.ctx != nil {
+		j.setResponseHeader(name, value)
 	}
+}
+
+// setResponseHeader is SetResponseHeader. mu is held.
+func (j *Jar) setResponseHeader(name, value string) {
 	header := &j.ctx.Response.Header
 	if !j.normalizes() {
 		var spellings []string
@@ -247,6 +253,37 @@ func (j *Jar) SetResponseHeader(name, value string) {
 	if value != "" {
 		header.Set(name, value)
 	}
+}
+
+// DefaultResponseHeader sets the field of the response if it has no value, one
+// that fasthttp sends by default included.
+func (j *Jar) DefaultResponseHeader(name, value string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ctx == nil {
+		return false
+	}
+	header := &j.ctx.Response.Header
+	if !j.normalizes() {
+		for sent, value := range header.All() {
+			if isNamed(sent, name) && len(value) > 0 {
+				return false
+			}
+		}
+		j.setResponseHeader(name, value)
+		return true
+	}
+	switch values := header.PeekAll(name); {
+	case len(values) == 0 && name == "Vary":
+		header.SetCanonical(nameVary, []byte(value)) // each request does that, and Set takes twice its time
+	case len(values) == 0:
+		header.Set(name, value)
+	case joined(values, "") != "":
+		return false
+	default:
+		j.setResponseHeader(name, value)
+	}
+	return true
 }
 
 // Begun reports whether j is closed: fasthttp sends nothing before the handler

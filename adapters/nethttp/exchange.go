@@ -240,6 +240,21 @@ func (x *exchange) SetResponseHeader(name, value string) {
 	x.w.Header().Set(name, value)
 }
 
+func (x *exchange) DefaultResponseHeader(name, value string) bool {
+	x.jar.Lock()
+	defer x.jar.Unlock()
+	if x.begun {
+		return false
+	}
+	header := x.w.Header()
+	name = http.CanonicalHeaderKey(name)
+	if joined(header[name], "") != "" {
+		return false
+	}
+	header[name] = []string{value}
+	return true
+}
+
 func (x *exchange) Begun() bool {
 	x.jar.Lock()
 	defer x.jar.Unlock()

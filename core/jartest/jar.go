@@ -88,5 +88,14 @@ func (j *Jar) SetResponseHeader(name, value string) {
 	j.Response.Set(name, value)
 }
 
+// DefaultResponseHeader sets the field in Response if it has no value.
+func (j *Jar) DefaultResponseHeader(name, value string) bool {
+	if j.Sent || j.ResponseHeader(name) != "" {
+		return false
+	}
+	j.SetResponseHeader(name, value)
+	return true
+}
+
 // Begun returns Sent.
 func (j *Jar) Begun() bool { return j.Sent }

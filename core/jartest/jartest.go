@@ -330,6 +330,26 @@ var cases = []rule{
 			x.Jar.SetCookie("b", "b=1", true)
 		})
 	}},
+	{name: "DefaultResponseHeader", rule: "DefaultResponseHeader sets a field that has no value, of any name, and leaves one that has alone, however its name is spelt.", test: func(s *server) error {
+		var got [6]bool
+		err := s.fields(map[string]string{"vary": "Cookie", "cache-control": "private", "x-own": "v", "x-again": "again"}, func(x Exchange) {
+			x.AddHeader("Cache-Control", "private")
+			x.AddHeader("X-Two", "1")
+			x.AddHeader("X-Two", "2")
+			got[0] = x.Jar.DefaultResponseHeader("Vary", "Cookie")
+			got[1] = x.Jar.DefaultResponseHeader("vary", "Origin")
+			got[2] = x.Jar.DefaultResponseHeader("Cache-Control", "no-store")
+			got[3] = x.Jar.DefaultResponseHeader("x-own", "v")
+			x.Jar.SetResponseHeader("X-Again", "v")
+			x.Jar.SetResponseHeader("X-Again", "")
+			got[4] = x.Jar.DefaultResponseHeader("X-Again", "again")
+			got[5] = x.Jar.DefaultResponseHeader("X-Two", "3")
+		})
+		if err == nil && got != [6]bool{true, false, false, true, true, false} {
+			err = fmt.Errorf("it reported %v", got)
+		}
+		return err
+	}},
 	{name: "Begun", rule: "Begun is false as long as nothing was sent, cookies and fields set or not.", test: func(s *server) error {
 		var begun bool
 		_, err := s.exchange(request{}, func(x Exchange) {
@@ -406,8 +426,21 @@ func lines(got, want []string) error {
 
 func (s *server) cookie(want string, headers ...[2]string) error {
 	var got string
-	if _, err := s.exchange(request{headers: headers}, func(x Exchange) { got = x.Jar.Cookie() }); err != nil {
+	var appended []byte
+	can := false
+	if _, err := s.exchange(request{headers: headers}, func(x Exchange) {
+		got = x.Jar.Cookie()
+		var a core.CookieAppender
+		if a, can = x.Jar.(core.CookieAppender); can {
+			appended = a.AppendCookie([]byte("before|"))
+		}
+	}); err != nil {
 		return err
+	}
+	if can {
+		if err := same("AppendCookie", string(appended), "before|"+want); err != nil {
+			return err
+		}
 	}
 	return same("Cookie", got, want)
 }

@@ -70,6 +70,8 @@ type broken struct {
 	setCookie     func(b *broken, name, line string, replace bool)
 	response      func(b *broken, name string) string
 	setResponse   func(b *broken, name, value string)
+	def           func(b *broken, name, value string) bool
+	appendCookie  func(b *broken, dst []byte) []byte
 	begun         func(b *broken) bool
 }
 
@@ -122,6 +124,20 @@ func (b *broken) SetResponseHeader(name, value string) {
 		return
 	}
 	b.Jar.SetResponseHeader(name, value)
+}
+
+func (b *broken) DefaultResponseHeader(name, value string) bool {
+	if b.def != nil {
+		return b.def(b, name, value)
+	}
+	return b.Jar.DefaultResponseHeader(name, value)
+}
+
+func (b *broken) AppendCookie(dst []byte) []byte {
+	if b.appendCookie != nil {
+		return b.appendCookie(b, dst)
+	}
+	return append(dst, b.Cookie()...)
 }
 
 func (b *broken) Begun() bool {
@@ -243,6 +259,24 @@ func TestBrokenJars(t *testing.T) {
 			}
 			b.Jar.SetResponseHeader(name, value)
 		}}},
+		"default over a field": {"DefaultResponseHeader", broken{def: func(b *broken, name, value string) bool {
+			b.Jar.SetResponseHeader(name, value)
+			return true
+		}}},
+		"default for the spelling": {"DefaultResponseHeader", broken{def: func(b *broken, name, value string) bool {
+			if len(b.Response[name]) > 0 {
+				return false
+			}
+			b.Jar.SetResponseHeader(name, value)
+			return true
+		}}},
+		"default never": {"DefaultResponseHeader", broken{def: func(*broken, string, string) bool { return false }}},
+		"default says nothing": {"DefaultResponseHeader", broken{def: func(b *broken, name, value string) bool {
+			b.Jar.DefaultResponseHeader(name, value)
+			return true
+		}}},
+		"appends to nothing": {"Cookie", broken{appendCookie: func(b *broken, dst []byte) []byte { return append(dst[:0], b.Cookie()...) }}},
+		"appends one field":  {"Cookie/several", broken{appendCookie: func(b *broken, dst []byte) []byte { return append(dst, b.Cookies[0]...) }}},
 		"begun at once":      {"Begun", broken{begun: func(*broken) bool { return true }}},
 		"begun with cookies": {"Begun", broken{begun: func(b *broken) bool { return len(b.SetCookies) > 0 }}},
 	} {
