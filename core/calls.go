@@ -139,6 +139,17 @@ func (m *Manager) doneAt(over time.Duration) <-chan struct{} {
 	}
 }
 
+// withoutCancel is context.WithoutCancel, which allocates also for a context
+// that can't be cancelled.
+func withoutCancel(ctx context.Context) context.Context {
+	if ctx.Done() == nil {
+		if _, ok := ctx.Deadline(); !ok {
+			return ctx
+		}
+	}
+	return context.WithoutCancel(ctx)
+}
+
 // get reads key, with its version if the store has them.
 func (m *Manager) get(ctx context.Context, key string) (data []byte, version Version, err error) {
 	return m.getBy(new(callContext), ctx, key)
@@ -210,7 +221,7 @@ func (m *Manager) touchOnce(ctx context.Context, key string, ttl time.Duration) 
 }
 
 func (m *Manager) destroy(ctx context.Context, key string) error {
-	ctx = context.WithoutCancel(ctx)
+	ctx = withoutCancel(ctx)
 	err := m.destroyOnce(ctx, key)
 	if m.again(ctx, err) {
 		err = m.destroyOnce(ctx, key)
@@ -341,7 +352,7 @@ func (m *Manager) end(ctx context.Context, key string) error {
 	if err := m.destroy(ctx, key); err != nil {
 		return err
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx = withoutCancel(ctx)
 	const generations = 8 // a browser that was renewed so often in a minute is left alone
 	keys := []string{key}
 	for range generations {

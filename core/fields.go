@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -24,6 +25,7 @@ type fields struct {
 	room  uint32 // before that, for the head of the record, if it was spliced just now
 	looks uint32 // how often a value was looked for
 	found *table // nil if there are none
+	last  place  // of the value found last: who asks for it mostly asks again
 }
 
 // text is the values as they stand.
@@ -53,16 +55,15 @@ func (f *fields) all() ([]member, error) {
 
 // find returns the value under name, nil if there is none.
 func (f *fields) find(name string) ([]byte, error) {
-	f.looks++
-	if f.buf != nil && f.looks <= few && plainName(name) {
-		text := f.text()
-		if at, ok := walk(text, name); ok {
+	if f.buf != nil {
+		if at, ok := f.place(name); ok {
 			if at.name == at.end {
 				return nil, nil
 			}
-			return text[at.raw:at.end:at.end], nil
+			return f.text()[at.raw:at.end:at.end], nil
 		}
 	}
+	f.looks++
 	members, err := f.all()
 	if err != nil {
 		return nil, err
@@ -74,16 +75,33 @@ func (f *fields) find(name string) ([]byte, error) {
 	return f.found.find(name), nil
 }
 
+// place returns where the value under name stands in the text. It reports false
+// if the text must be gone through as a whole, or has been asked so often that
+// a list is better. buf is not nil.
+func (f *fields) place(name string) (at place, ok bool) {
+	text := f.text()
+	if f.last.holds(text, name) {
+		return f.last, true
+	}
+	if f.looks++; f.looks > few || !plainName(name) {
+		return at, false
+	}
+	if at, ok = walk(text, name); ok {
+		f.last = at
+	}
+	return at, ok
+}
+
 // splice returns f with raw as the value of name: where it stands, or behind
 // all others; a raw of nil takes it away. f itself stays as it is. It does
 // nothing and reports false if f is a list, or would be the better for being
 // one.
 func (f fields) splice(name string, raw []byte) (fields, bool) {
-	if f.buf == nil || !plainName(name) {
+	if f.buf == nil {
 		return f, false
 	}
 	old := f.text()
-	at, ok := walk(old, name)
+	at, ok := f.place(name)
 	if !ok {
 		return f, false
 	}
@@ -166,13 +184,21 @@ func plainName(name string) bool {
 
 // A place is where a member stands in a text: its name with the quote, its
 // value, and where that ends. One that is not there stands at the end.
-type place struct{ name, raw, end int }
+type place struct{ name, raw, end uint32 }
+
+// holds reports whether the member of that name stands there.
+func (p place) holds(text []byte, name string) bool {
+	n := uint32(len(name))
+	return p.raw-p.name == n+3 && string(text[p.name+1:p.name+1+n]) == name
+}
 
 // walk looks for a plain name in a text that is trusted to be as encode writes
 // it. It checks only what keeps it within the text.
 func walk(text []byte, name string) (at place, ok bool) {
+	if uint64(len(text)) > math.MaxUint32 {
+		return at, false
+	}
 	for i := 0; i < len(text); {
-		at.name = i
 		if text[i] != '"' {
 			return at, false
 		}
@@ -180,17 +206,17 @@ func walk(text []byte, name string) (at place, ok bool) {
 		if colon >= len(text) || text[colon] != ':' {
 			return at, false
 		}
-		at.raw = colon + 1
-		at.end = skipValue(text, at.raw)
-		if at.end == at.raw || at.end < len(text) && text[at.end] != ',' {
+		end := skipValue(text, colon+1)
+		if end == colon+1 || end < len(text) && text[end] != ',' {
 			return at, false
 		}
 		if colon-i == len(name)+2 && string(text[i+1:colon-1]) == name {
-			return at, true
+			return place{uint32(i), uint32(colon + 1), uint32(end)}, true
 		}
-		i = at.end + 1
+		i = end + 1
 	}
-	return place{len(text), len(text), len(text)}, true
+	end := uint32(len(text))
+	return place{end, end, end}, true
 }
 
 // skipValue returns where the value that begins at i ends, i if there is none.

@@ -13,11 +13,15 @@ type requestJar struct {
 	sent  int
 }
 
-func (j *requestJar) Cookie() string                { return j.field }
-func (j *requestJar) Secure() bool                  { return false }
-func (j *requestJar) ResponseHeader(string) string  { return "" }
-func (j *requestJar) SetResponseHeader(_, _ string) {}
-func (j *requestJar) SetCookie(_, _ string, _ bool) { j.sent++ }
+func (j *requestJar) Cookie() string                         { return j.field }
+func (j *requestJar) Secure() bool                           { return false }
+func (j *requestJar) DefaultResponseHeader(_, _ string) bool { return true }
+func (j *requestJar) SetCookie(_, _ string, _ bool)          { j.sent++ }
+
+// bufferJar is one whose field lies in a buffer.
+type bufferJar struct{ *requestJar }
+
+func (j bufferJar) AppendCookie(dst []byte) []byte { return append(dst, j.field...) }
 
 func testKey(b byte) []byte { return bytes.Repeat([]byte{b}, minKey) }
 
@@ -55,12 +59,16 @@ func TestGenuineChangesNothing(t *testing.T) {
 	for round := range 4 {
 		for _, field := range fields {
 			for range 3 {
-				var jars [2]requestJar
-				var got [2]pair
-				var reissue [2]bool
-				for i, m := range []*Manager{newCarrier(), warm} {
+				var jars [3]requestJar
+				var got [3]pair
+				var reissue [3]bool
+				for i, m := range []*Manager{newCarrier(), warm, warm} {
 					jars[i].field = field
-					p, again := m.cookie.read(&jars[i])
+					var jar Jar = &jars[i]
+					if i == 2 {
+						jar = bufferJar{&jars[i]}
+					}
+					p, again := m.cookie.read(jar)
 					if reissue[i] = again; p != nil {
 						got[i] = *p
 						got[i].by = nil // another object
@@ -70,14 +78,20 @@ func TestGenuineChangesNothing(t *testing.T) {
 						got[i].key = ""
 					}
 				}
-				if got[0] != got[1] || reissue[0] != reissue[1] || jars[0].sent != jars[1].sent {
-					t.Fatalf("round %d, %.200s: %+v, %v, %d; known: %+v, %v, %d", round, field, got[0], reissue[0], jars[0].sent, got[1], reissue[1], jars[1].sent)
+				for i := range got {
+					if got[0] != got[i] || reissue[0] != reissue[i] || jars[0].sent != jars[i].sent {
+						t.Fatalf("round %d, %.200s: %+v, %v, %d; known: %+v, %v, %d", round, field, got[0], reissue[0], jars[0].sent, got[i], reissue[i], jars[i].sent)
+					}
 				}
 			}
 		}
 	}
 	if p, _ := warm.cookie.read(&requestJar{field: fields[0]}); p == nil || p.key == "" {
 		t.Error("nothing was remembered: this test proves nothing")
+	}
+	known := bufferJar{&requestJar{field: fields[0]}}
+	if p := warm.cookie.recallFrom(known, warm.cookie.keys.Load()); p == nil {
+		t.Error("nothing is known of a field in a buffer")
 	}
 
 	// A keyring without the key that has signed.

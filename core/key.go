@@ -140,7 +140,7 @@ func (k Key[T]) updated(s *Session, base, turn uint32, v T, raw []byte, again up
 		e.own, e.assigned = true, s.cleared // then it comes from nothing
 	}
 	e.raw = raw
-	e.updates = append(e.updates, again)
+	e.add(again)
 	e.turn++
 	hold(e, v)
 	return true, nil

@@ -25,7 +25,7 @@ func (s *Session) Destroy(ctx context.Context) error {
 		return err
 	}
 	defer s.op.Unlock()
-	return s.visit.destroy(context.WithoutCancel(ctx), true)
+	return s.visit.destroy(withoutCancel(ctx), true)
 }
 
 // Regenerate destroys the session and begins a new, empty one with a new id,
@@ -41,7 +41,7 @@ func (s *Session) Regenerate(ctx context.Context) error {
 	if s.broken != nil {
 		return s.broken
 	}
-	return s.visit.regenerate(context.WithoutCancel(ctx))
+	return s.visit.regenerate(withoutCancel(ctx))
 }
 
 // Renew gives the session a new id and keeps its values. Call it whenever the
@@ -57,7 +57,7 @@ func (s *Session) Renew(ctx context.Context) error {
 	if s.broken != nil {
 		return s.broken
 	}
-	return s.visit.renew(context.WithoutCancel(ctx))
+	return s.visit.renew(withoutCancel(ctx))
 }
 
 // destroy removes the session from the store and the browser; a logout also its

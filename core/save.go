@@ -103,7 +103,7 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 	case why == nothing:
 		return nil
 	}
-	ctx = context.WithoutCancel(ctx) // decision 7
+	ctx = withoutCancel(ctx) // decision 7
 	if why == reissue {
 		// A response with an id that is dead by now must not replace the
 		// cookie of the one that came after it.
@@ -384,7 +384,7 @@ func (v *Visit) settle(ctx context.Context) (applied bool, err error) {
 	if d == nil || s.state == destroyed {
 		return false, nil
 	}
-	r, version, err := v.reread(context.WithoutCancel(ctx), s.storeKey())
+	r, version, err := v.reread(withoutCancel(ctx), s.storeKey())
 	switch {
 	case errors.Is(err, ErrGone) && s.state == fresh:
 	case errors.Is(err, ErrGone):

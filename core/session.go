@@ -84,14 +84,15 @@ const (
 // none, with the updates since then applied to it.
 type edit struct {
 	name     string
-	raw      []byte   // nil: deleted
-	own      bool     // raw counts instead of what is stored
-	assigned bool     // raw does not come from what is stored
-	turn     uint32   // counts the changes of this edit
-	assigns  uint32   // counts its assignments
-	updates  []update // since the assignment
-	held     holder   // what the handler holds and can change in place
-	from     []byte   // the JSON that held was made from
+	raw      []byte    // nil: deleted
+	own      bool      // raw counts instead of what is stored
+	assigned bool      // raw does not come from what is stored
+	turn     uint32    // counts the changes of this edit
+	assigns  uint32    // counts its assignments
+	updates  []update  // since the assignment
+	first    [1]update // room for one, of the first time that there is one
+	held     holder    // what the handler holds and can change in place
+	from     []byte    // the JSON that held was made from
 }
 
 // An update makes the new JSON of a value from the old one, nil if there is
@@ -365,6 +366,16 @@ func (s *Session) edit(name string) *edit {
 func (s *Session) editFor(name string) *edit {
 	e := s.edit(name)
 	if e == nil {
+		if s.edits == nil { // mostly it stays the only one
+			only := new(struct {
+				edit edit
+				list [1]*edit
+			})
+			only.edit.name = name
+			only.list[0] = &only.edit
+			s.edits = only.list[:]
+			return &only.edit
+		}
 		e = &edit{name: name}
 		s.edits = append(s.edits, e)
 	}
@@ -407,6 +418,15 @@ func (e *edit) settle() error {
 	e.assign(now)
 	e.from = now
 	return nil
+}
+
+// add notes one more update. first is used once: what a save took with it may
+// still look at it.
+func (e *edit) add(u update) {
+	if e.updates == nil && e.first[0] == nil {
+		e.updates = e.first[:0]
+	}
+	e.updates = append(e.updates, u)
 }
 
 // assign makes raw the value, whatever it was.
