@@ -48,7 +48,7 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 			if existed || version != 0 || m.marked(ctx, key) {
 				return &Error{OpSet, ErrGone}
 			}
-			r, err = record{created: time.Now().UnixMilli(), cookie: m.blank}, id.checkNew()
+			r, err = record{created: time.Now().UnixMilli(), own: m.blank}, id.checkNew()
 		} else {
 			existed = true
 		}

@@ -51,7 +51,7 @@ func (s *Session) changed() (bool, error) {
 	if s.unknown {
 		return true, nil
 	}
-	if s.ownSet && !slices.EqualFunc(s.cookie, s.storedCookie(), sameMember) {
+	if s.ownSet && !sameOwn(s.own, s.storedOwn()) {
 		return true, nil
 	}
 	kept := 0 // of the stored ones, if all were cleared
@@ -80,12 +80,12 @@ func (s *Session) changed() (bool, error) {
 	return kept < len(stored), err
 }
 
-// storedCookie is the cookie object before this request.
-func (s *Session) storedCookie() []member {
+// storedOwn are the cookie options before this request.
+func (s *Session) storedOwn() *ownCookie {
 	if s.state == fresh {
 		return s.visit.manager.blank
 	}
-	return s.stored.cookie
+	return s.stored.own
 }
 
 // A changeSet is what a request did, so that it can be done to whatever the
@@ -94,8 +94,7 @@ type changeSet struct {
 	why     reason
 	cleared bool
 	values  []valueChange
-	cookie  []member
-	then    *demands
+	own     *ownCookie
 	ownSet  bool
 	clears  uint32 // of the session, then
 	chosen  uint32
@@ -115,7 +114,7 @@ type valueChange struct {
 // to what it was is no change, and does not win over another request. mu is
 // held.
 func (s *Session) takeChange() (changeSet, error) {
-	c := changeSet{cleared: s.cleared, cookie: s.cookie, then: s.then, ownSet: s.ownSet, clears: s.clears, chosen: s.chosen}
+	c := changeSet{cleared: s.cleared, own: s.own, ownSet: s.ownSet, clears: s.clears, chosen: s.chosen}
 	for _, e := range s.edits {
 		if err := e.settle(); err != nil {
 			return c, err
@@ -147,7 +146,7 @@ func (s *Session) takeChange() (changeSet, error) {
 func (c *changeSet) applied(base record, again bool) (record, error) {
 	r := base
 	if c.ownSet {
-		r.cookie, r.stricter = c.cookie, c.then
+		r.own = c.own
 	}
 	if c.cleared {
 		r.fields = fields{buf: []byte{}}
@@ -230,7 +229,7 @@ func updated(raw []byte, updates []update) ([]byte, error) {
 }
 
 func sameRecord(a, b *record) bool {
-	return sameFields(&a.fields, &b.fields) && slices.EqualFunc(a.cookie, b.cookie, sameMember)
+	return sameFields(&a.fields, &b.fields) && sameOwn(a.own, b.own)
 }
 
 func sameMember(a, b member) bool { return bytes.Equal(a.name, b.name) && sameJSON(a.raw, b.raw) }

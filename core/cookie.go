@@ -314,22 +314,19 @@ func parseCookies(field, name string) (ids, sigs values) {
 		}
 		var pair string
 		pair, field, _ = strings.Cut(field, ";")
-		for pair != "" && (pair[0] == ' ' || pair[0] == '\t') {
-			pair = pair[1:]
-		}
-		if !strings.HasPrefix(pair, name) {
+		rest, ok := strings.CutPrefix(trimLeft(pair), name)
+		if !ok {
 			continue
 		}
-		rest := pair[len(name):]
 		to := &ids
-		if strings.HasPrefix(rest, sigSuffix) {
-			rest, to = rest[len(sigSuffix):], &sigs
+		if sig, ok := strings.CutPrefix(rest, sigSuffix); ok {
+			rest, to = sig, &sigs
 		}
-		rest = strings.TrimLeft(rest, " \t")
-		if !strings.HasPrefix(rest, "=") {
+		value, ok := strings.CutPrefix(trimLeft(rest), "=")
+		if !ok {
 			continue
 		}
-		value := strings.Trim(rest[1:], " \t")
+		value = trimRight(trimLeft(value))
 		if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
 			value = value[1 : len(value)-1]
 		}
@@ -338,6 +335,22 @@ func parseCookies(field, name string) (ids, sigs values) {
 		}
 	}
 	return ids, sigs
+}
+
+// trimLeft and trimRight drop blanks and tabs, of which there is mostly one or
+// none.
+func trimLeft(s string) string {
+	for len(s) > 0 && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	return s
+}
+
+func trimRight(s string) string {
+	for len(s) > 0 && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // sigSuffix makes the name of the cookie that holds the signature.

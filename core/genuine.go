@@ -40,11 +40,7 @@ func newGenuine() *genuine { return &genuine{seed: maphash.MakeSeed()} }
 // in constant time.
 func (g *genuine) recall(id, signature string, by *keyring) *pair {
 	p := g.slots[maphash.String(g.seed, id)%uint64(len(g.slots))].pair.Load()
-	if p == nil || p.by != by || string(p.id) != id || len(signature) > maxSignature {
-		return nil
-	}
-	var a, b [maxSignature]byte
-	if subtle.ConstantTimeCompare(a[:copy(a[:], signature)], b[:copy(b[:], p.signature)]) == 0 {
+	if p == nil || p.by != by || string(p.id) != id || subtle.ConstantTimeCompare(viewed(signature), viewed(p.signature)) == 0 {
 		return nil
 	}
 	return p

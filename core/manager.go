@@ -182,7 +182,7 @@ type Manager struct {
 	carrier Carrier
 	cookie  *signedCookie // the carrier, if it is ours
 	config  CookieOptions // complete
-	blank   []member      // the cookie object of a new session
+	blank   *ownCookie    // that of a new session in KoaCompat, else nil
 	born    time.Time     // what the deadlines of calls count from
 
 	sharedEnd atomic.Pointer[sharedEnd]
@@ -254,7 +254,9 @@ func (m *Manager) fillIn(misfit func(string, ...any)) {
 		Path: "/", MaxAge: DefaultMaxAge, HTTPOnly: On, SameSite: sameSite, Overwrite: On, Signed: On,
 	})
 	if o.koa {
-		m.blank = koaCookie(given, m.config)
+		m.blank = &ownCookie{members: koaCookie(given, m.config)}
+		all := m.blank.over(m.config)
+		m.blank.options = &all // now, since all new sessions share it
 	}
 	if o.Name == "" {
 		o.Name = "koa.sid"

@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -173,6 +174,33 @@ func (s SameSite) rank() int {
 	default:
 		return 0
 	}
+}
+
+// An ownCookie is what a session has chosen for its cookie. Once made it stays
+// as it is; nil has chosen nothing.
+type ownCookie struct {
+	members []member // the options that are stored
+	// then is what the configuration demanded of cookies when they were chosen
+	// (K25); nil in KoaCompat.
+	then    *demands
+	options *CookieOptions // complete, when somebody has asked; guarded by Session.mu
+}
+
+func (o *ownCookie) all() []member {
+	if o == nil {
+		return nil
+	}
+	return o.members
+}
+
+func sameOwn(a, b *ownCookie) bool { return slices.EqualFunc(a.all(), b.all(), sameMember) }
+
+// over are the options that config and o make together.
+func (o *ownCookie) over(config CookieOptions) CookieOptions {
+	if o == nil {
+		return config
+	}
+	return ownOptions(config, o.members, o.then)
 }
 
 // ownOptions are the complete options of a session: the configuration, what

@@ -39,12 +39,9 @@ type member struct {
 
 // A record is what the bytes of a session say, with nothing decoded.
 type record struct {
-	fields           // the application's values
-	cookie  []member // the session's own cookie options; nil if it has none
-	created int64    // in Unix milliseconds
-	// stricter is what the configuration demanded of cookies when the session
-	// chose options of its own (K25); nil if it did not.
-	stricter *demands
+	fields             // the application's values
+	own     *ownCookie // the session's own cookie options; nil if it has none
+	created int64      // in Unix milliseconds
 	// fence, if not zero, makes the bytes differ from others that say the same:
 	// from those before (see Visit.fence), or of who did the same (see settle).
 	fence uint32
@@ -222,14 +219,14 @@ func parseOwn(data []byte, key string) (r record, ok bool) {
 	return r, true
 }
 
-// cutInt reads the number that text begins with.
+// cutInt reads the whole number, not negative, that text begins with.
 func cutInt(text []byte) (n int64, rest []byte, ok bool) {
 	end := 0
-	for end < len(text) && (text[end] == '-' || '0' <= text[end] && text[end] <= '9') {
+	for end < len(text) && end <= 18 && '0' <= text[end] && text[end] <= '9' {
+		n = n*10 + int64(text[end]-'0')
 		end++
 	}
-	n, ok = plainInt(text[:end])
-	return n, text[end:], ok
+	return n, text[end:], 0 < end && end <= 18 && (text[0] != '0' || end == 1)
 }
 
 // parseAny reads any record, in one pass that checks that it is JSON.
@@ -239,6 +236,8 @@ func parseAny(data []byte, key string, koa bool) (record, error) {
 	if !ok {
 		return r, corrupt("it is no JSON object")
 	}
+	var then *demands
+	var err error
 	meta := -1
 	members := all[:0]
 	for i := range all {
@@ -247,7 +246,8 @@ func parseAny(data []byte, key string, koa bool) (record, error) {
 			if string(all[i].raw) == "null" {
 				continue
 			}
-			if r.cookie, ok = parseObject(all[i].raw, []member{}); !ok {
+			r.own = new(ownCookie)
+			if r.own.members, ok = parseObject(all[i].raw, nil); !ok {
 				return r, corrupt("its cookie is no JSON object")
 			}
 		case metaName:
@@ -256,7 +256,7 @@ func parseAny(data []byte, key string, koa bool) (record, error) {
 				continue
 			}
 			meta = i
-			if err := r.parseMeta(all[i].raw, key); err != nil {
+			if then, err = r.parseMeta(all[i].raw, key); err != nil {
 				return r, err
 			}
 		default:
@@ -266,44 +266,46 @@ func parseAny(data []byte, key string, koa bool) (record, error) {
 	if meta < 0 && !koa {
 		return r, corrupt("it has no metadata of this library")
 	}
+	if r.own != nil {
+		r.own.then = then
+	}
 	r.fields = listed(members)
 	return r, nil
 }
 
-func (r *record) parseMeta(raw []byte, key string) error {
+func (r *record) parseMeta(raw []byte, key string) (then *demands, err error) {
 	var room [4]member
 	meta, ok := parseObject(raw, room[:0])
 	if !ok {
-		return corrupt("its metadata is no JSON object")
+		return nil, corrupt("its metadata is no JSON object")
 	}
 	if v, err := decode[int](find(meta, "v")); err != nil || v != recordFormat {
-		return corrupt("it has another format than this version of the library writes")
+		return nil, corrupt("it has another format than this version of the library writes")
 	}
 	own, ok := plainString(find(meta, "k"))
 	if !ok {
-		return corrupt("its metadata does not name its key")
+		return nil, corrupt("its metadata does not name its key")
 	}
 	if string(own) != keyMark(key) {
-		return errForeign
+		return nil, errForeign
 	}
-	var err error
 	if r.created, err = decode[int64](find(meta, "c")); err != nil {
-		return corrupt("its time of creation is no number")
+		return nil, corrupt("its time of creation is no number")
 	}
 	if f := find(meta, "f"); f != nil {
 		fence, err := decode[int64](f)
 		if err != nil {
-			return corrupt("its fence is no number")
+			return nil, corrupt("its fence is no number")
 		}
 		r.fence = uint32(fence)
 	}
 	if d := find(meta, "d"); d != nil {
-		r.stricter = new(demands)
-		if err := json.Unmarshal(d, r.stricter); err != nil {
-			return corrupt("its cookie demands are unreadable")
+		then = new(demands)
+		if err := json.Unmarshal(d, then); err != nil {
+			return nil, corrupt("its cookie demands are unreadable")
 		}
 	}
-	return nil
+	return then, nil
 }
 
 // headRoom is more than the head of a record without options of its own takes.
@@ -337,8 +339,8 @@ func (r *record) encodeOwn(key string) ([]byte, error) {
 		head = append(head, headFence...)
 		head = strconv.AppendUint(head, uint64(r.fence), 10)
 	}
-	if r.stricter != nil {
-		d, err := json.Marshal(r.stricter)
+	if r.own != nil && r.own.then != nil {
+		d, err := json.Marshal(r.own.then)
 		if err != nil {
 			return nil, err
 		}
@@ -348,7 +350,7 @@ func (r *record) encodeOwn(key string) ([]byte, error) {
 	sum := len(head)
 	head = append(append(head, "00000000"...), headClose...)
 	rest := len(head)
-	if r.cookie == nil && len(r.buf) > int(r.room) {
+	if r.own == nil && len(r.buf) > int(r.room) {
 		head = append(head, ',')
 		if b, ok := r.complete(head); ok {
 			putSum((*[sumLen]byte)(b[sum:]), b[rest:])
@@ -364,9 +366,9 @@ func (r *record) encodeOwn(key string) ([]byte, error) {
 
 // appendRest appends what follows the metadata.
 func (r *record) appendRest(b []byte) []byte {
-	if r.cookie != nil {
+	if r.own != nil {
 		b = append(appendComma(b), `"`+cookieName+`":{`...)
-		b = append(appendMembers(b, r.cookie), '}')
+		b = append(appendMembers(b, r.own.members), '}')
 	}
 	return r.appendTo(b)
 }

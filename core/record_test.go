@@ -23,8 +23,9 @@ func TestRecordRoundTrip(t *testing.T) {
 	for _, r := range []record{
 		{created: created},
 		{created: created, fields: listed([]member{{[]byte("a"), []byte(`1`)}, {[]byte("b<>\u2028é\""), []byte(`{"c": [ ]}`)}, {nil, []byte("null")}})},
-		{created: created, cookie: []member{}, stricter: &demands{}},
-		{created: created, cookie: []member{{[]byte("maxAge"), []byte("1000")}}, stricter: &demands{Secure: On, HTTPOnly: Off, SameSite: SameSiteNone, MaxAge: 1}},
+		{created: created, own: &ownCookie{}},
+		{created: created, own: &ownCookie{then: &demands{}}},
+		{created: created, own: &ownCookie{members: []member{{[]byte("maxAge"), []byte("1000")}}, then: &demands{Secure: On, HTTPOnly: Off, SameSite: SameSiteNone, MaxAge: 1}}},
 		{created: -1},
 	} {
 		data, err := r.encode("key", benchManager())
@@ -39,9 +40,9 @@ func TestRecordRoundTrip(t *testing.T) {
 			t.Errorf("%s: %v", data, err)
 		}
 		same := func(a, b member) bool { return bytes.Equal(a.name, b.name) && bytes.Equal(a.raw, b.raw) }
-		if !slices.EqualFunc(membersIn(t, back), membersIn(t, r), same) || !slices.EqualFunc(back.cookie, r.cookie, same) ||
-			(back.cookie == nil) != (r.cookie == nil) || back.created != r.created ||
-			(back.stricter == nil) != (r.stricter == nil) || r.stricter != nil && *back.stricter != *r.stricter {
+		if !slices.EqualFunc(membersIn(t, back), membersIn(t, r), same) || !slices.EqualFunc(back.own.all(), r.own.all(), same) ||
+			(back.own == nil) != (r.own == nil) || back.created != r.created ||
+			r.own != nil && ((back.own.then == nil) != (r.own.then == nil) || r.own.then != nil && *back.own.then != *r.own.then) {
 			t.Errorf("%s became %+v", data, back)
 		}
 		again, err := back.encode("key", benchManager())
@@ -238,7 +239,7 @@ func checkRecord(t *testing.T, data []byte, koa bool) {
 	m := benchManager()
 	m.o.koa = koa
 	// Its cookie options must be harmless, whatever they say.
-	c := ownOptions(complete(CookieOptions{}), r.cookie, r.stricter)
+	c := r.own.over(complete(CookieOptions{}))
 	checkLine(t, &c, "koa.sid", "id")
 	if ttl, over := m.ttl(nil, c, r.created, time.Now()); !over && ttl <= 0 {
 		t.Fatalf("%q lives %v", data, ttl)
@@ -253,7 +254,7 @@ func checkRecord(t *testing.T, data []byte, koa bool) {
 		t.Fatalf("%q was written as %q: %v", data, out, err)
 	}
 	same := func(a, b member) bool { return bytes.Equal(a.name, b.name) && bytes.Equal(a.raw, b.raw) }
-	if !slices.EqualFunc(membersIn(t, r), membersIn(t, again), same) || !slices.EqualFunc(r.cookie, again.cookie, same) || r.created != again.created {
+	if !slices.EqualFunc(membersIn(t, r), membersIn(t, again), same) || !slices.EqualFunc(r.own.all(), again.own.all(), same) || r.created != again.created {
 		t.Fatalf("%q was written as %q", data, out)
 	}
 }

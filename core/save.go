@@ -75,7 +75,7 @@ func (s *Session) take(id ID, key string, stored record, version Version) {
 		stored.created = time.Now().UnixMilli() // the original does not tell
 	}
 	s.id, s.key, s.state, s.stored, s.version = id, key, live, stored, version
-	s.cookie, s.then, s.options = stored.cookie, stored.stricter, nil
+	s.own = stored.own
 }
 
 // save stores the session if there is a reason to. last means the end of the
@@ -300,7 +300,7 @@ func (v *Visit) merged(c *changeSet, base record, again bool) (record, error) {
 // put encodes r and writes it under key, if key still has version.
 func (v *Visit) put(ctx context.Context, key string, r *record, version Version) (Version, error) {
 	m := v.manager
-	ttl, over := m.ttl(v.session, ownOptions(m.config, r.cookie, r.stricter), r.created, v.now())
+	ttl, over := m.ttl(v.session, r.own.over(m.config), r.created, v.now())
 	if over {
 		return 0, errExpired
 	}
@@ -333,7 +333,7 @@ func (v *Visit) create(ctx context.Context, c *changeSet) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNewID, err)
 	}
-	r, err := c.applied(record{created: s.stored.created, cookie: m.blank}, false)
+	r, err := c.applied(record{created: s.stored.created, own: m.blank}, false)
 	if err != nil {
 		return err
 	}
@@ -432,7 +432,7 @@ func (v *Visit) saved(c *changeSet, r record, version Version) {
 	}
 	if s.chosen == c.chosen {
 		s.ownSet = false
-		s.cookie, s.then, s.options = r.cookie, r.stricter, nil
+		s.own = r.own
 	}
 	for _, was := range c.values {
 		switch e := was.edit; {
@@ -524,7 +524,7 @@ func (v *Visit) touch(ctx context.Context) error {
 func (s *Session) choose(r *record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cookie, s.then, s.options = r.cookie, r.stricter, nil
+	s.own = r.own
 }
 
 // sendable says before anything is stored whether its cookie could be sent

@@ -40,13 +40,11 @@ type Session struct {
 	sealed  bool
 	unknown bool  // Replace without loading: what is stored has not been read
 	cleared bool  // none of the stored values counts any more
-	ownSet  bool  // this request chose cookie and then
+	ownSet  bool  // this request chose own
 	undead  bool  // destroyed, but the store did not say so
 	broken  error // why the session could not be loaded, if the hook let it pass
 	edits   []*edit
-	cookie  []member
-	then    *demands
-	options *CookieOptions // made from cookie and then; nil if not yet
+	own     *ownCookie
 	clears  uint32         // how often all values were replaced
 	bases   uint32         // how often what the edits lie over has become another
 	chosen  uint32         // how often SetCookie chose options
@@ -269,16 +267,15 @@ func (s *Session) Cookie() CookieOptions {
 }
 
 func (s *Session) cookieOptions() CookieOptions {
-	if s.options != nil {
-		return *s.options
-	}
 	config := s.visit.manager.config
-	if s.cookie == nil {
+	if s.own == nil {
 		return config
 	}
-	own := ownOptions(config, s.cookie, s.then)
-	s.options = &own
-	return own
+	if s.own.options == nil {
+		all := s.own.over(config)
+		s.own.options = &all
+	}
+	return *s.own.options
 }
 
 // SetCookie gives this session cookie options of its own, kept with it and
@@ -304,13 +301,15 @@ func (s *Session) SetCookie(c CookieOptions) error {
 	if c == s.cookieOptions() {
 		return nil
 	}
-	s.cookie = storeOptions(m.config, c, s.cookie, m.o.koa)
-	s.then = nil
-	if s.cookie != nil && !m.o.koa {
-		d := m.config.demands()
-		s.then = &d
+	members := storeOptions(m.config, c, s.own.all(), m.o.koa)
+	s.own, s.ownSet = nil, true
+	if members != nil {
+		s.own = &ownCookie{members: members, options: &c}
+		if !m.o.koa {
+			d := m.config.demands()
+			s.own.then = &d
+		}
 	}
-	s.options, s.ownSet = &c, true
 	s.chosen++
 	return nil
 }
@@ -349,7 +348,7 @@ func (s *Session) reset() {
 	s.clears++
 	s.bases++
 	s.chosen++
-	s.cookie, s.then, s.ownSet, s.options = m.blank, nil, false, nil
+	s.own, s.ownSet = m.blank, false
 }
 
 // edit returns what the request did with name, nil for nothing. mu is held.

@@ -21,24 +21,22 @@ type Visit struct {
 	jar     Jar
 	outer   *Visit
 
-	loading sync.Mutex // held while the session is loaded; never by a commit
-	err     error      // why there is no session
-	ctx     context.Context
-	carries *pair // what the request carries, if it is a cookie of ours
-
+	loading    sync.Mutex // held while the session is loaded; never by a commit
 	committing sync.Mutex // held by the one commit
-	result     error
+	err        error      // why there is no session; if there is one, the result of the commit
+	ctx        context.Context
+	carries    *pair // what the request carries, if it is a cookie of ours
 
 	ready     atomic.Bool // stage is loaded, for good
 	over      atomic.Bool // the commit is done
-	placed    atomic.Bool // inner is in use
+	placed    atomic.Bool // around is in use
 	stage     stage       // guarded by loading
 	committed bool        // guarded by committing
 	reissue   bool        // the carrier wants the id sent again
 
-	session *Session // nil in deferred mode until somebody asks for it
-	wrote   int64    // when the store was written last, in Unix nanoseconds; guarded by Session.op
-	inner   visitContext
+	session *Session        // nil in deferred mode until somebody asks for it
+	wrote   int64           // when the store was written last, in Unix nanoseconds; guarded by Session.op
+	around  context.Context // see NewContext
 }
 
 type stage uint8
@@ -97,8 +95,11 @@ func (v *Visit) Begin(ctx context.Context) error {
 	if v.manager.o.Defer {
 		return nil
 	}
-	if _, err := v.Session(ctx); err != nil && !errors.Is(err, ErrNoSession) {
-		return err
+	if v.stage == begun { // looked at without a lock: nobody else has v yet
+		v.load(ctx)
+	}
+	if v.stage == failed {
+		return v.err
 	}
 	return nil
 }
@@ -125,7 +126,7 @@ func (v *Visit) Session(ctx context.Context) (*Session, error) {
 	return v.session, nil
 }
 
-// load is everything before the handler. loading is held.
+// load is everything before the handler. loading is held, or nobody else has v.
 func (v *Visit) load(ctx context.Context) {
 	if !v.inside() {
 		v.ctx, v.stage, v.err = ctx, outside, errOutside
@@ -337,14 +338,14 @@ func (v *Visit) Commit(ctx context.Context) error {
 	v.committing.Lock()
 	defer v.committing.Unlock()
 	if v.committed {
-		return v.result
+		return v.err
 	}
 	v.committed = true
-	v.result = errPanicked
-	v.result = v.last(ctx)
+	v.err = errPanicked
+	v.err = v.last(ctx)
 	v.finish()
 	v.over.Store(true)
-	return v.result
+	return v.err
 }
 
 // last is the save at the end of the request.
@@ -471,26 +472,25 @@ func (v *Visit) blind(ctx context.Context) (*Session, error) {
 
 // NewContext returns ctx with v in it, for [VisitFrom] and [From].
 func NewContext(ctx context.Context, v *Visit) context.Context {
-	c := &v.inner
 	if v.placed.Swap(true) {
-		c = new(visitContext) // somebody has the first one
+		return context.WithValue(ctx, visitKey{}, v)
 	}
-	*c = visitContext{ctx, v}
-	return c
+	v.around = ctx
+	return (*visitContext)(v)
 }
 
-// A visitContext is what context.WithValue would make, without an allocation
-// of its own.
-type visitContext struct {
-	context.Context
-	visit *Visit
-}
+// A visitContext is what context.WithValue would make, without an object of
+// its own: the first one that is made of a visit.
+type visitContext Visit
 
+func (c *visitContext) Deadline() (time.Time, bool) { return c.around.Deadline() }
+func (c *visitContext) Done() <-chan struct{}       { return c.around.Done() }
+func (c *visitContext) Err() error                  { return c.around.Err() }
 func (c *visitContext) Value(key any) any {
 	if key == (visitKey{}) {
-		return c.visit
+		return (*Visit)(c)
 	}
-	return c.Context.Value(key)
+	return c.around.Value(key)
 }
 
 // VisitFrom returns the visit in ctx, of the middleware nearest to the handler
