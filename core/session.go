@@ -45,10 +45,10 @@ type Session struct {
 	broken  error // why the session could not be loaded, if the hook let it pass
 	edits   []*edit
 	own     *ownCookie
-	clears  uint32         // how often all values were replaced
-	bases   uint32         // how often what the edits lie over has become another
-	chosen  uint32         // how often SetCookie chose options
-	stale   string         // the key of an id that came with the request and is unknown
+	clears  uint32 // how often all values were replaced
+	bases   uint32 // how often what the edits lie over has become another
+	chosen  uint32 // how often SetCookie chose options
+	stale   string // the key of an id that came with the request and is unknown
 	doubt   *doubt
 }
 

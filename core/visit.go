@@ -23,30 +23,28 @@ type Visit struct {
 
 	loading    sync.Mutex // held while the session is loaded; never by a commit
 	committing sync.Mutex // held by the one commit
-	err        error      // why there is no session; if there is one, the result of the commit
+	err        error      // why loading failed; if it did not, the result of the commit
 	ctx        context.Context
 	carries    *pair // what the request carries, if it is a cookie of ours
 
-	ready     atomic.Bool // stage is loaded, for good
-	over      atomic.Bool // the commit is done
-	placed    atomic.Bool // around is in use
-	stage     stage       // guarded by loading
-	committed bool        // guarded by committing
-	reissue   bool        // the carrier wants the id sent again
+	stage     atomic.Uint32 // changed while loading is held, but for the end of an untouched visit
+	over      atomic.Bool   // the commit is done
+	committed bool          // guarded by committing
+	reissue   bool          // the carrier wants the id sent again
 
 	session *Session        // nil in deferred mode until somebody asks for it
 	wrote   int64           // when the store was written last, in Unix nanoseconds; guarded by Session.op
-	around  context.Context // see NewContext
+	around  context.Context // what NewContext was given
 }
 
-type stage uint8
-
+// The stages of a visit.
 const (
-	begun   stage = iota // nothing is loaded
-	loaded               // session is in use
-	outside              // the path has no session
-	failed               // loading failed with err
-	ended                // committed or abandoned without having been loaded
+	begun   uint32 = iota // nothing is loaded
+	busy                  // somebody loads
+	loaded                // session is in use, for good
+	outside               // the path has no session
+	failed                // loading failed with err
+	ended                 // committed or abandoned without having been loaded
 )
 
 // NewVisit prepares the way of one request. outer is the visit of a middleware
@@ -95,10 +93,10 @@ func (v *Visit) Begin(ctx context.Context) error {
 	if v.manager.o.Defer {
 		return nil
 	}
-	if v.stage == begun { // looked at without a lock: nobody else has v yet
+	if v.stage.Load() == begun { // without a lock, since nobody else has v yet
 		v.load(ctx)
 	}
-	if v.stage == failed {
+	if v.stage.Load() == failed {
 		return v.err
 	}
 	return nil
@@ -112,24 +110,36 @@ func (v *Visit) Begin(ctx context.Context) error {
 // A hook can't have it while it is being loaded: [From] with the hook's context
 // is then ErrNoSession. Calling this method itself from there waits for ever.
 func (v *Visit) Session(ctx context.Context) (*Session, error) {
-	if v.ready.Load() {
+	if v.stage.Load() == loaded {
 		return v.session, nil
 	}
 	v.loading.Lock()
 	defer v.loading.Unlock()
-	if v.stage == begun {
-		v.load(ctx)
-	}
-	if v.stage != loaded {
-		return nil, v.err
-	}
-	return v.session, nil
+	return v.loadOnce(ctx)
 }
 
-// load is everything before the handler. loading is held, or nobody else has v.
+// loadOnce loads the session if nobody has, and returns it. loading is held.
+func (v *Visit) loadOnce(ctx context.Context) (*Session, error) {
+	if v.stage.CompareAndSwap(begun, busy) {
+		defer v.stage.CompareAndSwap(busy, begun) // if a hook panics
+		v.load(ctx)
+	}
+	switch v.stage.Load() {
+	case loaded:
+		return v.session, nil
+	case outside:
+		return nil, errOutside
+	case ended:
+		return nil, ErrCommitted
+	}
+	return nil, v.err
+}
+
+// load is everything before the handler.
 func (v *Visit) load(ctx context.Context) {
 	if !v.inside() {
-		v.ctx, v.stage, v.err = ctx, outside, errOutside
+		v.ctx = ctx
+		v.stage.Store(outside)
 		return
 	}
 	v.needSession()
@@ -137,11 +147,11 @@ func (v *Visit) load(ctx context.Context) {
 	err := v.read(v.ctx)
 	v.ctx = ctx
 	if err != nil {
-		v.stage, v.err = failed, err
+		v.err = err
+		v.stage.Store(failed)
 		return
 	}
-	v.stage = loaded
-	v.ready.Store(true)
+	v.stage.Store(loaded)
 }
 
 // needSession sees to it that there is one.
@@ -363,18 +373,22 @@ var errPanicked = errors.New("core: a hook panicked, the session was not saved")
 // end reports whether there is a session to commit, and lets none be loaded
 // from now on.
 func (v *Visit) end() bool {
-	if v.ready.Load() {
+	if v.stage.Load() == loaded {
 		return true
+	}
+	if v.stage.CompareAndSwap(begun, ended) {
+		return false // as mostly in deferred mode
 	}
 	v.loading.Lock()
 	defer v.loading.Unlock()
-	switch {
-	case v.stage == begun:
-		v.stage, v.err = ended, ErrCommitted
-	case v.stage != loaded && v.session != nil:
+	v.stage.CompareAndSwap(begun, ended)
+	if v.stage.Load() == loaded {
+		return true
+	}
+	if v.session != nil {
 		v.session.seal() // a hook may have it
 	}
-	return v.stage == loaded
+	return false
 }
 
 // finish tells caches what the response depends on.
@@ -445,7 +459,8 @@ func (v *Visit) Replace(ctx context.Context, values any) error {
 func (v *Visit) blind(ctx context.Context) (*Session, error) {
 	v.loading.Lock()
 	defer v.loading.Unlock()
-	if v.stage == begun && v.inside() {
+	if v.inside() && v.stage.CompareAndSwap(begun, busy) {
+		defer v.stage.CompareAndSwap(busy, begun) // if there is an error, or a hook panics
 		v.ctx = ctx
 		v.needSession()
 		s := v.session
@@ -458,21 +473,15 @@ func (v *Visit) blind(ctx context.Context) (*Session, error) {
 		if id != "" {
 			s.id, s.state, s.unknown = id, live, true
 		}
-		v.stage = loaded
-		v.ready.Store(true)
+		v.stage.Store(loaded)
 	}
-	if v.stage == begun {
-		v.load(ctx)
-	}
-	if v.stage != loaded {
-		return nil, v.err
-	}
-	return v.session, nil
+	return v.loadOnce(ctx)
 }
 
-// NewContext returns ctx with v in it, for [VisitFrom] and [From].
+// NewContext returns ctx with v in it, for [VisitFrom] and [From]. It must not
+// be called twice at the same time for one visit.
 func NewContext(ctx context.Context, v *Visit) context.Context {
-	if v.placed.Swap(true) {
+	if v.around != nil {
 		return context.WithValue(ctx, visitKey{}, v)
 	}
 	v.around = ctx
