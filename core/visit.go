@@ -52,24 +52,57 @@ const (
 // manager or the same cookie: mounted twice, the first works and the second
 // does nothing (K32).
 func (m *Manager) NewVisit(jar Jar, outer *Visit) (v *Visit, ok bool) {
-	for o := outer; o != nil; o = o.outer {
-		if o.manager == m || o.manager.cookie != nil && m.cookie != nil && o.manager.cookie.name == m.cookie.name {
-			return nil, false
-		}
+	if m.mounted(outer) {
+		return nil, false
+	}
+	v = new(Visit)
+	v.begin(m, jar, outer)
+	return v, true
+}
+
+// NewVisitOf is [Manager.NewVisit] for an adapter whose Jar is a *J. It makes an
+// empty one, as a part of the visit: what every request needs is one object.
+// Where ok is false there is no jar either.
+func NewVisitOf[J any, P interface {
+	*J
+	Jar
+}](m *Manager, outer *Visit) (jar P, v *Visit, ok bool) {
+	if m.mounted(outer) {
+		return nil, nil, false
 	}
 	if m.o.Defer {
-		v = new(Visit)
+		all := new(struct {
+			visit Visit
+			jar   J
+		})
+		jar, v = &all.jar, &all.visit
 	} else {
-		both := new(struct { // so that it is one allocation
+		all := new(struct {
 			visit   Visit
 			session Session
+			jar     J
 		})
-		v = &both.visit
-		v.session = &both.session
+		jar, v = &all.jar, &all.visit
+		v.session = &all.session
 		v.session.visit = v
 	}
+	v.begin(m, jar, outer)
+	return jar, v, true
+}
+
+// mounted reports whether one of the visits further out does what a visit of m
+// would do.
+func (m *Manager) mounted(outer *Visit) bool {
+	for o := outer; o != nil; o = o.outer {
+		if o.manager == m || o.manager.cookie != nil && m.cookie != nil && o.manager.cookie.name == m.cookie.name {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *Visit) begin(m *Manager, jar Jar, outer *Visit) {
 	v.manager, v.jar, v.outer, v.ctx = m, jar, outer, context.Background()
-	return v, true
 }
 
 // Jar returns the exchange that the visit belongs to.

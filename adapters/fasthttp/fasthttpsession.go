@@ -138,12 +138,12 @@ func (mw *middleware) serve(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandl
 	if before != nil {
 		outer, _ = core.VisitFrom(before)
 	}
-	jar := NewJar(ctx, mw.o.Secure(ctx))
-	visit, ok := mw.manager.NewVisit(jar, outer)
+	jar, visit, ok := core.NewVisitOf[Jar](mw.manager, outer)
 	if !ok {
 		next(ctx)
 		return
 	}
+	jar.Open(ctx, mw.o.Secure(ctx))
 	defer jar.Close()
 	// After Commit this does nothing. Before it, it means a panic or Goexit.
 	defer visit.Abandon()

@@ -38,7 +38,14 @@ const (
 var _ core.CookieAppender = (*Jar)(nil)
 
 // NewJar returns the Jar of ctx. secure is what its Secure answers.
-func NewJar(ctx *fasthttp.RequestCtx, secure bool) *Jar { return &Jar{ctx: ctx, secure: secure} }
+func NewJar(ctx *fasthttp.RequestCtx, secure bool) *Jar {
+	j := new(Jar)
+	j.Open(ctx, secure)
+	return j
+}
+
+// Open makes j, which is new, the Jar of ctx: see [core.NewVisitOf].
+func (j *Jar) Open(ctx *fasthttp.RequestCtx, secure bool) { j.ctx, j.secure = ctx, secure }
 
 // Close cuts j off from its ctx: from then on it has begun and is empty. Call
 // it before the handler returns, since fasthttp uses ctx again. A goroutine

@@ -133,11 +133,11 @@ func (mw *middleware) handle(c *fiber.Ctx) error {
 	if before != nil {
 		outer, _ = core.VisitFrom(before)
 	}
-	jar := fasthttpsession.NewJar(ctx, mw.o.Secure(c))
-	visit, ok := mw.manager.NewVisit(jar, outer)
+	jar, visit, ok := core.NewVisitOf[fasthttpsession.Jar](mw.manager, outer)
 	if !ok {
 		return c.Next()
 	}
+	jar.Open(ctx, mw.o.Secure(c))
 	defer jar.Close()
 	// After Commit this does nothing. Before it, it means a panic or Goexit.
 	defer visit.Abandon()

@@ -88,13 +88,12 @@ func (mw *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Ha
 	ctx := r.Context()
 	outer, _ := core.VisitFrom(ctx) // nil if this is the outermost
 	// Not from a pool: a handler's goroutine can hold the writer for ever.
-	x := &exchange{w: w, r: r, mw: mw, encoding: w.Header()["Content-Encoding"]}
-	visit, ok := mw.manager.NewVisit(x, outer)
+	x, visit, ok := core.NewVisitOf[exchange](mw.manager, outer)
 	if !ok {
 		next.ServeHTTP(w, r)
 		return
 	}
-	x.visit = visit
+	x.w, x.r, x.mw, x.visit, x.encoding = w, r, mw, visit, w.Header()["Content-Encoding"]
 	// After Commit these do nothing. Before it they mean a panic or Goexit.
 	defer x.begin()
 	defer visit.Abandon()
