@@ -70,7 +70,7 @@ type signedCookie struct {
 
 // Get reads K10 to K13.
 func (c *signedCookie) Get(jar Jar) (ID, bool, error) {
-	p, reissue := c.read(jar)
+	p, reissue, _ := c.read(jar)
 	if p == nil {
 		return "", false, nil
 	}
@@ -78,19 +78,23 @@ func (c *signedCookie) Get(jar Jar) (ID, bool, error) {
 }
 
 // read is Get with what else is known of the id, nil for none: the signature if
-// the first key has made it, and perhaps the key. Several cookies of our name
-// can come from a sibling domain or a deeper path: the id counts only if no
-// other one verifies.
-func (c *signedCookie) read(jar Jar) (found *pair, reissue bool) {
+// the first key has made it, and perhaps the key. refused says why there is
+// none although the request carries cookies of ours. Several of our name can
+// come from a sibling domain or a deeper path: the id counts only if no other
+// one verifies.
+func (c *signedCookie) read(jar Jar) (found *pair, reissue bool, refused string) {
 	keys := c.keys.Load()
 	if a, ok := jar.(CookieAppender); ok && c.signed {
 		if p := c.recallFrom(a, keys); p != nil {
-			return p, false
+			return p, false, ""
 		}
 	}
 	ids, sigs := parseCookies(jar.Cookie(), c.name)
+	if ids.more {
+		return nil, false, "more cookies than a browser sends"
+	}
 	if p := c.recall(&ids, &sigs, keys); p != nil {
-		return p, false
+		return p, false, ""
 	}
 	forged := false
 	for i, value := range ids.all[:ids.n] {
@@ -110,14 +114,19 @@ func (c *signedCookie) read(jar Jar) (found *pair, reissue bool) {
 			}
 		}
 		if found != nil {
-			return nil, false
+			return nil, false, "several cookies that are genuine"
 		}
 		found, reissue = p, key > 0
 	}
-	if found == nil && forged {
+	switch {
+	case found != nil:
+	case forged:
 		c.resetSignature(jar)
+		refused = "a signature by none of the keys"
+	case ids.n > 0:
+		refused = "no signature, or no id"
 	}
-	return found, reissue
+	return found, reissue, refused
 }
 
 // recall returns the pair in the Cookie field, if it is one that is remembered.

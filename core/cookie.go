@@ -286,7 +286,7 @@ const (
 type values struct {
 	all  [maxSameName]string
 	n    int
-	more bool // there were more than all can hold
+	more bool // there were more than are looked at, here or in the whole field; then n is 0
 }
 
 func (v *values) add(s string) {
@@ -305,12 +305,13 @@ func (v *values) add(s string) {
 // cookies; nor has one with more of our name than are tried, of which the last
 // could verify, too. The results are parts of field.
 func parseCookies(field, name string) (ids, sigs values) {
+	tooMany := values{more: true}
 	if len(field) > maxCookieField {
-		return
+		return tooMany, tooMany
 	}
 	for pairs := 0; field != ""; pairs++ {
 		if pairs == maxCookiePairs {
-			return values{}, values{}
+			return tooMany, tooMany
 		}
 		var pair string
 		pair, field, _ = strings.Cut(field, ";")
@@ -331,7 +332,7 @@ func parseCookies(field, name string) (ids, sigs values) {
 			value = value[1 : len(value)-1]
 		}
 		if to.add(value); to.more {
-			return values{}, values{}
+			return tooMany, tooMany
 		}
 	}
 	return ids, sigs

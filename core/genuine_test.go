@@ -68,7 +68,7 @@ func TestGenuineChangesNothing(t *testing.T) {
 					if i == 2 {
 						jar = bufferJar{&jars[i]}
 					}
-					p, again := m.cookie.read(jar)
+					p, again, _ := m.cookie.read(jar)
 					if reissue[i] = again; p != nil {
 						got[i] = *p
 						got[i].by = nil // another object
@@ -86,7 +86,7 @@ func TestGenuineChangesNothing(t *testing.T) {
 			}
 		}
 	}
-	if p, _ := warm.cookie.read(&requestJar{field: fields[0]}); p == nil || p.key == "" {
+	if p, _, _ := warm.cookie.read(&requestJar{field: fields[0]}); p == nil || p.key == "" {
 		t.Error("nothing was remembered: this test proves nothing")
 	}
 	known := bufferJar{&requestJar{field: fields[0]}}
@@ -98,14 +98,14 @@ func TestGenuineChangesNothing(t *testing.T) {
 	if err := warm.RotateKeys([][]byte{second}); err != nil {
 		t.Fatal(err)
 	}
-	if p, _ := warm.cookie.read(&requestJar{field: fields[0]}); p != nil {
+	if p, _, _ := warm.cookie.read(&requestJar{field: fields[0]}); p != nil {
 		t.Error("a signature by a key that was taken away is accepted")
 	}
 	if err := warm.RotateKeys([][]byte{second, first}); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if p, reissue := warm.cookie.read(&requestJar{field: fields[0]}); p == nil || !reissue {
+		if p, reissue, _ := warm.cookie.read(&requestJar{field: fields[0]}); p == nil || !reissue {
 			t.Error("K12: a signature by a later key is not made anew")
 		}
 	}

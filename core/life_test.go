@@ -1,9 +1,11 @@
 package core_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"reflect"
 	"strings"
 	"testing"
@@ -1052,4 +1054,40 @@ func TestNamesAreUTF8(t *testing.T) {
 			}
 		}
 	}))
+}
+
+// Requirements 32 and 34 want what a cookie is refused for to be counted: it is
+// an event of the Logger, once a request, without the cookie.
+func TestARefusedCookieIsToldToTheLogger(t *testing.T) {
+	var log bytes.Buffer
+	a := newApp(t, &core.Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	a.ok(a.get("/", count(t)))
+	mine := a.browser.Jar("/").Cookies[0]
+	var other jartest.Browser
+	e := a.send(other.Jar("/"), count(t))
+	other.Take("/", e.jar.SetCookies...)
+	theirs := other.Jar("/").Cookies[0]
+	for name, test := range map[string]struct{ field, want string }{
+		"genuine":       {mine, ""},
+		"none of ours":  {"a=b; c=d", ""},
+		"two":           {mine + "; " + theirs, "several cookies that are genuine"},
+		"a bomb":        {mine + strings.Repeat("; a=b", 200), "more cookies than a browser sends"},
+		"16 KiB":        {mine + "; a=" + strings.Repeat("b", 16<<10), "more cookies than a browser sends"},
+		"five":          {strings.Repeat(mine+"; ", 5), "more cookies than a browser sends"},
+		"forged":        {strings.Replace(mine, ".sig=", ".sig=x", 1), "a signature by none of the keys"},
+		"unsigned":      {"koa.sid=" + a.value(), "no signature, or no id"},
+		"no id":         {"koa.sid=a!; koa.sid.sig=b", "no signature, or no id"},
+		"one signature": {"koa.sid.sig=" + strings.Repeat("x", 43), ""},
+	} {
+		for range 3 { // also when it is known
+			log.Reset()
+			a.send(&jartest.Jar{Cookies: []string{test.field}}, nil)
+			if n := strings.Count(log.String(), "session cookie refused"); n != min(1, len(test.want)) || !strings.Contains(log.String(), test.want) {
+				t.Errorf("%s: the log says %q, want %q", name, &log, test.want)
+			}
+			if strings.Contains(log.String(), a.value()) {
+				t.Errorf("%s: the id is in the log", name)
+			}
+		}
+	}
 }

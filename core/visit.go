@@ -339,8 +339,11 @@ func (v *Visit) carried(ctx context.Context) (id ID, err error) {
 	}
 	if id == "" {
 		if m.cookie != nil {
-			if v.carries, v.reissue = m.cookie.read(v.jar); v.carries != nil {
+			var refused string
+			if v.carries, v.reissue, refused = m.cookie.read(v.jar); v.carries != nil {
 				id = v.carries.id
+			} else if refused != "" {
+				m.debug(ctx, "session cookie refused", slog.String("why", refused))
 			}
 		} else if id, v.reissue, err = m.carrier.Get(v.jar); err != nil {
 			return "", err
