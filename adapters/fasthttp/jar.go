@@ -80,11 +80,11 @@ func (j *Jar) AppendCookie(dst []byte) []byte {
 			_, raw, _ = bytes.Cut(raw, newline)
 			continue
 		}
-		var value []byte
-		_, value, raw = nextField(raw)
 		if found {
 			dst = append(dst, "; "...)
 		}
+		var value []byte
+		value, raw = fieldValue(raw[len("cookie:"):])
 		dst, found = append(dst, value...), true
 	}
 	return dst
@@ -104,19 +104,40 @@ func isCookie(raw []byte) bool {
 	return raw[len(name)-1] == ':'
 }
 
-var newline, colon, nameVary = []byte("\n"), []byte(":"), []byte("Vary")
+var (
+	newline, colon             = []byte("\n"), []byte(":")
+	nameVary, nameCacheControl = []byte("Vary"), []byte("Cache-Control")
+)
 
-// nextField cuts the first field off a header, and joins its lines if it is
-// folded, as fasthttp and net/http do.
+// nextField cuts the first field off a header.
 func nextField(raw []byte) (name, value, rest []byte) {
+	line, _, _ := bytes.Cut(raw, newline)
+	name, _, _ = bytes.Cut(line, colon)
+	value, rest = fieldValue(bytes.TrimPrefix(raw[len(name):], colon))
+	return name, value, rest
+}
+
+// fieldValue returns what stands in raw up to the end of the field, and joins
+// its lines if it is folded, as fasthttp and net/http do.
+func fieldValue(raw []byte) (value, rest []byte) {
 	line, rest, _ := bytes.Cut(raw, newline)
-	name, value, _ = bytes.Cut(line, colon)
-	value = bytes.Trim(value, " \t\r")
+	value = trim(line)
 	for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') {
 		line, rest, _ = bytes.Cut(rest, newline)
-		value = bytes.Join([][]byte{value, bytes.Trim(line, " \t\r")}, []byte(" "))
+		value = bytes.Join([][]byte{value, trim(line)}, []byte(" "))
 	}
-	return name, value, rest
+	return value, rest
+}
+
+// trim is bytes.Trim(b, " \t\r"), which makes a table of them first.
+func trim(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\r') {
+		b = b[1:]
+	}
+	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t' || b[len(b)-1] == '\r') {
+		b = b[:len(b)-1]
+	}
+	return b
 }
 
 // Path takes the request line, which stays as the browser sent it when a router
@@ -281,10 +302,15 @@ func (j *Jar) DefaultResponseHeader(name, value string) bool {
 		return true
 	}
 	switch values := header.PeekAll(name); {
-	case len(values) == 0 && name == "Vary":
-		header.SetCanonical(nameVary, []byte(value)) // each request does that, and Set takes twice its time
 	case len(values) == 0:
-		header.Set(name, value)
+		switch name { // what many requests set goes the short way
+		case "Vary":
+			header.SetCanonical(nameVary, []byte(value))
+		case "Cache-Control":
+			header.SetCanonical(nameCacheControl, []byte(value))
+		default:
+			header.Set(name, value)
+		}
 	case joined(values, "") != "":
 		return false
 	default:
