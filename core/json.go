@@ -21,19 +21,30 @@ import (
 //
 // A value that could not be decoded again is an error: it would make the whole
 // record unreadable.
-func encode(v any) ([]byte, error) {
-	switch v := v.(type) {
-	case string:
-		return appendString(nil, v), nil
-	case int:
-		return strconv.AppendInt(nil, int64(v), 10), nil
-	case int64:
-		return strconv.AppendInt(nil, v, 10), nil
-	case bool:
-		return strconv.AppendBool(nil, v), nil
-	case nil:
-		return []byte("null"), nil
+func encode[T any](v T) ([]byte, error) {
+	switch p := any(&v).(type) { // a pointer, or v would be put on the heap for it
+	case *string:
+		return appendString(nil, *p), nil
+	case *int:
+		return strconv.AppendInt(nil, int64(*p), 10), nil
+	case *int64:
+		return strconv.AppendInt(nil, *p, 10), nil
+	case *bool:
+		return strconv.AppendBool(nil, *p), nil
+	case *any:
+		switch v := (*p).(type) {
+		case string:
+			return appendString(nil, v), nil
+		case bool:
+			return strconv.AppendBool(nil, v), nil
+		case nil:
+			return []byte("null"), nil
+		}
 	}
+	return encodeLong(v)
+}
+
+func encodeLong(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
