@@ -118,21 +118,32 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 		p("%s %s by one caller, %s by 64", text(http),
 			r.time(peers, peer("redis", "read", 1, http, "gensession-near")), r.time(peers, peer("redis", "read", 64, http, "gensession-near")))
 	}
-	p(".\n\nBeside the bare clients:\n\n")
+	p(".\n\nBeside the bare clients. With one caller, these and ours are called by turns, in a changing order, each timed by itself; a time is the middle one, a ratio the median of the rounds'. In loops of their own they could not be compared: a call is mostly waiting, and whether the processors of a virtual machine fall asleep meanwhile depends on some µs between two calls. memcached has one thread then, since which of several serves a connection makes as much. A write of the bare client is a GET and a SET.\n\n")
 	rows = nil
-	for _, callers := range []int{1, 64} {
-		for _, s := range []struct{ server, client string }{{"redis", "rueidis"}, {"memcached", "gomemcache"}} {
-			name := func(by string) string {
-				return fmt.Sprintf("Client/server=%s/op=read/callers=%d/by=%s", s.server, callers, by)
-			}
-			row := []string{fmt.Sprintf("GET of %s, %s", s.client, map[int]string{1: "one caller", 64: "64 callers"}[callers]), r.time(peers, name(s.client))}
-			for _, by := range []string{"nethttp", "fasthttp", "fiber"} {
-				row = append(row, r.time(peers, name(by)), r.ratio(peers, name(by), name(s.client)))
+	adapters := []string{"nethttp", "fasthttp", "fiber"}
+	for _, op := range []struct{ name, text string }{{"read", "GET"}, {"write", "GET and SET"}} {
+		for _, s := range clients {
+			name := fmt.Sprintf("Client/server=%s/op=%s/callers=1", s.server, op.name)
+			row := []string{fmt.Sprintf("%s of %s, one caller", op.text, s.client), r.span(turn(name, s.client))}
+			for _, by := range adapters {
+				cell := ""
+				if q, ok := r.quotient(turn(name, by), turn(name, s.client)); ok {
+					cell = ratio(q)
+				}
+				row = append(row, r.span(turn(name, by)), cell)
 			}
 			rows = append(rows, row)
 		}
 	}
-	table(w, []string{"", "bare", "net/http, read", "ratio", "fasthttp, read", "ratio", "Fiber v2, read", "ratio"}, rows)
+	for _, s := range clients {
+		name := func(by string) string { return fmt.Sprintf("Client/server=%s/op=read/callers=64/by=%s", s.server, by) }
+		row := []string{fmt.Sprintf("GET of %s, 64 callers", s.client), r.time(peers, name(s.client))}
+		for _, by := range adapters {
+			row = append(row, r.time(peers, name(by)), r.ratio(peers, name(by), name(s.client)))
+		}
+		rows = append(rows, row)
+	}
+	table(w, []string{"", "bare", "net/http", "ratio", "fasthttp", "ratio", "Fiber v2", "ratio"}, rows)
 
 	p("\n## Adapters and stores\n\n")
 	rows = nil
@@ -215,6 +226,8 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 	return nil
 }
 
+var clients = []struct{ server, client string }{{"redis", "rueidis"}, {"memcached", "gomemcache"}}
+
 var sessionCounts = []int{1e3, 1e4, 1e5, 1e6}
 
 var sizes = []struct{ values, bytes int }{{3, 256}, {12, 1024}, {50, 4096}, {200, 16384}, {800, 65536}}
@@ -273,6 +286,15 @@ func (r *results) time(part, name string) string {
 		return duration(s)
 	}
 	return fmt.Sprintf("%s, %.0f", duration(s), n)
+}
+
+// span is a cell with the median of a measure in seconds.
+func (r *results) span(m measure) string {
+	s, ok := r.at(m.part, m.name, m.unit)
+	if !ok {
+		return ""
+	}
+	return duration(s)
 }
 
 func (r *results) ratio(part, theirs, ours string) string {
