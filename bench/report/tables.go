@@ -188,6 +188,11 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 		rows = append(rows, []string{fmt.Sprint(n), r.time(scale, name), r.ratio(scale, name, "Sessions/op=get/sessions=1000"), extra})
 	}
 	table(w, []string{"sessions", "get", "to a thousand", "bytes a session beyond key and payload"}, rows)
+	if a, ok := r.at(scale, sweeping, "µs-sweep-max"); ok {
+		b, _ := r.at(scale, sweeping, "µs-beside-max")
+		ms, _ := r.at(scale, sweeping, "ms/pass")
+		p("\nSweeping out half of a million sessions takes %.0f ms. The longest get meanwhile is ordinarily %.1f ms, and %.1f ms beside a goroutine that keeps a processor busy without touching the store: that is the machine, which at times takes a processor away. What the sweeper does comes in every pass, so it is measured as the longest turn of sweeper and reader on one processor, in that one of some passes where it was shortest. The p99.9 beside a busy processor is the mean of one before the pass and one after it; ± is half of what they differ, in the middle one of the passes.\n", ms, a/1000, b/1000)
+	}
 	p("\nReading one value of a session with many, in memory:\n\n![a read and the size of the session](charts/size.svg)\n\n")
 	rows = nil
 	for _, s := range sizes {
@@ -227,6 +232,8 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 }
 
 var clients = []struct{ server, client string }{{"redis", "rueidis"}, {"memcached", "gomemcache"}}
+
+const sweeping = "Sweep/sessions=1000000"
 
 var sessionCounts = []int{1e3, 1e4, 1e5, 1e6}
 
