@@ -152,5 +152,6 @@ func goals() []goal {
 		goal{"reading one of 200 values, 16 KiB", "does not decode the others: allocations as with three", value(1.5, "**%.0f** allocations against %.0f", requests, size(200, 16384), allocs, size(3, 256), allocs)},
 		goal{"whole server: Fiber v2 with sessions", "≥ 60 % of bare Fiber", throughput(0.6, "**%.2f×** (%.0f against %.0f requests a second)", "Load/server=fiber/sessions=memory/op=read", "Load/server=fiber/sessions=none/op=bare")},
 		goal{"… against koa-generic-session on Node", "≥ 10×", throughput(10, "**%.1f×** (%.0f against %.0f requests a second)", "Load/server=fiber/sessions=memory/op=read", "Load/server=koa/sessions=memory/op=read")},
+		goal{"… the same with 16 requests at once on each connection", "≥ 10×", throughput(10, "**%.1f×** (%.0f against %.0f requests a second)", "Load/server=fiber/sessions=memory/op=read"+pipelined, "Load/server=koa/sessions=memory/op=read"+pipelined)},
 	)
 }
