@@ -191,7 +191,7 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 	if a, ok := r.at(scale, sweeping, "µs-sweep-max"); ok {
 		b, _ := r.at(scale, sweeping, "µs-beside-max")
 		ms, _ := r.at(scale, sweeping, "ms/pass")
-		p("\nSweeping out half of a million sessions takes %.0f ms. The longest get meanwhile is ordinarily %.1f ms, and %.1f ms beside a goroutine that keeps a processor busy without touching the store: that is the machine, which at times takes a processor away. What the sweeper does comes in every pass, so it is measured as the longest turn of sweeper and reader on one processor, in that one of some passes where it was shortest. The p99.9 beside a busy processor is the mean of one before the pass and one after it; ± is half of what they differ, in the middle one of the passes.\n", ms, a/1000, b/1000)
+		p("\nSweeping out half of a million sessions takes %.0f ms. The longest get meanwhile is ordinarily %.1f ms, and %.1f ms beside a goroutine that keeps a processor busy without touching the store: a machine like this takes a processor away at times, and lets a thread that has slept wait for the next tick of its clock, some 4 ms, as beside any lock that another holds for 10 µs again and again. How long the sweeper keeps its lock does not depend on that and is seen in every pass, so it is measured as the longest turn of sweeper and reader on one processor, in that one of some passes where it was shortest. The p99.9 beside a busy processor is the mean of one before the pass and one after it; ± is half of what they differ, in the middle one of the passes.\n", ms, a/1000, b/1000)
 	}
 	p("\nReading one value of a session with many, in memory:\n\n![a read and the size of the session](charts/size.svg)\n\n")
 	rows = nil

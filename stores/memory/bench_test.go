@@ -75,11 +75,12 @@ func heap() uint64 {
 // that keeps a processor as busy but leaves the store alone, before and after
 // the pass: how far apart these two are is what the machine does by itself.
 //
-// The longest Get of some hundred thousand says more of the machine, which takes
-// a processor away for many milliseconds, than of the sweeper. So the sweeper
-// and a reader take turns on one processor, too, and µs-sweep-turn is the longest
-// turn in that one of the rounds where it was shortest: what the machine does
-// comes at random, and what the sweeper does in each round.
+// The longest Get of some hundred thousand says little of the sweeper: a virtual
+// machine takes a processor away for many milliseconds, and a thread that has
+// slept for a lock, however short, may wait for the kernel's next tick. So the
+// sweeper and a reader take turns on one processor, too, and µs-sweep-turn is the
+// longest turn in that one of the rounds where it was shortest: what the machine
+// does comes at random, and what the sweeper does in each round.
 func BenchmarkSweep(b *testing.B) {
 	for _, n := range counts[2:] {
 		b.Run(fmt.Sprintf("sessions=%d", n), func(b *testing.B) {
