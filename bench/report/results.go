@@ -104,11 +104,26 @@ func (r *results) readNotes(f *os.File) error {
 
 // at is the median of a measure, and whether there is any.
 func (r *results) at(part, name, unit string) (float64, bool) {
-	all := slices.Sorted(slices.Values(r.samples[measure{part, name, unit}]))
-	if len(all) == 0 {
+	return median(r.samples[measure{part, name, unit}])
+}
+
+// quotient is the median of what the rounds say by themselves, for two measures
+// of one benchmark: what is different from round to round is the same in both.
+func (r *results) quotient(a, b measure) (float64, bool) {
+	as, bs := r.samples[a], r.samples[b]
+	var all []float64
+	for i := range min(len(as), len(bs)) {
+		all = append(all, as[i]/bs[i])
+	}
+	return median(all)
+}
+
+func median(all []float64) (float64, bool) {
+	n := len(all)
+	if n == 0 {
 		return 0, false
 	}
-	n := len(all)
+	all = slices.Sorted(slices.Values(all))
 	return (all[(n-1)/2] + all[n/2]) / 2, true
 }
 

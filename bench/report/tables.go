@@ -118,21 +118,32 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 		p("%s %s by one caller, %s by 64", text(http),
 			r.time(peers, peer("redis", "read", 1, http, "gensession-near")), r.time(peers, peer("redis", "read", 64, http, "gensession-near")))
 	}
-	p(".\n\nBeside the bare clients:\n\n")
+	p(".\n\nBeside the bare clients. With one caller, these and ours are called by turns, in a changing order, each timed by itself; a time is the middle one, a ratio the median of the rounds'. In loops of their own they could not be compared: a call is mostly waiting, and whether the processors of a virtual machine fall asleep meanwhile depends on some µs between two calls. memcached has one thread then, since which of several serves a connection makes as much. A write of the bare client is a GET and a SET.\n\n")
 	rows = nil
-	for _, callers := range []int{1, 64} {
-		for _, s := range []struct{ server, client string }{{"redis", "rueidis"}, {"memcached", "gomemcache"}} {
-			name := func(by string) string {
-				return fmt.Sprintf("Client/server=%s/op=read/callers=%d/by=%s", s.server, callers, by)
-			}
-			row := []string{fmt.Sprintf("GET of %s, %s", s.client, map[int]string{1: "one caller", 64: "64 callers"}[callers]), r.time(peers, name(s.client))}
-			for _, by := range []string{"nethttp", "fasthttp", "fiber"} {
-				row = append(row, r.time(peers, name(by)), r.ratio(peers, name(by), name(s.client)))
+	adapters := []string{"nethttp", "fasthttp", "fiber"}
+	for _, op := range []struct{ name, text string }{{"read", "GET"}, {"write", "GET and SET"}} {
+		for _, s := range clients {
+			name := fmt.Sprintf("Client/server=%s/op=%s/callers=1", s.server, op.name)
+			row := []string{fmt.Sprintf("%s of %s, one caller", op.text, s.client), r.span(turn(name, s.client))}
+			for _, by := range adapters {
+				cell := ""
+				if q, ok := r.quotient(turn(name, by), turn(name, s.client)); ok {
+					cell = ratio(q)
+				}
+				row = append(row, r.span(turn(name, by)), cell)
 			}
 			rows = append(rows, row)
 		}
 	}
-	table(w, []string{"", "bare", "net/http, read", "ratio", "fasthttp, read", "ratio", "Fiber v2, read", "ratio"}, rows)
+	for _, s := range clients {
+		name := func(by string) string { return fmt.Sprintf("Client/server=%s/op=read/callers=64/by=%s", s.server, by) }
+		row := []string{fmt.Sprintf("GET of %s, 64 callers", s.client), r.time(peers, name(s.client))}
+		for _, by := range adapters {
+			row = append(row, r.time(peers, name(by)), r.ratio(peers, name(by), name(s.client)))
+		}
+		rows = append(rows, row)
+	}
+	table(w, []string{"", "bare", "net/http", "ratio", "fasthttp", "ratio", "Fiber v2", "ratio"}, rows)
 
 	p("\n## Adapters and stores\n\n")
 	rows = nil
@@ -177,6 +188,11 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 		rows = append(rows, []string{fmt.Sprint(n), r.time(scale, name), r.ratio(scale, name, "Sessions/op=get/sessions=1000"), extra})
 	}
 	table(w, []string{"sessions", "get", "to a thousand", "bytes a session beyond key and payload"}, rows)
+	if a, ok := r.at(scale, sweeping, "µs-sweep-max"); ok {
+		b, _ := r.at(scale, sweeping, "µs-beside-max")
+		ms, _ := r.at(scale, sweeping, "ms/pass")
+		p("\nSweeping out half of a million sessions takes %.0f ms. The longest get meanwhile is ordinarily %.1f ms, and %.1f ms beside a goroutine that keeps a processor busy without touching the store: a machine like this takes a processor away at times, and lets a thread that has slept wait for the next tick of its clock, some 4 ms, as beside any lock that another holds for 10 µs again and again. How long the sweeper keeps its lock does not depend on that and is seen in every pass, so it is measured as the longest turn of sweeper and reader on one processor, in that one of some passes where it was shortest. The p99.9 beside a busy processor is the mean of one before the pass and one after it; ± is half of what they differ, in the middle one of the passes.\n", ms, a/1000, b/1000)
+	}
 	p("\nReading one value of a session with many, in memory:\n\n![a read and the size of the session](charts/size.svg)\n\n")
 	rows = nil
 	for _, s := range sizes {
@@ -192,21 +208,22 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 	}
 	table(w, head, rows)
 
-	p("\n## Whole servers\n\nServers over the loopback, under the same 64 connections, in memory. Generator and server share the machine, so the faster a server is, the more the generator takes from it; the last column is what the server alone used. Koa is one process, as Node does.\n\n![requests a second](charts/load.svg)\n\n")
+	p("\n## Whole servers\n\nServers over the loopback, under the same 64 connections, in memory. Each sends a request as soon as it has the answer to the last. Most of that is the work of the kernel and of the generator, which share the machine with the server: the faster that is, the more they take from it. So the same is measured with *16 at once*, in one write, the next when all are answered (HTTP/1.1 pipelining), for all servers: no browser does that, but it shows what the servers themselves need. The processor's time is that of the server alone. Koa is one process, as Node does.\n\n![requests a second](charts/load.svg)\n\n")
 	rows = nil
 	for _, l := range loads {
-		v, ok := r.at(load, l.name, "req/s")
-		if !ok {
-			rows = append(rows, []string{l.text, "", ""})
-			continue
+		row := []string{l.text}
+		for _, how := range []string{"", pipelined} {
+			a, ok := r.at(load, l.name+how, "req/s")
+			b, ok2 := r.at(load, l.name+how, "cpu-µs/op")
+			if !ok || !ok2 {
+				row = append(row, "", "")
+				continue
+			}
+			row = append(row, fmt.Sprintf("%.0f", a), duration(b/1e6))
 		}
-		used := ""
-		if c, ok := r.at(load, l.name, "cpu-µs/op"); ok {
-			used = fmt.Sprintf("%.1f µs", c)
-		}
-		rows = append(rows, []string{l.text, fmt.Sprintf("%.0f", v), used})
+		rows = append(rows, row)
 	}
-	table(w, []string{"server, request", "requests a second", "processor's time a request"}, rows)
+	table(w, []string{"server, request", "requests a second", "processor's time a request", "16 at once: requests a second", "processor's time a request"}, rows)
 	bare, ok := r.at(load, "Load/server=fiber/sessions=none/op=bare", "req/s")
 	koa, ok2 := r.at(load, "Load/server=koa/sessions=memory/op=read", "req/s")
 	if ok && ok2 {
@@ -214,6 +231,13 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 	}
 	return nil
 }
+
+var clients = []struct{ server, client string }{{"redis", "rueidis"}, {"memcached", "gomemcache"}}
+
+const (
+	sweeping  = "Sweep/sessions=1000000"
+	pipelined = "/pipeline=16"
+)
 
 var sessionCounts = []int{1e3, 1e4, 1e5, 1e6}
 
@@ -273,6 +297,15 @@ func (r *results) time(part, name string) string {
 		return duration(s)
 	}
 	return fmt.Sprintf("%s, %.0f", duration(s), n)
+}
+
+// span is a cell with the median of a measure in seconds.
+func (r *results) span(m measure) string {
+	s, ok := r.at(m.part, m.name, m.unit)
+	if !ok {
+		return ""
+	}
+	return duration(s)
 }
 
 func (r *results) ratio(part, theirs, ours string) string {

@@ -78,33 +78,20 @@ func Size(values int) int {
 // a session of its own. It fails if the last answer of any is not what so many
 // requests must have led to.
 func Bench(b *testing.B, site Site, op string, callers int) {
-	var begin func() Client
-	if op != Bare && op != Visitor {
-		begin = site(b, Fill)
-	}
-	open := site(b, op)
-	connect := func() *browser {
-		c := &browser{request: open()}
-		if begin != nil {
-			if c.cookie, _ = begin()(""); c.cookie == "" {
-				b.Error("the session began without a cookie")
-			}
-		}
-		return c
-	}
+	connect := Browsers(b, site, op)
 	b.ReportAllocs()
 	if callers == 1 {
 		c := connect()
 		for b.Loop() {
-			c.step()
+			c.Step()
 		}
-		c.check(b, op)
+		c.Check(b)
 		return
 	}
 
 	procs := runtime.GOMAXPROCS(0)
 	b.SetParallelism((callers + procs - 1) / procs)
-	free := make(chan *browser, callers+procs)
+	free := make(chan *Browser, callers+procs)
 	for range cap(free) {
 		free <- connect()
 	}
@@ -115,7 +102,7 @@ func Bench(b *testing.B, site Site, op string, callers int) {
 		c := <-free
 		warm.Go(func() {
 			for range 5 {
-				c.step()
+				c.Step()
 			}
 			free <- c
 		})
@@ -125,32 +112,52 @@ func Bench(b *testing.B, site Site, op string, callers int) {
 	b.RunParallel(func(p *testing.PB) {
 		c := <-free
 		for p.Next() {
-			c.step()
+			c.Step()
 		}
 		if c.n > 0 {
-			c.check(b, op)
+			c.Check(b)
 		}
 	})
 }
 
-// A browser goes on with its session.
-type browser struct {
+// A Browser repeats an operation in a session of its own.
+type Browser struct {
+	op      string
 	request Client
 	cookie  string
 	n       int // requests so far
 	body    []byte
 }
 
-func (c *browser) step() {
+// Browsers returns what connects browsers with a site.
+func Browsers(b *testing.B, site Site, op string) func() *Browser {
+	var begin func() Client
+	if op != Bare && op != Visitor {
+		begin = site(b, Fill)
+	}
+	open := site(b, op)
+	return func() *Browser {
+		c := &Browser{op: op, request: open()}
+		if begin != nil {
+			if c.cookie, _ = begin()(""); c.cookie == "" {
+				b.Error("the session began without a cookie")
+			}
+		}
+		return c
+	}
+}
+
+// Step sends one request.
+func (c *Browser) Step() {
 	c.cookie, c.body = c.request(c.cookie)
 	c.n++
 }
 
-// check compares the last answer with what n requests must have led to.
-func (c *browser) check(b *testing.B, op string) {
-	want := map[string]int{Read: 1, Login: 1, Write: c.n + 1}[op]
+// Check compares the last answer with what so many requests must have led to.
+func (c *Browser) Check(b *testing.B) {
+	want := map[string]int{Read: 1, Login: 1, Write: c.n + 1}[c.op]
 	if string(c.body) != strconv.Itoa(want) {
-		b.Errorf("%s: answer %q after %d requests, want %d", op, c.body, c.n, want)
+		b.Errorf("%s: answer %q after %d requests, want %d", c.op, c.body, c.n, want)
 	}
 }
 

@@ -7,11 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,9 +27,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const connections = 64
+const connections, pipeline = 64, 16
 
-// BenchmarkLoad measures servers: server=fiber/sessions=memory/op=read.
+// BenchmarkLoad measures servers: server=fiber/sessions=memory/op=read. With
+// /pipeline=16 a connection sends so many requests at once.
 func BenchmarkLoad(b *testing.B) {
 	for _, server := range []string{"fiber", "nethttp", "koa"} {
 		for _, sessions := range []string{"none", "memory"} {
@@ -55,7 +53,8 @@ func BenchmarkLoad(b *testing.B) {
 					ops = []string{"bare"}
 				}
 				for _, op := range ops {
-					b.Run("op="+op, func(b *testing.B) { load(b, addr, pid, op) })
+					b.Run("op="+op, func(b *testing.B) { load(b, addr, pid, op, 1) })
+					b.Run(fmt.Sprintf("op=%s/pipeline=%d", op, pipeline), func(b *testing.B) { load(b, addr, pid, op, pipeline) })
 				}
 			})
 		}
@@ -63,66 +62,50 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 // load sends the requests, each connection in a session of its own.
-func load(b *testing.B, addr string, pid int, op string) {
-	procs := runtime.GOMAXPROCS(0)
-	b.SetParallelism((connections + procs - 1) / procs)
+func load(b *testing.B, addr string, pid int, op string, atOnce int) {
+	g, err := newGenerator()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer g.close()
 	// Sessions and connections begin before the time that counts.
-	free := make(chan *connection, connections+procs)
-	for range cap(free) {
-		c, err := dial(addr)
+	for range connections {
+		c, err := g.connect(addr)
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer c.Close()
 		cookie := ""
 		if op != "bare" {
-			c.ask("/fill", "")
-			if cookie, err = c.step(true); err != nil || cookie == "" {
-				b.Fatalf("the session began with cookie %q, %v", cookie, err)
+			c.ask("/fill", "", 1)
+			if err := g.run(1, c); err != nil {
+				b.Fatal(err)
 			}
+			if cookie = c.cookie(); cookie == "" {
+				b.Fatal("the session began without a cookie")
+			}
+			c.sent, c.answered = 0, 0
 		}
-		c.n = 0
-		c.ask("/"+op, cookie)
-		free <- c
+		c.ask("/"+op, cookie, atOnce)
 	}
 	// A server of JavaScript gets faster while it learns what is asked of it.
-	var warm sync.WaitGroup
-	for range connections {
-		c := <-free
-		warm.Go(func() {
-			for range 20 {
-				if _, err := c.step(false); err != nil {
-					b.Error(err)
-				}
-			}
-			free <- c
-		})
+	if err := g.run(connections*20, g.conns...); err != nil {
+		b.Fatal(err)
 	}
-	warm.Wait()
-	var answers atomic.Int64
 	before := cpu(pid)
 	b.ResetTimer()
-	b.RunParallel(func(p *testing.PB) {
-		c := <-free
-		begun := c.n
-		for p.Next() {
-			if _, err := c.step(false); err != nil {
-				b.Error(err)
-				return
-			}
-		}
-		want := map[string]int{"read": 1, "write": c.n + 1}[op]
-		if c.n > 0 && string(c.body) != strconv.Itoa(want) {
-			b.Errorf("%s: answer %q after %d requests, want %d", op, c.body, c.n, want)
-		}
-		answers.Add(int64(c.n - begun))
-	})
+	if err := g.run(b.N, g.conns...); err != nil {
+		b.Fatal(err)
+	}
 	b.StopTimer()
-	if n := answers.Load(); n != int64(b.N) {
-		b.Errorf("%d answers to %d requests", n, b.N)
+	used := cpu(pid) - before
+	for _, c := range g.conns {
+		want := map[string]int{"read": 1, "write": c.sent + 1}[op]
+		if c.answered != c.sent || string(c.body) != strconv.Itoa(want) {
+			b.Errorf("%s: %d answers to %d requests, the last %q, want %d", op, c.answered, c.sent, c.body, want)
+		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
-	if used := cpu(pid) - before; used > 0 {
+	if used > 0 {
 		b.ReportMetric(float64(used.Microseconds())/float64(b.N), "cpu-µs/op")
 	}
 }
