@@ -136,9 +136,6 @@ func (s *Store) write(ctx context.Context, key string, data []byte, ttl time.Dur
 	if ttl < 0 {
 		return 0, errNegative
 	}
-	if !validKey(key) {
-		return 0, errKey
-	}
 	text := join(key, data)
 	for {
 		sh, err := s.lock(ctx, key)
@@ -147,6 +144,10 @@ func (s *Store) write(ctx context.Context, key string, data []byte, ttl time.Dur
 		}
 		now := s.now()
 		r, ok := s.find(sh, key, now)
+		if !ok && !validKey(key) { // one that is there was valid when it came
+			sh.mu.Unlock()
+			return 0, errKey
+		}
 		if want != nil {
 			switch {
 			case !ok && *want != 0:
