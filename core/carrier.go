@@ -64,7 +64,7 @@ type signedCookie struct {
 	options   CookieOptions // the configuration, complete
 	keys      atomic.Pointer[keyring]
 	genuine   *genuine        // nil if unsigned
-	fields    sync.Pool       // of recallFrom: scratch of a single call
+	room      sync.Pool       // see scratch
 	key       func(ID) string // where the store has an id
 }
 
@@ -84,7 +84,7 @@ func (c *signedCookie) Get(jar Jar) (ID, bool, error) {
 // one verifies.
 func (c *signedCookie) read(jar Jar) (found *pair, reissue bool, refused string) {
 	keys := c.keys.Load()
-	if a, ok := jar.(CookieAppender); ok && c.signed {
+	if a, ok := jar.(BufferJar); ok && c.signed {
 		if p := c.recallFrom(a, keys); p != nil {
 			return p, false, ""
 		}
@@ -139,19 +139,31 @@ func (c *signedCookie) recall(ids, sigs *values, keys *keyring) *pair {
 
 // recallFrom is recall with no copy of the field left behind: what it returns
 // has nothing of it.
-func (c *signedCookie) recallFrom(jar CookieAppender, keys *keyring) *pair {
-	room, _ := c.fields.Get().(*[]byte)
-	if room == nil {
-		room = new([]byte)
-	}
+func (c *signedCookie) recallFrom(jar BufferJar, keys *keyring) *pair {
+	room := c.scratch()
 	field := jar.AppendCookie((*room)[:0])
 	ids, sigs := parseCookies(unsafe.String(unsafe.SliceData(field), len(field)), c.name)
 	p := c.recall(&ids, &sigs, keys)
-	if clear(field); cap(field) <= maxCookieField {
-		*room = field
-	}
-	c.fields.Put(room)
+	c.lay(room, field)
 	return p
+}
+
+// scratch returns memory of this package for the length of a call, which then
+// lays it down with what was written into it.
+func (c *signedCookie) scratch() *[]byte {
+	if room, ok := c.room.Get().(*[]byte); ok {
+		return room
+	}
+	room := make([]byte, 0, 512)
+	return &room
+}
+
+func (c *signedCookie) lay(room *[]byte, written []byte) {
+	clear(written) // no id lies about
+	if cap(written) <= maxCookieField {
+		*room = written
+	}
+	c.room.Put(room)
 }
 
 func seen(before []string, value string) bool {
@@ -227,8 +239,8 @@ func (c *signedCookie) resetSignature(jar Jar) {
 
 // send sends the cookie and its signature, which has the same attributes (K4).
 func (c *signedCookie) send(jar Jar, o *CookieOptions, p pair, expires time.Time) {
-	var room [1 << 10]byte // both lines in one string, so that it is one allocation
-	lines := o.appendCookie(room[:0], c.name, string(p.id), expires, c.secure(jar, o))
+	room := c.scratch()
+	lines := o.appendCookie((*room)[:0], c.name, string(p.id), expires, c.secure(jar, o))
 	first := len(lines)
 	if c.signed {
 		attributes := lines[len(c.name)+1+len(p.id):]
@@ -240,11 +252,20 @@ func (c *signedCookie) send(jar Jar, o *CookieOptions, p pair, expires time.Time
 		}
 		lines = append(lines, attributes...)
 	}
-	text := string(lines)
-	jar.SetCookie(c.name, text[:first], o.Overwrite != Off)
-	if c.signed {
-		jar.SetCookie(c.sigName, text[first:], o.Overwrite != Off)
+	replace := o.Overwrite != Off
+	if b, ok := jar.(BufferJar); ok {
+		b.SetCookieBytes(c.name, lines[:first], replace)
+		if c.signed {
+			b.SetCookieBytes(c.sigName, lines[first:], replace)
+		}
+	} else {
+		text := string(lines) // both in one string, so that it is one allocation
+		jar.SetCookie(c.name, text[:first], replace)
+		if c.signed {
+			jar.SetCookie(c.sigName, text[first:], replace)
+		}
 	}
+	c.lay(room, lines)
 	noStore(jar)
 }
 

@@ -21,7 +21,8 @@ func (j *requestJar) SetCookie(_, _ string, _ bool)          { j.sent++ }
 // bufferJar is one whose field lies in a buffer.
 type bufferJar struct{ *requestJar }
 
-func (j bufferJar) AppendCookie(dst []byte) []byte { return append(dst, j.field...) }
+func (j bufferJar) AppendCookie(dst []byte) []byte      { return append(dst, j.field...) }
+func (j bufferJar) SetCookieBytes(string, []byte, bool) { j.sent++ }
 
 func testKey(b byte) []byte { return bytes.Repeat([]byte{b}, minKey) }
 

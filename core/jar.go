@@ -39,11 +39,13 @@ type Jar interface {
 	Begun() bool
 }
 
-// A CookieAppender is a Jar whose Cookie field lies in a buffer that is used
-// again. The core then asks for a copy in memory of its own, which spares the
-// allocation where the cookie turns out to be one that it knows.
-type CookieAppender interface {
+// A BufferJar is a Jar over buffers that are used again, such as fasthttp's.
+// The core then keeps what it reads and writes in memory of its own, which it
+// uses again as well, and leaves no garbage.
+type BufferJar interface {
 	Jar
 	// AppendCookie appends what Cookie returns to dst, which it does not keep.
 	AppendCookie(dst []byte) []byte
+	// SetCookieBytes is SetCookie with a line that it copies.
+	SetCookieBytes(name string, line []byte, replace bool)
 }

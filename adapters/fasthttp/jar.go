@@ -35,7 +35,7 @@ const (
 	asSent
 )
 
-var _ core.CookieAppender = (*Jar)(nil)
+var _ core.BufferJar = (*Jar)(nil)
 
 // NewJar returns the Jar of ctx. secure is what its Secure answers.
 func NewJar(ctx *fasthttp.RequestCtx, secure bool) *Jar {
@@ -107,6 +107,7 @@ func isCookie(raw []byte) bool {
 var (
 	newline, colon             = []byte("\n"), []byte(":")
 	nameVary, nameCacheControl = []byte("Vary"), []byte("Cache-Control")
+	nameSetCookie              = []byte("Set-Cookie")
 )
 
 // nextField cuts the first field off a header.
@@ -196,12 +197,24 @@ func (j *Jar) SetCookie(name, line string, replace bool) {
 	if j.ctx == nil {
 		return
 	}
-	header := &j.ctx.Response.Header
 	if replace {
 		j.drop(name)
 	}
 	// Add keeps the bytes and goes to the end; Set and SetCookie would not.
-	header.Add("Set-Cookie", line)
+	j.ctx.Response.Header.Add("Set-Cookie", line)
+}
+
+// SetCookieBytes is SetCookie.
+func (j *Jar) SetCookieBytes(name string, line []byte, replace bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ctx == nil {
+		return
+	}
+	if replace {
+		j.drop(name)
+	}
+	j.ctx.Response.Header.AddBytesKV(nameSetCookie, line)
 }
 
 // drop removes the lines of that name. DelCookie would change the order of the

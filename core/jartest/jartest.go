@@ -83,7 +83,25 @@ func run(t *testing.T, c rule, serve func(*testing.T, net.Listener, func(Exchang
 	}
 	serve(t, l, s.handle)
 	t.Cleanup(s.close) // before the server's own cleanup
-	return c.test(s)
+	err = c.test(s)
+	if err == nil && strings.HasPrefix(c.name, "SetCookie") && s.setBytes() {
+		if err = c.test(s); err != nil {
+			err = fmt.Errorf("by SetCookieBytes: %w", err)
+		}
+	}
+	return err
+}
+
+// A bytesJar sets cookies by SetCookieBytes, and overwrites what it has given
+// afterwards.
+type bytesJar struct{ core.BufferJar }
+
+func (j bytesJar) SetCookie(name, line string, replace bool) {
+	b := append([]byte(line), "more"...)
+	j.SetCookieBytes(name, b[:len(line)], replace)
+	for i := range b {
+		b[i] = '#'
+	}
 }
 
 func h(name, value string) [2]string { return [2]string{name, value} }
@@ -430,8 +448,8 @@ func (s *server) cookie(want string, headers ...[2]string) error {
 	can := false
 	if _, err := s.exchange(request{headers: headers}, func(x Exchange) {
 		got = x.Jar.Cookie()
-		var a core.CookieAppender
-		if a, can = x.Jar.(core.CookieAppender); can {
+		var a core.BufferJar
+		if a, can = x.Jar.(core.BufferJar); can {
 			appended = a.AppendCookie([]byte("before|"))
 		}
 	}); err != nil {

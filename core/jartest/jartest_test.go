@@ -72,6 +72,7 @@ type broken struct {
 	setResponse   func(b *broken, name, value string)
 	def           func(b *broken, name, value string) bool
 	appendCookie  func(b *broken, dst []byte) []byte
+	setBytes      func(b *broken, name string, line []byte, replace bool)
 	begun         func(b *broken) bool
 }
 
@@ -138,6 +139,14 @@ func (b *broken) AppendCookie(dst []byte) []byte {
 		return b.appendCookie(b, dst)
 	}
 	return append(dst, b.Cookie()...)
+}
+
+func (b *broken) SetCookieBytes(name string, line []byte, replace bool) {
+	if b.setBytes != nil {
+		b.setBytes(b, name, line, replace)
+		return
+	}
+	b.SetCookie(name, string(line), replace)
 }
 
 func (b *broken) Begun() bool {
@@ -274,6 +283,12 @@ func TestBrokenJars(t *testing.T) {
 		"default says nothing": {"DefaultResponseHeader", broken{def: func(b *broken, name, value string) bool {
 			b.Jar.DefaultResponseHeader(name, value)
 			return true
+		}}},
+		"keeps the bytes": {"SetCookie/bytes", broken{setBytes: func(b *broken, name string, line []byte, replace bool) {
+			b.Jar.SetCookie(name, unsafe.String(&line[0], len(line)), replace)
+		}}},
+		"bytes without replace": {"SetCookie/replace", broken{setBytes: func(b *broken, name string, line []byte, _ bool) {
+			b.Jar.SetCookie(name, string(line), false)
 		}}},
 		"appends to nothing": {"Cookie", broken{appendCookie: func(b *broken, dst []byte) []byte { return append(dst[:0], b.Cookie()...) }}},
 		"appends one field":  {"Cookie/several", broken{appendCookie: func(b *broken, dst []byte) []byte { return append(dst, b.Cookies[0]...) }}},

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/gensession/gensession/core"
 )
 
 // A request is sent as it stands: net/http's client would put its fields in
@@ -45,17 +47,32 @@ func (r response) values(name string) []string {
 type server struct {
 	client
 
-	mu    sync.Mutex
-	use   func(Exchange)
-	calls int
+	mu      sync.Mutex
+	use     func(Exchange)
+	calls   int
+	buffers bool // the Jar is a core.BufferJar
+	bytes   bool // cookies are set by SetCookieBytes
 }
 
 func (s *server) handle(x Exchange) {
+	b, ok := x.Jar.(core.BufferJar)
 	s.mu.Lock()
 	use := s.use
 	s.calls++
+	s.buffers = ok
+	if s.bytes {
+		x.Jar = bytesJar{b}
+	}
 	s.mu.Unlock()
 	use(x)
+}
+
+// setBytes sets cookies by SetCookieBytes from now on, if the Jar has it.
+func (s *server) setBytes() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bytes = s.buffers
+	return s.bytes
 }
 
 // during says what to do with the Jars from now on.
