@@ -218,6 +218,8 @@ func Fast(h fasthttp.RequestHandler) Client {
 	var ctx fasthttp.RequestCtx
 	ctx.Init(&fasthttp.Request{}, nil, nil)
 	var header fasthttp.RequestHeader
+	var wire strings.Reader
+	reader := bufio.NewReader(&wire) // once, as a connection has
 	sent := "none yet"
 	var pairs []byte
 	return func(cookie string) (string, []byte) {
@@ -226,7 +228,9 @@ func Fast(h fasthttp.RequestHandler) Client {
 			if cookie != "" {
 				text += "Cookie: " + cookie + "\r\n"
 			}
-			if err := header.Read(bufio.NewReader(strings.NewReader(text + "\r\n"))); err != nil {
+			wire.Reset(text + "\r\n")
+			reader.Reset(&wire)
+			if err := header.Read(reader); err != nil {
 				panic(err)
 			}
 			sent = cookie
