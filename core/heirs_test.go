@@ -132,6 +132,45 @@ func TestGivenUpID(t *testing.T) {
 			})
 		}
 	})
+	for name, change := range map[string]handler{
+		"regenerate, renew":      func(_ *core.Visit, s *core.Session) { must(t, s.Regenerate(bg)); must(t, s.Renew(bg)) },
+		"regenerate, regenerate": func(_ *core.Visit, s *core.Session) { must(t, s.Regenerate(bg)); must(t, s.Regenerate(bg)) },
+		"regenerate, renew, renew": func(_ *core.Visit, s *core.Session) {
+			must(t, s.Regenerate(bg))
+			must(t, s.Renew(bg))
+			must(t, s.Renew(bg))
+		},
+		"renew, regenerate, renew": func(_ *core.Visit, s *core.Session) {
+			must(t, s.Renew(bg))
+			must(t, s.Regenerate(bg))
+			must(t, s.Renew(bg))
+		},
+		"regenerate, save, renew": func(_ *core.Visit, s *core.Session) {
+			must(t, s.Regenerate(bg))
+			must(t, visits.Set(s, 1))
+			must(t, s.Save(bg))
+			must(t, s.Renew(bg))
+		},
+		"regenerate, save, regenerate": func(_ *core.Visit, s *core.Session) {
+			must(t, s.Regenerate(bg))
+			must(t, visits.Set(s, 1))
+			must(t, s.Save(bg))
+			must(t, s.Regenerate(bg))
+		},
+	} {
+		t.Run("a late logout ends the last of several heirs: "+name, func(t *testing.T) {
+			a := newApp(t, nil)
+			a.ok(a.get("/", count(t)))
+			late := a.browser.Jar("/")
+			a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+				change(v, s)
+				must(t, visits.Set(s, 5))
+			}))
+			a.wantVisits(5)
+			a.ok(a.send(late, func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) }))
+			a.wantVisits(0)
+		})
+	}
 	t.Run("two Renews, one of which fails, keep the mark", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))

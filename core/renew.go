@@ -137,13 +137,24 @@ func (v *Visit) regenerate(ctx context.Context) error {
 			}
 		}
 	}
+	if !held {
+		v.passOn(ctx, id)
+	}
 	s.mu.Lock()
-	stale := s.stale
+	stale, heir := s.stale, s.heir || was == live
 	s.reset()
-	s.id, s.stale = id, stale
+	s.id, s.stale, s.heir = id, stale, heir && !held
 	s.mu.Unlock()
 	v.reissue = false
 	return nil
+}
+
+// passOn notes id as the heir of the session's own id, if that one is an heir
+// that never came to be: a late logout finds its way from one to the next.
+func (v *Visit) passOn(ctx context.Context, id ID) {
+	if s := v.session; s.heir && s.state == fresh {
+		v.manager.mark(ctx, v.manager.key(s.id), v.manager.key(id))
+	}
 }
 
 // leave gives the id up for that of heir. As in move the record is exchanged for
@@ -218,6 +229,9 @@ func (v *Visit) renew(ctx context.Context) error {
 		id, err := m.newID(ctx)
 		if err != nil {
 			return m.insist(ctx, OpID, err)
+		}
+		if !held {
+			v.passOn(ctx, id)
 		}
 		s.mu.Lock()
 		s.id, s.key, s.stale = id, "", stale

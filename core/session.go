@@ -48,6 +48,7 @@ type Session struct {
 	clears  uint32 // how often all values were replaced
 	bases   uint32 // how often what the edits lie over has become another
 	chosen  uint32 // how often SetCookie chose options
+	heir    bool   // an id was given up for this one, which is not stored yet
 	stale   string // the key of an id that came with the request and is unknown
 	doubt   *doubt
 }
@@ -344,7 +345,7 @@ func (s *Session) reset() {
 	m := s.visit.manager
 	s.id, s.key, s.version, s.state, s.unknown = "", "", 0, fresh, false
 	s.stored = record{created: time.Now().UnixMilli()}
-	s.edits, s.cleared, s.stale, s.undead, s.doubt = nil, false, "", false, nil
+	s.edits, s.cleared, s.stale, s.undead, s.doubt, s.heir = nil, false, "", false, nil, false
 	s.clears++
 	s.bases++
 	s.chosen++
