@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/textproto"
 	"slices"
 	"strings"
 	"sync"
@@ -515,4 +516,45 @@ func TestRenewFencesALateTombstone(t *testing.T) {
 	a.wantVisits(1)
 	a.ok(a.get("/", count(t)))
 	a.wantVisits(2)
+}
+
+// What Save has put into the response is taken out again when the session turns
+// out to have another id since: this response may be the later one.
+func TestASavedIDThatDiedIsNotSent(t *testing.T) {
+	for name, o := range map[string]*core.Options{"cookie": nil, "header": {Carrier: core.Header("X-Session")}} {
+		for change, other := range map[string]func(a *app, id core.ID) error{
+			"renewed": func(a *app, id core.ID) error {
+				jar := a.browser.Jar("/")
+				if o != nil {
+					jar.Request = textproto.MIMEHeader{"X-Session": {string(id)}}
+				}
+				return a.send(jar, func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }).err()
+			},
+			"destroyed": func(a *app, id core.ID) error { return a.manager.ByID().Destroy(bg, id) },
+		} {
+			t.Run(name+", "+change, func(t *testing.T) {
+				a := newApp(t, o)
+				first := a.send(&jartest.Jar{}, count(t))
+				a.browser.Take("/", first.jar.SetCookies...)
+				id := first.jar.Response.Get("X-Session")
+				jar := a.browser.Jar("/")
+				if o != nil {
+					jar.Request = textproto.MIMEHeader{"X-Session": {id}}
+				}
+				jar.SetCookie("theirs", "theirs=1", false)
+				e := a.send(jar, func(_ *core.Visit, s *core.Session) {
+					must(t, visits.Set(s, 7))
+					must(t, s.Save(bg))
+					if len(jar.SetCookies) < 2 && jar.Response.Get("X-Session") == "" {
+						t.Fatal("Save has sent nothing: this test proves nothing")
+					}
+					must(t, other(a, s.ID()))
+					must(t, visits.Set(s, 8))
+				})
+				if !slices.Equal(e.jar.SetCookies, []string{"theirs=1"}) || e.jar.Response.Get("X-Session") != "" {
+					t.Errorf("the response carries %q and %q", e.jar.SetCookies, e.jar.Response.Get("X-Session"))
+				}
+			})
+		}
+	}
 }

@@ -25,6 +25,8 @@ type Jar interface {
 	// that are there. With replace it first drops every Set-Cookie line that
 	// begins with name and "=".
 	SetCookie(name, line string, replace bool)
+	// DropCookies drops every Set-Cookie line that begins with name and "=".
+	DropCookies(name string)
 	// ResponseHeader returns the response's field of that name so far, several
 	// joined by ", ", "" if there is none.
 	ResponseHeader(name string) string

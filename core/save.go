@@ -196,6 +196,7 @@ func (v *Visit) storeAgain(ctx context.Context, c *changeSet) error {
 // gone notes that the store has the session no more. Its id is one of those
 // that a request carries in vain.
 func (v *Visit) gone() {
+	v.withdraw()
 	s := v.session
 	s.mu.Lock()
 	if s.state == live {
@@ -548,8 +549,24 @@ func (v *Visit) send(ctx context.Context) error {
 	if err := v.manager.carrier.Set(v.jar, v.session); err != nil {
 		return v.manager.report(ctx, OpCarrier, err)
 	}
-	v.reissue = false
+	v.reissue, v.sent = false, true
 	return nil
+}
+
+// withdraw takes an id that is dead by now out of the response: the browser may
+// have got another one meanwhile. A Carrier of the user's can't do that.
+func (v *Visit) withdraw() {
+	if !v.sent {
+		return
+	}
+	v.sent = false
+	switch c := v.manager.carrier.(type) {
+	case *signedCookie:
+		v.jar.DropCookies(c.name)
+		v.jar.DropCookies(c.sigName)
+	case header:
+		v.jar.SetResponseHeader(string(c), "")
+	}
 }
 
 // sendReset makes the browser forget the id.

@@ -31,6 +31,7 @@ type Visit struct {
 	over      atomic.Bool   // the commit is done
 	committed bool          // guarded by committing
 	reissue   bool          // the carrier wants the id sent again
+	sent      bool          // the response carries the id
 
 	session *Session        // nil in deferred mode until somebody asks for it
 	wrote   int64           // when the store was written last, in Unix nanoseconds; guarded by Session.op
@@ -537,6 +538,9 @@ func (c *visitContext) Value(key any) any {
 	}
 	return c.around.Value(key)
 }
+
+// String is as that of other contexts, and shows nothing of the visit.
+func (c *visitContext) String() string { return fmt.Sprint(c.around) + ".WithValue(core.Visit)" }
 
 // VisitFrom returns the visit in ctx, of the middleware nearest to the handler
 // if several are mounted; ErrNoSession if there is none.

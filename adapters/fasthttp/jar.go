@@ -217,6 +217,15 @@ func (j *Jar) SetCookieBytes(name string, line []byte, replace bool) {
 	j.ctx.Response.Header.AddBytesKV(nameSetCookie, line)
 }
 
+// DropCookies drops the lines of that name.
+func (j *Jar) DropCookies(name string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ctx != nil {
+		j.drop(name)
+	}
+}
+
 // drop removes the lines of that name. DelCookie would change the order of the
 // others, and goes by names that it has decoded.
 func (j *Jar) drop(name string) {

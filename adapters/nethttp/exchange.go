@@ -204,18 +204,40 @@ func (x *exchange) SetCookie(name, line string, replace bool) {
 	}
 	header := x.w.Header()
 	lines := header["Set-Cookie"]
-	drop := func(l string) bool {
-		rest, ok := strings.CutPrefix(l, name)
-		return ok && strings.HasPrefix(rest, "=")
-	}
-	if replace && slices.ContainsFunc(lines, drop) {
-		// A new slice, since the old one can be anybody's.
-		lines = slices.DeleteFunc(slices.Clone(lines), drop)
+	if replace {
+		lines = without(lines, name)
 	}
 	if lines == nil {
 		lines = make([]string, 0, 2) // the cookie and its signature
 	}
 	header["Set-Cookie"] = append(lines, line)
+}
+
+func (x *exchange) DropCookies(name string) {
+	x.jar.Lock()
+	defer x.jar.Unlock()
+	if x.begun {
+		return
+	}
+	header := x.w.Header()
+	if left := without(header["Set-Cookie"], name); len(left) > 0 {
+		header["Set-Cookie"] = left
+	} else {
+		delete(header, "Set-Cookie")
+	}
+}
+
+// without returns the lines that are not of that name: in a new slice if there
+// are others, since the old one can be anybody's.
+func without(lines []string, name string) []string {
+	named := func(l string) bool {
+		rest, ok := strings.CutPrefix(l, name)
+		return ok && strings.HasPrefix(rest, "=")
+	}
+	if !slices.ContainsFunc(lines, named) {
+		return lines
+	}
+	return slices.DeleteFunc(slices.Clone(lines), named)
 }
 
 func (x *exchange) ResponseHeader(name string) string {

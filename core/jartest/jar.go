@@ -56,16 +56,24 @@ func (j *Jar) SetCookie(name, line string, replace bool) {
 		return
 	}
 	if replace {
-		// A new slice, since a test may hold the old one.
-		kept := make([]string, 0, len(j.SetCookies)+1)
-		for _, l := range j.SetCookies {
-			if !strings.HasPrefix(l, name+"=") {
-				kept = append(kept, l)
-			}
-		}
-		j.SetCookies = kept
+		j.DropCookies(name)
 	}
 	j.SetCookies = append(j.SetCookies, line)
+}
+
+// DropCookies drops the lines of the name from SetCookies.
+func (j *Jar) DropCookies(name string) {
+	if j.Sent {
+		return
+	}
+	// A new slice, since a test may hold the old one.
+	kept := make([]string, 0, len(j.SetCookies)+1)
+	for _, l := range j.SetCookies {
+		if !strings.HasPrefix(l, name+"=") {
+			kept = append(kept, l)
+		}
+	}
+	j.SetCookies = kept
 }
 
 // ResponseHeader returns the values of the field in Response, joined by ", ".

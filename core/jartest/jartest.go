@@ -287,6 +287,18 @@ var cases = []rule{
 			x.AddHeader("Set-Cookie", "later=1")
 		})
 	}},
+	{name: "DropCookies", rule: "DropCookies drops every line of that name and no other, whoever has set it, and none if there is none.", test: func(s *server) error {
+		return s.setCookies([]string{"aa=1", "A=2", "b=3", "a =4", "x=a=5", "a=6"}, func(x Exchange) {
+			x.Jar.DropCookies("a")
+			for _, line := range []string{"a=0; path=/", "aa=1", "A=2", "a=0", "b=3", "a =4", "x=a=5"} {
+				x.Jar.SetCookie(line[:1], line, false)
+			}
+			x.AddHeader("Set-Cookie", "a=7")
+			x.Jar.DropCookies("a")
+			x.Jar.DropCookies("absent")
+			x.Jar.SetCookie("a", "a=6", false)
+		})
+	}},
 	{name: "SetCookie/methods", rule: "The lines go out whatever the method.", test: func(s *server) error {
 		for _, method := range []string{"HEAD", "POST", "OPTIONS", "DELETE"} {
 			if err := s.setCookiesOf(request{method: method}, []string{"n=1"}, func(x Exchange) { x.Jar.SetCookie("n", "n=1", true) }); err != nil {

@@ -71,6 +71,7 @@ type broken struct {
 	response      func(b *broken, name string) string
 	setResponse   func(b *broken, name, value string)
 	def           func(b *broken, name, value string) bool
+	dropCookies   func(b *broken, name string)
 	appendCookie  func(b *broken, dst []byte) []byte
 	setBytes      func(b *broken, name string, line []byte, replace bool)
 	begun         func(b *broken) bool
@@ -125,6 +126,14 @@ func (b *broken) SetResponseHeader(name, value string) {
 		return
 	}
 	b.Jar.SetResponseHeader(name, value)
+}
+
+func (b *broken) DropCookies(name string) {
+	if b.dropCookies != nil {
+		b.dropCookies(b, name)
+		return
+	}
+	b.Jar.DropCookies(name)
 }
 
 func (b *broken) DefaultResponseHeader(name, value string) bool {
@@ -289,6 +298,18 @@ func TestBrokenJars(t *testing.T) {
 		}}},
 		"bytes without replace": {"SetCookie/replace", broken{setBytes: func(b *broken, name string, line []byte, _ bool) {
 			b.Jar.SetCookie(name, string(line), false)
+		}}},
+		"drops nothing": {"DropCookies", broken{dropCookies: func(*broken, string) {}}},
+		"drops the first": {"DropCookies", broken{dropCookies: func(b *broken, name string) {
+			for i, l := range b.SetCookies {
+				if strings.HasPrefix(l, name+"=") {
+					b.SetCookies = slices.Delete(b.SetCookies, i, i+1)
+					return
+				}
+			}
+		}}},
+		"drops by prefix": {"DropCookies", broken{dropCookies: func(b *broken, name string) {
+			b.SetCookies = slices.DeleteFunc(b.SetCookies, func(l string) bool { return strings.HasPrefix(l, name) })
 		}}},
 		"appends to nothing": {"Cookie", broken{appendCookie: func(b *broken, dst []byte) []byte { return append(dst[:0], b.Cookie()...) }}},
 		"appends one field":  {"Cookie/several", broken{appendCookie: func(b *broken, dst []byte) []byte { return append(dst, b.Cookies[0]...) }}},
