@@ -28,7 +28,6 @@ type Visit struct {
 	carries    *pair // what the request carries, if it is a cookie of ours
 
 	stage     atomic.Uint32 // changed while loading is held, but for the end of an untouched visit
-	over      atomic.Bool   // the commit is done
 	committed bool          // guarded by committing
 	reissue   bool          // the carrier wants the id sent again
 	sent      bool          // the response carries the id
@@ -103,7 +102,7 @@ func (m *Manager) mounted(outer *Visit) bool {
 }
 
 func (v *Visit) begin(m *Manager, jar Jar, outer *Visit) {
-	v.manager, v.jar, v.outer, v.ctx = m, jar, outer, context.Background()
+	v.manager, v.jar, v.outer = m, jar, outer
 }
 
 // Jar returns the exchange that the visit belongs to.
@@ -379,7 +378,6 @@ func (v *Visit) ask(hook func() (bool, error)) (bool, error) {
 // cancel its own logout. It has deadlines of its own.
 func (v *Visit) Commit(ctx context.Context) error {
 	if !v.end() {
-		v.over.Store(true)
 		return nil
 	}
 	v.committing.Lock()
@@ -391,7 +389,6 @@ func (v *Visit) Commit(ctx context.Context) error {
 	v.err = errPanicked
 	v.err = v.last(ctx)
 	v.finish()
-	v.over.Store(true)
 	return v.err
 }
 
@@ -440,7 +437,7 @@ func (v *Visit) finish() {
 
 // Abandon ends the visit without saving: after a panic (decision 10).
 func (v *Visit) Abandon() {
-	if v.over.Load() {
+	if v.stage.Load() == ended {
 		return
 	}
 	v.committing.Lock()

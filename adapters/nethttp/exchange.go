@@ -30,7 +30,6 @@ type exchange struct {
 
 	state atomic.Uint32 // open, committed or failed
 	mu    sync.Mutex    // held by the commit
-	err   error         // of the commit; written before state
 
 	jar   sync.Mutex // held by the Jar's methods that use the response's header
 	begun bool       // guarded by jar; the header is the server's then
@@ -54,26 +53,25 @@ var (
 // commit saves the session if that has not been done, and answers the error if
 // it can't. Every way to send something goes through it.
 func (x *exchange) commit() error {
-	switch x.state.Load() {
-	case committed:
+	if x.state.Load() == committed {
 		return nil
-	case failed:
-		return x.err
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.state.Load() == open {
-		// The state is left open while the core uses the Jar, and if one of
-		// its hooks panics: then nothing may be sent as if all were well.
-		if x.err = x.visit.Commit(x.r.Context()); x.err != nil {
-			x.fail(x.err)
-			x.state.Store(failed)
-		} else {
-			x.begin()
-			x.state.Store(committed)
-		}
+	// The state is left open while the core uses the Jar, and if one of its hooks
+	// panics: then nothing may be sent as if all were well.
+	err := x.visit.Commit(x.r.Context()) // a second one tells the result of the first
+	if x.state.Load() != open {
+		return err
 	}
-	return x.err
+	if err != nil {
+		x.fail(err)
+		x.state.Store(failed)
+	} else {
+		x.begin()
+		x.state.Store(committed)
+	}
+	return err
 }
 
 // begin closes the Jar's way to the response. A goroutine that outlives its
@@ -83,6 +81,13 @@ func (x *exchange) begin() {
 	x.jar.Lock()
 	defer x.jar.Unlock()
 	x.begun = true
+}
+
+// end is begin, unless the commit has done that.
+func (x *exchange) end() {
+	if x.state.Load() != committed {
+		x.begin()
+	}
 }
 
 // ofBody are the fields that describe the handler's response and would be

@@ -95,7 +95,7 @@ func (mw *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Ha
 	}
 	x.w, x.r, x.mw, x.visit, x.encoding = w, r, mw, visit, w.Header()["Content-Encoding"]
 	// After Commit these do nothing. Before it they mean a panic or Goexit.
-	defer x.begin()
+	defer x.end()
 	defer visit.Abandon()
 	if err := visit.Begin(ctx); err != nil {
 		x.fail(err)
