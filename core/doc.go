@@ -93,8 +93,8 @@
 // # Writing a store
 //
 // A [Store] is three methods on bytes. What more it can do, it says by
-// [Swapper], [Viewer], [Toucher] and [Notifier]. The package core/storetest is its whole
-// test:
+// [Swapper], [Viewer], [Toucher] and [Notifier]. The package core/storetest is
+// its whole test:
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) core.Store { return mystore.New(dial(t)) })
