@@ -577,5 +577,6 @@ func (v *Visit) sendReset(ctx context.Context) error {
 	if err := v.manager.carrier.Reset(v.jar, v.session); err != nil {
 		return v.manager.report(ctx, OpCarrier, err)
 	}
+	v.sent = false
 	return nil
 }

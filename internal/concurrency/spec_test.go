@@ -452,6 +452,9 @@ func (c *specClient) gone() {
 	if c.state == specLive {
 		c.stale = c.id
 	}
+	if c.cookie != "-" {
+		c.cookie = "" // an id that is dead by now is taken out of the response
+	}
 	c.state = specEnded
 	c.fail("gone")
 }
