@@ -3,6 +3,7 @@ package health_test
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -79,8 +80,12 @@ func (l *told) is(t *testing.T, want ...bool) {
 
 // last is how long after from the last news came.
 func (l *told) last(from time.Time) time.Duration {
+	synctest.Wait() // for what happens at this very moment
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.at) == 0 {
+		return math.MaxInt64
+	}
 	return l.at[len(l.at)-1].Sub(from)
 }
 
