@@ -204,7 +204,7 @@ func New(store Store, o *Options) (*Manager, error) {
 		return nil, errors.New("core.New: the store is nil: pass one, such as memorystore.New(nil)")
 	}
 	m.swapper, _ = As[Swapper](store)
-	m.viewer, _ = m.swapper.(Viewer) // not through As: a wrapper's GetVersion must not be gone past
+	m.viewer = viewerOf(m.swapper)
 	m.toucher, _ = As[Toucher](store)
 
 	var misfits []error

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"reflect"
 	"time"
 )
 
@@ -65,7 +66,8 @@ type Swapper interface {
 // A Viewer is a [Swapper] that can show a payload without making a copy of it
 // for each caller: one that keeps its payloads in this process.
 //
-// Fallback without it: [Swapper.GetVersion].
+// Fallback without it: [Swapper.GetVersion]. So is a type asked that wraps a
+// Viewer or embeds one, since it may have a GetVersion of its own.
 type Viewer interface {
 	Swapper
 
@@ -99,6 +101,27 @@ type Notifier interface {
 	// after stop has returned; stop may be called more than once, but not from
 	// within f.
 	Notify(f func(up bool)) (stop func())
+}
+
+// viewerOf returns s as a Viewer, if it is one by itself: a View that comes from
+// an embedded store would go past the GetVersion of the one around it.
+func viewerOf(s Swapper) Viewer {
+	v, ok := s.(Viewer)
+	if !ok {
+		return nil
+	}
+	t, viewer := reflect.TypeOf(s), reflect.TypeFor[Viewer]()
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() == reflect.Struct {
+		for i := range t.NumField() {
+			if f := t.Field(i); f.Anonymous && (f.Type.Implements(viewer) || reflect.PointerTo(f.Type).Implements(viewer)) {
+				return nil
+			}
+		}
+	}
+	return v
 }
 
 // As finds an ability of s: s itself if it is a T, else what s wraps, asked

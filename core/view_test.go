@@ -1,11 +1,13 @@
 package core_test
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
+	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
 // A scribbler writes into what it is decoded from, which encoding/json only
@@ -103,3 +105,58 @@ func TestNobodyWritesIntoWhatAStoreShows(t *testing.T) {
 		})
 	}
 }
+
+// A countingStore has the View of what it embeds, and a GetVersion of its own.
+type countingStore struct {
+	*memorystore.Store
+	reads int
+}
+
+func (s *countingStore) GetVersion(ctx context.Context, key string) ([]byte, core.Version, error) {
+	s.reads++
+	return s.Store.GetVersion(ctx, key)
+}
+
+type deeperStore struct{ countingStore }
+
+func TestViewDoesNotGoPastAGetVersion(t *testing.T) {
+	one := &countingStore{Store: newMemory(t)}
+	two := &deeperStore{countingStore{Store: newMemory(t)}}
+	for name, c := range map[string]struct {
+		store core.Store
+		reads *int
+	}{
+		"embedded":       {one, &one.reads},
+		"embedded twice": {two, &two.reads},
+		"as a value":     {struct{ *countingStore }{one}, &one.reads},
+		"as an interface": {struct {
+			core.Store
+			core.Viewer
+		}{one, one}, &one.reads},
+		"wrapped with Unwrap": {unwrapper{one, one}, &one.reads},
+	} {
+		m, err := core.New(c.store, &core.Options{Keys: [][]byte{testKey}})
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		defer m.Close()
+		var browser jartest.Browser
+		for range 2 {
+			*c.reads = 0
+			jar := browser.Jar("/")
+			serve(t, m, jar, func(v *core.Visit, s *core.Session) { count(t)(v, s) })
+			browser.Take("/", jar.SetCookies...)
+		}
+		if *c.reads == 0 {
+			t.Errorf("%s: GetVersion was not asked", name)
+		}
+	}
+}
+
+// An unwrapper has the three methods, and leads to the rest.
+type unwrapper struct {
+	core.Store
+	inner core.Store
+}
+
+func (u unwrapper) Unwrap() core.Store { return u.inner }
