@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"runtime"
-	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -61,7 +60,6 @@ type conn struct {
 	plain   bool    // what it sees is what is read
 	crowded func() bool
 	hurried time.Time // of the goroutine that writes; see gather
-	wrote   time.Time // of the goroutine that writes: when it did last
 
 	over     atomic.Bool  // no byte is written any more
 	sent     atomic.Int64 // commands of which a byte was written
@@ -146,12 +144,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	if c.crowded() {
 		c.gather()
 	}
-	now := time.Now()
-	stale := now.Sub(c.wrote) > fresh
-	c.wrote = now
 	resp3 := c.resp3.Load()
 	idle := resp3 && !c.requests.strange && c.sent.Load() == c.answered.Load()
-	if idle && (stale || !isGet(p)) {
+	if idle {
 		if err := c.look(); err != nil {
 			return 0, c.end(err, true)
 		}
@@ -194,23 +189,6 @@ func (c *conn) gather() {
 			return
 		}
 	}
-}
-
-// fresh is how long a connection is taken to be as it was. A GET does without
-// the look then, which costs a call of the system: if the server has gone since,
-// it is repeated; and a reply too many, if it is there already, is about to be
-// met by who reads.
-const fresh = time.Millisecond
-
-// isGet reports whether p is one GET and nothing else.
-func isGet(p []byte) bool {
-	const head = "*2\r\n$3\r\nGET\r\n$"
-	if len(p) > len(head)+300 || !bytes.HasPrefix(p, []byte(head)) {
-		return false
-	}
-	size, key, ok := bytes.Cut(p[len(head):], []byte("\r\n"))
-	n, err := strconv.Atoi(string(size))
-	return ok && err == nil && len(key) == n+len("\r\n")
 }
 
 // look looks at what has come while no reply was awaited.
