@@ -56,7 +56,7 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 			return &Error{OpSet, err}
 		}
 		r.fields = listed(members)
-		data, err := r.encode(key, m)
+		text, err := r.encode(key, m)
 		if err != nil {
 			return &Error{OpSet, err}
 		}
@@ -67,7 +67,7 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 		if over {
 			return b.Destroy(ctx, id)
 		}
-		_, err = m.set(ctx, key, data, life, version)
+		_, err = m.set(ctx, key, text, life, version)
 		if err == nil {
 			return nil
 		}

@@ -46,8 +46,7 @@ func isTombstone(data []byte) bool {
 
 // A callContext is the context of one call of the store: with a deadline, and
 // in writes without the cancellation of the request. It is a
-// context.WithTimeout that starts its timer only for who waits for it; a store
-// in memory never does.
+// context.WithTimeout that starts its timer only for who waits for it.
 type callContext struct {
 	context.Context
 	manager *Manager
@@ -60,10 +59,10 @@ type timedContext struct {
 	stop context.CancelFunc
 }
 
-// begin makes c, which is new, the context of a call; end must be called after
+// call returns the context of a call that begins now; end must be called after
 // it.
-func (c *callContext) begin(ctx context.Context, m *Manager) {
-	c.Context, c.manager, c.over = ctx, m, time.Since(m.born)+m.o.OpTimeout
+func (m *Manager) call(ctx context.Context) *callContext {
+	return &callContext{Context: ctx, manager: m, over: time.Since(m.born) + m.o.OpTimeout}
 }
 
 func (c *callContext) Deadline() (time.Time, bool) {
@@ -152,56 +151,57 @@ func withoutCancel(ctx context.Context) context.Context {
 
 // get reads key, with its version if the store has them.
 func (m *Manager) get(ctx context.Context, key string) (data []byte, version Version, err error) {
-	return m.getBy(new(callContext), ctx, key)
-}
-
-// getBy is get, whose first call has the context call.
-func (m *Manager) getBy(call *callContext, ctx context.Context, key string) (data []byte, version Version, err error) {
-	data, version, err = m.getOnce(call, ctx, key)
+	data, version, err = m.getOnce(ctx, key)
 	if m.again(ctx, err) {
-		data, version, err = m.getOnce(new(callContext), ctx, key)
+		data, version, err = m.getOnce(ctx, key)
 	}
 	return data, version, err
 }
 
-func (m *Manager) getOnce(call *callContext, ctx context.Context, key string) (data []byte, version Version, err error) {
-	call.begin(ctx, m)
+func (m *Manager) getOnce(ctx context.Context, key string) (data []byte, version Version, err error) {
+	if m.keeper != nil {
+		text, version, err := m.keeper.View(ctx, key)
+		return viewed(text), version, classify(err, ErrTimeout)
+	}
+	call := m.call(ctx)
 	defer call.end()
-	switch {
-	case m.viewer != nil:
-		var text string
-		text, version, err = m.viewer.View(call, key)
-		data = viewed(text)
-	case m.swapper != nil:
+	if m.swapper != nil {
 		data, version, err = m.swapper.GetVersion(call, key)
-	default:
+	} else {
 		data, err = m.store.Get(call, key)
 	}
 	return data, version, classify(err, ErrTimeout)
 }
 
-// viewed is a payload that nobody may change, as bytes. In this package nobody
-// changes what a store has returned, and decode gives foreign code a copy.
+// viewed is a text that nobody may change, as bytes, and kept is the way back.
+// In this package nobody changes what a store has returned or was given, and
+// decode gives foreign code a copy.
 func viewed(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
+func kept(data []byte) string   { return unsafe.String(unsafe.SliceData(data), len(data)) }
 
-// set writes key if it still has version, zero meaning that it must not be
-// there. Without versions it just writes.
-func (m *Manager) set(ctx context.Context, key string, data []byte, ttl time.Duration, version Version) (Version, error) {
-	now, err := m.setOnce(ctx, key, data, ttl, version)
+// set writes what follows key in text, which nobody may change any more, if key
+// still has version, zero meaning that it must not be there. Without versions it
+// just writes.
+func (m *Manager) set(ctx context.Context, key string, text []byte, ttl time.Duration, version Version) (Version, error) {
+	now, err := m.setOnce(ctx, key, text, ttl, version)
 	if !errors.Is(err, ErrOutcomeUnknown) && m.again(ctx, err) {
-		return m.setOnce(ctx, key, data, ttl, version)
+		return m.setOnce(ctx, key, text, ttl, version)
 	}
 	return now, err
 }
 
-func (m *Manager) setOnce(ctx context.Context, key string, data []byte, ttl time.Duration, version Version) (Version, error) {
-	var call callContext
-	call.begin(ctx, m)
+func (m *Manager) setOnce(ctx context.Context, key string, text []byte, ttl time.Duration, version Version) (Version, error) {
+	if m.keeper != nil {
+		version, err := m.keeper.Keep(ctx, kept(text), len(key), ttl, version)
+		return version, classify(err, ErrOutcomeUnknown)
+	}
+	data := text[len(key):]
+	call := m.call(ctx)
 	defer call.end()
 	if m.swapper == nil {
-		return 0, classify(m.store.Set(&call, key, data, ttl), ErrOutcomeUnknown)
+		return 0, classify(m.store.Set(call, key, data, ttl), ErrOutcomeUnknown)
 	}
-	version, err := m.swapper.SetVersion(&call, key, data, ttl, version)
+	version, err := m.swapper.SetVersion(call, key, data, ttl, version)
 	return version, classify(err, ErrOutcomeUnknown)
 }
 
@@ -214,10 +214,9 @@ func (m *Manager) touch(ctx context.Context, key string, ttl time.Duration) erro
 }
 
 func (m *Manager) touchOnce(ctx context.Context, key string, ttl time.Duration) error {
-	var call callContext
-	call.begin(ctx, m)
+	call := m.call(ctx)
 	defer call.end()
-	return classify(m.toucher.Touch(&call, key, ttl), ErrOutcomeUnknown)
+	return classify(m.toucher.Touch(call, key, ttl), ErrOutcomeUnknown)
 }
 
 func (m *Manager) destroy(ctx context.Context, key string) error {
@@ -230,10 +229,9 @@ func (m *Manager) destroy(ctx context.Context, key string) error {
 }
 
 func (m *Manager) destroyOnce(ctx context.Context, key string) error {
-	var call callContext
-	call.begin(ctx, m)
+	call := m.call(ctx)
 	defer call.end()
-	err := m.store.Destroy(&call, key)
+	err := m.store.Destroy(call, key)
 	if errors.Is(err, ErrNotFound) {
 		return nil // a strict store; what is not there is destroyed
 	}
@@ -263,7 +261,7 @@ func (m *Manager) bury(ctx context.Context, key string, version Version) error {
 		return m.destroy(ctx, key)
 	}
 	text := newTombstone()
-	if _, err := m.set(ctx, key, text, tombstoneTTL, version); err != nil {
+	if _, err := m.set(ctx, key, append([]byte(key), text...), tombstoneTTL, version); err != nil {
 		if !errors.Is(err, ErrOutcomeUnknown) {
 			return err
 		}
@@ -294,7 +292,7 @@ func (m *Manager) mark(ctx context.Context, key, heir string) {
 	if m.o.koa {
 		return
 	}
-	_, err := m.set(ctx, key+markSuffix, []byte(heir), markTTL, 0)
+	_, err := m.set(ctx, key+markSuffix, []byte(key+markSuffix+heir), markTTL, 0)
 	if errors.Is(err, ErrConflict) {
 		m.amend(ctx, key, func(heirs []string) []string { return append(heirs, heir) })
 	}
@@ -320,7 +318,7 @@ func (m *Manager) amend(ctx context.Context, key string, f func(heirs []string) 
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return
 		}
-		text := strings.Join(f(strings.Fields(string(data))), " ")
+		text := key + strings.Join(f(strings.Fields(string(data))), " ")
 		_, err = m.set(ctx, key, []byte(text), markTTL, version)
 		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) || rest(try, end) != nil {
 			return

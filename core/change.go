@@ -142,8 +142,9 @@ func (s *Session) takeChange() (changeSet, error) {
 }
 
 // applied lays the changes over base, which is not the one they were made on
-// if again is set: then updates are computed anew. base is not changed.
-func (c *changeSet) applied(base record, again bool) (record, error) {
+// if again is set: then updates are computed anew. base is not changed. The
+// result is about to be stored under key, or one as long.
+func (c *changeSet) applied(base record, key string, again bool) (record, error) {
 	r := base
 	if c.ownSet {
 		r.own = c.own
@@ -156,7 +157,7 @@ func (c *changeSet) applied(base record, again bool) (record, error) {
 	}
 	var err error
 	if len(c.values) <= few {
-		err = c.splice(&r.fields, again)
+		err = c.splice(&r.fields, r.front(key), again)
 	} else {
 		err = c.tabulate(&r.fields, again)
 	}
@@ -164,13 +165,13 @@ func (c *changeSet) applied(base record, again bool) (record, error) {
 }
 
 // splice makes few changes in f, each for itself.
-func (c *changeSet) splice(f *fields, again bool) error {
+func (c *changeSet) splice(f *fields, front int, again bool) error {
 	for i := range c.values {
 		raw, err := c.values[i].over(f, again)
 		if err != nil {
 			return err
 		}
-		spliced, ok := f.splice(c.values[i].name, raw)
+		spliced, ok := f.splice(c.values[i].name, raw, front)
 		if !ok {
 			rest := changeSet{values: c.values[i:]}
 			return rest.tabulate(f, again)

@@ -93,7 +93,7 @@
 // # Writing a store
 //
 // A [Store] is three methods on bytes. What more it can do, it says by
-// [Swapper], [Viewer], [Toucher] and [Notifier]. The package core/storetest is
+// [Swapper], [Keeper], [Toucher] and [Notifier]. The package core/storetest is
 // its whole test:
 //
 //	func TestStore(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 // fields are values in stored order, no name twice.
 type fields struct {
 	buf   []byte // ends with `"a":1,"b":[2]`, as this library wrote it; nil if found counts
-	room  uint32 // before that, for the head of the record, if it was spliced just now
+	room  uint32 // before that, for the front of the record, if it was spliced just now
 	looks uint32 // how often a value was looked for
 	found *table // nil if there are none
 	last  place  // of the value found last: who asks for it mostly asks again
@@ -93,10 +93,10 @@ func (f *fields) place(name string) (at place, ok bool) {
 }
 
 // splice returns f with raw as the value of name: where it stands, or behind
-// all others; a raw of nil takes it away. f itself stays as it is. It does
-// nothing and reports false if f is a list, or would be the better for being
-// one.
-func (f fields) splice(name string, raw []byte) (fields, bool) {
+// all others; a raw of nil takes it away. front is how much room to leave for
+// what comes before it. f itself stays as it is. It does nothing and reports
+// false if f is a list, or would be the better for being one.
+func (f fields) splice(name string, raw []byte, front int) (fields, bool) {
 	if f.buf == nil {
 		return f, false
 	}
@@ -106,18 +106,29 @@ func (f fields) splice(name string, raw []byte) (fields, bool) {
 		return f, false
 	}
 	before, after := old[:at.name], old[at.end:]
-	buf := make([]byte, headRoom, headRoom+len(old)+len(name)+len(raw)+len(`,"":}`))
+	was := at.name < at.end
+	if raw == nil && !was {
+		return f, true
+	}
+	size := front + len(old) + len("}")
 	switch {
-	case raw != nil && at.name < at.end:
+	case raw == nil:
+		size -= int(at.end - at.name)
+	case was:
+		size += len(raw) - int(at.end-at.raw)
+	default:
+		size += len(name) + len(raw) + len(`,"":`)
+	}
+	buf := make([]byte, front, size)
+	switch {
+	case raw != nil && was:
 		buf = append(append(append(buf, old[:at.raw]...), raw...), after...)
-	case raw != nil:
+	case raw != nil: // behind all others
 		buf = append(buf, before...)
 		if len(before) > 0 {
 			buf = append(buf, ',')
 		}
 		buf = append(append(appendString(buf, name), ':'), raw...)
-	case at.name == at.end: // it was not there
-		return f, true
 	default:
 		// With one of the commas beside it.
 		if len(before) > 0 {
@@ -127,19 +138,19 @@ func (f fields) splice(name string, raw []byte) (fields, bool) {
 		}
 		buf = append(append(buf, before...), after...)
 	}
-	return fields{buf: buf, room: headRoom}, true
+	return fields{buf: buf, room: uint32(front)}, true
 }
 
-// complete makes a whole record of the values, if there is room for its head
-// in front of them, and uses the room up.
-func (f *fields) complete(head []byte) ([]byte, bool) {
-	start := int(f.room) - len(head)
+// complete makes a whole record of the values, with the key before it, if there
+// is room for that in front of them, and uses the room up.
+func (f *fields) complete(key string, head []byte) ([]byte, bool) {
+	start := int(f.room) - len(head) - len(key)
 	if f.buf == nil || f.room == 0 || start < 0 {
 		return nil, false
 	}
 	whole := append(f.buf[start:], '}')
-	copy(whole, head)
-	f.buf, f.room = f.buf[f.room:], 0
+	copy(whole[copy(whole, key):], head)
+	f.buf, f.room = f.text(), 0
 	return whole, true
 }
 
@@ -154,14 +165,8 @@ func (f *fields) appendTo(b []byte) []byte {
 	return b
 }
 
-// size is about how long they are.
-func (f *fields) size() int {
-	n := len(f.buf)
-	for _, m := range f.found.all() {
-		n += len(m.name) + len(m.raw) + 4
-	}
-	return n
-}
+// size is how long appendTo makes them, as record.size says.
+func (f *fields) size() int { return len(f.text()) + len(",") + sizeOf(f.found.all()) }
 
 func sameFields(a, b *fields) bool {
 	if a.buf != nil && b.buf != nil && bytes.Equal(a.text(), b.text()) {

@@ -65,7 +65,7 @@ func TestEncodeDepth(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := record{fields: listed([]member{{[]byte("deep"), raw}})}
-	data, err := r.encode("key", benchManager())
+	data, err := r.payload("key", benchManager())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func benchRecord(b *testing.B, m *Manager, key string, size, n int) []byte {
 		members = append(members, member{fmt.Appendf(nil, "value%03d", i), appendString(nil, strings.Repeat("x", each))})
 	}
 	r.fields = listed(members)
-	data, err := r.encode(key, m)
+	data, err := r.payload(key, m)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func BenchmarkEncodeRecord(b *testing.B) {
 			b.SetBytes(int64(len(data)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if out, err := r.encode("key", m); err != nil || len(out) != len(data) {
+				if out, err := r.payload("key", m); err != nil || len(out) != len(data) {
 					b.Fatal(err)
 				}
 			}

@@ -177,7 +177,7 @@ type Manager struct {
 	o       Options
 	store   Store
 	swapper Swapper // nil if the store has no versions
-	viewer  Viewer  // swapper, if it is one
+	keeper  Keeper  // swapper, if it is one
 	toucher Toucher // nil if it can't touch
 	carrier Carrier
 	cookie  *signedCookie // the carrier, if it is ours
@@ -204,7 +204,7 @@ func New(store Store, o *Options) (*Manager, error) {
 		return nil, errors.New("core.New: the store is nil: pass one, such as memorystore.New(nil)")
 	}
 	m.swapper, _ = As[Swapper](store)
-	m.viewer = viewerOf(m.swapper)
+	m.keeper = keeperOf(m.swapper)
 	m.toucher, _ = As[Toucher](store)
 
 	var misfits []error

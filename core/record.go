@@ -308,31 +308,44 @@ func (r *record) parseMeta(raw []byte, key string) (then *demands, err error) {
 	return then, nil
 }
 
-// headRoom is more than the head of a record without options of its own takes.
-const headRoom = 112
-
-// encode returns the bytes to store under key, if they are within MaxSize. They
-// may be used by a store that is late with them, and so are not written again.
-func (r *record) encode(key string, m *Manager) ([]byte, error) {
-	var b []byte
-	var err error
+// encode returns the bytes to store, behind the key, if they are within MaxSize.
+// Nobody writes into them any more: a Keeper has them for good, and another
+// store may be late with them.
+func (r *record) encode(key string, m *Manager) (text []byte, err error) {
 	if m.o.koa {
-		b = append(r.appendRest(append(make([]byte, 0, r.size()), '{')), '}')
-	} else {
-		b, err = r.encodeOwn(key)
-	}
-	if err != nil {
+		text = append(make([]byte, 0, len(key)+len("{}")+r.size()), key...)
+		text = append(r.appendRest(append(text, '{')), '}')
+	} else if text, err = r.encodeOwn(key); err != nil {
 		return nil, err
 	}
-	if len(b) > m.o.MaxSize {
-		return nil, fmt.Errorf("%w: %d bytes, Options.MaxSize is %d", ErrTooLarge, len(b), m.o.MaxSize)
+	if size := len(text) - len(key); size > m.o.MaxSize {
+		return nil, fmt.Errorf("%w: %d bytes, Options.MaxSize is %d", ErrTooLarge, size, m.o.MaxSize)
 	}
-	return b, nil
+	return text, nil
+}
+
+// front is how long is what encode writes before the values, if the session has
+// no options of its own.
+func (r *record) front(key string) int {
+	n := len(key) + len(headOpen) + len(keyMark(key)) + len(headCreated) + digits(r.created) + len(headSum) + sumLen + len(headClose) + len(",")
+	if r.fence != 0 {
+		n += len(headFence) + digits(int64(r.fence))
+	}
+	return n
+}
+
+// digits is how many n has, which is not negative.
+func digits(n int64) int {
+	count := 1
+	for ; n >= 10; n /= 10 {
+		count++
+	}
+	return count
 }
 
 // encodeOwn writes what parseOwn and parseAny read.
 func (r *record) encodeOwn(key string) ([]byte, error) {
-	var room [headRoom]byte
+	var room [128]byte // more than a head without options takes
 	head := append(append(append(room[:0], headOpen...), keyMark(key)...), headCreated...)
 	head = strconv.AppendInt(head, r.created, 10)
 	if r.fence != 0 {
@@ -352,16 +365,18 @@ func (r *record) encodeOwn(key string) ([]byte, error) {
 	rest := len(head)
 	if r.own == nil && len(r.buf) > int(r.room) {
 		head = append(head, ',')
-		if b, ok := r.complete(head); ok {
+		if text, ok := r.complete(key, head); ok {
+			b := text[len(key):]
 			putSum((*[sumLen]byte)(b[sum:]), b[rest:])
-			return b, nil
+			return text, nil
 		}
 		head = head[:rest]
 	}
-	b := append(make([]byte, 0, r.size()), head...)
-	b = append(r.appendRest(b), '}')
+	text := append(append(make([]byte, 0, len(key)+len(head)+r.size()+len(",}")), key...), head...)
+	text = append(r.appendRest(text), '}')
+	b := text[len(key):]
 	putSum((*[sumLen]byte)(b[sum:]), b[rest:])
-	return b, nil
+	return text, nil
 }
 
 // appendRest appends what follows the metadata.
@@ -389,5 +404,20 @@ func appendComma(b []byte) []byte {
 	return b
 }
 
-// size is about how long the record becomes.
-func (r *record) size() int { return 160 + r.fields.size() }
+// size is how long appendRest makes it, or somewhat shorter if there are names
+// that need escapes.
+func (r *record) size() int {
+	n := r.fields.size()
+	if r.own != nil {
+		n += len(cookieName) + len(`,"":{}`) + sizeOf(r.own.members)
+	}
+	return n
+}
+
+// sizeOf is how long appendMembers makes them.
+func sizeOf(members []member) (n int) {
+	for _, m := range members {
+		n += len(m.name) + len(m.raw) + len(`,"":`)
+	}
+	return n
+}

@@ -28,7 +28,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		{created: created, own: &ownCookie{members: []member{{[]byte("maxAge"), []byte("1000")}}, then: &demands{Secure: On, HTTPOnly: Off, SameSite: SameSiteNone, MaxAge: 1}}},
 		{created: -1},
 	} {
-		data, err := r.encode("key", benchManager())
+		data, err := r.payload("key", benchManager())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +45,7 @@ func TestRecordRoundTrip(t *testing.T) {
 			r.own != nil && ((back.own.then == nil) != (r.own.then == nil) || r.own.then != nil && *back.own.then != *r.own.then) {
 			t.Errorf("%s became %+v", data, back)
 		}
-		again, err := back.encode("key", benchManager())
+		again, err := back.payload("key", benchManager())
 		if err != nil || !bytes.Equal(again, data) {
 			t.Errorf("written again: %s, %v; was %s", again, err, data)
 		}
@@ -74,7 +74,7 @@ func TestK38Koa(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		got, err := r.encode("any key", m)
+		got, err := r.payload("any key", m)
 		if err != nil || string(got) != want {
 			t.Errorf("%s became %s, %v", text, got, err)
 		}
@@ -131,16 +131,16 @@ func TestRecordTooLarge(t *testing.T) {
 	t.Parallel()
 	m := benchManager()
 	r := record{fields: listed([]member{{[]byte("a"), appendString(nil, strings.Repeat("x", 1000))}})}
-	data, err := r.encode("key", m)
+	data, err := r.payload("key", m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.o.MaxSize = len(data)
-	if _, err := r.encode("key", m); err != nil {
+	if _, err := r.payload("key", m); err != nil {
 		t.Errorf("at the limit: %v", err)
 	}
 	m.o.MaxSize = len(data) - 1
-	if _, err := r.encode("key", m); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "Options.MaxSize") {
+	if _, err := r.payload("key", m); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "Options.MaxSize") {
 		t.Errorf("a byte over the limit: %v", err)
 	}
 }
@@ -245,7 +245,7 @@ func checkRecord(t *testing.T, data []byte, koa bool) {
 		t.Fatalf("%q lives %v", data, ttl)
 	}
 
-	out, err := r.encode("key", m)
+	out, err := r.payload("key", m)
 	if err != nil {
 		t.Fatalf("%q: %v", data, err)
 	}
@@ -285,4 +285,16 @@ func checkLine(t *testing.T, c *CookieOptions, name, value string) {
 			last = at
 		}
 	}
+}
+
+// payload is what a store gets of encode's text.
+func (r *record) payload(key string, m *Manager) ([]byte, error) {
+	text, err := r.encode(key, m)
+	if err != nil {
+		return nil, err
+	}
+	if string(text[:len(key)]) != key {
+		return nil, errors.New("the key does not stand in front")
+	}
+	return text[len(key):], nil
 }

@@ -286,7 +286,7 @@ func (v *Visit) move(ctx context.Context, c *changeSet) error {
 				return ErrConflict
 			}
 		}
-		r, err := v.merged(c, base, again)
+		r, err := v.merged(c, base, oldKey, again)
 		if err != nil {
 			return err
 		}

@@ -231,7 +231,7 @@ func (v *Visit) store(ctx context.Context, c *changeSet) error {
 				return ErrConflict
 			}
 		}
-		r, err := v.merged(c, base, again)
+		r, err := v.merged(c, base, key, again)
 		if err != nil {
 			return err
 		}
@@ -287,15 +287,15 @@ func (v *Visit) refuses(base *record) bool {
 	return !sameRecord(base, &stored)
 }
 
-// merged is the record to write: the changes over base. again means that base
-// is another request's.
-func (v *Visit) merged(c *changeSet, base record, again bool) (record, error) {
+// merged is the record to write under key: the changes over base. again means
+// that base is another request's.
+func (v *Visit) merged(c *changeSet, base record, key string, again bool) (record, error) {
 	s := v.session
 	if again && !s.unknown && c.why != renewal && v.manager.o.OnConflict == ConflictLastWriteWins {
 		base, _ = s.base()
 		again = false
 	}
-	return c.applied(base, again && !s.unknown)
+	return c.applied(base, key, again && !s.unknown)
 }
 
 // put encodes r and writes it under key, if key still has version.
@@ -305,11 +305,11 @@ func (v *Visit) put(ctx context.Context, key string, r *record, version Version)
 	if over {
 		return 0, errExpired
 	}
-	data, err := r.encode(key, m)
+	text, err := r.encode(key, m)
 	if err != nil {
 		return 0, err
 	}
-	version, err = m.set(ctx, key, data, ttl, version)
+	version, err = m.set(ctx, key, text, ttl, version)
 	if err == nil && m.touched != nil {
 		m.touched.renewed(key)
 	}
@@ -334,11 +334,12 @@ func (v *Visit) create(ctx context.Context, c *changeSet) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNewID, err)
 	}
-	r, err := c.applied(record{created: s.stored.created, own: m.blank}, false)
+	key := s.storeKey()
+	r, err := c.applied(record{created: s.stored.created, own: m.blank}, key, false)
 	if err != nil {
 		return err
 	}
-	version, err := v.put(ctx, s.storeKey(), &r, 0)
+	version, err := v.put(ctx, key, &r, 0)
 	switch {
 	case errors.Is(err, ErrConflict) && s.doubt != nil:
 		return errOvertaken

@@ -26,9 +26,8 @@ import (
 type Session struct {
 	visit *Visit
 
-	op      sync.Mutex  // held while the store is changed; before mu
-	key     string      // of id in the store, "" if not made yet; guarded by op
-	reading callContext // of the first call of the store, and no other
+	op  sync.Mutex // held while the store is changed; before mu
+	key string     // of id in the store, "" if not made yet; guarded by op
 
 	mu      sync.Mutex // guards the rest
 	id      ID

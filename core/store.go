@@ -63,18 +63,25 @@ type Swapper interface {
 	SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v Version) (Version, error)
 }
 
-// A Viewer is a [Swapper] that can show a payload without making a copy of it
-// for each caller: one that keeps its payloads in this process.
+// A Keeper is a [Swapper] that keeps its payloads in this process, as strings:
+// it shows them, and takes them, without making a copy for each caller.
 //
-// Fallback without it: [Swapper.GetVersion]. So is a type asked that wraps a
-// Viewer or embeds one, since it may have a GetVersion of its own.
-type Viewer interface {
+// View and Keep wait for nothing but each other, so the core gives them no
+// deadline of their own. A store that asks anybody else must not be a Keeper.
+//
+// Fallback without it: [Swapper]. So is a type asked that wraps a Keeper or
+// embeds one, since it may have methods of its own instead.
+type Keeper interface {
 	Swapper
 
 	// View is GetVersion with the payload as a string, which like any string
 	// never changes: a store that overwrites the bytes in place, or gives them
 	// back to a pool, must not have this method.
 	View(ctx context.Context, key string) (string, Version, error)
+
+	// Keep is SetVersion with a string that the store may keep as it is: the
+	// key, which is keyLen bytes long, and behind it the payload.
+	Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error)
 }
 
 // A Toucher can begin a new ttl without rewriting the payload. Touching leaves
@@ -103,25 +110,25 @@ type Notifier interface {
 	Notify(f func(up bool)) (stop func())
 }
 
-// viewerOf returns s as a Viewer, if it is one by itself: a View that comes from
-// an embedded store would go past the GetVersion of the one around it.
-func viewerOf(s Swapper) Viewer {
-	v, ok := s.(Viewer)
+// keeperOf returns s as a Keeper, if it is one by itself: methods that come from
+// an embedded store would go past those of the one around it.
+func keeperOf(s Swapper) Keeper {
+	k, ok := s.(Keeper)
 	if !ok {
 		return nil
 	}
-	t, viewer := reflect.TypeOf(s), reflect.TypeFor[Viewer]()
+	t, keeper := reflect.TypeOf(s), reflect.TypeFor[Keeper]()
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	if t.Kind() == reflect.Struct {
 		for i := range t.NumField() {
-			if f := t.Field(i); f.Anonymous && (f.Type.Implements(viewer) || reflect.PointerTo(f.Type).Implements(viewer)) {
+			if f := t.Field(i); f.Anonymous && (f.Type.Implements(keeper) || reflect.PointerTo(f.Type).Implements(keeper)) {
 				return nil
 			}
 		}
 	}
-	return v
+	return k
 }
 
 // As finds an ability of s: s itself if it is a T, else what s wraps, asked

@@ -232,7 +232,7 @@ func (v *Visit) read(ctx context.Context) error {
 	}
 
 	key := v.keyOf(id)
-	data, version, err := m.getBy(&v.session.reading, ctx, key)
+	data, version, err := m.get(ctx, key)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return v.unknownID(ctx, id)

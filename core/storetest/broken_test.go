@@ -90,7 +90,7 @@ func TestARightStorePassesAllCases(t *testing.T) {
 				},
 			} {
 				failure, skipped := outcome(t, c, newStore)
-				if kind == "faulty" && c.Name == "View" {
+				if kind == "faulty" && c.Name == "View and Keep" {
 					// A Faulty lets nobody go past its GetVersion.
 					if failure == "" && skipped != "" {
 						continue
@@ -206,14 +206,18 @@ type broken struct {
 	touch      func(ctx context.Context, key string, ttl time.Duration) error
 	notify     func(f func(bool)) func()
 	view       func(ctx context.Context, key string) (string, core.Version, error)
+	keep       func(ctx context.Context, text string, keyLen int, ttl time.Duration, v core.Version) (core.Version, error)
 }
 
 func newBroken(bug func(b *broken)) core.Store {
 	m := newModel()
-	b := &broken{m, m.Get, m.GetVersion, m.Set, m.SetVersion, m.Destroy, m.Touch, m.Notify, nil}
+	b := &broken{m, m.Get, m.GetVersion, m.Set, m.SetVersion, m.Destroy, m.Touch, m.Notify, nil, nil}
 	b.view = func(ctx context.Context, key string) (string, core.Version, error) {
 		data, v, err := b.getVersion(ctx, key)
 		return string(data), v, err
+	}
+	b.keep = func(ctx context.Context, text string, keyLen int, ttl time.Duration, v core.Version) (core.Version, error) {
+		return b.setVersion(ctx, text[:keyLen], []byte(text[keyLen:]), ttl, v)
 	}
 	bug(b)
 	return b
@@ -236,6 +240,9 @@ func (b *broken) Touch(ctx context.Context, key string, ttl time.Duration) error
 func (b *broken) Notify(f func(bool)) func() { return b.notify(f) }
 func (b *broken) View(ctx context.Context, key string) (string, core.Version, error) {
 	return b.view(ctx, key)
+}
+func (b *broken) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v core.Version) (core.Version, error) {
+	return b.keep(ctx, text, keyLen, ttl, v)
 }
 
 // ttls passes all ttls through f.
@@ -548,7 +555,7 @@ var bugs = []struct {
 			return r.data, r.version, nil
 		}
 	}},
-	{"View shows memory that is written into", "View", func(b *broken) {
+	{"View shows memory that is written into", "View and Keep", func(b *broken) {
 		room := make([]byte, 64)
 		b.view = func(ctx context.Context, key string) (string, core.Version, error) {
 			data, v, err := b.model.GetVersion(ctx, key)
@@ -559,23 +566,42 @@ var bugs = []struct {
 			return b.model.Set(ctx, key, data, ttl)
 		}
 	}},
-	{"View of a missing key is no error", "View", func(b *broken) {
+	{"View of a missing key is no error", "miss", func(b *broken) {
 		b.view = func(ctx context.Context, key string) (string, core.Version, error) {
 			data, v, _ := b.model.GetVersion(ctx, key)
 			return string(data), v, nil
 		}
 	}},
-	{"View tells another version", "View", func(b *broken) {
+	{"View tells another version", "View and Keep", func(b *broken) {
 		b.view = func(ctx context.Context, key string) (string, core.Version, error) {
 			data, v, err := b.model.GetVersion(ctx, key)
 			return string(data), v + 1, err
 		}
 	}},
-	{"View drops what follows a zero byte", "View", func(b *broken) {
+	{"View drops what follows a zero byte", "View and Keep", func(b *broken) {
 		b.view = func(ctx context.Context, key string) (string, core.Version, error) {
 			data, v, err := b.model.GetVersion(ctx, key)
 			text, _, _ := strings.Cut(string(data), "\x00")
 			return text, v, err
+		}
+	}},
+	{"Keep does not look at the version", "conflict", func(b *broken) {
+		b.keep = func(ctx context.Context, text string, keyLen int, ttl time.Duration, _ core.Version) (core.Version, error) {
+			if err := b.model.Set(ctx, text[:keyLen], []byte(text[keyLen:]), ttl); err != nil {
+				return 0, err
+			}
+			_, v, err := b.model.GetVersion(ctx, text[:keyLen])
+			return v, err
+		}
+	}},
+	{"Keep keeps the key in the payload", "View and Keep", func(b *broken) {
+		b.keep = func(ctx context.Context, text string, keyLen int, ttl time.Duration, v core.Version) (core.Version, error) {
+			return b.setVersion(ctx, text[:keyLen], []byte(text), ttl, v)
+		}
+	}},
+	{"Keep forgets the ttl", "ttl of SetVersion", func(b *broken) {
+		b.keep = func(ctx context.Context, text string, keyLen int, ttl time.Duration, v core.Version) (core.Version, error) {
+			return b.setVersion(ctx, text[:keyLen], []byte(text[keyLen:]), min(ttl, 0), v)
 		}
 	}},
 	{"Set writes into the slice that Get returned", "Get gives a copy", func(b *broken) {

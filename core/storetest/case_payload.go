@@ -135,29 +135,33 @@ var payloadCases = []Case{{
 		}
 	},
 }, {
-	Name: "View",
-	Rule: "View is GetVersion with a string, which does not change when the key does",
+	Name: "View and Keep",
+	Rule: "View and Keep are GetVersion and SetVersion with strings, which do not change when the key does",
 	test: func(c *check) {
 		swapper, _ := core.As[core.Swapper](c.store)
-		s, ok := swapper.(core.Viewer) // not through As, as the core does not go past a wrapper's GetVersion
+		s, ok := swapper.(core.Keeper) // as in Case.Run
 		if !ok {
-			c.Skip("the store is no core.Viewer: the core calls GetVersion, or Get")
+			c.Skip("the store is no core.Keeper: the core calls GetVersion and SetVersion, or Get and Set")
 		}
-		if _, _, err := s.View(c.ctx, c.key("never-set")); err != nil {
-			c.is("View", err, core.ErrNotFound)
-		} else {
-			c.broken("View of a missing key returned no error")
-		}
-		for _, payload := range []string{"payload", "", "\x00\r\n\xff"} {
-			c.set("a", payload, time.Hour)
+		var version core.Version
+		for i, payload := range []string{"payload", "", "\x00\r\n\xff"} {
+			if i%2 == 0 {
+				var err error
+				version, err = s.Keep(c.ctx, c.key("a")+payload, len(c.key("a")), time.Hour, version)
+				c.ok("Keep", err)
+			} else {
+				c.set("a", payload, time.Hour)
+				version = c.version("a")
+			}
 			data, v, err := s.View(c.ctx, c.key("a"))
 			c.ok("View", err)
 			if data != payload {
 				c.broken("View returned %s, not %s", short(data), short(payload))
 			}
-			if v != c.version("a") {
-				c.broken("View and GetVersion disagree about the version")
+			if v != version || v != c.version("a") {
+				c.broken("View, Keep and GetVersion disagree about the version")
 			}
+			c.holds("a", payload)
 		}
 		c.set("a", "what was stored", time.Hour)
 		data, _, err := s.View(c.ctx, c.key("a"))

@@ -81,6 +81,10 @@ func (m *model) View(ctx context.Context, key string) (string, core.Version, err
 	return string(data), v, err
 }
 
+func (m *model) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v core.Version) (core.Version, error) {
+	return m.SetVersion(ctx, text[:keyLen], []byte(text[keyLen:]), ttl, v)
+}
+
 func (m *model) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return err

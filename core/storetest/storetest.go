@@ -76,9 +76,45 @@ func Cases() []Case {
 
 // Run tests s, which nobody else uses meanwhile. It calls t.FailNow or
 // t.SkipNow like a test, and so belongs into the goroutine of one.
+//
+// A [core.Keeper] is tested twice, the second time by View and Keep.
 func (c Case) Run(t testing.TB, s core.Store) {
 	t.Helper()
+	c.run(t, s)
+	swapper, _ := core.As[core.Swapper](s)
+	if k, ok := swapper.(core.Keeper); ok { // not through As, as the core does not go past a wrapper's methods
+		c.run(t, byStrings{s, k})
+	}
+}
+
+func (c Case) run(t testing.TB, s core.Store) {
+	t.Helper()
 	c.test(&check{TB: t, rule: c.Rule, ctx: context.Background(), store: s, prefix: "storetest:" + rand.Text() + ":"})
+}
+
+// byStrings is a Keeper used by View and Keep where it can be.
+type byStrings struct {
+	core.Store
+	core.Keeper
+}
+
+func (s byStrings) Unwrap() core.Store { return s.Store }
+
+func (s byStrings) Get(ctx context.Context, key string) ([]byte, error) {
+	data, _, err := s.GetVersion(ctx, key)
+	return data, err
+}
+
+func (s byStrings) GetVersion(ctx context.Context, key string) ([]byte, core.Version, error) {
+	text, v, err := s.View(ctx, key)
+	if err != nil {
+		return nil, 0, err
+	}
+	return []byte(text), v, nil
+}
+
+func (s byStrings) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+	return s.Keep(ctx, key+string(data), len(key), ttl, v)
 }
 
 // A check is one run of a case.

@@ -9,10 +9,10 @@
 //
 //	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: keys})
 //
-// It has all abilities: versions, viewing, touching and notifying (it goes down
-// once, when it is closed). It holds encoded text, never live values, and copies
-// what comes in; nothing changes it from then on. So two requests can't come to
-// share anything that one of them could change.
+// It has all abilities: versions, keeping, touching and notifying (it goes down
+// once, when it is closed). It holds encoded text, never live values, as strings,
+// which nothing changes. So two requests can't come to share anything that one
+// of them could change.
 //
 // A million sessions are ordinary for it. Each takes 80 to 130 bytes more than
 // its key and payload, and no call has to wait longer for the sweeper of
@@ -66,7 +66,7 @@ type Store struct {
 
 var (
 	_ core.Store    = (*Store)(nil)
-	_ core.Viewer   = (*Store)(nil)
+	_ core.Keeper   = (*Store)(nil)
 	_ core.Toucher  = (*Store)(nil)
 	_ core.Notifier = (*Store)(nil)
 )
@@ -121,22 +121,28 @@ func (s *Store) View(ctx context.Context, key string) (string, core.Version, err
 
 // Set stores a copy of data under key for ttl, zero being without an end.
 func (s *Store) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
-	_, err := s.write(ctx, key, data, ttl, nil)
+	_, err := s.write(ctx, join(key, data), len(key), ttl, nil)
 	return err
 }
 
 // SetVersion is Set if the version of key is v still, or if there is no key
 // and v is zero.
 func (s *Store) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
-	return s.write(ctx, key, data, ttl, &v)
+	return s.write(ctx, join(key, data), len(key), ttl, &v)
 }
 
-// write stores data, if the version of key is *want; a nil want is any.
-func (s *Store) write(ctx context.Context, key string, data []byte, ttl time.Duration, want *core.Version) (core.Version, error) {
+// Keep is SetVersion of the key that text begins with and of what follows it.
+// The store keeps text.
+func (s *Store) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v core.Version) (core.Version, error) {
+	return s.write(ctx, text, keyLen, ttl, &v)
+}
+
+// write stores text, if the version of its key is *want; a nil want is any.
+func (s *Store) write(ctx context.Context, text string, keyLen int, ttl time.Duration, want *core.Version) (core.Version, error) {
 	if ttl < 0 {
 		return 0, errNegative
 	}
-	text := join(key, data)
+	key := text[:keyLen]
 	for {
 		sh, err := s.lock(ctx, key)
 		if err != nil {

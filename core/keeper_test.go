@@ -119,7 +119,7 @@ func (s *countingStore) GetVersion(ctx context.Context, key string) ([]byte, cor
 
 type deeperStore struct{ countingStore }
 
-func TestViewDoesNotGoPastAGetVersion(t *testing.T) {
+func TestAKeeperIsNotUsedPastAGetVersion(t *testing.T) {
 	one := &countingStore{Store: newMemory(t)}
 	two := &deeperStore{countingStore{Store: newMemory(t)}}
 	for name, c := range map[string]struct {
@@ -131,7 +131,7 @@ func TestViewDoesNotGoPastAGetVersion(t *testing.T) {
 		"as a value":     {struct{ *countingStore }{one}, &one.reads},
 		"as an interface": {struct {
 			core.Store
-			core.Viewer
+			core.Keeper
 		}{one, one}, &one.reads},
 		"wrapped with Unwrap": {unwrapper{one, one}, &one.reads},
 	} {
