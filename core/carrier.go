@@ -204,11 +204,11 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	if err := c.ready(jar, &o); err != nil {
 		return err
 	}
-	now := time.Unix(0, s.visit.wrote)
-	if s.visit.wrote == 0 {
+	now := time.Unix(0, s.wrote)
+	if s.wrote == 0 {
 		now = time.Now()
 	}
-	c.send(jar, &o, s.visit.pair(c, s.ID()), o.expiry(now))
+	c.send(jar, &o, s.pair(c, s.ID()), o.expiry(now))
 	return nil
 }
 
@@ -222,8 +222,8 @@ func (c *signedCookie) Reset(jar Jar, s *Session) error {
 
 // pair is id with the signature that the request carries, if that is the one
 // that would be made now.
-func (v *Visit) pair(c *signedCookie, id ID) pair {
-	if p := v.carries; p != nil && p.id == id && p.by == c.keys.Load() {
+func (s *Session) pair(c *signedCookie, id ID) pair {
+	if p := s.carries; p != nil && p.id == id && p.by == c.keys.Load() {
 		return *p
 	}
 	return pair{id: id}

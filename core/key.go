@@ -20,7 +20,7 @@ type Key[T any] string
 func (k Key[T]) Get(s *Session) T {
 	v, _, err := k.Lookup(s)
 	if err != nil {
-		_ = s.visit.manager.mention(s.visit.ctx, OpDecode, err)
+		_ = s.visit.manager.mention(s.ctx, OpDecode, err)
 	}
 	return v
 }

@@ -320,7 +320,7 @@ func (v *Visit) put(ctx context.Context, key string, r *record, version Version)
 // too.
 func (v *Visit) now() time.Time {
 	now := time.Now()
-	v.wrote = now.UnixNano()
+	v.session.wrote = now.UnixNano()
 	return now
 }
 

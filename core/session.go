@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,8 +27,13 @@ import (
 type Session struct {
 	visit *Visit
 
-	op  sync.Mutex // held while the store is changed; before mu
-	key string     // of id in the store, "" if not made yet; guarded by op
+	ctx     context.Context // the request's
+	carries *pair           // what the request carries, if it is a cookie of ours
+	err     error           // why loading failed; if it did not, the result of the commit
+
+	op    sync.Mutex // held while the store is changed; before mu
+	key   string     // of id in the store, "" if not made yet; guarded by op
+	wrote int64      // when the store was written last, in Unix nanoseconds; guarded by op
 
 	mu      sync.Mutex // guards the rest
 	id      ID
@@ -131,7 +137,7 @@ func (s *Session) needID() (ID, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.id == "" && s.broken == nil && s.state == fresh {
-		id, err := s.visit.manager.newID(s.visit.ctx)
+		id, err := s.visit.manager.newID(s.ctx)
 		if err != nil {
 			return "", err
 		}

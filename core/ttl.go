@@ -57,8 +57,8 @@ const DefaultTouchEvery = time.Minute
 
 // ttlOf is ttl for a session as the store has it.
 func (m *Manager) ttlOf(id ID, key string, r record) (ttl time.Duration, over bool) {
-	v := &Visit{manager: m, ctx: context.Background()}
-	v.session = &Session{visit: v}
+	v := &Visit{manager: m}
+	v.session = &Session{visit: v, ctx: context.Background()}
 	v.session.take(id, key, r, 0)
 	return m.ttl(v.session, v.session.Cookie(), r.created, time.Now())
 }

@@ -16,6 +16,9 @@ import (
 // happen.
 //
 // Its methods are safe for concurrent use.
+//
+// In deferred mode most requests have a visit and no session, so what only a
+// session needs lies there.
 type Visit struct {
 	manager *Manager
 	jar     Jar
@@ -23,9 +26,6 @@ type Visit struct {
 
 	loading    sync.Mutex // held while the session is loaded; never by a commit
 	committing sync.Mutex // held by the one commit
-	err        error      // why loading failed; if it did not, the result of the commit
-	ctx        context.Context
-	carries    *pair // what the request carries, if it is a cookie of ours
 
 	stage     atomic.Uint32 // changed while loading is held, but for the end of an untouched visit
 	committed bool          // guarded by committing
@@ -33,7 +33,6 @@ type Visit struct {
 	sent      bool          // the response carries the id
 
 	session *Session        // nil in deferred mode until somebody asks for it
-	wrote   int64           // when the store was written last, in Unix nanoseconds; guarded by Session.op
 	around  context.Context // what NewContext was given
 }
 
@@ -130,7 +129,7 @@ func (v *Visit) Begin(ctx context.Context) error {
 		v.load(ctx)
 	}
 	if v.stage.Load() == failed {
-		return v.err
+		return v.session.err
 	}
 	return nil
 }
@@ -165,33 +164,32 @@ func (v *Visit) loadOnce(ctx context.Context) (*Session, error) {
 	case ended:
 		return nil, ErrCommitted
 	}
-	return nil, v.err
+	return nil, v.session.err
 }
 
 // load is everything before the handler.
 func (v *Visit) load(ctx context.Context) {
 	if !v.inside() {
-		v.ctx = ctx
 		v.stage.Store(outside)
 		return
 	}
-	v.needSession()
-	v.ctx = v.hidden(ctx)
-	err := v.read(v.ctx)
-	v.ctx = ctx
-	if err != nil {
-		v.err = err
+	s := v.needSession()
+	s.ctx = v.hidden(ctx)
+	s.err = v.read(s.ctx)
+	s.ctx = ctx
+	if s.err != nil {
 		v.stage.Store(failed)
 		return
 	}
 	v.stage.Store(loaded)
 }
 
-// needSession sees to it that there is one.
-func (v *Visit) needSession() {
+// needSession returns the session, made if there is none.
+func (v *Visit) needSession() *Session {
 	if v.session == nil {
 		v.session = &Session{visit: v}
 	}
+	return v.session
 }
 
 // hidden returns ctx for the hooks that run while v is loaded. In deferred mode
@@ -260,7 +258,7 @@ func (v *Visit) read(ctx context.Context) error {
 
 // keyOf is where the store has id.
 func (v *Visit) keyOf(id ID) string {
-	if p := v.carries; p != nil && p.id == id && p.key != "" {
+	if p := v.session.carries; p != nil && p.id == id && p.key != "" {
 		return p.key
 	}
 	return v.manager.key(id)
@@ -333,15 +331,15 @@ func (v *Visit) broken(ctx context.Context, op Op, err error) error {
 
 // carried returns the id that came with the request, "" for none (K31, K34).
 func (v *Visit) carried(ctx context.Context) (id ID, err error) {
-	m := v.manager
+	m, s := v.manager, v.session
 	if m.o.InsecureIDFrom != nil {
 		id = m.o.InsecureIDFrom(ctx, v.jar)
 	}
 	if id == "" {
 		if m.cookie != nil {
 			var refused string
-			if v.carries, v.reissue, refused = m.cookie.read(v.jar); v.carries != nil {
-				id = v.carries.id
+			if s.carries, v.reissue, refused = m.cookie.read(v.jar); s.carries != nil {
+				return s.carries.id, nil
 			} else if refused != "" {
 				m.debug(ctx, "session cookie refused", slog.String("why", refused))
 			}
@@ -382,14 +380,15 @@ func (v *Visit) Commit(ctx context.Context) error {
 	}
 	v.committing.Lock()
 	defer v.committing.Unlock()
+	s := v.session
 	if v.committed {
-		return v.err
+		return s.err
 	}
 	v.committed = true
-	v.err = errPanicked
-	v.err = v.last(ctx)
+	s.err = errPanicked
+	s.err = v.last(ctx)
 	v.finish()
-	return v.err
+	return s.err
 }
 
 // last is the save at the end of the request.
@@ -495,9 +494,8 @@ func (v *Visit) blind(ctx context.Context) (*Session, error) {
 	defer v.loading.Unlock()
 	if v.inside() && v.stage.CompareAndSwap(begun, busy) {
 		defer v.stage.CompareAndSwap(busy, begun) // if there is an error, or a hook panics
-		v.ctx = ctx
-		v.needSession()
-		s := v.session
+		s := v.needSession()
+		s.ctx = ctx
 		s.reset()
 		hooks := v.hidden(ctx)
 		id, err := v.carried(hooks)

@@ -19,11 +19,10 @@ import (
 // that changes the cookies of the request, as Fiber's encryptcookie does, must
 // leave out the session's, which are its name and its name with ".sig".
 type Jar struct {
+	mu     sync.Mutex // held by every method but Secure
+	ctx    *fasthttp.RequestCtx
 	secure bool
-
-	mu    sync.Mutex // held by every method
-	ctx   *fasthttp.RequestCtx
-	names naming
+	names  naming
 }
 
 // A naming is what is known of how fasthttp treats the names of fields.
@@ -214,7 +213,7 @@ func (j *Jar) SetCookieBytes(name string, line []byte, replace bool) {
 	if replace {
 		j.drop(name)
 	}
-	j.ctx.Response.Header.AddBytesKV(nameSetCookie, line)
+	j.ctx.Response.Header.SetCanonical(nameSetCookie, line) // adds it, as Add does
 }
 
 // DropCookies drops the lines of that name.
@@ -323,21 +322,22 @@ func (j *Jar) DefaultResponseHeader(name, value string) bool {
 		j.setResponseHeader(name, value)
 		return true
 	}
-	switch values := header.PeekAll(name); {
-	case len(values) == 0:
-		switch name { // what many requests set goes the short way
-		case "Vary":
-			header.SetCanonical(nameVary, []byte(value))
-		case "Cache-Control":
-			header.SetCanonical(nameCacheControl, []byte(value))
-		default:
-			header.Set(name, value)
-		}
-	case joined(values, "") != "":
-		return false
-	default:
-		j.setResponseHeader(name, value)
+	// What nearly every request sets goes the short way.
+	var canonical []byte
+	switch name {
+	case "Vary":
+		canonical = nameVary
+	case "Cache-Control":
+		canonical = nameCacheControl
 	}
+	if canonical != nil && header.PeekCanonical(canonical) == nil {
+		header.SetCanonical(canonical, []byte(value))
+		return true
+	}
+	if joined(header.PeekAll(name), "") != "" {
+		return false
+	}
+	j.setResponseHeader(name, value)
 	return true
 }
 

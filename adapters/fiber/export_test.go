@@ -1,4 +1,4 @@
 package fibersession
 
 // Secure is the default of Options.Secure.
-var Secure = secure
+var Secure = secure()

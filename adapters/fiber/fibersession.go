@@ -39,6 +39,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
@@ -70,7 +71,7 @@ func New(m *core.Manager, o *Options) fiber.Handler {
 		mw.o = *o
 	}
 	if mw.o.Secure == nil {
-		mw.o.Secure = secure
+		mw.o.Secure = secure()
 	}
 	return mw.handle
 }
@@ -174,12 +175,25 @@ func enter(c *fiber.Ctx, ctx context.Context) {
 	c.SetUserContext(ctx)
 }
 
-func secure(c *fiber.Ctx) bool {
-	if c.Context().IsTLS() {
-		return true
+// secure returns the default of Options.Secure.
+func secure() func(*fiber.Ctx) bool {
+	type choice struct {
+		app    *fiber.App
+		checks bool // whether it checks proxies
 	}
-	// Without the check Fiber trusts every client as if it were a proxy.
-	return c.App().Config().EnableTrustedProxyCheck && strings.EqualFold(c.Protocol(), "https")
+	var last atomic.Pointer[choice] // Config makes a large copy each time
+	return func(c *fiber.Ctx) bool {
+		if c.Context().IsTLS() {
+			return true
+		}
+		p := last.Load()
+		if app := c.App(); p == nil || p.app != app {
+			p = &choice{app, app.Config().EnableTrustedProxyCheck}
+			last.Store(p)
+		}
+		// Without the check Fiber trusts every client as if it were a proxy.
+		return p.checks && strings.EqualFold(c.Protocol(), "https")
+	}
 }
 
 // A failure is an error of the session on its way to the ErrorHandler.

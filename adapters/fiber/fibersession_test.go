@@ -341,6 +341,21 @@ func TestOptions(t *testing.T) {
 			}
 		})
 	}
+	t.Run("R27 each app has its own say", func(t *testing.T) {
+		m, _ := newManager(t, core.Options{})
+		sessions := fibersession.New(m, nil)
+		trusts, trustsNot := fiber.New(trusting("0.0.0.0")), fiber.New()
+		trusts.Use(sessions, add)
+		trustsNot.Use(sessions, add)
+		for range 2 {
+			for app, want := range map[*fiber.App]bool{trusts: true, trustsNot: false} {
+				res, _ := ask(t, app, new(jartest.Browser), "/", https...)
+				if got := strings.Contains(res.Header.Get("Set-Cookie"), "; secure"); got != want {
+					t.Errorf("secure is %t, not %t", got, want)
+				}
+			}
+		}
+	})
 }
 
 func TestUserContext(t *testing.T) {
