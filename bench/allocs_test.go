@@ -14,9 +14,9 @@ import (
 // are not. The race detector allocates too, so it has to be off.
 func TestAllocs(t *testing.T) {
 	limits := map[string]map[string]float64{ // the request itself included
-		"nethttp":  {drive.Untouched: 3, drive.Read: 4, drive.Write: 15},
-		"fasthttp": {drive.Untouched: 1, drive.Read: 1, drive.Write: 9},
-		"fiber":    {drive.Untouched: 1, drive.Read: 1, drive.Write: 9},
+		"nethttp":  {drive.Untouched: 3, drive.Read: 4, drive.Write: 12},
+		"fasthttp": {drive.Untouched: 1, drive.Read: 1, drive.Write: 7},
+		"fiber":    {drive.Untouched: 1, drive.Read: 1, drive.Write: 7},
 	}
 	for _, a := range ours.Adapters() {
 		for op, limit := range limits[a.Name] {

@@ -132,6 +132,9 @@ func (s *Session) takeChange() (changeSet, error) {
 				continue
 			}
 		}
+		if c.values == nil && e.change != nil {
+			c.values, e.change = e.change[:0], nil
+		}
 		v := valueChange{e.name, e.raw, nil, e, e.turn, e.assigns, len(e.updates)}
 		if !e.assigned {
 			v.updates = e.updates[:len(e.updates):len(e.updates)]

@@ -43,11 +43,11 @@ type Session struct {
 	save    Save
 	saving  bool // a hook runs, which must not save in turn
 	sealed  bool
-	unknown bool  // Replace without loading: what is stored has not been read
-	cleared bool  // none of the stored values counts any more
-	ownSet  bool  // this request chose own
-	undead  bool  // destroyed, but the store did not say so
-	broken  error // why the session could not be loaded, if the hook let it pass
+	unknown bool   // Replace without loading: what is stored has not been read
+	cleared bool   // none of the stored values counts any more
+	ownSet  bool   // this request chose own
+	undead  bool   // destroyed, but the store did not say so
+	broken  *Error // why the session could not be loaded, if the hook let it pass
 	edits   []*edit
 	own     *ownCookie
 	clears  uint32 // how often all values were replaced
@@ -88,15 +88,16 @@ const (
 // none, with the updates since then applied to it.
 type edit struct {
 	name     string
-	raw      []byte    // nil: deleted
-	own      bool      // raw counts instead of what is stored
-	assigned bool      // raw does not come from what is stored
-	turn     uint32    // counts the changes of this edit
-	assigns  uint32    // counts its assignments
-	updates  []update  // since the assignment
-	first    [1]update // room for one, of the first time that there is one
-	held     holder    // what the handler holds and can change in place
-	from     []byte    // the JSON that held was made from
+	raw      []byte          // nil: deleted
+	own      bool            // raw counts instead of what is stored
+	assigned bool            // raw does not come from what is stored
+	turn     uint32          // counts the changes of this edit
+	assigns  uint32          // counts its assignments
+	updates  []update        // since the assignment
+	first    [1]update       // room for one, of the first time that there is one
+	change   *[1]valueChange // room for what takeChange takes first
+	held     holder          // what the handler holds and can change in place
+	from     []byte          // the JSON that held was made from
 }
 
 // An update makes the new JSON of a value from the old one, nil if there is
@@ -373,10 +374,11 @@ func (s *Session) editFor(name string) *edit {
 	if e == nil {
 		if s.edits == nil { // mostly it stays the only one
 			only := new(struct {
-				edit edit
-				list [1]*edit
+				edit   edit
+				list   [1]*edit
+				change [1]valueChange
 			})
-			only.edit.name = name
+			only.edit.name, only.edit.change = name, &only.change
 			only.list[0] = &only.edit
 			s.edits = only.list[:]
 			return &only.edit

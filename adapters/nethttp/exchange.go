@@ -26,7 +26,7 @@ type exchange struct {
 
 	// encoding is the Content-Encoding that was there before the handler. It
 	// belongs to a middleware that will encode our error answer as well.
-	encoding []string
+	encoding string
 
 	state atomic.Uint32 // open, committed or failed
 	mu    sync.Mutex    // held by the commit
@@ -104,8 +104,8 @@ func (x *exchange) fail(err error) {
 	for _, name := range ofBody {
 		delete(header, name)
 	}
-	if x.encoding != nil {
-		header["Content-Encoding"] = x.encoding
+	if x.encoding != "" {
+		header["Content-Encoding"] = []string{x.encoding}
 	}
 	header.Set("Cache-Control", "no-store")
 	x.mw.answer(x.w, x.r, err)

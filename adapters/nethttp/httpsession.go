@@ -93,7 +93,7 @@ func (mw *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Ha
 		next.ServeHTTP(w, r)
 		return
 	}
-	x.w, x.r, x.mw, x.visit, x.encoding = w, r, mw, visit, w.Header()["Content-Encoding"]
+	x.w, x.r, x.mw, x.visit, x.encoding = w, r, mw, visit, joined(w.Header()["Content-Encoding"], ", ")
 	// After Commit these do nothing. Before it they mean a panic or Goexit.
 	defer x.end()
 	defer visit.Abandon()
