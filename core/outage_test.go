@@ -236,6 +236,35 @@ func TestRegenerateAfterASaveInDoubt(t *testing.T) {
 	wantIs(t, err, core.ErrNotFound)
 }
 
+// A session that has ended while a save of it was in doubt is gone like any
+// other: nothing of it is sent, also not the id of an earlier save (K23).
+func TestASessionThatEndsWhileASaveIsInDoubtIsGone(t *testing.T) {
+	for name, last := range map[string]handler{
+		"at the commit": nil,
+		"by Save":       func(_ *core.Visit, s *core.Session) { wantIs(t, s.Save(bg), core.ErrGone) },
+		"by Renew":      func(_ *core.Visit, s *core.Session) { wantIs(t, s.Renew(bg), core.ErrGone) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newApp(t, &core.Options{FailFast: true})
+			a.ok(a.get("/", count(t)))
+			first, second := a.browser.Jar("/"), a.browser.Jar("/")
+			a.ok(a.send(first, func(v *core.Visit, s *core.Session) {
+				count(t)(v, s)
+				must(t, s.Save(bg))
+				count(t)(v, s)
+				a.store.Before(failing(storetest.OpSetVersion, core.ErrOutcomeUnknown))
+				wantIs(t, s.Save(bg), core.ErrOutcomeUnknown)
+				a.store.Before(nil)
+				a.ok(a.send(second, func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }))
+				if last != nil {
+					last(v, s)
+					wantIs(t, visits.Set(s, 7), core.ErrGone)
+				}
+			})).wantCookies(t, "")
+		})
+	}
+}
+
 // Two requests that add one to the same number write the same. When the answer
 // of the first got lost, and what is there is the second's, the first must not
 // take that for its own: it would confirm what is lost.

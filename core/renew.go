@@ -207,6 +207,9 @@ func (v *Visit) leave(ctx context.Context, heir string) (err error) {
 func (v *Visit) renew(ctx context.Context) error {
 	s, m := v.session, v.manager
 	if _, err := v.settle(ctx); err != nil {
+		if errors.Is(err, ErrGone) {
+			v.gone()
+		}
 		return m.insist(ctx, OpSet, err)
 	}
 	s.mu.Lock()

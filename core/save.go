@@ -83,7 +83,7 @@ func (s *Session) take(id ID, key string, stored record, version Version) {
 func (v *Visit) save(ctx context.Context, last bool) error {
 	s, m := v.session, v.manager
 	if _, err := v.settle(ctx); err != nil {
-		return m.report(ctx, OpSet, err)
+		return v.unsaved(ctx, err, last)
 	}
 	s.mu.Lock()
 	why, err := s.reason(last)
@@ -168,14 +168,21 @@ func (v *Visit) write(ctx context.Context, c changeSet, last bool) error {
 	if s.doubt != before && s.doubt != nil && m.again(ctx, err) {
 		err = v.storeAgain(ctx, &c)
 	}
+	if err != nil {
+		return v.unsaved(ctx, err, last)
+	}
+	return v.send(ctx)
+}
+
+// unsaved is what follows from the error of a save.
+func (v *Visit) unsaved(ctx context.Context, err error, last bool) error {
+	m := v.manager
 	switch {
-	case err == nil:
-		return v.send(ctx)
 	case errors.Is(err, errExpired): // K37
 		return v.destroy(ctx, false)
 	case errors.Is(err, ErrGone):
 		v.gone()
-		m.debug(ctx, "session is gone, nothing was saved", slog.Any("session", s.id))
+		m.debug(ctx, "session is gone, nothing was saved", slog.Any("session", v.session.id))
 		if last {
 			return m.mention(ctx, OpSet, err)
 		}

@@ -261,7 +261,7 @@ func (c *specClient) settle(s *spec) (goOn bool) {
 	switch {
 	case !lives && c.state == specNew:
 	case !lives:
-		c.fail("gone")
+		c.gone()
 		return false
 	case maps.Equal(now, d.wrote):
 		c.state, c.base = specLive, maps.Clone(now)
