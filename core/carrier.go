@@ -200,7 +200,9 @@ func (c *signedCookie) ready(jar Jar, o *CookieOptions) error {
 
 // Set sends the pair with the session's own attributes (K4, K7, K25).
 func (c *signedCookie) Set(jar Jar, s *Session) error {
-	o := s.Cookie()
+	s.mu.Lock()
+	id, o := s.id, s.cookieOptions()
+	s.mu.Unlock()
 	if err := c.ready(jar, &o); err != nil {
 		return err
 	}
@@ -208,7 +210,7 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	if s.wrote == 0 {
 		now = time.Now()
 	}
-	c.send(jar, &o, s.pair(c, s.ID()), o.expiry(now))
+	c.send(jar, &o, s.pair(c, id), o.expiry(now))
 	return nil
 }
 

@@ -47,7 +47,7 @@ func (s *Session) mayStore() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.sealed:
+	case s.sealed.Load():
 		return ErrCommitted
 	case s.saving:
 		return errors.New("core: Save, Renew, Regenerate and Destroy can't be called from a hook")
@@ -64,8 +64,11 @@ func (s *Session) storeKey() string {
 }
 
 func (s *Session) seal() {
+	if s.sealed.Load() {
+		return
+	}
 	s.mu.Lock()
-	s.sealed = true
+	s.sealed.Store(true)
 	s.mu.Unlock()
 }
 
@@ -89,7 +92,7 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 	why, err := s.reason(last)
 	unchanged := why <= reissue || why == renewal && m.toucher != nil
 	if unchanged && last {
-		s.sealed = true // no change may slip in between this look and the end
+		s.sealed.Store(true) // no change may slip in between this look and the end
 	}
 	s.mu.Unlock()
 	if why == renewal && !m.rolls(s) {
@@ -126,7 +129,9 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 	}
 	s.mu.Lock()
 	c, err := s.takeChange()
-	s.sealed = s.sealed || last
+	if last {
+		s.sealed.Store(true)
+	}
 	s.mu.Unlock()
 	if err != nil {
 		return m.report(ctx, OpSet, err)
@@ -454,7 +459,7 @@ func (v *Visit) saved(c *changeSet, r record, version Version) {
 			e.assigned, e.updates = false, e.updates[was.steps:]
 		}
 	}
-	if s.sealed {
+	if s.sealed.Load() {
 		return
 	}
 	for _, e := range s.edits {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,8 +42,7 @@ type Session struct {
 	version Version // of stored; zero if unknown
 	state   state
 	save    Save
-	saving  bool // a hook runs, which must not save in turn
-	sealed  bool
+	saving  bool   // a hook runs, which must not save in turn
 	unknown bool   // Replace without loading: what is stored has not been read
 	cleared bool   // none of the stored values counts any more
 	ownSet  bool   // this request chose own
@@ -50,11 +50,12 @@ type Session struct {
 	broken  *Error // why the session could not be loaded, if the hook let it pass
 	edits   []*edit
 	own     *ownCookie
-	clears  uint32 // how often all values were replaced
-	bases   uint32 // how often what the edits lie over has become another
-	chosen  uint32 // how often SetCookie chose options
-	heir    bool   // an id was given up for this one, which is not stored yet
-	stale   string // the key of an id that came with the request and is unknown
+	heir    bool        // an id was given up for this one, which is not stored yet
+	sealed  atomic.Bool // set while mu is held
+	clears  uint32      // how often all values were replaced
+	bases   uint32      // how often what the edits lie over has become another
+	chosen  uint32      // how often SetCookie chose options
+	stale   string      // the key of an id that came with the request and is unknown
 	doubt   *doubt
 }
 
@@ -331,7 +332,7 @@ func (s *Session) SetSave(w Save) {
 // writable says why the session can't be changed any more. mu is held.
 func (s *Session) writable() error {
 	switch {
-	case s.sealed:
+	case s.sealed.Load():
 		return ErrCommitted
 	case s.state == destroyed:
 		return ErrGone

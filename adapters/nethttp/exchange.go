@@ -28,8 +28,8 @@ type exchange struct {
 	// belongs to a middleware that will encode our error answer as well.
 	encoding string
 
-	state atomic.Uint32 // open, committed or failed
-	mu    sync.Mutex    // held by the commit
+	state   atomic.Uint32 // open, committed or failed
+	failing sync.Mutex    // held while a failed commit is answered
 
 	jar   sync.Mutex // held by the Jar's methods that use the response's header
 	begun bool       // guarded by jar; the header is the server's then
@@ -56,20 +56,18 @@ func (x *exchange) commit() error {
 	if x.state.Load() == committed {
 		return nil
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	// The state is left open while the core uses the Jar, and if one of its hooks
 	// panics: then nothing may be sent as if all were well.
-	err := x.visit.Commit(x.r.Context()) // a second one tells the result of the first
-	if x.state.Load() != open {
-		return err
-	}
-	if err != nil {
-		x.fail(err)
-		x.state.Store(failed)
-	} else {
+	err := x.visit.Commit(x.r.Context()) // a second one waits, and tells the result of the first
+	if err == nil {
 		x.begin()
 		x.state.Store(committed)
+		return nil
+	}
+	x.failing.Lock()
+	defer x.failing.Unlock()
+	if x.state.CompareAndSwap(open, failed) {
+		x.fail(err)
 	}
 	return err
 }
