@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,15 @@ func (h header) Set(jar Jar, s *Session) error {
 func (h header) Reset(jar Jar, _ *Session) error {
 	jar.SetResponseHeader(string(h), "")
 	return nil
+}
+
+// free reports whether the field has no other meaning: to proxies, browsers, or
+// this package itself.
+func (h header) free() bool {
+	return !slices.ContainsFunc([]string{
+		"Cookie", "Set-Cookie", "Cache-Control", "Vary", "Host", "Content-Length", "Content-Type", "Content-Encoding",
+		"Connection", "Transfer-Encoding", "Trailer", "Upgrade", "Date",
+	}, func(taken string) bool { return strings.EqualFold(string(h), taken) })
 }
 
 // errPlainHTTP is K8.

@@ -170,6 +170,9 @@ func checkName(name string) error {
 	if len(name) > 256 {
 		return errors.New("the cookie name is longer than 256 bytes")
 	}
+	if strings.HasSuffix(name, sigSuffix) {
+		return fmt.Errorf("the cookie name %q ends as that of the signature of another cookie", name)
+	}
 	for i := 0; i < len(name); i++ {
 		if c := name[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`;=,"\`, c) >= 0 {
 			return fmt.Errorf("the cookie name %q contains a blank, a control or non-ASCII character, or one of ; = , \" \\", name)

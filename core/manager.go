@@ -313,8 +313,8 @@ func (m *Manager) check(misfit func(string, ...any)) {
 	if o.AbsoluteTimeout > 0 && o.koa {
 		misfit("Options.AbsoluteTimeout needs the time of creation, which KoaCompat does not store")
 	}
-	if h, ok := o.Carrier.(header); ok && !fieldName(string(h)) {
-		misfit("core.Header needs the name of a header field, such as X-Session-Id")
+	if h, ok := o.Carrier.(header); ok && !(fieldName(string(h)) && h.free()) {
+		misfit("core.Header needs the name of a header field that has no other meaning, such as X-Session-Id")
 	}
 	if o.OnConflict > ConflictLastWriteWins {
 		misfit("Options.OnConflict has no such value: use one of the Conflict constants")

@@ -91,6 +91,10 @@ func TestNewMisfits(t *testing.T) {
 		{name: "__Host- with a domain", options: o{Name: "__Host-sid", Cookie: c{Secure: core.On, Domain: "example.com"}}, want: []string{"no Domain"}},
 		{name: "__Host- with a path", options: o{Name: "__Host-sid", Cookie: c{Secure: core.On, Path: "/a"}}, want: []string{"the Path /"}},
 
+		{name: "name of a signature", options: o{Name: "sid.sig"}, want: []string{`cookie name "sid.sig" ends as that of the signature`}},
+		{name: "header with a blank", options: o{Carrier: core.Header("X Session")}, noKeys: true, want: []string{"core.Header needs the name of a header field"}},
+		{name: "header of HTTP", options: o{Carrier: core.Header("set-cookie")}, noKeys: true, want: []string{"no other meaning, such as X-Session-Id"}},
+
 		{name: "prefix and none", options: o{Prefix: "a", NoPrefix: true}, want: []string{"both Prefix and NoPrefix: drop one"}},
 		{name: "prefix with a blank", options: o{Prefix: "a b"}, want: []string{"Prefix must be at most 100 bytes of printable ASCII"}},
 		{name: "prefix with a control", options: o{Prefix: "a\x00"}, want: []string{"Prefix must be"}},

@@ -212,6 +212,17 @@ func TestAPasswordThatIsWrong(t *testing.T) {
 }
 
 // A server that does not know AUTH quotes what follows it.
+func TestOpenNeedsAnAddress(t *testing.T) {
+	for _, url := range []string{"unix://", "unix:///", "unix://?db=1"} {
+		if s, err := redisstore.Open(url, nil); err == nil || !strings.Contains(err.Error(), "address") {
+			t.Errorf("%s: %v", url, err)
+			if s != nil {
+				s.Close()
+			}
+		}
+	}
+}
+
 func TestOpenDoesNotTellThePassword(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -51,6 +51,11 @@ func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, addr := range c.InitAddress {
+		if addr == "" || addr == "/" {
+			return nil, errors.New("redis store: an address is empty: a socket needs a path, as in unix:///path/to/redis.sock")
+		}
+	}
 	if s.near != nil && (c.DisableCache || c.AlwaysRESP2 || c.ClientTrackingOptions != nil) {
 		return nil, errors.New("redis store: Options.NearCache goes with none of DisableCache, AlwaysRESP2 and ClientTrackingOptions")
 	}
