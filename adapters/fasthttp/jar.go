@@ -191,16 +191,7 @@ func (j *Jar) normalizes() bool {
 
 // SetCookie adds line, and with replace drops those of that name.
 func (j *Jar) SetCookie(name, line string, replace bool) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.ctx == nil {
-		return
-	}
-	if replace {
-		j.drop(name)
-	}
-	// Add keeps the bytes and goes to the end; Set and SetCookie would not.
-	j.ctx.Response.Header.Add("Set-Cookie", line)
+	j.SetCookieBytes(name, []byte(line), replace)
 }
 
 // SetCookieBytes is SetCookie.
@@ -213,7 +204,9 @@ func (j *Jar) SetCookieBytes(name string, line []byte, replace bool) {
 	if replace {
 		j.drop(name)
 	}
-	j.ctx.Response.Header.SetCanonical(nameSetCookie, line) // adds it, as Add does
+	// This field it adds to those that are there, and keeps the bytes; SetCookie
+	// would not.
+	j.ctx.Response.Header.SetCanonical(nameSetCookie, line)
 }
 
 // DropCookies drops the lines of that name.
