@@ -236,6 +236,28 @@ func TestRegenerateAfterASaveInDoubt(t *testing.T) {
 	wantIs(t, err, core.ErrNotFound)
 }
 
+// A new session whose only save is in doubt, and whose time is over before the
+// next one, ends without a word: the browser has not got its id, and may have got
+// another session meanwhile (K37).
+func TestANewSessionInDoubtWhoseTimeIsOverTakesNoCookieAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApp(t, &core.Options{FailFast: true, AbsoluteTimeout: time.Hour})
+		var id core.ID
+		a.ok(a.send(a.browser.Jar("/"), func(v *core.Visit, s *core.Session) {
+			count(t)(v, s)
+			a.store.After(failing(storetest.OpSetVersion, core.ErrOutcomeUnknown))
+			wantIs(t, s.Save(bg), core.ErrOutcomeUnknown)
+			a.store.After(nil)
+			id = s.ID()
+			time.Sleep(2 * time.Hour)
+			a.ok(a.get("/", count(t)))
+		})).wantCookies(t, "")
+		_, err := a.manager.ByID().Get(bg, id)
+		wantIs(t, err, core.ErrNotFound)
+		a.wantVisits(1)
+	})
+}
+
 // A session that has ended while a save of it was in doubt is gone like any
 // other: nothing of it is sent, also not the id of an earlier save (K23).
 func TestASessionThatEndsWhileASaveIsInDoubtIsGone(t *testing.T) {

@@ -67,6 +67,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s, m := v.session, v.manager
 	s.mu.Lock()
 	was, id, stale := s.state, s.id, s.stale
+	unsent := was == fresh && !logout // no browser has its id: it may have another session by now
 	if s.broken != nil && id != "" {
 		was = live // we could not read it, but we know its id
 	}
@@ -102,6 +103,9 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s.undead = err != nil
 	if err != nil {
 		err = m.report(ctx, OpDestroy, err)
+	}
+	if unsent {
+		return err
 	}
 	return errors.Join(err, v.sendReset(ctx)) // requirement 15: the cookie goes either way
 }
