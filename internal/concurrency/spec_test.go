@@ -549,7 +549,10 @@ func (c *specClient) save(s *spec) {
 		return
 	}
 	if c.state == specNew && s.absolute > 0 && s.began.Sub(c.created) >= s.absolute {
-		c.state = specEnded // it was never stored
+		if c.doubt != nil { // else it was never stored
+			c.undead = !c.end(s, c.id, false)
+		}
+		c.state = specEnded
 		return
 	}
 	failed, done := c.fails()
