@@ -39,7 +39,10 @@ func TestMain(m *testing.M) {
 		// the cleaner of a worker pool looks only every ten seconds whether
 		// its server is still there.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		// rueidis asks at first whether the server is a cluster. That client
+		// may sleep for up to a second after it was closed.
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
 }
 
 // start runs the demo on a free port and returns its address.
