@@ -30,7 +30,7 @@ type Session struct {
 
 	ctx     context.Context // the request's
 	carries *pair           // what the request carries, if it is a cookie of ours
-	err     error           // why loading failed; if it did not, the result of the commit
+	err     error           // why loading failed, or the result of the commit; the visit guards it
 
 	op    sync.Mutex // held while the store is changed; before mu
 	key   string     // of id in the store, "" if not made yet; guarded by op

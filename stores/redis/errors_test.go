@@ -211,7 +211,6 @@ func TestAPasswordThatIsWrong(t *testing.T) {
 	waitFor(t, "a refusal", func() bool { return errors.Is(s.Set(t.Context(), "k", nil, 0), core.ErrRefused) })
 }
 
-// A server that does not know AUTH quotes what follows it.
 func TestOpenNeedsAnAddress(t *testing.T) {
 	for _, url := range []string{"unix://", "unix:///", "unix://?db=1"} {
 		if s, err := redisstore.Open(url, nil); err == nil || !strings.Contains(err.Error(), "address") {
@@ -223,6 +222,7 @@ func TestOpenNeedsAnAddress(t *testing.T) {
 	}
 }
 
+// A server that does not know AUTH quotes what follows it.
 func TestOpenDoesNotTellThePassword(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
