@@ -351,7 +351,7 @@ func TestPlainStore(t *testing.T) {
 	if _, err := a.manager.ByID().Get(bg, core.ID(old)); !errors.Is(err, core.ErrNotFound) {
 		t.Error("the old id lives")
 	}
-	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+	a.fails(core.ErrRefused, a.get("/", func(_ *core.Visit, s *core.Session) {
 		a.store.Before(failing(storetest.OpDestroy, core.ErrRefused))
 		wantIs(t, s.Renew(bg), core.ErrRefused)
 		a.store.Before(nil)
@@ -438,7 +438,7 @@ func TestRenewOutcomeUnknown(t *testing.T) {
 		}
 		return nil
 	})
-	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { wantIs(t, s.Renew(bg), core.ErrOutcomeUnknown) })).wantCookies(t, "")
+	a.fails(core.ErrOutcomeUnknown, a.get("/", func(_ *core.Visit, s *core.Session) { wantIs(t, s.Renew(bg), core.ErrOutcomeUnknown) })).wantCookies(t, "")
 	a.store.Before(nil)
 	if core.ID(a.value()) != old {
 		t.Error("the browser has another id")
@@ -509,7 +509,7 @@ func TestRenewFencesALateTombstone(t *testing.T) {
 		}
 		return nil
 	})
-	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { wantIs(t, s.Renew(bg), core.ErrOutcomeUnknown) }))
+	a.fails(core.ErrOutcomeUnknown, a.get("/", func(_ *core.Visit, s *core.Session) { wantIs(t, s.Renew(bg), core.ErrOutcomeUnknown) }))
 	a.store.Before(nil)
 	_, err = swapper.SetVersion(bg, key, []byte("null"), time.Minute, version)
 	wantIs(t, err, core.ErrConflict)

@@ -141,12 +141,18 @@ func TestK48WithoutLoading(t *testing.T) {
 	t.Run("bad values change nothing", func(t *testing.T) {
 		a := newApp(t, &core.Options{Defer: true})
 		a.ok(a.get("/", count(t)))
-		a.ok(a.visit(a.browser.Jar("/"), func(v *core.Visit) {
-			if v.Replace(bg, 7) == nil || v.Replace(bg, make(chan int)) == nil || v.Replace(bg, map[string]int{"_gs": 1}) == nil {
-				t.Error("taken")
+		for _, values := range []any{7, make(chan int), map[string]int{"_gs": 1}} {
+			e := a.visit(a.browser.Jar("/"), func(v *core.Visit) {
+				if v.Replace(bg, values) == nil {
+					t.Error("taken")
+				}
+			})
+			e.wantCookies(t, "")
+			if reserved, _ := values.(map[string]int); (e.commit == nil) != (reserved != nil) {
+				t.Errorf("commit of %T: %v", values, e.commit)
 			}
-		})).wantCookies(t, "")
-		a.wantVisits(1)
+			a.wantVisits(1)
+		}
 	})
 	t.Run("loaded already", func(t *testing.T) {
 		a := newApp(t, nil)

@@ -127,6 +127,14 @@ func (a *app) ok(e *exchange) *exchange {
 	return e
 }
 
+// fails fails the test unless the commit of the exchange failed with target.
+func (a *app) fails(target error, e *exchange) *exchange {
+	a.t.Helper()
+	must(a.t, e.begin)
+	wantIs(a.t, e.commit, target)
+	return e
+}
+
 const visits core.Key[int] = "visits"
 
 // count is the handler of a visit counter.

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"unicode/utf8"
 )
@@ -52,15 +53,20 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 
 // Set keeps v. It is an error, and changes nothing, if v can't be encoded, the
 // name is reserved or no UTF-8, or the session is committed or destroyed. A
-// value equal to the one that is stored is no change.
+// value that can't be encoded also fails the commit, which saves nothing, until
+// a Set or Delete of the name succeeds. A value equal to the one that is stored
+// is no change.
 func (k Key[T]) Set(s *Session, v T) error {
-	raw, err := k.encode(v)
-	if err != nil {
+	if err := k.nameable(); err != nil {
 		return err
 	}
+	raw, err := k.encode(v)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.writable(); err != nil {
+		return err
+	}
+	if s.outcome(callSet, string(k), err) != nil {
 		return err
 	}
 	e := s.editFor(string(k))
@@ -79,6 +85,10 @@ func (k Key[T]) Set(s *Session, v T) error {
 // session, and may change its argument. Update fails as Set does, and if what
 // is stored is no T; then nothing is changed.
 func (k Key[T]) Update(s *Session, f func(T) T) (T, error) {
+	if err := k.nameable(); err != nil {
+		var zero T
+		return zero, err
+	}
 	for {
 		s.mu.Lock()
 		err := s.writable()
@@ -100,6 +110,11 @@ func (k Key[T]) Update(s *Session, f func(T) T) (T, error) {
 
 		v, raw, err := k.update(raw, f)
 		if err != nil {
+			if !errors.Is(err, errType) {
+				s.mu.Lock()
+				_ = s.outcome(callSet, string(k), err)
+				s.mu.Unlock()
+			}
 			var zero T
 			return zero, err
 		}
@@ -136,6 +151,7 @@ func (k Key[T]) updated(s *Session, base, turn uint32, v T, raw []byte, again up
 	if s.bases != base || e.turn != turn {
 		return false, nil
 	}
+	_ = s.outcome(callSet, string(k), nil)
 	if !e.own {
 		e.own, e.assigned = true, s.cleared // then it comes from nothing
 	}
@@ -156,19 +172,25 @@ func (k Key[T]) Delete(s *Session) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
+	_ = s.outcome(callSet, string(k), nil)
 	e := s.editFor(string(k))
 	e.assign(nil)
 	e.held = nil
 	return nil
 }
 
-func (k Key[T]) encode(v T) ([]byte, error) {
+// nameable says why there can be no value under k.
+func (k Key[T]) nameable() error {
 	if reserved(string(k)) {
-		return nil, fmt.Errorf("core: %w", errReserved)
+		return fmt.Errorf("core: %w", errReserved)
 	}
 	if !utf8.ValidString(string(k)) {
-		return nil, errName // JSON would keep the value under another one
+		return errName // JSON would keep the value under another one
 	}
+	return nil
+}
+
+func (k Key[T]) encode(v T) ([]byte, error) {
 	raw, err := encode(v)
 	if err != nil {
 		return nil, fmt.Errorf("core: the value of %q can't be encoded: %w", string(k), err)
@@ -178,8 +200,11 @@ func (k Key[T]) encode(v T) ([]byte, error) {
 
 // fault does not quote what is stored, which encoding/json might.
 func (k Key[T]) fault(error) error {
-	return fmt.Errorf("core: the stored value of %q is no %T", string(k), *new(T))
+	return fmt.Errorf("core: the stored value of %q is no %T%w", string(k), *new(T), errType)
 }
+
+// errType marks the errors of fault, without a word of its own.
+var errType = errors.New("")
 
 // held is a value of type T in the hands of a handler.
 type held[T any] struct{ v T }

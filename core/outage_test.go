@@ -270,7 +270,7 @@ func TestASessionThatEndsWhileASaveIsInDoubtIsGone(t *testing.T) {
 			a := newApp(t, &core.Options{FailFast: true})
 			a.ok(a.get("/", count(t)))
 			first, second := a.browser.Jar("/"), a.browser.Jar("/")
-			a.ok(a.send(first, func(v *core.Visit, s *core.Session) {
+			e := a.send(first, func(v *core.Visit, s *core.Session) {
 				count(t)(v, s)
 				must(t, s.Save(bg))
 				count(t)(v, s)
@@ -282,7 +282,14 @@ func TestASessionThatEndsWhileASaveIsInDoubtIsGone(t *testing.T) {
 					last(v, s)
 					wantIs(t, visits.Set(s, 7), core.ErrGone)
 				}
-			})).wantCookies(t, "")
+			})
+			must(t, e.begin)
+			if name == "by Renew" {
+				wantIs(t, e.commit, core.ErrGone)
+			} else {
+				must(t, e.commit)
+			}
+			e.wantCookies(t, "")
 		})
 	}
 }

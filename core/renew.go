@@ -35,13 +35,10 @@ func (s *Session) Destroy(ctx context.Context) error {
 // replace in the browser.
 func (s *Session) Regenerate(ctx context.Context) error {
 	if err := s.enter(); err != nil {
-		return err
+		return s.note(callRegenerate, err)
 	}
 	defer s.op.Unlock()
-	if s.broken != nil {
-		return s.broken
-	}
-	return s.visit.regenerate(withoutCancel(ctx))
+	return s.whole(callRegenerate, func() error { return s.visit.regenerate(withoutCancel(ctx)) })
 }
 
 // Renew gives the session a new id and keeps its values. Call it whenever the
@@ -51,13 +48,33 @@ func (s *Session) Regenerate(ctx context.Context) error {
 // is as it was, and the login must be refused.
 func (s *Session) Renew(ctx context.Context) error {
 	if err := s.enter(); err != nil {
-		return err
+		return s.note(callRenew, err)
 	}
 	defer s.op.Unlock()
+	return s.whole(callRenew, func() error {
+		// Renew saves: what can't be encoded would be missing in it.
+		if err := s.visit.encodable(ctx); err != nil {
+			return err
+		}
+		return s.visit.renew(withoutCancel(ctx))
+	})
+}
+
+// whole runs Renew or Regenerate. After one that failed or panicked the request
+// saves nothing: see failedCall. op is held.
+func (s *Session) whole(call string, f func() error) error {
 	if s.broken != nil {
-		return s.broken
+		return s.note(call, s.broken)
 	}
-	return s.visit.renew(withoutCancel(ctx))
+	_ = s.note(call, errPanicked)
+	return s.note(call, f())
+}
+
+// note is outcome for who does not hold mu.
+func (s *Session) note(call string, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outcome(call, "", err)
 }
 
 // destroy removes the session from the store and the browser; a logout also its
@@ -78,6 +95,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s.edits, s.cleared, s.stored.fields = nil, true, fields{}
 	held := s.save == SaveNever
 	s.clears++
+	s.failed = nil
 	s.mu.Unlock()
 	var key string
 	switch {

@@ -42,6 +42,8 @@ func (s *Session) enter() error {
 	return err
 }
 
+var errFromHook = errors.New("core: Save, Renew, Regenerate and Destroy can't be called from a hook")
+
 // mayStore says why the store can't be changed now.
 func (s *Session) mayStore() error {
 	s.mu.Lock()
@@ -50,7 +52,7 @@ func (s *Session) mayStore() error {
 	case s.sealed.Load():
 		return ErrCommitted
 	case s.saving:
-		return errors.New("core: Save, Renew, Regenerate and Destroy can't be called from a hook")
+		return errFromHook
 	}
 	return nil
 }
@@ -85,6 +87,9 @@ func (s *Session) take(id ID, key string, stored record, version Version) {
 // request. op is held.
 func (v *Visit) save(ctx context.Context, last bool) error {
 	s, m := v.session, v.manager
+	if err := v.whole(ctx); err != nil {
+		return err
+	}
 	if _, err := v.settle(ctx); err != nil {
 		return v.unsaved(ctx, err, last)
 	}
@@ -127,6 +132,9 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 	if err := v.beforeSave(ctx); err != nil {
 		return m.report(ctx, OpBeforeSave, err)
 	}
+	if err := v.whole(ctx); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	c, err := s.takeChange()
 	if last {
@@ -138,6 +146,32 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 	}
 	c.why = why
 	return v.write(ctx, c, last)
+}
+
+// whole returns the error of a call that failed and has not been made good:
+// then nothing is saved, whatever Hooks.Error says of it. What no call has
+// reported yet, a value that can't be encoded, is reported here.
+func (v *Visit) whole(ctx context.Context) error {
+	return v.insistOn(ctx, func(failedCall) bool { return true })
+}
+
+// encodable is whole for the values alone.
+func (v *Visit) encodable(ctx context.Context) error {
+	return v.insistOn(ctx, func(f failedCall) bool { return f.call == callSet || f.call == callReplace })
+}
+
+func (v *Visit) insistOn(ctx context.Context, which func(failedCall) bool) error {
+	s := v.session
+	s.mu.Lock()
+	err := s.unhealed(which)
+	s.mu.Unlock()
+	if err == nil {
+		return nil
+	}
+	if _, reported := errors.AsType[*Error](err); reported {
+		return err
+	}
+	return v.manager.insist(ctx, OpSet, err)
 }
 
 // beforeSave runs the hook (K23).

@@ -57,6 +57,46 @@ type Session struct {
 	chosen  uint32      // how often SetCookie chose options
 	stale   string      // the key of an id that came with the request and is unknown
 	doubt   *doubt
+	failed  []failedCall // while there are any, nothing is saved
+}
+
+// A failedCall is a Renew, Regenerate or Replace that failed, or a Set or Update
+// whose value can't be encoded: what the handler wanted as a whole must not be
+// saved by half. A login whose Renew is refused would else sign in whoever has
+// planted the id. The same call heals it when it succeeds.
+type failedCall struct {
+	call string // "Renew", …; "Set" for all calls that assign one value
+	name string // of the value
+	err  error
+}
+
+// Calls that are noted when they fail.
+const (
+	callRenew      = "Renew"
+	callRegenerate = "Regenerate"
+	callReplace    = "Replace"
+	callSet        = "Set"
+)
+
+// outcome notes whether a call succeeded, and returns err. mu is held.
+func (s *Session) outcome(call, name string, err error) error {
+	if s.failed == nil && err == nil || s.sealed.Load() {
+		return err
+	}
+	s.failed = slices.DeleteFunc(s.failed, func(f failedCall) bool { return f.call == call && f.name == name })
+	if err != nil {
+		s.failed = append(s.failed, failedCall{call, name, err})
+	}
+	return err
+}
+
+// unhealed is the error of the first of those calls that failed and has not
+// succeeded since. mu is held.
+func (s *Session) unhealed(which func(failedCall) bool) error {
+	if i := slices.IndexFunc(s.failed, which); i >= 0 {
+		return s.failed[i].err
+	}
+	return nil
 }
 
 type state uint8
@@ -223,13 +263,14 @@ func (s *Session) values() ([]member, error) {
 
 // Replace drops all values and takes those of values, which encoding/json
 // must make a JSON object of: a map or a struct. The session's id and cookie
-// options stay. On an error nothing is changed.
+// options stay. On an error nothing is changed, and nothing of this request is
+// saved until a Replace succeeds.
 func (s *Session) Replace(values any) error {
 	members, err := membersOf(values)
-	if err != nil {
+	if errors.Is(err, errReserved) {
 		return err
 	}
-	return s.replace(members)
+	return s.replace(members, err)
 }
 
 // membersOf encodes the values of a whole session.
@@ -250,12 +291,18 @@ func membersOf(values any) ([]member, error) {
 	return members, nil
 }
 
-func (s *Session) replace(members []member) error {
+// replace makes members the values, unless making them failed with err.
+func (s *Session) replace(members []member, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.writable(); err != nil {
 		return err
 	}
+	if s.outcome(callReplace, "", err) != nil {
+		return err
+	}
+	// The values that could not be encoded are among those that go.
+	s.failed = slices.DeleteFunc(s.failed, func(f failedCall) bool { return f.call == callSet })
 	s.cleared = true
 	s.clears++
 	s.bases++
@@ -357,6 +404,7 @@ func (s *Session) reset() {
 	s.bases++
 	s.chosen++
 	s.own, s.ownSet = m.blank, false
+	s.failed = nil
 }
 
 // edit returns what the request did with name, nil for nothing. mu is held.

@@ -476,15 +476,15 @@ func (v *Visit) Destroy(ctx context.Context) error {
 // deferred mode: the store is asked only when the request is saved. An id that
 // it does not know by then is not adopted (K48).
 func (v *Visit) Replace(ctx context.Context, values any) error {
-	members, err := membersOf(values)
-	if err != nil {
-		return err
+	members, bad := membersOf(values)
+	if errors.Is(bad, errReserved) {
+		return bad
 	}
 	s, err := v.blind(ctx)
 	if err != nil {
 		return err
 	}
-	return s.replace(members)
+	return s.replace(members, bad)
 }
 
 // blind returns the session as it is, or, if nothing is loaded, one that has
