@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gensession/gensession/core"
@@ -327,5 +328,40 @@ func TestW35AChangeThatCantBeEncodedFailsTheCommit(t *testing.T) {
 			}
 			must(t, user.Set(s, "ada"))
 		})).wantCookies(t, pair)
+	})
+}
+
+// A record that expired while the request ran was prolonged by another one, and
+// is then written by others again and again: it has as many tries as any.
+func TestW50AnExpiredRecordHasAllItsTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApp(t, &core.Options{Cookie: core.CookieOptions{MaxAge: time.Minute}})
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+			c := s.Cookie()
+			c.NoMaxAge, c.MaxAge, c.Expires = true, 0, time.Now().Add(10*time.Second)
+			must(t, s.SetCookie(c))
+			must(t, visits.Set(s, 1))
+		}))
+		other := a.browser.Jar("/")
+		others := 0
+		a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+			a.ok(a.send(other, func(_ *core.Visit, s *core.Session) {
+				c := s.Cookie()
+				c.Expires = time.Now().Add(time.Hour)
+				must(t, s.SetCookie(c))
+			}))
+			time.Sleep(11 * time.Second)
+			must(t, user.Set(s, "ada"))
+			a.store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+				if op == storetest.OpSetVersion && others < 5 {
+					others++ // as if another request had saved meanwhile
+					return core.ErrConflict
+				}
+				return nil
+			})
+		}))
+		if others == 0 {
+			t.Error("there was no conflict: nothing was tested")
+		}
 	})
 }

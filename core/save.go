@@ -313,7 +313,7 @@ func (v *Visit) store(ctx context.Context, c *changeSet) error {
 		}
 		again = true
 		m.debug(ctx, "session was saved by another request, trying again", slog.Any("session", s.id), slog.Int("try", try+1))
-		if try == 0 {
+		if end.IsZero() { // not at try 0: an expired record may have taken that one
 			end = m.lastTry()
 		}
 		if err := rest(try, end); err != nil {
