@@ -44,6 +44,7 @@ var (
 	inName = regexp.MustCompile(`[KRWTP][1-9]\d?`)
 	// "requirements 6, 7 and 8"
 	requirements      = regexp.MustCompile(`(?i)requirements?\s*([1-9]\d?\b(?:(?:,\s*|\s+and\s+)[1-9]\d?\b)*)`)
+	subtestName       = regexp.MustCompile(`^(?:[KRWTP]\d+[ :]+)*[KRWTP]\d+(?:[ :]|$)`)
 	requirementInName = regexp.MustCompile(`Requirement([1-9]\d?)`)
 	decisions         = regexp.MustCompile(`(?i)decisions?[\s/]*\d+`)
 	// A decision is cited by its name, up to the next punctuation.
@@ -203,7 +204,7 @@ func rows(t *testing.T) []row {
 		}
 		all = append(all, r)
 	}
-	if lines := len(regexp.MustCompile(`(?m)^\| \**[A-Z]\d`).FindAllString(text, -1)); lines != len(all) {
+	if lines := len(regexp.MustCompile(`(?m)^\|\s*\**[A-Z]\d`).FindAllString(text, -1)); lines != len(all) {
 		t.Errorf("%s has %d rows, of which %d can be read", rulesFile, lines, len(all))
 	}
 	return all
@@ -212,9 +213,9 @@ func rows(t *testing.T) []row {
 // RULES.md has a row for each rule that code and documents cite, none for
 // another, and each row names the tests that hold it.
 func TestRules(t *testing.T) {
-	cited := make(map[string]string)     // where a rule is cited first
-	tests := make(map[string][]testFunc) // of a folder
-	helpers := make(map[string][]string) // the rules that the strings of a folder cite
+	cited := make(map[string]string)      // where a rule is cited first
+	tests := make(map[string][]testFunc)  // of a folder
+	subtests := make(map[string][]string) // the rules that subtests in a folder are named by
 	goFiles(t, func(fset *token.FileSet, name string, f *ast.File) {
 		folder := path.Dir(name)
 		if folder == "internal/rules" {
@@ -224,8 +225,8 @@ func TestRules(t *testing.T) {
 			if cited[rule] == "" {
 				cited[rule] = fmt.Sprintf("%s:%d", name, fset.Position(at).Line)
 			}
-			helpers[folder] = append(helpers[folder], rule)
 		})
+		subtests[folder] = append(subtests[folder], subtestsOf(f)...)
 		if !strings.HasSuffix(name, "_test.go") {
 			return
 		}
@@ -258,7 +259,7 @@ func TestRules(t *testing.T) {
 		if strings.TrimSpace(r.holds) == "" {
 			t.Errorf("the row of %s is empty", r.rule)
 		}
-		checkHeld(t, r, tests, helpers)
+		checkHeld(t, r, tests, subtests)
 	}
 	for k := 1; k <= lastRule; k++ {
 		if rule := fmt.Sprint("K", k); !has[rule] {
@@ -273,6 +274,21 @@ func TestRules(t *testing.T) {
 	if len(cited) < lastRule || len(tests["core"]) < 50 {
 		t.Errorf("only %d rules cited, %d tests in core", len(cited), len(tests["core"]))
 	}
+}
+
+// subtestsOf returns the rules that strings in f begin with, which are names of
+// subtests: "K6 R16 the expired cookies …".
+func subtestsOf(f *ast.File) []string {
+	var found []string
+	ast.Inspect(f, func(n ast.Node) bool {
+		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			if text, err := strconv.Unquote(lit.Value); err == nil {
+				found = append(found, numbers(subtestName.FindString(text))...)
+			}
+		}
+		return true
+	})
+	return found
 }
 
 // testOf is what a test function says of itself.
@@ -296,7 +312,7 @@ func testOf(f *ast.File, d *ast.FuncDecl) testFunc {
 
 // checkHeld says what is wrong with the tests that a row names: those that are
 // not there, those that do not cite the rule.
-func checkHeld(t *testing.T, r row, tests map[string][]testFunc, helpers map[string][]string) {
+func checkHeld(t *testing.T, r row, tests map[string][]testFunc, subtests map[string][]string) {
 	t.Helper()
 	holding, adapters := 0, false
 	for _, h := range r.held {
@@ -315,7 +331,7 @@ func checkHeld(t *testing.T, r row, tests map[string][]testFunc, helpers map[str
 						there = true
 						said = append(said, f.cites...)
 						for _, suite := range f.suites {
-							said = append(said, helpers[suite]...)
+							said = append(said, subtests[suite]...)
 						}
 					}
 				}
