@@ -128,8 +128,8 @@ func TestCookiesOfTheFramework(t *testing.T) {
 	}
 }
 
-// DESIGN decision 9: fasthttp uses its RequestCtx again for other requests, and
-// a store must not be left with one.
+// DESIGN: copies at the border. fasthttp uses its RequestCtx again for other
+// requests, and a store must not be left with one.
 func TestContext(t *testing.T) {
 	type mark struct{}
 	m, store := newManager(t, core.Options{})

@@ -25,7 +25,7 @@ import (
 // overlapping requests. The machine of spec_test.go is the model: it goes each
 // step along, and after each step every id that was ever made has in the store
 // what it has in the model, and every browser has the model's cookie. What a
-// failure begins with is the invariant of requirement T2 that it breaks:
+// failure begins with is the invariant of T2 that it breaks:
 //
 //	I1   ids come from the generator, and none is used twice
 //	I2   what has ended never comes back

@@ -365,7 +365,7 @@ func (s *stage) run(programs [2]program, choices []choice) (outcome, []choice) {
 
 // late is a request with the old cookie after all others, which sets something.
 // If the browser has been given another id, it must not be given a third one;
-// else nothing keeps it from a new session (item 6 of issue 4).
+// else nothing keeps it from a new session (TestItem6NewIDs).
 func (s *stage) late(cookie string, programs [2]program, path []choice, o outcome) {
 	p := s.players[0]
 	p.free, p.letter, p.told = true, 'L', ""

@@ -1,6 +1,6 @@
 // Package adaptertest drives an adapter as browsers do, rule by rule: one
-// suite for all adapters. The rules are named as in koa-generic-session's
-// description (K…), or by the requirement (R…) that they prove.
+// suite for all adapters. Each subtest is named by the rules of core/RULES.md
+// that it proves.
 package adaptertest
 
 import (
