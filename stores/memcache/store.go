@@ -35,7 +35,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
-	"github.com/gensession/gensession/internal/health"
+	"github.com/gensession/gensession/stores/internal/health"
 )
 
 // A Store keeps sessions in memcached. It is safe for concurrent use.

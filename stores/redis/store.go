@@ -12,7 +12,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/gensession/gensession/core"
-	"github.com/gensession/gensession/internal/health"
+	"github.com/gensession/gensession/stores/internal/health"
 )
 
 // Options of a store. The zero value and nil are fine.
