@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"math"
 	"net"
 	"runtime"
 	"sync/atomic"
@@ -214,7 +215,7 @@ type stream struct {
 
 	kind  byte // of the line that it is in, zero before one
 	minus bool // its number
-	num   int
+	num   int64
 	skip  int // bytes left of a string, with its end of line
 	left  int // elements left of the message
 	push  bool
@@ -247,7 +248,7 @@ func (s *stream) read(p []byte) {
 			s.line()
 		case '0' <= b && b <= '9':
 			if s.num < 1<<40 { // more is in a line of text
-				s.num = 10*s.num + int(b-'0')
+				s.num = 10*s.num + int64(b-'0')
 			}
 		case b == '-':
 			s.minus = true
@@ -272,7 +273,7 @@ const (
 // line ends a line.
 func (s *stream) line() {
 	s.left--
-	n := s.num
+	n := int(min(s.num, math.MaxInt32)) // more than any limit is more than any limit
 	if s.minus {
 		n = -n
 	}

@@ -25,6 +25,7 @@ var (
 	errKey      = fmt.Errorf("redis store: %w: a key is 1 to 250 bytes of printable ASCII without blanks", core.ErrRefused)
 	errTooLarge = fmt.Errorf("redis store: %w for Options.MaxSize", core.ErrTooLarge)
 	errReply    = fmt.Errorf("redis store: %w: the reply is of another type", core.ErrCorrupt)
+	errFIPS     = fmt.Errorf("redis store: %w with GODEBUG=fips140=only: Redis names scripts by their SHA-1, and versions of records are SHA-1 in them", errors.ErrUnsupported)
 	errState    = errors.New("the cluster's state is not ok")
 )
 

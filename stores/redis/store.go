@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"strings"
@@ -102,6 +103,8 @@ func newStore(o *Options) (*Store, error) {
 	}
 	s := &Store{timeout: o.Timeout, maxSize: o.MaxSize}
 	switch {
+	case fips140.Enforced():
+		return nil, errFIPS
 	case s.timeout < 0:
 		return nil, fmt.Errorf("redis store: Options.Timeout is %v", s.timeout)
 	case s.maxSize < 0:
