@@ -9,10 +9,11 @@ import (
 	"net"
 	"runtime"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/gensession/gensession/stores/internal/peek"
 )
 
 // watched returns c with connections that are conns. crowded says whether many
@@ -57,8 +58,8 @@ func watched(c rueidis.ClientOption, crowded func() bool) rueidis.ClientOption {
 // recover. Here they are errors that end the connection.
 type conn struct {
 	net.Conn
-	peeker  *peeker // of the goroutine that writes; nil if there is nothing to see
-	plain   bool    // what it sees is what is read
+	peeker  *peek.Peeker // of the goroutine that writes; nil if there is nothing to see
+	plain   bool         // what it sees is what is read
 	crowded func() bool
 	hurried time.Time // of the goroutine that writes; see gather
 
@@ -75,16 +76,10 @@ type conn struct {
 
 func watch(inner net.Conn, noNoDelay bool, crowded func() bool) *conn {
 	c := &conn{Conn: inner, crowded: crowded}
+	c.peeker, c.plain = peek.New(inner)
 	outer := inner
 	if t, ok := inner.(*tls.Conn); ok {
 		outer = t.NetConn()
-	} else {
-		c.plain = true
-	}
-	if s, ok := outer.(syscall.Conn); ok {
-		if raw, err := s.SyscallConn(); err == nil {
-			c.peeker = newPeeker(raw)
-		}
 	}
 	if t, ok := outer.(*net.TCPConn); ok && noNoDelay {
 		_ = t.SetNoDelay(false) // the client's package can't reach it
@@ -194,10 +189,7 @@ func (c *conn) gather() {
 
 // look looks at what has come while no reply was awaited.
 func (c *conn) look() error {
-	if c.peeker == nil {
-		return nil
-	}
-	first, n, gone := c.peeker.peek()
+	first, n, gone := c.peeker.Peek()
 	switch {
 	case gone:
 		return errHungUp

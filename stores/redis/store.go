@@ -5,7 +5,6 @@ import (
 	"crypto/fips140"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -263,13 +262,4 @@ func millis(ttl time.Duration) int64 {
 func isZero(reply rueidis.RedisMessage) bool {
 	n, err := reply.AsInt64()
 	return err == nil && n == 0
-}
-
-// validKey holds callers to the contract although any key would do here: what
-// runs with this store shall run with the others too.
-func validKey(key string) bool {
-	if key == "" || len(key) > 250 {
-		return false
-	}
-	return !strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' })
 }
