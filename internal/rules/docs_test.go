@@ -42,7 +42,7 @@ func tree(t *testing.T, each func(name, text string)) {
 			}
 			return nil
 		}
-		if slices.Contains([]string{".test", ".out", ".prof"}, filepath.Ext(name)) || !d.Type().IsRegular() {
+		if name == ".git" || slices.Contains([]string{".test", ".out", ".prof"}, filepath.Ext(name)) || !d.Type().IsRegular() {
 			return nil
 		}
 		text, err := os.ReadFile(file)
