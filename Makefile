@@ -1,13 +1,14 @@
 # Each target is a script in ci/, the same on the desk and in CI.
 
-.PHONY: help test check bench fuzz soak
+.PHONY: help test check bench fuzz soak release
 
 help:
-	@echo 'make test    the one command: install what the tests need, then all of them'
-	@echo 'make check   formatting, vet, staticcheck, known vulnerabilities, tidy modules'
+	@echo 'make test    the one command: install what the tests need (NO_INSTALL=1: nothing), then all of them'
+	@echo 'make check   formatting, vet, other platforms, staticcheck, known vulnerabilities, tidy modules'
 	@echo 'make bench   all benchmarks, bench/RESULTS.md and its charts; QUICK=1 for two minutes, BENCH=regexp for some'
 	@echo 'make fuzz    every fuzz target for FUZZTIME=5m; FUZZ=regexp chooses'
 	@echo 'make soak    the long tests, for half an hour and more'
+	@echo 'make release VERSION=v0.1.0   the commit and the tags of a release, here only'
 
 test:
 	@ci/test.sh
@@ -23,3 +24,6 @@ fuzz:
 
 soak:
 	@ci/soak.sh
+
+release:
+	@ci/release.sh $(VERSION)

@@ -11,7 +11,7 @@
 source "$(dirname "$0")/lib.sh"
 
 if [ -n "${BENCH-}" ]; then
-	for p in ./bench ./bench/load ./stores/... ./core/...; do
+	for p in ./bench ./bench/load ./stores/memory ./stores/redis ./stores/memcache ./core/...; do
 		go test -run='^$' -bench="$BENCH" -benchmem -count="${COUNT:-1}" -benchtime="${BENCHTIME:-1s}" -timeout=2h "$p"
 	done
 	cd bench/peers

@@ -5,6 +5,17 @@ source "$(dirname "$0")/lib.sh"
 say 'gofmt'
 formatted
 
+say 'go vet of all modules together'
+go vet work
+
+# Every package is built too, and its tests.
+for platform in windows/amd64 darwin/arm64 linux/386 linux/arm linux/s390x; do
+	say "go vet for $platform"
+	GOOS=${platform%/*} GOARCH=${platform#*/} CGO_ENABLED=0 go vet work
+done
+
+# Each module as its users have it.
+export GOWORK=off
 for m in $(modules); do
 	cd "$m"
 	say "go vet in $m"

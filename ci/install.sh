@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests use besides Go, as far as it is missing and this
 # machine lets us: the servers that they start, a C compiler for the race
-# detector, and npm if Koa is required. It never fails: a test that misses its
-# server says so itself.
+# detector, and npm if Koa is required. It says first what it installs, and with
+# NO_INSTALL=1 it installs nothing. It never fails: a test that misses its server
+# says so itself.
 source "$(dirname "$0")/lib.sh"
 
 missing=()
@@ -17,6 +18,10 @@ if ! command -v npm >/dev/null; then
 	fi
 fi
 [ ${#missing[@]} -gt 0 ] || exit 0
+if [ "${NO_INSTALL-}" = 1 ]; then
+	echo "missing: ${missing[*]}. NO_INSTALL=1: nothing is installed."
+	exit 0
+fi
 
 root=()
 if [ "$(id -u)" != 0 ]; then
@@ -31,7 +36,7 @@ if ! "${root[@]+"${root[@]}"}" true 2>/dev/null; then
 	echo "missing: ${missing[*]}. Install them as root: apt-get install ${missing[*]}"
 	exit 0
 fi
-say "installing ${missing[*]}"
+say "installing ${missing[*]} with apt-get (NO_INSTALL=1 leaves this machine alone)"
 
 # The tests start their own servers. Debian would start one of each besides.
 policy=/usr/sbin/policy-rc.d

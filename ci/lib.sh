@@ -13,6 +13,27 @@ modules() {
 	find . -name node_modules -prune -o -name testdata -prune -o -name go.mod -print | sed 's,/go.mod$,,' | sort
 }
 
+# Directories of the modules that users can require, and of the examples.
+released() { modules | grep -E '^\./(adapters|stores)/|^\.$|^\./examples$'; }
+
+# tag FOLDER VERSION
+tag() { local p=${1#.}; p=${p#/}; echo "${p:+$p/}$2"; }
+
+# jq_line KEY: a text at the top of the JSON of go mod edit.
+jq_line() { sed -n 's/^	"'"$1"'": "\(.*\)",*$/\1/p'; }
+
+# ours FOLDER: what the module there requires of this repository, PATH@VERSION.
+ours() {
+	sed -nE 's,^(require )?[[:space:]]*(github.com/gensession/gensession[^ ]*) (v[^ ]+).*$,\2@\3,p' "$1/go.mod"
+}
+
+# replaced FOLDER PATH: whether the module there replaces PATH by its folder.
+replaced() {
+	local to
+	to=$(sed -nE "s,^(replace )?[[:space:]]*$2 => (\.[^ ]*)\$,\2,p" "$1/go.mod")
+	[ -n "$to" ] && [ "$(sed -n 's/^module //p' "$1/$to/go.mod")" = "$2" ]
+}
+
 # Whether the race detector can be used: it needs cgo and a C compiler.
 can_race() {
 	[ "$(go env CGO_ENABLED)" = 1 ] && command -v "$(go env CC | cut -d' ' -f1)" >/dev/null

@@ -34,6 +34,7 @@ part() {
 # nothing to detect, in their millions.
 unraced='^(TestAnOutage|TestModel$|TestOrders)'
 
+export GOWORK=off
 for m in $(modules); do
 	say "long tests of $m"
 	cd "$m"

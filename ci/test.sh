@@ -18,9 +18,14 @@ without_race
 say 'formatting'
 formatted
 
+say 'vet of all modules together, and what the README runs from the top'
+go vet work
+go run ./examples/demo -h >/dev/null 2>&1
+go test -run='^$' -bench='^BenchmarkStore$/^store=memory$' -benchtime=1x ./bench/... >/dev/null
+
 for m in $(modules); do
-	say "vet and tests of $m"
-	(cd "$m" && go vet ./... && go test $race -shuffle=on -count=1 -timeout=10m ./...)
+	say "tests of $m, as its users have it"
+	(cd "$m" && GOWORK=off go test $race -shuffle=on -count=1 -timeout=10m ./...)
 done
 
 say 'allocations, which the race detector would add to'

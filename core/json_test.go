@@ -21,7 +21,7 @@ func TestK38Encode(t *testing.T) {
 		want string
 	}{
 		{nil, `null`}, {true, `true`}, {false, `false`},
-		{0, `0`}, {-5, `-5`}, {math.MaxInt64, `9223372036854775807`}, {int64(math.MinInt64), `-9223372036854775808`},
+		{0, `0`}, {-5, `-5`}, {int64(math.MaxInt64), `9223372036854775807`}, {int64(math.MinInt64), `-9223372036854775808`},
 		{1.5, `1.5`}, {1e21, `1e+21`}, {uint8(7), `7`},
 		{"", `""`}, {"a b", `"a b"`}, {named("a"), `"a"`},
 		{"<script>&amp;", `"<script>&amp;"`}, {named("<&>"), `"<&>"`}, {map[string]string{"<": ">"}, `{"<":">"}`},

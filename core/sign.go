@@ -1,19 +1,22 @@
 package core
 
 import (
+	"crypto/fips140"
 	"crypto/hmac"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"hash"
 	"sync"
 )
 
 const (
-	minKey  = 32 // bytes of a signing key (K5)
-	maxKeys = 8  // each costs one HMAC for every forged cookie
+	minKey     = 32 // bytes of a signing key (K5)
+	minFIPSKey = 14 // HMAC refuses shorter ones under fips140=only
+	maxKeys    = 8  // each costs one HMAC for every forged cookie
 
 	maxSignature = 64 // more than any of ours has, in characters
 )
@@ -30,8 +33,14 @@ func newKeyring(keys [][]byte, sha1Sum, short bool) (*keyring, error) {
 	if len(keys) > maxKeys {
 		return nil, fmt.Errorf("Options.Keys has %d keys, at most %d are allowed: drop the oldest", len(keys), maxKeys)
 	}
+	if sha1Sum && len(keys) > 0 && fips140.Enforced() {
+		return nil, fmt.Errorf("KoaCompat: %w with GODEBUG=fips140=only: signatures of keygrip are HMAC-SHA-1", errors.ErrUnsupported)
+	}
 	r := &keyring{}
 	for i, k := range keys {
+		if len(k) < minFIPSKey && fips140.Enforced() {
+			return nil, fmt.Errorf("Options.Keys[%d] has %d bytes, at least %d are needed with GODEBUG=fips140=only", i, len(k), minFIPSKey)
+		}
 		if len(k) == 0 || len(k) < minKey && !short {
 			return nil, fmt.Errorf("Options.Keys[%d] has %d bytes, at least %d are needed: make one with openssl rand -base64 32 (or, at your own risk, set InsecureShortKeys)", i, len(k), minKey)
 		}

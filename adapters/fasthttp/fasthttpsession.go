@@ -31,6 +31,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/gensession/gensession/adapters/internal/fields"
 	"github.com/gensession/gensession/core"
 )
 
@@ -180,13 +181,6 @@ func answer(ctx *fasthttp.RequestCtx, err error) {
 	ctx.SetBodyString(fasthttp.StatusMessage(status) + "\n")
 }
 
-// ofBody are the fields that describe the handler's response and would be
-// wrong for an error, or let a cache keep it.
-var ofBody = [...]string{
-	"Accept-Ranges", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length", "Content-Location",
-	"Content-Range", "Content-Type", "Digest", "Etag", "Expires", "Last-Modified", "Location", "Refresh", "Trailer",
-}
-
 // Discard makes room for an error: it drops the body of the response, also a
 // stream, the fields that describe it, and what was given to Hijack. Other
 // fields stay, such as those of a middleware further out, and the cookies.
@@ -196,7 +190,7 @@ func Discard(ctx *fasthttp.RequestCtx) {
 	ctx.Response.ResetBody()
 	ctx.Response.SkipBody = false
 	ctx.Response.ImmediateHeaderFlush = false
-	for _, name := range ofBody {
+	for _, name := range fields.OfBody() {
 		ctx.Response.Header.Del(name)
 	}
 	ctx.Response.Header.Set("Cache-Control", "no-store")

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/gensession/gensession/adapters/internal/fields"
 	"github.com/gensession/gensession/adapters/internal/target"
 	"github.com/gensession/gensession/core"
 )
@@ -88,18 +89,11 @@ func (x *exchange) end() {
 	}
 }
 
-// ofBody are the fields that describe the handler's response and would be
-// wrong for an error, or let a cache keep it.
-var ofBody = [...]string{
-	"Accept-Ranges", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length", "Content-Location",
-	"Content-Range", "Content-Type", "Digest", "Etag", "Expires", "Last-Modified", "Location", "Refresh", "Trailer",
-}
-
 // fail answers err in place of the handler.
 func (x *exchange) fail(err error) {
 	x.begin()
 	header := x.w.Header()
-	for _, name := range ofBody {
+	for _, name := range fields.OfBody() {
 		delete(header, name)
 	}
 	if x.encoding != "" {

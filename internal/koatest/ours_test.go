@@ -161,7 +161,9 @@ func setOption(c *core.CookieOptions, name string, v any) error {
 // demo builds the demo once.
 var demo = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(buildDir, "demo")
-	out, err := exec.Command("go", "build", "-o", path, "../../examples/demo").CombinedOutput()
+	build := exec.Command("go", "build", "-o", path, "./demo")
+	build.Dir = "../../examples" // a module of its own
+	out, err := build.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}

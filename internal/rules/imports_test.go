@@ -4,7 +4,9 @@ package rules_test
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"os/exec"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +61,7 @@ func run(t *testing.T, name string, args ...string) []byte {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "GOWORK=") // that of go.work, where the tests of a module run without
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	out, err := cmd.Output()
@@ -68,19 +71,19 @@ func run(t *testing.T, name string, args ...string) []byte {
 	return out
 }
 
-// packages are all of the main module.
+// packages are those of all modules of go.work.
 func packages(t *testing.T) map[string]pkg {
 	t.Helper()
 	all := make(map[string]pkg)
 	fields := "-json=ImportPath,Dir,GoFiles,Imports,TestImports,XTestImports,Deps"
-	for d := json.NewDecoder(bytes.NewReader(run(t, "go", "list", fields, "./..."))); d.More(); {
+	for d := json.NewDecoder(bytes.NewReader(run(t, "go", "list", fields, "work"))); d.More(); {
 		var p pkg
 		if err := d.Decode(&p); err != nil {
 			t.Fatal(err)
 		}
 		all[p.name()] = p
 	}
-	for _, name := range []string{"core", "core/storetest", "core/jartest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "examples/demo"} {
+	for _, name := range []string{"core", "core/storetest", "core/jartest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "stores/redis", "stores/memcache", "examples/demo", "bench/peers", "internal/faults"} {
 		if _, ok := all[name]; !ok {
 			t.Fatalf("there is no package %s: the rules below would check nothing", name)
 		}
@@ -91,8 +94,9 @@ func packages(t *testing.T) map[string]pkg {
 // Imports point one way: adapters to core, stores to core, and nothing back.
 func TestImports(t *testing.T) {
 	suites := []string{"core/storetest", "core/jartest"}
-	helpers := append([]string{"internal/golden", "adapters/internal/adaptertest"}, suites...)
+	helpers := append([]string{"adapters/internal/adaptertest"}, suites...)
 	for name, p := range packages(t) {
+		product := under(name, "core", "adapters", "stores", "examples") && !under(name, helpers...)
 		for _, i := range p.Imports {
 			to := within(i)
 			switch {
@@ -101,8 +105,12 @@ func TestImports(t *testing.T) {
 				if !under(name, "bench", "examples") {
 					t.Errorf("%s imports %s: nothing imports the benchmarks and the examples", name, to)
 				}
-			case under(to, helpers...) && !under(name, suites...) && !internal(name):
+			case product && under(to, helpers...):
 				t.Errorf("%s imports %s: only tests do", name, to)
+			case product && under(to, "internal"):
+				t.Errorf("%s imports %s: internal/ is proof only", name, to)
+			case under(to, "core/internal") && !under(name, "core"):
+				t.Errorf("%s imports %s: what modules share lies in stores/internal or adapters/internal", name, to)
 			}
 		}
 		for _, i := range slices.Concat(p.TestImports, p.XTestImports) {
@@ -120,7 +128,9 @@ func TestImports(t *testing.T) {
 				t.Errorf("%s needs %s: a suite knows the core alone", name, to)
 			case under(name, "stores") && to != "core" && !internal(to) && !under(to, name):
 				t.Errorf("%s needs %s: a store knows the core alone", name, to)
-			case under(name, "adapters") && !internal(name) && under(to, "stores"):
+			case under(name, "stores/internal", "adapters/internal") && product && !under(to, "core", "stores/internal", "adapters/internal"):
+				t.Errorf("%s needs %s: what modules share knows the core alone", name, to)
+			case under(name, "adapters") && product && under(to, "stores"):
 				t.Errorf("%s needs %s: an adapter knows no store", name, to)
 			case name == "adapters/nethttp" && under(to, "adapters") && !internal(to):
 				t.Errorf("%s needs %s: it stands on the core alone", name, to)
@@ -165,33 +175,76 @@ func TestWhatUsersCompile(t *testing.T) {
 	}
 }
 
-// A new requirement is chosen like a colleague.
+// requirements are what the modules may require besides each other, and the
+// helpers. A new one is chosen like a colleague. The benchmarks of others, and
+// the report, take what they need.
+var requirements = map[string][]string{
+	".":                    nil,
+	"adapters/fasthttp":    {"github.com/valyala/fasthttp"},
+	"adapters/fiber":       {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
+	"stores/redis":         {"github.com/redis/rueidis"},
+	"stores/memcache":      {"github.com/bradfitz/gomemcache"},
+	"examples":             {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
+	"bench":                {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
+	"internal/concurrency": {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/anishathalye/porcupine"},
+	"internal/faults":      {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/redis/rueidis", "github.com/bradfitz/gomemcache"},
+	"internal/koatest":     nil,
+}
+
+// A module requires what was chosen for it. In those that users get, what is
+// below that is of the chosen ones, and of nobody else.
 func TestRequirements(t *testing.T) {
-	chosen := []string{
-		"github.com/gofiber/fiber/v2",
-		"github.com/valyala/fasthttp",
-		"github.com/redis/rueidis",
-		"github.com/bradfitz/gomemcache",
-		"go.uber.org/goleak",                // tests only
-		"pgregory.net/rapid",                // tests only
-		"github.com/anishathalye/porcupine", // tests only
-	}
-	var mod struct {
-		Require []struct {
-			Path     string
-			Indirect bool
-		}
-		Replace []any
-	}
-	if err := json.Unmarshal(run(t, "go", "mod", "edit", "-json"), &mod); err != nil {
+	helpers := []string{"go.uber.org/goleak", "pgregory.net/rapid"} // of tests, and need nothing themselves
+	var work struct{ Use []struct{ DiskPath string } }
+	if err := json.Unmarshal(run(t, "go", "work", "edit", "-json"), &work); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range mod.Require {
-		if !r.Indirect && !slices.Contains(chosen, r.Path) {
-			t.Errorf("go.mod requires %s: give the reason in core/DESIGN.md, and name it here", r.Path)
+	seen := 0
+	for _, use := range work.Use {
+		name := path.Clean(use.DiskPath)
+		var mod struct {
+			Module  struct{ Path string }
+			Require []struct {
+				Path, Version string
+				Indirect      bool
+			}
+			Replace []struct {
+				Old struct{ Path string }
+				New struct{ Path, Version string }
+			}
+		}
+		if err := json.Unmarshal(run(t, "go", "mod", "edit", "-json", path.Join(name, "go.mod")), &mod); err != nil {
+			t.Fatal(err)
+		}
+		if within(mod.Module.Path) != name {
+			t.Errorf("%s is the module %s", name, mod.Module.Path)
+		}
+		for _, r := range mod.Replace {
+			if folder := path.Join(name, r.New.Path); !ours(r.Old.Path) || r.New.Version != "" || folder != within(r.Old.Path) {
+				t.Errorf("%s replaces %s by %s: only our own modules, by their folders", name, r.Old.Path, folder)
+			}
+		}
+		chosen, ok := requirements[name]
+		if !ok {
+			if !under(name, "bench") {
+				t.Errorf("there is a module %s: say here what it may require", name)
+			}
+			continue
+		}
+		seen++
+		for _, r := range mod.Require {
+			switch {
+			case ours(r.Path):
+				if to := within(r.Path); to != "." && under(name, "stores", "adapters") && !(name == "adapters/fiber" && to == "adapters/fasthttp") {
+					t.Errorf("%s requires %s", name, to)
+				}
+			case slices.Contains(helpers, r.Path) || slices.Contains(chosen, r.Path):
+			case !r.Indirect || name == ".":
+				t.Errorf("%s/go.mod requires %s: give the reason in core/DESIGN.md, and name it here", name, r.Path)
+			}
 		}
 	}
-	if len(mod.Replace) > 0 {
-		t.Errorf("go.mod replaces something, which users do not get")
+	if seen != len(requirements) {
+		t.Errorf("%d modules of %d are in go.work", seen, len(requirements))
 	}
 }

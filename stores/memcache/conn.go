@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/gensession/gensession/stores/internal/peek"
 )
 
 // patience is how long an answer may take before anybody looks whether the
@@ -24,7 +26,8 @@ const largeWrite = 16 << 10
 // bytes of the answer.
 type conn struct {
 	net.Conn
-	pulse    pulse
+	peeker   *peek.Peeker
+	plain    bool      // no TLS, which speaks unasked
 	begun    time.Time // when the last call began
 	deadline time.Time
 	patient  bool        // reading waits until the deadline
@@ -36,7 +39,7 @@ type conn struct {
 
 func newConn(nc net.Conn) *conn {
 	c := &conn{Conn: nc}
-	c.pulse.watch(nc)
+	c.peeker, c.plain = peek.New(nc)
 	return c
 }
 
@@ -49,7 +52,16 @@ func newConn(nc net.Conn) *conn {
 // the command is under way.
 func (c *conn) resume(r *request) bool {
 	last := c.begun
-	return c.begin(r) && (!r.verb.writes() && c.begun.Sub(last) < fresh || c.pulse.ok())
+	return c.begin(r) && (!r.verb.writes() && c.begun.Sub(last) < fresh || c.alive())
+}
+
+// alive reports whether the idle connection is of use, as far as that can be
+// told. A server that was restarted has closed it, and the next command would
+// be lost; bytes in it that nobody has asked for would be taken for the next
+// answer.
+func (c *conn) alive() bool {
+	_, n, gone := c.peeker.Peek()
+	return !gone && (n == 0 || !c.plain)
 }
 
 // begin takes up a call. It reports false if the connection is closed.

@@ -13,6 +13,7 @@ import (
 	"github.com/bradfitz/gomemcache/memcache"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
 // The errors are made once where they can be: a miss is an everyday thing.
@@ -23,7 +24,7 @@ var (
 	errRace     = fmt.Errorf("memcache store: %w, again and again", core.ErrConflict)
 	errClosed   = fmt.Errorf("memcache store: %w: it is closed", core.ErrUnavailable)
 	errNegative = fmt.Errorf("memcache store: %w: a negative ttl", core.ErrRefused)
-	errKey      = fmt.Errorf("memcache store: %w: a key is 1 to 250 bytes of printable ASCII without blanks", core.ErrRefused)
+	errKey      = fmt.Errorf("memcache store: %w: %s", core.ErrRefused, storekey.Rule)
 	errNoCAS    = fmt.Errorf("memcache store: %w: the server has no versions (it was started with -C)", core.ErrRefused)
 	errTooLarge = fmt.Errorf("memcache store: %w for Options.MaxPayload", core.ErrTooLarge)
 )

@@ -11,7 +11,7 @@ import (
 
 	"github.com/bradfitz/gomemcache/memcache"
 
-	"github.com/gensession/gensession/internal/health"
+	"github.com/gensession/gensession/stores/internal/health"
 )
 
 // Options are the bounds of a store. Nil and the zero value are safe defaults.

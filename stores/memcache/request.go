@@ -99,16 +99,3 @@ func digits(n uint64) int {
 	}
 	return d
 }
-
-// validKey reports whether the contract of a store allows the key.
-func validKey(key string) bool {
-	if key == "" || len(key) > 250 {
-		return false
-	}
-	for i := range len(key) {
-		if key[i] <= ' ' || key[i] > '~' {
-			return false
-		}
-	}
-	return true
-}

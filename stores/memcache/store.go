@@ -35,7 +35,8 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
-	"github.com/gensession/gensession/internal/health"
+	"github.com/gensession/gensession/stores/internal/health"
+	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
 // A Store keeps sessions in memcached. It is safe for concurrent use.
@@ -170,7 +171,7 @@ func (s *Store) prepare(r *request, key string) error {
 	if s.closed.Load() {
 		return errClosed
 	}
-	if !validKey(key) {
+	if !storekey.Valid(key) {
 		return errKey
 	}
 	now := time.Now()

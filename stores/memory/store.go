@@ -30,6 +30,8 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/stores/internal/notify"
+	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
 // Options bound a store. The zero value and nil bound nothing.
@@ -58,10 +60,10 @@ type Store struct {
 	shards [shards]shard
 	room   room
 
-	closed   atomic.Bool
-	sweeper  sweeper
-	telling  sync.Mutex // held while listeners are told
-	listener map[*func(up bool)]struct{}
+	closed    atomic.Bool
+	once      sync.Once
+	sweeper   sweeper
+	listeners notify.Listeners
 }
 
 var (
@@ -81,10 +83,9 @@ func New(o *Options) *Store {
 		o = &Options{}
 	}
 	s := &Store{
-		seed:     maphash.MakeSeed(),
-		start:    time.Now(),
-		room:     room{maxEntries: int64(o.MaxEntries), maxBytes: o.MaxBytes},
-		listener: map[*func(bool)]struct{}{},
+		seed:  maphash.MakeSeed(),
+		start: time.Now(),
+		room:  room{maxEntries: int64(o.MaxEntries), maxBytes: o.MaxBytes},
 	}
 	s.sweeper.at.Store(int64(never))
 	return s
@@ -150,7 +151,7 @@ func (s *Store) write(ctx context.Context, text string, keyLen int, ttl time.Dur
 		}
 		now := s.now()
 		r, ok := s.find(sh, key, now)
-		if !ok && !validKey(key) { // one that is there was valid when it came
+		if !ok && !storekey.Valid(key) { // one that is there was valid when it came
 			sh.mu.Unlock()
 			return 0, errKey
 		}
@@ -237,41 +238,23 @@ func (s *Store) Len() int {
 }
 
 // Notify calls f(false) when the store is closed, at once if it is already.
-func (s *Store) Notify(f func(up bool)) (stop func()) {
-	s.telling.Lock()
-	defer s.telling.Unlock()
-	if s.closed.Load() {
-		f(false)
-		return func() {}
-	}
-	s.listener[&f] = struct{}{}
-	return func() {
-		s.telling.Lock()
-		defer s.telling.Unlock()
-		delete(s.listener, &f)
-	}
-}
+func (s *Store) Notify(f func(up bool)) (stop func()) { return s.listeners.Notify(f) }
 
 // Close forgets all sessions and stops the sweeper; when it returns, nothing
 // of the store runs any more. Calls after it fail with [core.ErrUnavailable].
 // The second Close does nothing. The error is always nil.
 func (s *Store) Close() error {
-	s.telling.Lock()
-	defer s.telling.Unlock()
-	if s.closed.Swap(true) {
-		return nil
-	}
-	s.sweeper.stop()
-	for i := range s.shards {
-		sh := &s.shards[i]
-		sh.mu.Lock() // the calls before have ended, and those after it see closed
-		sh.records = nil
-		sh.mu.Unlock()
-	}
-	for f := range s.listener {
-		(*f)(false)
-	}
-	clear(s.listener)
+	s.once.Do(func() {
+		s.closed.Store(true)
+		s.sweeper.stop()
+		for i := range s.shards {
+			sh := &s.shards[i]
+			sh.mu.Lock() // the calls before have ended, and those after it see closed
+			sh.records = nil
+			sh.mu.Unlock()
+		}
+		s.listeners.Close()
+	})
 	return nil
 }
 
@@ -333,21 +316,7 @@ var (
 	errConflict = fmt.Errorf("memory store: %w", core.ErrConflict)
 	errClosed   = fmt.Errorf("memory store: %w: it is closed", core.ErrUnavailable)
 	errNegative = fmt.Errorf("memory store: %w: a negative ttl", core.ErrRefused)
-	errKey      = fmt.Errorf("memory store: %w: a key is 1 to 250 bytes of printable ASCII without blanks", core.ErrRefused)
+	errKey      = fmt.Errorf("memory store: %w: %s", core.ErrRefused, storekey.Rule)
 	errFull     = fmt.Errorf("memory store: %w: it is full (Options.MaxEntries, MaxBytes)", core.ErrRefused)
 	errTooLarge = fmt.Errorf("memory store: %w for Options.MaxBytes", core.ErrTooLarge)
 )
-
-// validKey holds callers to the contract although any key would do here: what
-// runs with this store in a test shall run with the others too.
-func validKey(key string) bool {
-	if key == "" || len(key) > 250 {
-		return false
-	}
-	for i := range len(key) {
-		if key[i] <= ' ' || key[i] > '~' {
-			return false
-		}
-	}
-	return true
-}

@@ -180,7 +180,7 @@ func (b *bare) SetVersion(ctx context.Context, key string, data []byte, ttl time
 	if v == 0 {
 		return now, b.Set(ctx, key, data, ttl)
 	}
-	reply, err := redisstore.Swap.Exec(ctx, b.c, []string{key}, []string{fmt.Sprintf("%016x", uint64(v)), rueidis.BinaryString(data), strconv.FormatInt(ttl.Milliseconds(), 10)}).ToMessage()
+	reply, err := redisstore.Swap().Exec(ctx, b.c, []string{key}, []string{fmt.Sprintf("%016x", uint64(v)), rueidis.BinaryString(data), strconv.FormatInt(ttl.Milliseconds(), 10)}).ToMessage()
 	if err == nil && reply.IsInt64() {
 		err = errors.New("refused")
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
 // The way of a call: with a deadline, a second try for a read that met a
@@ -36,7 +37,7 @@ func (s *Store) do(ctx context.Context, r request) (rueidis.RedisMessage, error)
 	if s.closed.Load() {
 		return none, errClosed
 	}
-	if !validKey(r.key) {
+	if !storekey.Valid(r.key) {
 		return none, errKey
 	}
 	if err := ctx.Err(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -79,7 +80,7 @@ func (r *request) run(ctx context.Context, c rueidis.Client) rueidis.RedisResult
 		}
 		return c.Do(ctx, set.PxMilliseconds(r.ms).Build())
 	case opSwap:
-		return swap.Exec(ctx, c, []string{r.key}, []string{hexVersion(r.version), r.data, strconv.FormatInt(r.ms, 10)})
+		return swap().Exec(ctx, c, []string{r.key}, []string{hexVersion(r.version), r.data, strconv.FormatInt(r.ms, 10)})
 	case opTouch:
 		return c.Do(ctx, b.Pexpire().Key(r.key).Milliseconds(r.ms).Build())
 	case opPersist:
@@ -91,8 +92,10 @@ func (r *request) run(ctx context.Context, c rueidis.Client) rueidis.RedisResult
 
 // swap stores ARGV[2] for ARGV[3] milliseconds if the digest of what is there
 // begins with ARGV[1]. It answers OK, one of the numbers below, or with the
-// error of a command as it is, which older servers would wrap into another.
-var swap = rueidis.NewLuaScript(`
+// error of a command as it is, which older servers would wrap into another. It is
+// made at first use, since its name is a SHA-1.
+var swap = sync.OnceValue(func() *rueidis.Lua {
+	return rueidis.NewLuaScript(`
 local old = redis.pcall('GET', KEYS[1])
 if not old then return 0 end
 if type(old) == 'table' then return old end
@@ -100,6 +103,7 @@ if string.sub(redis.sha1hex(old), 1, 16) ~= ARGV[1] then return 1 end
 if ARGV[3] == '0' then return redis.pcall('SET', KEYS[1], ARGV[2]) end
 return redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 `)
+})
 
 // hexVersion is how the script knows a version: 16 digits.
 func hexVersion(v core.Version) string {

@@ -5,13 +5,15 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"math"
 	"net"
 	"runtime"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/gensession/gensession/stores/internal/peek"
 )
 
 // watched returns c with connections that are conns. crowded says whether many
@@ -56,8 +58,8 @@ func watched(c rueidis.ClientOption, crowded func() bool) rueidis.ClientOption {
 // recover. Here they are errors that end the connection.
 type conn struct {
 	net.Conn
-	peeker  *peeker // of the goroutine that writes; nil if there is nothing to see
-	plain   bool    // what it sees is what is read
+	peeker  *peek.Peeker // of the goroutine that writes; nil if there is nothing to see
+	plain   bool         // what it sees is what is read
 	crowded func() bool
 	hurried time.Time // of the goroutine that writes; see gather
 
@@ -74,16 +76,10 @@ type conn struct {
 
 func watch(inner net.Conn, noNoDelay bool, crowded func() bool) *conn {
 	c := &conn{Conn: inner, crowded: crowded}
+	c.peeker, c.plain = peek.New(inner)
 	outer := inner
 	if t, ok := inner.(*tls.Conn); ok {
 		outer = t.NetConn()
-	} else {
-		c.plain = true
-	}
-	if s, ok := outer.(syscall.Conn); ok {
-		if raw, err := s.SyscallConn(); err == nil {
-			c.peeker = newPeeker(raw)
-		}
 	}
 	if t, ok := outer.(*net.TCPConn); ok && noNoDelay {
 		_ = t.SetNoDelay(false) // the client's package can't reach it
@@ -193,10 +189,7 @@ func (c *conn) gather() {
 
 // look looks at what has come while no reply was awaited.
 func (c *conn) look() error {
-	if c.peeker == nil {
-		return nil
-	}
-	first, n, gone := c.peeker.peek()
+	first, n, gone := c.peeker.Peek()
 	switch {
 	case gone:
 		return errHungUp
@@ -214,7 +207,7 @@ type stream struct {
 
 	kind  byte // of the line that it is in, zero before one
 	minus bool // its number
-	num   int
+	num   int64
 	skip  int // bytes left of a string, with its end of line
 	left  int // elements left of the message
 	push  bool
@@ -247,7 +240,7 @@ func (s *stream) read(p []byte) {
 			s.line()
 		case '0' <= b && b <= '9':
 			if s.num < 1<<40 { // more is in a line of text
-				s.num = 10*s.num + int(b-'0')
+				s.num = 10*s.num + int64(b-'0')
 			}
 		case b == '-':
 			s.minus = true
@@ -272,7 +265,7 @@ const (
 // line ends a line.
 func (s *stream) line() {
 	s.left--
-	n := s.num
+	n := int(min(s.num, math.MaxInt32)) // more than any limit is more than any limit
 	if s.minus {
 		n = -n
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
 // The errors that are everyday things are made once. They name no key.
@@ -22,9 +23,10 @@ var (
 	errClosed   = fmt.Errorf("redis store: %w: it is closed", core.ErrUnavailable)
 	errDown     = fmt.Errorf("redis store: %w: there has been no connection yet", core.ErrUnavailable)
 	errNegative = fmt.Errorf("redis store: %w: a negative ttl", core.ErrRefused)
-	errKey      = fmt.Errorf("redis store: %w: a key is 1 to 250 bytes of printable ASCII without blanks", core.ErrRefused)
+	errKey      = fmt.Errorf("redis store: %w: %s", core.ErrRefused, storekey.Rule)
 	errTooLarge = fmt.Errorf("redis store: %w for Options.MaxSize", core.ErrTooLarge)
 	errReply    = fmt.Errorf("redis store: %w: the reply is of another type", core.ErrCorrupt)
+	errFIPS     = fmt.Errorf("redis store: %w with GODEBUG=fips140=only: Redis names scripts by their SHA-1, and versions of records are SHA-1 in them", errors.ErrUnsupported)
 	errState    = errors.New("the cluster's state is not ok")
 )
 

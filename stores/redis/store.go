@@ -2,9 +2,9 @@ package redisstore
 
 import (
 	"context"
+	"crypto/fips140"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,7 +12,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/gensession/gensession/core"
-	"github.com/gensession/gensession/internal/health"
+	"github.com/gensession/gensession/stores/internal/health"
 )
 
 // Options of a store. The zero value and nil are fine.
@@ -102,6 +102,8 @@ func newStore(o *Options) (*Store, error) {
 	}
 	s := &Store{timeout: o.Timeout, maxSize: o.MaxSize}
 	switch {
+	case fips140.Enforced():
+		return nil, errFIPS
 	case s.timeout < 0:
 		return nil, fmt.Errorf("redis store: Options.Timeout is %v", s.timeout)
 	case s.maxSize < 0:
@@ -260,13 +262,4 @@ func millis(ttl time.Duration) int64 {
 func isZero(reply rueidis.RedisMessage) bool {
 	n, err := reply.AsInt64()
 	return err == nil && n == 0
-}
-
-// validKey holds callers to the contract although any key would do here: what
-// runs with this store shall run with the others too.
-func validKey(key string) bool {
-	if key == "" || len(key) > 250 {
-		return false
-	}
-	return !strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' })
 }

@@ -13,7 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gensession/gensession/core"
-	"github.com/gensession/gensession/internal/health"
+	"github.com/gensession/gensession/stores/internal/health"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

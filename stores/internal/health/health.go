@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gensession/gensession/stores/internal/notify"
 )
 
 const (
@@ -46,12 +48,12 @@ type Prober struct {
 
 	answered atomic.Bool // a call was answered since this was last cleared
 	late     atomic.Int32
-	down     atomic.Bool
 
-	mu       sync.Mutex // held while listeners are told
-	started  bool
-	closed   bool
-	listener map[*func(up bool)]struct{}
+	listeners notify.Listeners // and whether it is up
+
+	mu      sync.Mutex
+	started bool
+	closed  bool
 }
 
 // New makes a Prober that is up. Its probe is one round trip to the server: it
@@ -62,8 +64,7 @@ func New(probe func(ctx context.Context) error) *Prober {
 	ctx, stop := context.WithCancel(context.Background())
 	return &Prober{
 		probe: probe, ctx: ctx, stop: stop,
-		kick:     make(chan struct{}, 1),
-		listener: map[*func(bool)]struct{}{},
+		kick: make(chan struct{}, 1),
 	}
 }
 
@@ -76,7 +77,7 @@ func (p *Prober) Answered() {
 	if p.late.Load() != 0 {
 		p.late.Store(0)
 	}
-	if p.down.Load() {
+	if !p.listeners.Up() {
 		p.now()
 	}
 }
@@ -84,7 +85,7 @@ func (p *Prober) Answered() {
 // Lost reports a call that found no server, or whose connection broke. However
 // many do, probes come one by one and never closer than 20 ms.
 func (p *Prober) Lost() {
-	if !p.down.Load() {
+	if p.listeners.Up() {
 		p.start()
 		p.now()
 	}
@@ -92,7 +93,7 @@ func (p *Prober) Lost() {
 
 // Late reports a call that was not answered in time.
 func (p *Prober) Late() {
-	if p.late.Add(1) >= lates && !p.down.Load() {
+	if p.late.Add(1) >= lates && p.listeners.Up() {
 		p.start()
 		p.now()
 	}
@@ -100,59 +101,28 @@ func (p *Prober) Late() {
 
 // Down takes the store down: for who has seen a probe fail already.
 func (p *Prober) Down() {
-	p.become(false)
+	p.listeners.Tell(false)
 	p.start()
 }
 
 // Up reports whether the store is up.
-func (p *Prober) Up() bool { return !p.down.Load() }
+func (p *Prober) Up() bool { return p.listeners.Up() }
 
 // Notify is that of a core.Notifier.
 func (p *Prober) Notify(f func(up bool)) (stop func()) {
 	p.start()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.down.Load() {
-		f(false)
-	}
-	if p.closed {
-		return func() {}
-	}
-	p.listener[&f] = struct{}{}
-	return func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.listener, &f)
-	}
+	return p.listeners.Notify(f)
 }
 
 // Close ends the probing and takes the store down for good. When it returns,
 // nothing of the Prober runs any more. The second Close does nothing.
 func (p *Prober) Close() {
+	p.listeners.Close()
 	p.mu.Lock()
-	p.turn(false)
 	p.closed = true
-	clear(p.listener)
 	p.mu.Unlock()
 	p.stop()
 	p.done.Wait()
-}
-
-func (p *Prober) become(up bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.turn(up)
-}
-
-// turn tells the listeners if that is news. The mutex is held.
-func (p *Prober) turn(up bool) {
-	if p.closed || up == !p.down.Load() {
-		return
-	}
-	p.down.Store(!up)
-	for f := range p.listener {
-		(*f)(up)
-	}
 }
 
 func (p *Prober) start() {
@@ -183,7 +153,7 @@ func (p *Prober) run() {
 		case <-timer.C:
 		case <-p.kick:
 			early := gap - time.Since(last)
-			if early > 0 && p.down.Load() {
+			if early > 0 && !p.listeners.Up() {
 				timer.Reset(early)
 			}
 			if early > 0 {
@@ -195,18 +165,18 @@ func (p *Prober) run() {
 		}
 		// An answer since the last time is as good as a probe.
 		begun := time.Now()
-		if answered := p.answered.Swap(false); asked || !answered || p.down.Load() {
+		if answered := p.answered.Swap(false); asked || !answered || !p.listeners.Up() {
 			last = begun
 			if err := p.ask(); p.ctx.Err() != nil {
 				return
 			} else if err == nil {
 				p.late.Store(0)
-				p.become(true)
+				p.listeners.Tell(true)
 			} else if !p.answered.Load() {
-				p.become(false)
+				p.listeners.Tell(false)
 			}
 		}
-		if p.down.Load() {
+		if !p.listeners.Up() {
 			// From the beginning of the last one, which may have hung.
 			timer.Reset(delay/2 + rand.N(delay/2) - time.Since(begun))
 			delay = min(2*delay, lastDelay)
