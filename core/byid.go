@@ -7,19 +7,13 @@ import (
 	"time"
 )
 
-// ByID is the manager's store as generic-session shows it to handlers (K35):
-// sessions by their id, with prefix and encoding taken care of. It is for
-// sessions of other browsers, such as ending one from an admin page. It is
-// safe for concurrent use.
-type ByID struct{ manager *Manager }
+// Sessions by their id, with prefix and encoding taken care of (K35): for
+// sessions of other browsers, such as ending one from an admin page.
 
-// ByID returns the access to sessions by id.
-func (m *Manager) ByID() ByID { return ByID{m} }
-
-// Get returns the values of the session of id as a JSON object that the caller
-// owns; ErrNotFound if there is no such session.
-func (b ByID) Get(ctx context.Context, id ID) ([]byte, error) {
-	r, _, err := b.read(ctx, id)
+// GetByID returns the values of the session of id as a JSON object that the
+// caller owns; ErrNotFound if there is no such session.
+func (m *Manager) GetByID(ctx context.Context, id ID) ([]byte, error) {
+	r, _, err := m.readByID(ctx, id)
 	if err != nil {
 		return nil, &Error{OpGet, err}
 	}
@@ -29,12 +23,11 @@ func (b ByID) Get(ctx context.Context, id ID) ([]byte, error) {
 	return append(r.appendTo([]byte{'{'}), '}'), nil
 }
 
-// Set gives the session of id the values, as [Session.Replace] would, and
+// SetByID gives the session of id the values, as [Session.Replace] would, and
 // ttl; a ttl of zero means that of the Options. A session that does not exist
 // is made: id must then have the shape that Options.NewID has to give. One that
 // ends meanwhile, or was given another id lately, is not brought back: ErrGone.
-func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) error {
-	m := b.manager
+func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Duration) error {
 	members, err := membersOf(values)
 	if err != nil {
 		return err
@@ -43,7 +36,7 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 	existed := false
 	for try := 0; ; try++ {
 		key := m.key(id)
-		r, version, err := b.read(ctx, id)
+		r, version, err := m.readByID(ctx, id)
 		if errors.Is(err, ErrNotFound) {
 			if existed || version != 0 || m.marked(ctx, key) {
 				return &Error{OpSet, ErrGone}
@@ -65,7 +58,7 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 			life, over = m.ttlOf(id, key, r)
 		}
 		if over {
-			return b.Destroy(ctx, id)
+			return m.DestroyByID(ctx, id)
 		}
 		_, err = m.set(ctx, key, text, life, version)
 		if err == nil {
@@ -80,21 +73,20 @@ func (b ByID) Set(ctx context.Context, id ID, values any, ttl time.Duration) err
 	}
 }
 
-// Destroy ends the session of id, also under a new id that another request has
+// DestroyByID ends the session of id, also under a new id that another request has
 // given it within the last minute: requests that run meanwhile can't bring it
 // back. A missing session is no error.
-func (b ByID) Destroy(ctx context.Context, id ID) error {
+func (m *Manager) DestroyByID(ctx context.Context, id ID) error {
 	if !id.shaped() {
 		return nil // no session can have it
 	}
-	if err := b.manager.end(ctx, b.manager.key(id)); err != nil {
+	if err := m.end(ctx, m.key(id)); err != nil {
 		return &Error{OpDestroy, err}
 	}
 	return nil
 }
 
-func (b ByID) read(ctx context.Context, id ID) (record, Version, error) {
-	m := b.manager
+func (m *Manager) readByID(ctx context.Context, id ID) (record, Version, error) {
 	if !id.shaped() {
 		return record{}, 0, fmt.Errorf("%w: an id has other characters or another length", ErrNotFound)
 	}

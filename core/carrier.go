@@ -11,7 +11,7 @@ import (
 )
 
 // A Carrier moves the id between browser and server (generic-session's
-// sessionIdStore, K34). The default is the signed cookie; another one in
+// sessionIdStore). The default is the signed cookie; another one in
 // Options.Carrier replaces it altogether.
 //
 // Whoever knows an id owns the session. Never carry it in a URL: URLs end up

@@ -42,7 +42,7 @@ func replace(t *testing.T, v map[string]any) handler {
 	return func(_ *core.Visit, s *core.Session) { t.Helper(); must(t, s.Replace(v)) }
 }
 
-// Decision 5: two requests of one session at the same time.
+// DESIGN: versions. Two requests of one session at the same time.
 func TestConflictMerge(t *testing.T) {
 	for name, c := range map[string]struct {
 		first, second handler
@@ -159,7 +159,7 @@ func TestConflictLastWriteWins(t *testing.T) {
 func TestNoResurrection(t *testing.T) {
 	end := map[string]handler{
 		"destroyed":   func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) },
-		"regenerated": func(_ *core.Visit, s *core.Session) { must(t, s.Regenerate(bg)); must(t, s.Set("user", "ada")) },
+		"regenerated": func(_ *core.Visit, s *core.Session) { must(t, s.Reset(bg)); must(t, s.Set("user", "ada")) },
 		"renewed":     func(_ *core.Visit, s *core.Session) { must(t, s.Set("user", "ada")); must(t, s.Renew(bg)) },
 	}
 	do := map[string]func(s *core.Session) error{
@@ -168,7 +168,7 @@ func TestNoResurrection(t *testing.T) {
 		"delete":    func(s *core.Session) error { return s.Delete("x") },
 		"replace":   func(s *core.Session) error { return s.Replace(map[string]int{"r": 1}) },
 		"cookie":    func(s *core.Session) error { return s.SetCookie(core.CookieOptions{MaxAge: time.Hour}) },
-		"force":     func(s *core.Session) error { s.SetSave(core.SaveAlways); return nil },
+		"force":     func(s *core.Session) error { s.SetSaveMode(core.SaveAlways); return nil },
 		"only read": func(s *core.Session) error { s.Get("x"); return nil },
 	}
 	for ended, second := range end {
@@ -193,7 +193,7 @@ func TestNoResurrection(t *testing.T) {
 							t.Errorf("the hook saw %v, want ErrGone", seen)
 						}
 					}
-					if _, err := a.manager.ByID().Get(bg, old); !errors.Is(err, core.ErrNotFound) {
+					if _, err := a.manager.GetByID(bg, old); !errors.Is(err, core.ErrNotFound) {
 						t.Errorf("the old session is back: %v", err)
 					}
 					if fresh := a.value(); (fresh == "") != (ended == "destroyed") || fresh == string(old) {
@@ -208,7 +208,7 @@ func TestNoResurrection(t *testing.T) {
 		a.ok(a.get("/", count(t)))
 		id := core.ID(a.value())
 		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
-			must(t, a.manager.ByID().Destroy(bg, id))
+			must(t, a.manager.DestroyByID(bg, id))
 			must(t, visits.Set(s, 9))
 			wantIs(t, s.Save(bg), core.ErrGone)
 			wantIs(t, visits.Set(s, 10), core.ErrGone)
@@ -289,7 +289,7 @@ func TestSessionIsSafeForConcurrentUse(t *testing.T) {
 					s.ID()
 					s.Cookie()
 					must(t, s.SetCookie(core.CookieOptions{MaxAge: time.Duration(1+j) * time.Hour}))
-					s.SetSave(core.SaveIfChanged)
+					s.SetSaveMode(core.SaveIfChanged)
 					if j%7 == 0 {
 						must(t, s.Save(bg))
 					}
@@ -348,7 +348,7 @@ func TestPlainStore(t *testing.T) {
 		t.Error("Renew kept the id")
 	}
 	a.wantVisits(2)
-	if _, err := a.manager.ByID().Get(bg, core.ID(old)); !errors.Is(err, core.ErrNotFound) {
+	if _, err := a.manager.GetByID(bg, core.ID(old)); !errors.Is(err, core.ErrNotFound) {
 		t.Error("the old id lives")
 	}
 	a.fails(core.ErrRefused, a.get("/", func(_ *core.Visit, s *core.Session) {
@@ -423,7 +423,7 @@ func TestRenewOutcomeUnknown(t *testing.T) {
 	})
 	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) })).wantCookies(t, pair)
 	a.store.After(nil)
-	if _, err := a.manager.ByID().Get(bg, old); !errors.Is(err, core.ErrNotFound) {
+	if _, err := a.manager.GetByID(bg, old); !errors.Is(err, core.ErrNotFound) {
 		t.Error("two ids live")
 	}
 	a.wantVisits(1)
@@ -530,7 +530,7 @@ func TestASavedIDThatDiedIsNotSent(t *testing.T) {
 				}
 				return a.send(jar, func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }).err()
 			},
-			"destroyed": func(a *app, id core.ID) error { return a.manager.ByID().Destroy(bg, id) },
+			"destroyed": func(a *app, id core.ID) error { return a.manager.DestroyByID(bg, id) },
 		} {
 			t.Run(name+", "+change, func(t *testing.T) {
 				a := newApp(t, o)

@@ -41,14 +41,14 @@ const (
 )
 
 // DefaultMaxAge is the life of a session and its cookie where nothing else is
-// said (K1), and the longest life of one whose cookie has no expiry (K37).
+// said, and the longest life of one whose cookie has no expiry.
 const DefaultMaxAge = 24 * time.Hour
 
 // maxCookieAge is where browsers cut a cookie's life (RFC 6265bis).
 const maxCookieAge = 400 * 24 * time.Hour
 
 // CookieOptions are the attributes of the session cookie. Zero fields mean
-// generic-session's defaults (K1) and SameSite=Lax.
+// generic-session's defaults and SameSite=Lax.
 //
 // In [Options] they are the configuration; [Session.SetCookie] gives one
 // session options of its own, which are stored with it.
@@ -69,7 +69,7 @@ type CookieOptions struct {
 	// HTTPOnly hides the cookie from scripts. Default On.
 	HTTPOnly Switch
 	// Secure makes browsers send the cookie over TLS only. Default: On for
-	// requests that came over TLS. On over plain HTTP is an error (K8).
+	// requests that came over TLS. On over plain HTTP is an error.
 	Secure Switch
 	// SameSite is Lax by default.
 	SameSite SameSite
@@ -79,10 +79,10 @@ type CookieOptions struct {
 	// Secure: On.
 	Partitioned bool
 	// Overwrite drops earlier Set-Cookie lines of the same name in a response
-	// before one is added (K7). Default On.
+	// before one is added. Default On.
 	Overwrite Switch
 	// Signed adds the cookie NAME.sig and demands it. Default On. Only the
-	// configuration decides what is demanded, never a stored session (K14).
+	// configuration decides what is demanded, never a stored session.
 	Signed Switch
 }
 

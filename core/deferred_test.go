@@ -124,7 +124,7 @@ func TestK48WithoutLoading(t *testing.T) {
 				}))
 			}
 			want()
-			must(t, a.manager.ByID().Destroy(bg, core.ID(id)))
+			must(t, a.manager.DestroyByID(bg, core.ID(id)))
 			a.ok(a.visit(a.browser.Jar("/"), func(v *core.Visit) { must(t, v.Replace(bg, foo)) })).wantCookies(t, pair)
 			if a.value() == id {
 				t.Error("an unknown id is adopted")

@@ -36,11 +36,11 @@
 //
 // [Options.Rolling] renews the session's life while it is used. [Options.Defer]
 // loads it only when the handler asks. [Session.Save] stores it in
-// mid-request, [Session.SetSave] forces or forbids storing at the end.
+// mid-request, [Session.SetSaveMode] forces or forbids storing at the end.
 //
 // At a login call [Session.Renew]: the session gets a new id and keeps its
 // values, and an id that somebody had planted before is worthless. At a logout
-// call [Session.Destroy]. [Session.Regenerate] destroys the session and begins
+// call [Session.Destroy]. [Session.Reset] destroys the session and begins
 // an empty one.
 //
 // [Session.SetCookie] gives one session cookie options of its own, such as a
@@ -76,7 +76,7 @@
 //     a request runs is not brought back. That request saves nothing, sends no
 //     cookie, and Hooks.Error is told [ErrGone]; its response stands.
 //   - Renew leaves one id that works, or with an error the old one, and loses
-//     no change of another request. So does Regenerate, which drops the values;
+//     no change of another request. So does Reset, which drops the values;
 //     of two beside each other the second is told [ErrGone]. For a minute a
 //     late request with the old id can begin no session, so that the browser
 //     keeps the new cookie; Destroy ends the session under its new id, too.

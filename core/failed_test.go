@@ -20,8 +20,8 @@ const user core.Key[string] = "user"
 // versions and without, and whatever Hooks.Error says.
 func TestW1AFailedRenewSavesNothing(t *testing.T) {
 	moves := map[string]func(s *core.Session) error{
-		"Renew":      func(s *core.Session) error { return s.Renew(bg) },
-		"Regenerate": func(s *core.Session) error { return s.Regenerate(bg) },
+		"Renew": func(s *core.Session) error { return s.Renew(bg) },
+		"Reset": func(s *core.Session) error { return s.Reset(bg) },
 	}
 	orders := map[string]func(move func(*core.Session) error) func(s *core.Session) error{
 		"Set first": func(move func(*core.Session) error) func(s *core.Session) error {
@@ -83,7 +83,7 @@ func TestW1AFailedRenewSavesNothing(t *testing.T) {
 							if cookies := e.cookies(); cookies != "" && cookies != "-koa.sid -koa.sid.sig" {
 								t.Errorf("step %d: Set-Cookie %s", failing, cookies)
 							}
-							if values, err := a.manager.ByID().Get(bg, core.ID(planted)); err == nil && strings.Contains(string(values), "ada") {
+							if values, err := a.manager.GetByID(bg, core.ID(planted)); err == nil && strings.Contains(string(values), "ada") {
 								t.Errorf("step %d: who planted the id is logged in", failing)
 							}
 						}
@@ -116,7 +116,7 @@ func TestW1TheSameCallHeals(t *testing.T) {
 			must(t, s.Renew(bg))
 			must(t, s.Save(bg))
 		})).wantCookies(t, pair)
-		if _, err := a.manager.ByID().Get(bg, old); !errors.Is(err, core.ErrNotFound) {
+		if _, err := a.manager.GetByID(bg, old); !errors.Is(err, core.ErrNotFound) {
 			t.Error("the old id lives")
 		}
 		a.wantVisits(1)
@@ -129,25 +129,25 @@ func TestW1TheSameCallHeals(t *testing.T) {
 			broken(a, func() error { return s.Renew(bg) })
 			must(t, s.Destroy(bg))
 		})).wantCookies(t, "-koa.sid -koa.sid.sig")
-		if _, err := a.manager.ByID().Get(bg, old); !errors.Is(err, core.ErrNotFound) {
+		if _, err := a.manager.GetByID(bg, old); !errors.Is(err, core.ErrNotFound) {
 			t.Error("the session lives")
 		}
 	})
-	t.Run("Regenerate makes all good", func(t *testing.T) {
+	t.Run("Reset makes all good", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))
 		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
 			broken(a, func() error { return s.Renew(bg) })
-			must(t, s.Regenerate(bg))
+			must(t, s.Reset(bg))
 			must(t, user.Set(s, "ada"))
 		})).wantCookies(t, pair)
 		a.wantVisits(0)
 	})
-	t.Run("Renew does not make Regenerate good", func(t *testing.T) {
+	t.Run("Renew does not make Reset good", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))
 		a.fails(core.ErrRefused, a.get("/", func(_ *core.Visit, s *core.Session) {
-			broken(a, func() error { return s.Regenerate(bg) })
+			broken(a, func() error { return s.Reset(bg) })
 			must(t, s.Renew(bg))
 			must(t, user.Set(s, "ada"))
 		}))
@@ -200,7 +200,7 @@ func TestW1TheSameCallHeals(t *testing.T) {
 		a.ok(a.get("/", count(t)))
 		fail = true
 		a.fails(core.ErrRefused, a.get("/", func(_ *core.Visit, s *core.Session) {
-			s.SetSave(core.SaveNever)
+			s.SetSaveMode(core.SaveNever)
 			wantIs(t, s.Renew(bg), core.ErrRefused)
 		})).wantCookies(t, "")
 	})

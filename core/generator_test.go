@@ -54,10 +54,10 @@ func TestK15Generator(t *testing.T) {
 				}
 			}
 			for op, f := range map[string]func(ctx context.Context, s *core.Session) error{
-				"commit":     func(_ context.Context, s *core.Session) error { return nil },
-				"Save":       func(ctx context.Context, s *core.Session) error { return s.Save(ctx) },
-				"Renew":      func(ctx context.Context, s *core.Session) error { return s.Renew(ctx) },
-				"Regenerate": func(ctx context.Context, s *core.Session) error { return s.Regenerate(ctx) },
+				"commit": func(_ context.Context, s *core.Session) error { return nil },
+				"Save":   func(ctx context.Context, s *core.Session) error { return s.Save(ctx) },
+				"Renew":  func(ctx context.Context, s *core.Session) error { return s.Renew(ctx) },
+				"Reset":  func(ctx context.Context, s *core.Session) error { return s.Reset(ctx) },
 			} {
 				jar := new(jartest.Jar)
 				v, _ := m.NewVisit(jar, nil)

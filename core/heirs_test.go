@@ -12,7 +12,7 @@ import (
 
 func TestGivenUpID(t *testing.T) {
 	renew := func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }
-	regenerate := func(_ *core.Visit, s *core.Session) { must(t, s.Regenerate(bg)); must(t, visits.Set(s, 1)) }
+	regenerate := func(_ *core.Visit, s *core.Session) { must(t, s.Reset(bg)); must(t, visits.Set(s, 1)) }
 	destroy := func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) }
 
 	t.Run("a logout that began before ends the heir", func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestGivenUpID(t *testing.T) {
 		a.ok(a.get("/", count(t)))
 		old := core.ID(a.value())
 		a.ok(a.get("/", renew))
-		must(t, a.manager.ByID().Destroy(bg, old))
+		must(t, a.manager.DestroyByID(bg, old))
 		a.wantVisits(0)
 	})
 	t.Run("a logout whose look at the mark failed is an error", func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestGivenUpID(t *testing.T) {
 	for name, h := range map[string]handler{
 		"set":        func(_ *core.Visit, s *core.Session) { must(t, visits.Set(s, 7)) },
 		"renew":      func(_ *core.Visit, s *core.Session) { wantIs(t, s.Renew(bg), core.ErrGone); _ = visits.Set(s, 7) },
-		"regenerate": func(_ *core.Visit, s *core.Session) { must(t, s.Regenerate(bg)); _ = visits.Set(s, 7) },
+		"regenerate": func(_ *core.Visit, s *core.Session) { must(t, s.Reset(bg)); _ = visits.Set(s, 7) },
 	} {
 		t.Run("its request keeps the fresh cookie: "+name, func(t *testing.T) {
 			a := newApp(t, nil)
@@ -119,7 +119,7 @@ func TestGivenUpID(t *testing.T) {
 	})
 	t.Run("a Renew that failed gives nothing up", func(t *testing.T) {
 		for name, fault := range map[string]func(a *app){
-			"the session was ended": func(a *app) { must(t, a.manager.ByID().Destroy(bg, core.ID(a.value()))) },
+			"the session was ended": func(a *app) { must(t, a.manager.DestroyByID(bg, core.ID(a.value()))) },
 			"the store said no":     func(a *app) { a.store.Before(failing(storetest.OpSetVersion, core.ErrRefused)) },
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -133,35 +133,35 @@ func TestGivenUpID(t *testing.T) {
 					}
 					a.store.Before(nil)
 				})
-				must(t, a.manager.ByID().Destroy(bg, id))
+				must(t, a.manager.DestroyByID(bg, id))
 				a.ok(a.get("/", count(t))).wantCookies(t, pair) // a new session, at once
 			})
 		}
 	})
 	for name, change := range map[string]handler{
-		"regenerate, renew":      func(_ *core.Visit, s *core.Session) { must(t, s.Regenerate(bg)); must(t, s.Renew(bg)) },
-		"regenerate, regenerate": func(_ *core.Visit, s *core.Session) { must(t, s.Regenerate(bg)); must(t, s.Regenerate(bg)) },
+		"regenerate, renew":      func(_ *core.Visit, s *core.Session) { must(t, s.Reset(bg)); must(t, s.Renew(bg)) },
+		"regenerate, regenerate": func(_ *core.Visit, s *core.Session) { must(t, s.Reset(bg)); must(t, s.Reset(bg)) },
 		"regenerate, renew, renew": func(_ *core.Visit, s *core.Session) {
-			must(t, s.Regenerate(bg))
+			must(t, s.Reset(bg))
 			must(t, s.Renew(bg))
 			must(t, s.Renew(bg))
 		},
 		"renew, regenerate, renew": func(_ *core.Visit, s *core.Session) {
 			must(t, s.Renew(bg))
-			must(t, s.Regenerate(bg))
+			must(t, s.Reset(bg))
 			must(t, s.Renew(bg))
 		},
 		"regenerate, save, renew": func(_ *core.Visit, s *core.Session) {
-			must(t, s.Regenerate(bg))
+			must(t, s.Reset(bg))
 			must(t, visits.Set(s, 1))
 			must(t, s.Save(bg))
 			must(t, s.Renew(bg))
 		},
 		"regenerate, save, regenerate": func(_ *core.Visit, s *core.Session) {
-			must(t, s.Regenerate(bg))
+			must(t, s.Reset(bg))
 			must(t, visits.Set(s, 1))
 			must(t, s.Save(bg))
-			must(t, s.Regenerate(bg))
+			must(t, s.Reset(bg))
 		},
 	} {
 		t.Run("a late logout ends the last of several heirs: "+name, func(t *testing.T) {

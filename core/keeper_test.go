@@ -26,7 +26,7 @@ func (s *scribbler) UnmarshalJSON(raw []byte) error {
 }
 
 // A store that shows its payloads shows them to all requests: no code of the
-// user's may come near them (decision 9).
+// user's may come near them (DESIGN: copies at the border).
 func TestNobodyWritesIntoWhatAStoreShows(t *testing.T) {
 	store := newMemory(t)
 	m, err := core.New(store, &core.Options{Keys: [][]byte{testKey}})

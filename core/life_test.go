@@ -194,7 +194,7 @@ func TestK17UnknownID(t *testing.T) {
 		a := newApp(t, &core.Options{ResetUnknown: reset})
 		a.ok(a.get("/", count(t)))
 		old := a.value()
-		must(t, a.manager.ByID().Destroy(bg, core.ID(old)))
+		must(t, a.manager.DestroyByID(bg, core.ID(old)))
 		e := a.ok(a.send(a.browser.Jar("/"), nil))
 		want := ""
 		if reset {
@@ -305,7 +305,7 @@ func TestK20Destroy(t *testing.T) {
 		old := a.value()
 		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
 			must(t, s.Destroy(bg))
-			must(t, s.Regenerate(bg))
+			must(t, s.Reset(bg))
 			must(t, visits.Set(s, 5))
 		})).wantCookies(t, pair)
 		if a.value() == old {
@@ -593,11 +593,11 @@ func TestK24Rolling(t *testing.T) {
 						}))
 					}))
 					time.Sleep(life - time.Minute)
-					if _, err := a.manager.ByID().Get(bg, core.ID(a.value())); err != nil {
+					if _, err := a.manager.GetByID(bg, core.ID(a.value())); err != nil {
 						t.Errorf("a touch made the session shorter: %v", err)
 					}
 					time.Sleep(2 * time.Minute)
-					_, err := a.manager.ByID().Get(bg, core.ID(a.value()))
+					_, err := a.manager.GetByID(bg, core.ID(a.value()))
 					wantIs(t, err, core.ErrNotFound)
 				})
 			})
@@ -607,14 +607,14 @@ func TestK24Rolling(t *testing.T) {
 		a := newApp(t, &core.Options{Rolling: true, TouchEvery: 1})
 		a.ok(a.get("/", count(t)))
 		id := a.value()
-		e := a.ok(a.get("/", func(*core.Visit, *core.Session) { must(t, a.manager.ByID().Destroy(bg, core.ID(id))) }))
+		e := a.ok(a.get("/", func(*core.Visit, *core.Session) { must(t, a.manager.DestroyByID(bg, core.ID(id))) }))
 		e.wantCookies(t, "")
 		a.wantVisits(0)
 	})
 }
 
 func TestK26SetSave(t *testing.T) {
-	always := func(_ *core.Visit, s *core.Session) { s.SetSave(core.SaveAlways) }
+	always := func(_ *core.Visit, s *core.Session) { s.SetSaveMode(core.SaveAlways) }
 	a := newApp(t, nil)
 	a.ok(a.get("/", always)).wantCookies(t, pair) // new and empty
 	a.ok(a.get("/", always)).wantCookies(t, pair)
@@ -625,12 +625,12 @@ func TestK26SetSave(t *testing.T) {
 		"change":     func(s *core.Session) error { return visits.Set(s, 99) },
 		"save":       func(s *core.Session) error { visits.Set(s, 99); return s.Save(bg) },
 		"destroy":    func(s *core.Session) error { return s.Destroy(bg) },
-		"regenerate": func(s *core.Session) error { must(t, s.Regenerate(bg)); return visits.Set(s, 99) },
+		"regenerate": func(s *core.Session) error { must(t, s.Reset(bg)); return visits.Set(s, 99) },
 		"renew":      func(s *core.Session) error { return s.Renew(bg) },
 	} {
 		t.Run("never: "+name, func(t *testing.T) {
 			e := a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
-				s.SetSave(core.SaveNever)
+				s.SetSaveMode(core.SaveNever)
 				must(t, h(s))
 			}))
 			e.wantCookies(t, "")
@@ -641,40 +641,40 @@ func TestK26SetSave(t *testing.T) {
 		})
 	}
 	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
-		s.SetSave(core.SaveAlways)
+		s.SetSaveMode(core.SaveAlways)
 		must(t, s.Destroy(bg))
 	})).wantCookies(t, "-koa.sid -koa.sid.sig")
 	a.wantVisits(0)
 }
 
-func TestK28Regenerate(t *testing.T) {
+func TestK28Reset(t *testing.T) {
 	t.Run("empties", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))
 		old := a.value()
 		e := a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
-			must(t, s.Regenerate(bg))
+			must(t, s.Reset(bg))
 			if visits.Get(s) != 0 || string(s.ID()) == old || !s.IsNew() {
 				t.Error("not a new empty session")
 			}
 			must(t, s.Set("data", "foo"))
 		}))
 		e.wantCookies(t, pair)
-		if _, err := a.manager.ByID().Get(bg, core.ID(old)); !errors.Is(err, core.ErrNotFound) {
+		if _, err := a.manager.GetByID(bg, core.ID(old)); !errors.Is(err, core.ErrNotFound) {
 			t.Errorf("the old session lives: %v", err)
 		}
 	})
 	t.Run("no change: nothing stored, the removal stays", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))
-		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Regenerate(bg)) })).wantCookies(t, "-koa.sid -koa.sid.sig")
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Reset(bg)) })).wantCookies(t, "-koa.sid -koa.sid.sig")
 	})
 	t.Run("copied content is stored", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))
 		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
 			n := visits.Get(s)
-			must(t, s.Regenerate(bg))
+			must(t, s.Reset(bg))
 			must(t, visits.Set(s, n))
 		})).wantCookies(t, pair)
 		a.wantVisits(1)
@@ -690,7 +690,7 @@ func TestK28Regenerate(t *testing.T) {
 			old := a.value()
 			a.fails(core.ErrRefused, a.get("/", func(_ *core.Visit, s *core.Session) {
 				a.store.Before(func(context.Context, storetest.Op, string) error { return core.ErrRefused })
-				wantIs(t, s.Regenerate(bg), core.ErrRefused)
+				wantIs(t, s.Reset(bg), core.ErrRefused)
 				a.store.Before(nil)
 				if visits.Get(s) != 1 || string(s.ID()) != old {
 					t.Error("the old session is not usable")
@@ -723,10 +723,10 @@ func TestK28Renew(t *testing.T) {
 			if string(s.ID()) == old || visits.Get(s) != 1 || s.Get("user") != "ada" {
 				t.Error("id kept, or values lost")
 			}
-			if _, err := a.manager.ByID().Get(bg, core.ID(old)); !errors.Is(err, core.ErrNotFound) {
+			if _, err := a.manager.GetByID(bg, core.ID(old)); !errors.Is(err, core.ErrNotFound) {
 				t.Errorf("the old id lives: %v", err)
 			}
-			if got, err := a.manager.ByID().Get(bg, s.ID()); err != nil || string(got) != `{"visits":1,"user":"ada"}` {
+			if got, err := a.manager.GetByID(bg, s.ID()); err != nil || string(got) != `{"visits":1,"user":"ada"}` {
 				t.Errorf("not stored at once: %s, %v", got, err)
 			}
 		}))
@@ -805,7 +805,7 @@ func TestK28Renew(t *testing.T) {
 		a.ok(a.get("/", count(t)))
 		id := core.ID(a.value())
 		a.get("/", func(_ *core.Visit, s *core.Session) {
-			must(t, a.manager.ByID().Destroy(bg, id))
+			must(t, a.manager.DestroyByID(bg, id))
 			wantIs(t, s.Renew(bg), core.ErrGone)
 		}).wantCookies(t, "")
 		a.wantVisits(0)
@@ -822,7 +822,7 @@ func TestK29Save(t *testing.T) {
 		if s.ID() != before || s.IsNew() {
 			t.Error("the id changed under the handler, or the session is still new")
 		}
-		if got, err := a.manager.ByID().Get(bg, before); err != nil || string(got) != `{"visits":1}` {
+		if got, err := a.manager.GetByID(bg, before); err != nil || string(got) != `{"visits":1}` {
 			t.Errorf("not stored now: %s, %v", got, err)
 		}
 		must(t, s.Save(bg)) // nothing to do
@@ -867,15 +867,15 @@ func TestK30ResponseBegun(t *testing.T) {
 	must(t, visits.Set(s, 1))
 	must(t, v.Commit(bg))
 	for name, err := range map[string]error{
-		"Set":        visits.Set(s, 2),
-		"Delete":     visits.Delete(s),
-		"Update":     func() error { _, err := visits.Update(s, func(n int) int { return n + 1 }); return err }(),
-		"Replace":    s.Replace(map[string]int{}),
-		"SetCookie":  s.SetCookie(core.CookieOptions{MaxAge: time.Hour}),
-		"Save":       s.Save(bg),
-		"Renew":      s.Renew(bg),
-		"Regenerate": s.Regenerate(bg),
-		"Destroy":    s.Destroy(bg),
+		"Set":       visits.Set(s, 2),
+		"Delete":    visits.Delete(s),
+		"Update":    func() error { _, err := visits.Update(s, func(n int) int { return n + 1 }); return err }(),
+		"Replace":   s.Replace(map[string]int{}),
+		"SetCookie": s.SetCookie(core.CookieOptions{MaxAge: time.Hour}),
+		"Save":      s.Save(bg),
+		"Renew":     s.Renew(bg),
+		"Reset":     s.Reset(bg),
+		"Destroy":   s.Destroy(bg),
 	} {
 		if !errors.Is(err, core.ErrCommitted) {
 			t.Errorf("%s after the commit: %v, want ErrCommitted", name, err)
@@ -889,7 +889,7 @@ func TestK30ResponseBegun(t *testing.T) {
 func TestK31IDFromElsewhere(t *testing.T) {
 	var id core.ID
 	a := newApp(t, &core.Options{InsecureIDFrom: func(context.Context, core.Jar) core.ID { return id }})
-	must(t, a.manager.ByID().Set(bg, "forced-id-0123456789", map[string]int{"visits": 6}, 0))
+	must(t, a.manager.SetByID(bg, "forced-id-0123456789", map[string]int{"visits": 6}, 0))
 	id = "forced-id-0123456789"
 	a.ok(a.get("/", count(t))).wantCookies(t, pair)
 	if a.value() != string(id) {
@@ -997,31 +997,30 @@ func TestK34Carrier(t *testing.T) {
 
 func TestK35ByID(t *testing.T) {
 	a := newApp(t, nil)
-	byID := a.manager.ByID()
 	a.ok(a.get("/", count(t)))
 	id := core.ID(a.value())
-	got, err := byID.Get(bg, id)
+	got, err := a.manager.GetByID(bg, id)
 	if err != nil || string(got) != `{"visits":1}` {
 		t.Errorf("Get: %s, %v", got, err)
 	}
-	must(t, byID.Set(bg, id, map[string]any{"visits": 5}, time.Hour))
+	must(t, a.manager.SetByID(bg, id, map[string]any{"visits": 5}, time.Hour))
 	a.wantVisits(5)
-	if byID.Set(bg, "short", map[string]any{}, 0) == nil {
+	if a.manager.SetByID(bg, "short", map[string]any{}, 0) == nil {
 		t.Error("an id that no generator may make is taken")
 	}
-	if byID.Set(bg, id, []int{1}, 0) == nil || byID.Set(bg, id, map[string]int{"cookie": 1}, 0) == nil {
+	if a.manager.SetByID(bg, id, []int{1}, 0) == nil || a.manager.SetByID(bg, id, map[string]int{"cookie": 1}, 0) == nil {
 		t.Error("values that are no session are taken")
 	}
-	must(t, byID.Destroy(bg, id))
-	must(t, byID.Destroy(bg, id))
-	must(t, byID.Destroy(bg, "no id at all"))
-	_, err = byID.Get(bg, id)
+	must(t, a.manager.DestroyByID(bg, id))
+	must(t, a.manager.DestroyByID(bg, id))
+	must(t, a.manager.DestroyByID(bg, "no id at all"))
+	_, err = a.manager.GetByID(bg, id)
 	wantIs(t, err, core.ErrNotFound)
-	_, err = byID.Get(bg, "no id at all")
+	_, err = a.manager.GetByID(bg, "no id at all")
 	wantIs(t, err, core.ErrNotFound)
 	a.wantVisits(0)
-	must(t, byID.Set(bg, "an-id-of-our-own-making", map[string]int{"visits": 3}, -time.Second))
-	_, err = byID.Get(bg, "an-id-of-our-own-making")
+	must(t, a.manager.SetByID(bg, "an-id-of-our-own-making", map[string]int{"visits": 3}, -time.Second))
+	_, err = a.manager.GetByID(bg, "an-id-of-our-own-making")
 	wantIs(t, err, core.ErrNotFound)
 }
 

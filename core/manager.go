@@ -24,7 +24,7 @@ type Options struct {
 	Name string
 	// Cookie are the attributes of the cookie.
 	Cookie CookieOptions
-	// Carrier, if set, replaces the cookie as the way of the id (K34).
+	// Carrier, if set, replaces the cookie as the way of the id.
 	Carrier Carrier
 
 	// Prefix of the store's keys. Default "koa:sess:".
@@ -32,7 +32,7 @@ type Options struct {
 	// NoPrefix makes the prefix empty: for a store that nothing else uses.
 	NoPrefix bool
 	// TTL is how long the store keeps a session after each save. Default: as
-	// long as its cookie lives (K37). It is the idle timeout when Rolling is
+	// long as its cookie lives. It is the idle timeout when Rolling is
 	// set.
 	TTL time.Duration
 	// TTLFunc, if set, says it for each session; zero leaves it to TTL and the
@@ -40,13 +40,13 @@ type Options struct {
 	TTLFunc func(s *Session) time.Duration
 	// AbsoluteTimeout ends a session that long after its creation, however
 	// busy it is (ASVS 7.3.2). Default: never. Renew keeps the time of
-	// creation, Regenerate begins anew.
+	// creation, Reset begins anew.
 	AbsoluteTimeout time.Duration
 	// InsecureNoLimit keeps a session for ever where neither TTL nor its
 	// cookie say how long. Default: [DefaultMaxAge].
 	InsecureNoLimit bool
 	// Rolling renews ttl and cookie on every request that has a stored
-	// session (K24).
+	// session.
 	Rolling bool
 	// TouchEvery spaces the renewals of Rolling out: a session that this
 	// process renewed less than TouchEvery ago is left alone, so that reading
@@ -55,27 +55,27 @@ type Options struct {
 	// every request renews, which 1 (a nanosecond) chooses, too.
 	TouchEvery time.Duration
 
-	// Defer loads a session only when the handler asks for it (K46).
+	// Defer loads a session only when the handler asks for it.
 	Defer bool
-	// AllowEmpty stores new sessions that nobody put anything into (K21).
+	// AllowEmpty stores new sessions that nobody put anything into.
 	AllowEmpty bool
 	// NewID makes an id: 16 to 128 of A-Z a-z 0-9 - _, with at least 128 bits
 	// of randomness, never the same twice. Default: 24 random bytes.
 	NewID func(ctx context.Context) (string, error)
-	// InsecureIDFrom, if it returns an id, beats the Carrier, unsigned (K31).
+	// InsecureIDFrom, if it returns an id, beats the Carrier, unsigned.
 	// Who can choose what it returns can take sessions over: never let it read
 	// what a browser sends.
 	InsecureIDFrom func(ctx context.Context, jar Jar) ID
 	// ResetUnknown makes the browser forget an id that the store does not
-	// know (K17). By default it keeps it: a request that began before a login
+	// know. By default it keeps it: a request that began before a login
 	// must not delete the cookie of the session after it.
 	ResetUnknown bool
 	// KeepInvalid leaves a session that Hooks.Valid refused in the store
-	// (K18). By default it is destroyed.
+	//. By default it is destroyed.
 	KeepInvalid bool
 	// OnConflict says what happens when another request saved the session
 	// while this one ran. Default: ConflictMerge where the store has versions.
-	OnConflict Conflict
+	OnConflict ConflictPolicy
 	// MaxSize is the largest record in bytes. Default 256 KiB.
 	MaxSize int
 
@@ -83,7 +83,7 @@ type Options struct {
 	// 500 ms.
 	OpTimeout time.Duration
 	// ReconnectTimeout is how long requests wait for a store that went down,
-	// counted from when it did (K43). Default 10 s.
+	// counted from when it did. Default 10 s.
 	ReconnectTimeout time.Duration
 	// FailFast makes them not wait at all.
 	FailFast bool
@@ -106,22 +106,22 @@ type Options struct {
 }
 
 // Hooks see sessions pass. They run on the request's goroutine and may use
-// the session's values, but not its Save, Renew, Regenerate and Destroy. A
+// the session's values, but not its Save, Renew, Reset and Destroy. A
 // hook that panics ends the request like a panic of the handler: nothing is
 // saved.
 type Hooks struct {
-	// Valid has the last say over a session that was loaded (K18). False: the
+	// Valid has the last say over a session that was loaded. False: the
 	// request gets a new one. An error fails the request. It is not asked
 	// about new sessions.
 	Valid func(ctx context.Context, jar Jar, s *Session) (bool, error)
 	// BeforeSave runs once before a session is written, when it is clear that
-	// it will be; its changes are written too (K23). An error ends the save.
+	// it will be; its changes are written too. An error ends the save.
 	BeforeSave func(ctx context.Context, jar Jar, s *Session) error
 	// Error decides about every failure (generic-session's errorHandler): what
 	// it returns fails the operation, nil lets the request go on. Then a
 	// session that could not be read is empty, is not saved, and leaves the
 	// browser's cookie alone; one that could not be saved sends no cookie.
-	// Renew and Regenerate return their errors whatever the hook says.
+	// Renew and Reset return their errors whatever the hook says.
 	//
 	// Without the hook every error fails its operation, but for three that
 	// only the hook and the Logger see: a record that can't be read
@@ -131,16 +131,16 @@ type Hooks struct {
 	Error func(ctx context.Context, e *Error) error
 }
 
-// A Conflict says what becomes of a session that two requests changed at the
+// A ConflictPolicy says what becomes of a session that two requests changed at the
 // same time. Each way but the default needs a store with versions
 // ([Swapper]).
-type Conflict uint8
+type ConflictPolicy uint8
 
 // The policies.
 const (
 	// ConflictDefault is ConflictMerge with a store that has versions. With
 	// one that has none the last write wins, whatever it writes over.
-	ConflictDefault Conflict = iota
+	ConflictDefault ConflictPolicy = iota
 	// ConflictMerge lays the values that this request changed over what the
 	// other one saved. Of one value that both set, the later save wins; what
 	// Key.Update changed is computed again from the other one's.
@@ -317,7 +317,7 @@ func (m *Manager) check(misfit func(string, ...any)) {
 		misfit("core.Header needs the name of a header field that has no other meaning, such as X-Session-Id")
 	}
 	if o.OnConflict > ConflictLastWriteWins {
-		misfit("Options.OnConflict has no such value: use one of the Conflict constants")
+		misfit("Options.OnConflict has no such value: use one of the ConflictPolicy constants")
 	}
 	if o.OnConflict != ConflictDefault && m.swapper == nil {
 		misfit("Options.OnConflict needs a store with versions (core.Swapper), which this one has not: %w", errors.ErrUnsupported)
@@ -365,7 +365,7 @@ func (m *Manager) RotateKeys(keys [][]byte) error {
 
 // Close ends the waiting of requests for the store: they get ErrUnavailable at
 // once. Requests that have their session finish their commit. A second Close
-// does nothing. The store is not closed (K52).
+// does nothing. The store is not closed.
 func (m *Manager) Close() error {
 	m.health.close()
 	return nil

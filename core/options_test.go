@@ -192,7 +192,7 @@ func TestNewTakes(t *testing.T) {
 			}
 		})
 	}
-	for policy, want := range map[core.Conflict]string{
+	for policy, want := range map[core.ConflictPolicy]string{
 		core.ConflictDefault: "no update is lost", core.ConflictMerge: "no update is lost",
 		core.ConflictRefuse: "ErrConflict", core.ConflictLastWriteWins: "last write wins; a destroyed session stays destroyed",
 	} {

@@ -220,8 +220,8 @@ func TestK43InFlight(t *testing.T) {
 }
 
 // A session whose save had no answer may be in the store: it ends with
-// Regenerate, too.
-func TestRegenerateAfterASaveInDoubt(t *testing.T) {
+// Reset, too.
+func TestResetAfterASaveInDoubt(t *testing.T) {
 	a := newApp(t, &core.Options{FailFast: true})
 	var id core.ID
 	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
@@ -230,9 +230,9 @@ func TestRegenerateAfterASaveInDoubt(t *testing.T) {
 		wantIs(t, s.Save(bg), core.ErrOutcomeUnknown)
 		a.store.After(nil)
 		id = s.ID()
-		must(t, s.Regenerate(bg))
+		must(t, s.Reset(bg))
 	}))
-	_, err := a.manager.ByID().Get(bg, id)
+	_, err := a.manager.GetByID(bg, id)
 	wantIs(t, err, core.ErrNotFound)
 }
 
@@ -252,7 +252,7 @@ func TestANewSessionInDoubtWhoseTimeIsOverTakesNoCookieAway(t *testing.T) {
 			time.Sleep(2 * time.Hour)
 			a.ok(a.get("/", count(t)))
 		})).wantCookies(t, "")
-		_, err := a.manager.ByID().Get(bg, id)
+		_, err := a.manager.GetByID(bg, id)
 		wantIs(t, err, core.ErrNotFound)
 		a.wantVisits(1)
 	})

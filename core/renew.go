@@ -12,8 +12,8 @@ import (
 // reach the store at once. Session.op is held throughout.
 
 // Destroy ends the session: it is removed from the store at once, and the
-// browser told to forget it (K20). Reading gives no values any more and
-// changes fail with ErrGone; Regenerate begins a new session.
+// browser told to forget it. Reading gives no values any more and
+// changes fail with ErrGone; Reset begins a new session.
 //
 // A logout wins over a login beside it: if another request has given the
 // session a new id within the last minute, it ends there, too.
@@ -28,17 +28,17 @@ func (s *Session) Destroy(ctx context.Context) error {
 	return s.visit.destroy(withoutCancel(ctx), true)
 }
 
-// Regenerate destroys the session and begins a new, empty one with a new id,
-// which is stored if something is put into it (K28). After an error the old
+// Reset destroys the session and begins a new, empty one with a new id,
+// which is stored if something is put into it. After an error the old
 // session is as it was. It is ErrGone if another request has ended the session
 // meanwhile, or given it another id, which a new session of this one must not
 // replace in the browser.
-func (s *Session) Regenerate(ctx context.Context) error {
+func (s *Session) Reset(ctx context.Context) error {
 	if err := s.enter(); err != nil {
-		return s.note(callRegenerate, err)
+		return s.note(callReset, err)
 	}
 	defer s.op.Unlock()
-	return s.whole(callRegenerate, func() error { return s.visit.regenerate(withoutCancel(ctx)) })
+	return s.whole(callReset, func() error { return s.visit.regenerate(withoutCancel(ctx)) })
 }
 
 // Renew gives the session a new id and keeps its values. Call it whenever the
@@ -60,7 +60,7 @@ func (s *Session) Renew(ctx context.Context) error {
 	})
 }
 
-// whole runs Renew or Regenerate. After one that failed or panicked the request
+// whole runs Renew or Reset. After one that failed or panicked the request
 // saves nothing: see failedCall. op is held.
 func (s *Session) whole(call string, f func() error) error {
 	if s.broken != nil {

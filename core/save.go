@@ -14,8 +14,8 @@ import (
 // request does one thing at a time to the store, and calls hooks and the store
 // without holding Session.mu.
 
-// Save stores the session now, if it has changed or SetSave forces it, and
-// sends its cookie (generic-session's saveSession, K29). What is changed
+// Save stores the session now, if it has changed or SetSaveMode forces it, and
+// sends its cookie (generic-session's saveSession). What is changed
 // afterwards is saved at the end of the request. It is ErrGone if the session
 // was destroyed meanwhile, and ErrConflict as Options.OnConflict says.
 func (s *Session) Save(ctx context.Context) error {
@@ -42,7 +42,7 @@ func (s *Session) enter() error {
 	return err
 }
 
-var errFromHook = errors.New("core: Save, Renew, Regenerate and Destroy can't be called from a hook")
+var errFromHook = errors.New("core: Save, Renew, Reset and Destroy can't be called from a hook")
 
 // mayStore says why the store can't be changed now.
 func (s *Session) mayStore() error {
@@ -111,7 +111,7 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 	case why == nothing:
 		return nil
 	}
-	ctx = withoutCancel(ctx) // decision 7
+	ctx = withoutCancel(ctx) // DESIGN: time limits
 	if why == reissue {
 		// A response with an id that is dead by now must not replace the
 		// cookie of the one that came after it.
@@ -199,7 +199,7 @@ var (
 
 // write stores the session with its changes and sends the cookie. Another
 // request's write in between is met as OnConflict says; what is gone is not
-// brought back (K23, decision 5).
+// brought back (K23, DESIGN: versions).
 func (v *Visit) write(ctx context.Context, c changeSet, last bool) error {
 	s, m := v.session, v.manager
 	before := s.doubt

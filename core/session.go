@@ -21,7 +21,7 @@ import (
 // Delete. They are kept as JSON, by the rules of encoding/json. What Get
 // returns or Set was given and can be changed in place (maps, slices,
 // pointers) belongs to the session until the commit: a change in place is
-// noticed and saved (K22), and so must not be made from another goroutine.
+// noticed and saved, and so must not be made from another goroutine.
 // What append returns is another slice, and wants a Set.
 //
 // The names "cookie" and "_gs" are reserved.
@@ -41,7 +41,7 @@ type Session struct {
 	stored  record  // as it was loaded or last saved
 	version Version // of stored; zero if unknown
 	state   state
-	save    Save
+	save    SaveMode
 	saving  bool   // a hook runs, which must not save in turn
 	unknown bool   // Replace without loading: what is stored has not been read
 	cleared bool   // none of the stored values counts any more
@@ -60,7 +60,7 @@ type Session struct {
 	failed  []failedCall // while there are any, nothing is saved
 }
 
-// A failedCall is a Renew, Regenerate or Replace that failed, or a Set or Update
+// A failedCall is a Renew, Reset or Replace that failed, or a Set or Update
 // whose value can't be encoded: what the handler wanted as a whole must not be
 // saved by half. A login whose Renew is refused would else sign in whoever has
 // planted the id. The same call heals it when it succeeds.
@@ -72,10 +72,10 @@ type failedCall struct {
 
 // Calls that are noted when they fail.
 const (
-	callRenew      = "Renew"
-	callRegenerate = "Regenerate"
-	callReplace    = "Replace"
-	callSet        = "Set"
+	callRenew   = "Renew"
+	callReset   = "Reset"
+	callReplace = "Replace"
+	callSet     = "Set"
 )
 
 // outcome notes whether a call succeeded, and returns err. mu is held.
@@ -107,18 +107,18 @@ const (
 	destroyed
 )
 
-// Save says what becomes of a session at the end of a request.
-type Save uint8
+// SaveMode says what becomes of a session at the end of a request.
+type SaveMode uint8
 
-// The values for [Session.SetSave].
+// The values for [Session.SetSaveMode].
 const (
-	SaveIfChanged Save = iota
+	SaveIfChanged SaveMode = iota
 	// SaveAlways stores and sends the session, changed or not, empty or not
 	// (generic-session's sessionSave = true).
 	SaveAlways
 	// SaveNever neither stores nor removes anything, and sends nothing
 	// (sessionSave = false): the request's changes are dropped. It also holds
-	// Save, Renew, Regenerate and Destroy back that are called after it: they
+	// Save, Renew, Reset and Destroy back that are called after it: they
 	// work within this request only.
 	SaveNever
 )
@@ -334,7 +334,7 @@ func (s *Session) cookieOptions() CookieOptions {
 }
 
 // SetCookie gives this session cookie options of its own, kept with it and
-// used for its cookies and its life in the store from now on (K25):
+// used for its cookies and its life in the store from now on:
 //
 //	c := s.Cookie()
 //	c.MaxAge = 30 * 24 * time.Hour // "remember me"
@@ -369,8 +369,8 @@ func (s *Session) SetCookie(c CookieOptions) error {
 	return nil
 }
 
-// SetSave forces or forbids the saving of this session in this request.
-func (s *Session) SetSave(w Save) {
+// SetSaveMode forces or forbids the saving of this session in this request.
+func (s *Session) SetSaveMode(w SaveMode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.save = w

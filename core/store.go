@@ -96,7 +96,7 @@ type Toucher interface {
 }
 
 // A Notifier tells when the store becomes unreachable and when it is back
-// (generic-session's disconnect and connect, K43).
+// (generic-session's disconnect and connect).
 //
 // Fallback without it: requests meet the store's errors one by one and never
 // wait for it.

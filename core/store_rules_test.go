@@ -75,7 +75,7 @@ func TestK37TTL(t *testing.T) {
 					id = s.ID()
 				}))
 				there := func() bool {
-					_, err := a.manager.ByID().Get(bg, id)
+					_, err := a.manager.GetByID(bg, id)
 					return err == nil
 				}
 				switch {
@@ -230,13 +230,13 @@ func TestK40GetFails(t *testing.T) {
 		a.ok(a.get("/", count(t)))
 		writes := a.store.Calls(storetest.OpSetVersion)
 		a.store.Before(failing(storetest.OpGetVersion, core.ErrUnavailable))
-		// The commit fails only since Renew and Regenerate did: see below.
+		// The commit fails only since Renew and Reset did: see below.
 		a.fails(core.ErrUnavailable, a.get("/", func(_ *core.Visit, s *core.Session) {
 			if visits.Get(s) != 0 || s.ID() != "" && false {
 				t.Error("not empty")
 			}
 			must(t, visits.Set(s, 50))
-			for name, err := range map[string]error{"Save": s.Save(bg), "Renew": s.Renew(bg), "Regenerate": s.Regenerate(bg)} {
+			for name, err := range map[string]error{"Save": s.Save(bg), "Renew": s.Renew(bg), "Reset": s.Reset(bg)} {
 				if !errors.Is(err, core.ErrUnavailable) {
 					t.Errorf("%s: %v", name, err)
 				}
@@ -448,7 +448,7 @@ func TestK7Overwrite(t *testing.T) {
 	for _, overwrite := range []core.Switch{core.On, core.Off} {
 		a := newApp(t, &core.Options{FailFast: true, ResetUnknown: true, Cookie: core.CookieOptions{Overwrite: overwrite}})
 		a.ok(a.get("/", count(t)))
-		must(t, a.manager.ByID().Destroy(bg, core.ID(a.value())))
+		must(t, a.manager.DestroyByID(bg, core.ID(a.value())))
 		jar := a.browser.Jar("/")
 		jar.SetCookie("other", "other=1", false)
 		e := a.ok(a.send(jar, count(t)))
@@ -473,7 +473,7 @@ func TestK25OwnCookie(t *testing.T) {
 		b := newAppOn(t, store, o)
 		b.browser = a.browser
 		line := ""
-		e := b.ok(b.send(b.browser.Jar("/"), func(_ *core.Visit, s *core.Session) { s.SetSave(core.SaveAlways) }))
+		e := b.ok(b.send(b.browser.Jar("/"), func(_ *core.Visit, s *core.Session) { s.SetSaveMode(core.SaveAlways) }))
 		if len(e.jar.SetCookies) > 0 {
 			_, line, _ = strings.Cut(e.jar.SetCookies[0], "; ")
 		}
@@ -636,9 +636,9 @@ func TestNewFindsMoreMisfits(t *testing.T) {
 	}
 }
 
-// Decision 7: each call of the store has its own deadline, and a write is not
+// DESIGN: time limits. each call of the store has its own deadline, and a write is not
 // cancelled by the browser.
-func TestDecision7Deadlines(t *testing.T) {
+func TestDeadlinesDeadlines(t *testing.T) {
 	untilDone := func(ctx context.Context, _ storetest.Op, _ string) error {
 		if _, ok := ctx.Deadline(); !ok {
 			t.Error("a call has no deadline")

@@ -49,7 +49,7 @@ const (
 // NewVisit prepares the way of one request. outer is the visit of a middleware
 // further out, nil if there is none. ok is false when one of them has the same
 // manager or the same cookie: mounted twice, the first works and the second
-// does nothing (K32).
+// does nothing.
 func (m *Manager) NewVisit(jar Jar, outer *Visit) (v *Visit, ok bool) {
 	if m.mounted(outer) {
 		return nil, false
@@ -134,8 +134,8 @@ func (v *Visit) Begin(ctx context.Context) error {
 	return nil
 }
 
-// Session returns the session of the request, loaded if it has not been yet
-// (K46, K47): callers that come meanwhile wait for that one load. It is
+// Session returns the session of the request, loaded if it has not been yet:
+// callers that come meanwhile wait for that one load. It is
 // ErrNoSession outside the cookie's path, ErrCommitted when the request ended
 // without one.
 //
@@ -315,7 +315,7 @@ func (v *Visit) unknownID(ctx context.Context, id ID) error {
 
 // broken reports that the session can't be had. If the hook lets the request
 // go on, it gets an empty session that is never saved, and the browser keeps
-// its cookie: an outage must not log anybody out (decision 6, K40).
+// its cookie: an outage must not log anybody out (DESIGN: store errors, K40).
 func (v *Visit) broken(ctx context.Context, op Op, err error) error {
 	if failed := v.manager.report(ctx, op, err); failed != nil {
 		return failed
@@ -434,7 +434,7 @@ func (v *Visit) finish() {
 	}
 }
 
-// Abandon ends the visit without saving: after a panic (decision 10).
+// Abandon ends the visit without saving: after a panic.
 func (v *Visit) Abandon() {
 	if v.stage.Load() == ended {
 		return
@@ -463,7 +463,7 @@ var (
 type visitKey struct{}
 
 // Destroy is [Session.Destroy] without loading the session first, for deferred
-// mode: the store is not asked before (K48).
+// mode: the store is not asked before.
 func (v *Visit) Destroy(ctx context.Context) error {
 	s, err := v.blind(ctx)
 	if err != nil {
@@ -474,7 +474,7 @@ func (v *Visit) Destroy(ctx context.Context) error {
 
 // Replace is [Session.Replace] without loading the session first, for
 // deferred mode: the store is asked only when the request is saved. An id that
-// it does not know by then is not adopted (K48).
+// it does not know by then is not adopted.
 func (v *Visit) Replace(ctx context.Context, values any) error {
 	members, bad := membersOf(values)
 	if errors.Is(bad, errReserved) {

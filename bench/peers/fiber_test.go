@@ -59,7 +59,7 @@ func fiber2Site(b *testing.B, store string, values map[string]any) drive.Site {
 				s.Set("visits", n)
 				err = s.Save()
 			case drive.Login:
-				if err = s.Regenerate(); err == nil {
+				if err = s.Reset(); err == nil {
 					err = s.Save()
 				}
 			}
@@ -105,7 +105,7 @@ func fiber3Site(b *testing.B, store string, values map[string]any) drive.Site {
 				s.Set("visits", n)
 				err = s.Save()
 			case drive.Login:
-				if err = s.Regenerate(); err == nil {
+				if err = s.Reset(); err == nil {
 					err = s.Save()
 				}
 			}

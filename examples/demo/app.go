@@ -147,7 +147,7 @@ func id(_ context.Context, s *core.Session, _ url.Values) (answer, error) {
 
 func regenerate(ctx context.Context, s *core.Session, _ url.Values) (answer, error) {
 	n := count.Get(s)
-	if err := s.Regenerate(ctx); err != nil {
+	if err := s.Reset(ctx); err != nil {
 		return answer{}, err
 	}
 	err := count.Set(s, n+1)

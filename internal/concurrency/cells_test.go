@@ -217,7 +217,7 @@ func TestOrdersThroughAdapters(t *testing.T) {
 // policies are the ways to meet a conflict.
 var policies = []struct {
 	name   string
-	policy core.Conflict
+	policy core.ConflictPolicy
 }{{"merge", core.ConflictMerge}, {"refuse", core.ConflictRefuse}, {"last write wins", core.ConflictLastWriteWins}}
 
 // The same for two requests that do two things each, under every policy, and

@@ -108,7 +108,7 @@ func (r *recorder) add(client int, op histOp, call time.Duration, result histRes
 // A histPlan is a history of clients that do so many requests each.
 type histPlan struct {
 	clients, requests int
-	policy            core.Conflict
+	policy            core.ConflictPolicy
 	faults            func(random *rand.Rand, over <-chan struct{}) // nil: none
 }
 

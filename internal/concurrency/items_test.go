@@ -191,7 +191,7 @@ func TestItem5GoneMeanwhile(t *testing.T) {
 		}}})
 		jar := browser.Jar("/")
 		_, err := within(m, jar, func(s *core.Session) error {
-			return errors.Join(x.Set(s, 1), m.ByID().Destroy(context.Background(), s.ID()))
+			return errors.Join(x.Set(s, 1), m.DestroyByID(context.Background(), s.ID()))
 		})
 		if err != nil || !errors.Is(told, core.ErrGone) || len(jar.SetCookies) > 0 {
 			t.Errorf("the commit is %v, the hook was told %v, %d cookies", err, told, len(jar.SetCookies))
@@ -312,7 +312,7 @@ func TestItem8OneRequest(t *testing.T) {
 		_, updated := n.Update(s, adding(1))
 		for what, err := range map[string]error{
 			"Set": x.Set(s, 1), "Update": updated, "Delete": x.Delete(s), "Replace": s.Replace(values{}), "Save": s.Save(ctx),
-			"Renew": s.Renew(ctx), "Regenerate": s.Regenerate(ctx), "Destroy": s.Destroy(ctx), "SetCookie": s.SetCookie(core.CookieOptions{MaxAge: time.Hour}),
+			"Renew": s.Renew(ctx), "Reset": s.Reset(ctx), "Destroy": s.Destroy(ctx), "SetCookie": s.SetCookie(core.CookieOptions{MaxAge: time.Hour}),
 		} {
 			if !errors.Is(err, core.ErrCommitted) {
 				t.Errorf("%s after the commit: %v", what, err)

@@ -92,7 +92,7 @@ func TestKnown(t *testing.T) {
 	bg := context.Background()
 	one := func(s *core.Session) { _, _ = n.Update(s, adding(1)) }
 	ten := func(s *core.Session) { _, _ = n.Update(s, adding(10)) }
-	withoutToucher := func(policy core.Conflict) func(t *testing.T) string {
+	withoutToucher := func(policy core.ConflictPolicy) func(t *testing.T) string {
 		return func(t *testing.T) (wrong string) {
 			m := newMemory(t)
 			s := newScene(t, struct {
@@ -313,7 +313,7 @@ func TestKnown(t *testing.T) {
 		"a Renew that failed does not keep the browser from a new session": func(t *testing.T) string {
 			s := newScene(t, newMemory(t), core.Options{})
 			s.request(func(session *core.Session) {
-				if err := s.manager.ByID().Destroy(bg, session.ID()); err != nil {
+				if err := s.manager.DestroyByID(bg, session.ID()); err != nil {
 					t.Fatal(err)
 				}
 				if err := session.Renew(bg); !errors.Is(err, core.ErrGone) {
@@ -323,7 +323,7 @@ func TestKnown(t *testing.T) {
 			s.request(func(s *core.Session) { _ = n.Set(s, 7) })
 			return s.wantN(7)
 		},
-		"Regenerate after a Destroy that failed ends the session": func(t *testing.T) string {
+		"Reset after a Destroy that failed ends the session": func(t *testing.T) string {
 			s := newScene(t, newMemory(t), core.Options{})
 			late := s.browser.Jar("/")
 			s.request(func(session *core.Session) {
@@ -332,19 +332,19 @@ func TestKnown(t *testing.T) {
 					t.Fatal("Destroy: no error")
 				}
 				s.store.Before(nil)
-				if err := session.Regenerate(bg); err != nil {
+				if err := session.Reset(bg); err != nil {
 					t.Fatal(err)
 				}
 			})
 			wrong := ""
 			_ = s.serve(late, func(s *core.Session) {
 				if !s.IsNew() {
-					wrong = "Regenerate returned nil, and the old id lives"
+					wrong = "Reset returned nil, and the old id lives"
 				}
 			})
 			return wrong
 		},
-		"Regenerate after a first Save without an answer leaves nothing": func(t *testing.T) string {
+		"Reset after a first Save without an answer leaves nothing": func(t *testing.T) string {
 			s := newScene(t, newMemory(t), core.Options{})
 			var first core.ID
 			_ = s.serve(&jartest.Jar{}, func(session *core.Session) {
@@ -355,12 +355,12 @@ func TestKnown(t *testing.T) {
 				})
 				_ = session.Save(bg)
 				first = session.ID()
-				if err := session.Regenerate(bg); err != nil {
+				if err := session.Reset(bg); err != nil {
 					t.Fatal(err)
 				}
 			})
-			if _, err := s.manager.ByID().Get(bg, first); err == nil {
-				return "Regenerate returned nil, and the first id lives"
+			if _, err := s.manager.GetByID(bg, first); err == nil {
+				return "Reset returned nil, and the first id lives"
 			}
 			return ""
 		},
@@ -437,11 +437,11 @@ func TestKnown(t *testing.T) {
 			_ = s.Set("a", 1)
 		}),
 		"a late response that regenerated and set something keeps the fresh cookie": carriesTheOldID(func(s *core.Session) {
-			_ = s.Regenerate(bg)
+			_ = s.Reset(bg)
 			_ = s.Set("a", 1)
 		}),
 		"a late response that set something keeps the fresh cookie": carriesTheOldID(func(s *core.Session) { _ = s.Set("a", 1) }),
-		"a late response that regenerated keeps the fresh cookie":   carriesTheOldID(func(s *core.Session) { _ = s.Regenerate(bg) }),
+		"a late response that regenerated keeps the fresh cookie":   carriesTheOldID(func(s *core.Session) { _ = s.Reset(bg) }),
 		"a late response that read keeps the fresh cookie":          carriesTheOldID(func(s *core.Session) { n.Get(s) }),
 		"a late logout ends the session under its new id": func(t *testing.T) string {
 			wrong := carriesTheOldID(func(s *core.Session) { _ = s.Destroy(bg) })(t)

@@ -52,7 +52,7 @@ func (s *scene) want(n int) {
 // seen is n of the session of an id, and whether there is one.
 func (s *scene) seen(id core.ID) (int, bool) {
 	s.t.Helper()
-	data, err := s.manager.ByID().Get(bg, id)
+	data, err := s.manager.GetByID(bg, id)
 	if errors.Is(err, core.ErrNotFound) {
 		return 0, false
 	}
@@ -110,10 +110,10 @@ func TestWithinARequest(t *testing.T) {
 		})
 		s.want(6)
 	})
-	t.Run("a Regenerate in the middle of an Update", func(t *testing.T) {
+	t.Run("a Reset in the middle of an Update", func(t *testing.T) {
 		s := newScene(t, newMemory(t), core.Options{})
 		s.request(func(session *core.Session) {
-			_, _ = n.Update(session, during(1, func() { _ = session.Regenerate(bg) }))
+			_, _ = n.Update(session, during(1, func() { _ = session.Reset(bg) }))
 		})
 		s.want(1) // nothing of the old session gets into the new one
 	})
@@ -170,8 +170,8 @@ func TestLostUpdateBesideItsTwin(t *testing.T) {
 // after an error (items 5 and 6).
 func TestRegenerateBesideOthers(t *testing.T) {
 	for name, end := range map[string]func(*core.Session) error{
-		"Renew":      func(s *core.Session) error { return s.Renew(bg) },
-		"Regenerate": func(s *core.Session) error { return errors.Join(s.Regenerate(bg), n.Set(s, 100)) },
+		"Renew": func(s *core.Session) error { return s.Renew(bg) },
+		"Reset": func(s *core.Session) error { return errors.Join(s.Reset(bg), n.Set(s, 100)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t, newMemory(t), core.Options{})
@@ -184,8 +184,8 @@ func TestRegenerateBesideOthers(t *testing.T) {
 					}
 					ids[0] = other.ID()
 				})
-				if err := session.Regenerate(bg); !errors.Is(err, core.ErrGone) {
-					t.Errorf("Regenerate of a session that has moved: %v", err)
+				if err := session.Reset(bg); !errors.Is(err, core.ErrGone) {
+					t.Errorf("Reset of a session that has moved: %v", err)
 				}
 				_ = session.Set("a", 1)
 				ids[1] = session.ID()
@@ -222,11 +222,11 @@ func TestRegenerateBesideOthers(t *testing.T) {
 				_ = s.serve(s.browser.Jar("/"), func(session *core.Session) {
 					old = session.ID()
 					fault(s, op)
-					err := session.Regenerate(bg)
+					err := session.Reset(bg)
 					s.store.Before(nil)
 					s.store.After(nil)
 					if got, lives := s.seen(old); lives != (err != nil) || lives && got != 100 {
-						t.Errorf("Regenerate returned %v, and the old session lives: %v", err, lives)
+						t.Errorf("Reset returned %v, and the old session lives: %v", err, lives)
 					}
 				})
 			})
@@ -237,9 +237,9 @@ func TestRegenerateBesideOthers(t *testing.T) {
 // a new session must not take the fresh cookie away (items 5 and 6).
 func TestAfterErrGone(t *testing.T) {
 	for name, told := range map[string]func(*core.Session) error{
-		"Save":       func(s *core.Session) error { return errors.Join(s.Set("a", 1), s.Save(bg)) },
-		"Renew":      func(s *core.Session) error { return s.Renew(bg) },
-		"Regenerate": func(s *core.Session) error { return s.Regenerate(bg) },
+		"Save":  func(s *core.Session) error { return errors.Join(s.Set("a", 1), s.Save(bg)) },
+		"Renew": func(s *core.Session) error { return s.Renew(bg) },
+		"Reset": func(s *core.Session) error { return s.Reset(bg) },
 	} {
 		moved := func(t *testing.T, then func(*core.Session)) (s *scene, late *jartest.Jar, heir core.ID) {
 			s = newScene(t, newMemory(t), core.Options{})
@@ -268,9 +268,9 @@ func TestAfterErrGone(t *testing.T) {
 				t.Error("Destroy returned nil, and the session lives under its new id")
 			}
 		})
-		t.Run("Regenerate after "+name, func(t *testing.T) {
+		t.Run("Reset after "+name, func(t *testing.T) {
 			s, late, _ := moved(t, func(session *core.Session) {
-				_ = session.Regenerate(bg)
+				_ = session.Reset(bg)
 				_ = session.Set("a", 1)
 			})
 			s.browser.Take("/", late.SetCookies...)
@@ -280,13 +280,13 @@ func TestAfterErrGone(t *testing.T) {
 	t.Run("where nothing came after it a new session can begin", func(t *testing.T) {
 		s := newScene(t, newMemory(t), core.Options{})
 		s.request(func(session *core.Session) {
-			if err := s.manager.ByID().Destroy(bg, session.ID()); err != nil {
+			if err := s.manager.DestroyByID(bg, session.ID()); err != nil {
 				t.Fatal(err)
 			}
-			if err := session.Regenerate(bg); !errors.Is(err, core.ErrGone) {
-				t.Errorf("the first Regenerate: %v", err)
+			if err := session.Reset(bg); !errors.Is(err, core.ErrGone) {
+				t.Errorf("the first Reset: %v", err)
 			}
-			if err := errors.Join(session.Regenerate(bg), n.Set(session, 7)); err != nil {
+			if err := errors.Join(session.Reset(bg), n.Set(session, 7)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -423,7 +423,7 @@ func TestByIDSetRevivesNothing(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			err := s.manager.ByID().Set(bg, old, values{"n": 1}, 0)
+			err := s.manager.SetByID(bg, old, values{"n": 1}, 0)
 			if _, lives := s.seen(old); lives || !errors.Is(err, core.ErrGone) {
 				t.Errorf("Set is %v, and the old id lives: %v", err, lives)
 			}
@@ -438,7 +438,7 @@ func TestByIDSetRevivesNothing(t *testing.T) {
 					return nil
 				}
 				s.store.Before(nil)
-				if err := s.manager.ByID().Set(bg, old, values{"n": 1}, 0); !errors.Is(err, core.ErrGone) {
+				if err := s.manager.SetByID(bg, old, values{"n": 1}, 0); !errors.Is(err, core.ErrGone) {
 					t.Errorf("Set in the middle of a Renew: %v", err)
 				}
 				return core.ErrRefused // so that what it wrote would stay

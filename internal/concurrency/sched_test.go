@@ -242,7 +242,7 @@ func (p *player) act(ctx context.Context, s *core.Session, a act) error {
 	case destroy:
 		return s.Destroy(ctx)
 	case regenerate:
-		return s.Regenerate(ctx)
+		return s.Reset(ctx)
 	case renew:
 		return s.Renew(ctx)
 	case setCookie:
@@ -266,7 +266,7 @@ func (p *player) act(ctx context.Context, s *core.Session, a act) error {
 		p.wait("")
 		return p.stage.store.Destroy(ctx, p.stage.oldKey)
 	case revoke:
-		return p.manager[0].ByID().Destroy(ctx, p.stage.oldID)
+		return p.manager[0].DestroyByID(ctx, p.stage.oldID)
 	}
 	return nil
 }

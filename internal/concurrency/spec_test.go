@@ -80,7 +80,7 @@ const old = "old"
 
 // rules are what differs between configurations.
 type rules struct {
-	policy core.Conflict
+	policy core.ConflictPolicy
 	plain  bool // the store has three methods only: the last write wins, whatever was there
 	koa    bool // core.KoaCompat
 }
@@ -428,7 +428,7 @@ func (c *specClient) do(s *spec, a act) {
 	}
 }
 
-// leaves ends the session in a Regenerate. If it fails it does nothing, since the
+// leaves ends the session in a Reset. If it fails it does nothing, since the
 // core looks: also when it had no answer.
 func (c *specClient) leaves(s *spec) bool {
 	if s.plain || s.koa {

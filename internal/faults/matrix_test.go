@@ -386,7 +386,7 @@ func (c *cell) handle(x exchange) error {
 		err = s.Destroy(x.ctx)
 	case regenerate:
 		c.strike()
-		if err = s.Regenerate(x.ctx); err == nil {
+		if err = s.Reset(x.ctx); err == nil {
 			err = change()
 		}
 	case renew:

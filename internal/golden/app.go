@@ -278,16 +278,16 @@ func (a *App) route(x Exchange) (string, error) {
 	case "/remove", "/remove-async":
 		return "0", s.Destroy(x.Ctx)
 	case "/regenerate":
-		if err := s.Regenerate(x.Ctx); err != nil {
+		if err := s.Reset(x.Ctx); err != nil {
 			return "", err
 		}
 		return string(s.ID()), data.Set(s, "foo")
 	case "/regenerate-empty":
-		err := s.Regenerate(x.Ctx)
+		err := s.Reset(x.Ctx)
 		return string(s.ID()), err
 	case "/regenerate-copy-more":
 		n := Count.Get(s)
-		if err := s.Regenerate(x.Ctx); err != nil {
+		if err := s.Reset(x.Ctx); err != nil {
 			return "", err
 		}
 		return string(s.ID()), Count.Set(s, n+1)
@@ -301,16 +301,16 @@ func (a *App) route(x Exchange) (string, error) {
 	case "/save-unchanged":
 		return saveNow(x.Ctx, s)
 	case "/force":
-		s.SetSave(core.SaveAlways)
+		s.SetSaveMode(core.SaveAlways)
 		return "ok", nil
 	case "/force-remove":
-		s.SetSave(core.SaveAlways)
+		s.SetSaveMode(core.SaveAlways)
 		return "0", s.Destroy(x.Ctx)
 	case "/prevent":
-		s.SetSave(core.SaveNever)
+		s.SetSaveMode(core.SaveNever)
 		return increment(s)
 	case "/prevent-remove":
-		s.SetSave(core.SaveNever)
+		s.SetSaveMode(core.SaveNever)
 		return "0", s.Destroy(x.Ctx)
 	case "/error":
 		_, err := increment(s)

@@ -83,7 +83,7 @@ func (a *app) route(r *http.Request) (string, error) {
 		return string(s.ID()), nil
 	case "/regenerate":
 		n := count.Get(s)
-		if err := s.Regenerate(ctx); err != nil {
+		if err := s.Reset(ctx); err != nil {
 			return "", err
 		}
 		err := count.Set(s, n+1)

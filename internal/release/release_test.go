@@ -1,6 +1,6 @@
 // Package release_test makes a release of what lies in this repository, in a
 // temporary folder, and uses it as others will: from a module proxy, without
-// go.work and without replace (P31 to P33).
+// go.work and without replace.
 package release_test
 
 import (

@@ -175,10 +175,10 @@ func TestWhatUsersCompile(t *testing.T) {
 	}
 }
 
-// requirements are what the modules may require besides each other, and the
+// mayRequire are what the modules may require besides each other, and the
 // helpers. A new one is chosen like a colleague. The benchmarks of others, and
 // the report, take what they need.
-var requirements = map[string][]string{
+var mayRequire = map[string][]string{
 	".":                    nil,
 	"adapters/fasthttp":    {"github.com/valyala/fasthttp"},
 	"adapters/fiber":       {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
@@ -224,7 +224,7 @@ func TestRequirements(t *testing.T) {
 				t.Errorf("%s replaces %s by %s: only our own modules, by their folders", name, r.Old.Path, folder)
 			}
 		}
-		chosen, ok := requirements[name]
+		chosen, ok := mayRequire[name]
 		if !ok {
 			if !under(name, "bench") {
 				t.Errorf("there is a module %s: say here what it may require", name)
@@ -244,7 +244,7 @@ func TestRequirements(t *testing.T) {
 			}
 		}
 	}
-	if seen != len(requirements) {
-		t.Errorf("%d modules of %d are in go.work", seen, len(requirements))
+	if seen != len(mayRequire) {
+		t.Errorf("%d modules of %d are in go.work", seen, len(mayRequire))
 	}
 }

@@ -267,9 +267,9 @@ func TestNearCacheAndALogout(t *testing.T) {
 		return err
 	}
 	ends := map[string]func(s *core.Session) error{
-		"Destroy":    func(s *core.Session) error { return s.Destroy(t.Context()) },
-		"Regenerate": func(s *core.Session) error { return s.Regenerate(t.Context()) },
-		"Renew":      func(s *core.Session) error { return s.Renew(t.Context()) },
+		"Destroy": func(s *core.Session) error { return s.Destroy(t.Context()) },
+		"Reset":   func(s *core.Session) error { return s.Reset(t.Context()) },
+		"Renew":   func(s *core.Session) error { return s.Renew(t.Context()) },
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {

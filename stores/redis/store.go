@@ -41,7 +41,7 @@ type Options struct {
 	// is a conflict, and the core reads again. What this store has written itself
 	// it reads at once. Copies never outlive their records; misses are not kept.
 	//
-	// What it means for a logout: Destroy, Regenerate and Renew take effect at
+	// What it means for a logout: Destroy, Reset and Renew take effect at
 	// once in the process that does them. Another process which has read the
 	// session within that time may let the old cookie in until the time is over,
 	// to read; it can't save anything. Where the end of a session must hold

@@ -39,21 +39,21 @@ func routes(x *Exchange) error {
 	case "/destroy":
 		err = s.Destroy(x.Ctx)
 	case "/regenerate":
-		err = s.Regenerate(x.Ctx)
+		err = s.Reset(x.Ctx)
 	case "/regenerate-add":
-		if err = s.Regenerate(x.Ctx); err == nil {
+		if err = s.Reset(x.Ctx); err == nil {
 			err = count.Set(s, 1)
 		}
 	case "/renew":
 		err = s.Renew(x.Ctx)
 	case "/force":
-		s.SetSave(core.SaveAlways)
+		s.SetSaveMode(core.SaveAlways)
 	case "/forbid":
-		s.SetSave(core.SaveNever)
+		s.SetSaveMode(core.SaveNever)
 		err = count.Set(s, 1000)
 	case "/forbid-regenerate":
-		s.SetSave(core.SaveNever)
-		err = s.Regenerate(x.Ctx)
+		s.SetSaveMode(core.SaveNever)
+		err = s.Reset(x.Ctx)
 	case "/save":
 		if err = count.Set(s, 1); err == nil {
 			err = s.Save(x.Ctx)
@@ -145,7 +145,7 @@ var rules = []rule{
 		u.want("/", 200, "1")
 		u.want("/regenerate-add", 200, "ok").pair(t, true)
 		u.want("/save", 200, "ok").pair(t, true)
-		if err := a.manager.ByID().Destroy(context.Background(), core.ID(u.id())); err != nil {
+		if err := a.manager.DestroyByID(context.Background(), core.ID(u.id())); err != nil {
 			t.Fatal(err)
 		}
 		u.want("/", 200, "1").pair(t, true)
@@ -227,7 +227,7 @@ var rules = []rule{
 		u := a.user()
 		u.want("/", 200, "1")
 		old := u.id()
-		if err := a.manager.ByID().Destroy(context.Background(), core.ID(old)); err != nil {
+		if err := a.manager.DestroyByID(context.Background(), core.ID(old)); err != nil {
 			t.Fatal(err)
 		}
 		u.want("/read", 200, "0").noCookies(t)

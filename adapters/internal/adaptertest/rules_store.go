@@ -18,10 +18,9 @@ var storeRules = []rule{
 		var a *app
 		var id core.ID // whose session it is about
 		a = s.app(core.Options{}, func(x *Exchange) error {
-			byID := a.manager.ByID()
 			switch x.URL.Path {
 			case "/admin/get":
-				values, err := byID.Get(x.Ctx, id)
+				values, err := a.manager.GetByID(x.Ctx, id)
 				if errors.Is(err, core.ErrNotFound) {
 					x.Write("none")
 					return nil
@@ -29,9 +28,9 @@ var storeRules = []rule{
 				x.Write(string(values))
 				return err
 			case "/admin/set":
-				return byID.Set(x.Ctx, id, map[string]int{"count": 10}, time.Hour)
+				return a.manager.SetByID(x.Ctx, id, map[string]int{"count": 10}, time.Hour)
 			case "/admin/destroy":
-				return byID.Destroy(x.Ctx, id)
+				return a.manager.DestroyByID(x.Ctx, id)
 			}
 			return routes(x)
 		})
