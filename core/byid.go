@@ -32,13 +32,13 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 	if err != nil {
 		return err
 	}
-	end := m.lastTry()
+	tries := tries{manager: m}
 	existed := false
-	for try := 0; ; try++ {
+	for {
 		key := m.key(id)
 		r, version, err := m.readByID(ctx, id)
 		if errors.Is(err, ErrNotFound) {
-			if existed || version != 0 || m.marked(ctx, key) {
+			if existed || version != 0 || m.hasSuccessors(ctx, key) {
 				return &Error{OpSet, ErrGone}
 			}
 			r, err = record{created: time.Now().UnixMilli(), own: m.blank}, id.checkNew()
@@ -55,7 +55,7 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 		}
 		life, over := ttl, ttl < 0
 		if ttl == 0 {
-			life, over = m.ttlOf(id, key, r)
+			life, over = m.ttlOf(&entry{id: id}, &r, time.Now())
 		}
 		if over {
 			return m.DestroyByID(ctx, id)
@@ -64,10 +64,10 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 		if err == nil {
 			return nil
 		}
-		if again := errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound); !again || try == saveTries {
+		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) {
 			return &Error{OpSet, err}
 		}
-		if err := rest(try, end); err != nil {
+		if err := tries.next(); err != nil {
 			return &Error{OpSet, err}
 		}
 	}
@@ -80,7 +80,7 @@ func (m *Manager) DestroyByID(ctx context.Context, id ID) error {
 	if !id.shaped() {
 		return nil // no session can have it
 	}
-	if err := m.end(ctx, m.key(id)); err != nil {
+	if err := m.destroyWithSuccessors(ctx, m.key(id)); err != nil {
 		return &Error{OpDestroy, err}
 	}
 	return nil
@@ -90,14 +90,9 @@ func (m *Manager) readByID(ctx context.Context, id ID) (record, Version, error) 
 	if !id.shaped() {
 		return record{}, 0, fmt.Errorf("%w: an id has other characters or another length", ErrNotFound)
 	}
-	key := m.key(id)
-	data, version, err := m.get(ctx, key)
-	if err == nil && isTombstone(data) {
-		err = ErrNotFound // with a version, unlike what never was
+	r, version, err := m.read(ctx, m.key(id))
+	if errors.Is(err, ErrGone) {
+		err = ErrNotFound // a tombstone has a version, unlike what never was
 	}
-	if err != nil {
-		return record{}, version, err
-	}
-	r, err := parseRecord(data, key, m.o.koa)
 	return r, version, err
 }

@@ -14,7 +14,7 @@ type reason uint8
 
 const (
 	nothing reason = iota
-	reissue        // the store has it all, but the id came in an old form (K12)
+	resend         // the store has it all, but the id came in an old form (K12)
 	renewal        // rolling: nothing has changed
 	change
 	demand // SaveAlways, or a new empty session with AllowEmpty
@@ -40,15 +40,15 @@ func (s *Session) reason(last bool) (reason, error) {
 		}
 	case last && m.o.Rolling:
 		return renewal, nil
-	case last && s.visit.reissue:
-		return reissue, nil
+	case last && s.visit.resend:
+		return resend, nil
 	}
 	return nothing, nil
 }
 
 // changed compares s with what is stored. mu is held.
 func (s *Session) changed() (bool, error) {
-	if s.unknown {
+	if s.notLoaded {
 		return true, nil
 	}
 	if s.ownSet && !sameOwn(s.own, s.storedOwn()) {
@@ -94,6 +94,7 @@ type changeSet struct {
 	why     reason
 	cleared bool
 	values  []valueChange
+	blind   bool // the session was not loaded before
 	own     *ownCookie
 	ownSet  bool
 	clears  uint32 // of the session, then
@@ -114,7 +115,7 @@ type valueChange struct {
 // to what it was is no change, and does not win over another request. mu is
 // held.
 func (s *Session) takeChange() (changeSet, error) {
-	c := changeSet{cleared: s.cleared, own: s.own, ownSet: s.ownSet, clears: s.clears, chosen: s.chosen}
+	c := changeSet{cleared: s.cleared, blind: s.notLoaded, own: s.own, ownSet: s.ownSet, clears: s.clears, chosen: s.chosen}
 	for _, e := range s.edits {
 		if err := e.settle(); err != nil {
 			return c, err
@@ -122,7 +123,7 @@ func (s *Session) takeChange() (changeSet, error) {
 		if !e.own {
 			continue
 		}
-		if !s.cleared && !s.unknown && (e.assigned || e.updates == nil) {
+		if !s.cleared && !s.notLoaded && (e.assigned || e.updates == nil) {
 			was, err := s.stored.find(e.name)
 			if err != nil {
 				return c, err

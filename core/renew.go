@@ -3,9 +3,6 @@ package core
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
-	"math/rand/v2"
 )
 
 // The ways in which an id dies: destroyed, regenerated, renewed. All of them
@@ -78,17 +75,17 @@ func (s *Session) note(call string, err error) error {
 }
 
 // destroy removes the session from the store and the browser; a logout also its
-// heirs, while a session whose time is over has nothing to do with them. op is
+// successors, while a session whose time is over has nothing to do with them. op is
 // held.
 func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s, m := v.session, v.manager
 	s.mu.Lock()
-	was, id, stale := s.state, s.id, s.stale
+	was, id, requested := s.state, s.id, s.requested
 	unsent := was == fresh && !logout // no browser has its id: it may have another session by now
 	if s.broken != nil && id != "" {
 		was = live // we could not read it, but we know its id
 	}
-	if s.undead || s.doubt != nil {
+	if s.destroyPending || s.unknownWrite != nil {
 		was = live // an earlier try failed, or a save may have come through
 	}
 	s.state = destroyed
@@ -102,23 +99,23 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	case held:
 		return nil
 	case was == live:
-		key = s.storeKey()
-	case logout && stale != "":
-		if heirs, err := m.heirs(ctx, stale); err == nil && len(heirs) == 0 {
+		key = m.storeKey(&s.entry)
+	case logout && requested != "":
+		if next, err := m.successors(ctx, requested); err == nil && len(next) == 0 {
 			return nil
 		}
 		// The request carries an id that was given up, or may have been. If the
-		// heirs can't be ended now, the next try has to know whose they are.
-		key, s.key = stale, stale
+		// successors can't be ended now, the next try has to know whose they are.
+		key, s.key = requested, requested
 	default:
 		return nil
 	}
 	end := m.destroy
 	if logout {
-		end = m.end
+		end = m.destroyWithSuccessors
 	}
 	err := end(ctx, key)
-	s.undead = err != nil
+	s.destroyPending = err != nil
 	if err != nil {
 		err = m.report(ctx, OpDestroy, err)
 	}
@@ -133,7 +130,7 @@ func (v *Visit) regenerate(ctx context.Context) error {
 	s, m := v.session, v.manager
 	s.mu.Lock()
 	was, held := s.state, s.save == SaveNever
-	if s.doubt != nil || s.undead && s.key != s.stale {
+	if s.unknownWrite != nil || s.destroyPending && s.key != s.requested {
 		was = live // as in destroy; a late logout that failed had no session of its own
 	}
 	s.mu.Unlock()
@@ -146,7 +143,8 @@ func (v *Visit) regenerate(ctx context.Context) error {
 			return m.insist(ctx, OpCarrier, err)
 		}
 		if was == live {
-			if err := v.leave(ctx, m.key(id)); err != nil {
+			e := s.snapshot()
+			if err := m.retireID(ctx, &e, m.key(id)); err != nil {
 				if errors.Is(err, ErrGone) {
 					v.gone()
 				}
@@ -163,72 +161,27 @@ func (v *Visit) regenerate(ctx context.Context) error {
 		v.passOn(ctx, id)
 	}
 	s.mu.Lock()
-	stale, heir := s.stale, s.heir || was == live
+	requested, successor := s.requested, s.successor || was == live
 	s.reset()
-	s.id, s.stale, s.heir = id, stale, heir && !held
+	s.id, s.requested, s.successor = id, requested, successor && !held
 	s.mu.Unlock()
-	v.reissue = false
+	v.resend = false
 	return nil
 }
 
-// passOn notes id as the heir of the session's own id, if that one is an heir
-// that never came to be: a late logout finds its way from one to the next.
+// passOn notes id as the successor of the session's own id, if that one is a
+// successor that never came to be: a late logout finds its way from one to the
+// next.
 func (v *Visit) passOn(ctx context.Context, id ID) {
-	if s := v.session; s.heir && s.state == fresh {
-		v.manager.mark(ctx, v.manager.key(s.id), v.manager.key(id))
-	}
-}
-
-// leave gives the id up for that of heir. As in move the record is exchanged for
-// a tombstone, so that of two requests that give it up only one comes through.
-// generic-session just removes it, and so does KoaCompat.
-func (v *Visit) leave(ctx context.Context, heir string) (err error) {
-	s, m := v.session, v.manager
-	key, version := s.storeKey(), s.version
-	m.mark(ctx, key, heir)
-	defer func() {
-		if err != nil {
-			m.unmark(ctx, key, heir)
-		}
-	}()
-	if m.swapper == nil || m.o.koa {
-		return m.destroy(ctx, key)
-	}
-	end := m.lastTry()
-	for try := 0; ; try++ {
-		if version == 0 {
-			var data []byte
-			if data, version, err = m.get(ctx, key); err == nil && isTombstone(data) {
-				err = ErrNotFound
-			}
-		}
-		if err == nil {
-			err = m.bury(ctx, key, version)
-		}
-		switch {
-		case errors.Is(err, ErrCorrupt): // something else that stands there
-			return m.destroy(ctx, key)
-		case errors.Is(err, ErrNotFound):
-			if s.state != live || s.unknown {
-				return nil // nobody knew whether there was one
-			}
-			return ErrGone
-		case errors.Is(err, ErrOutcomeUnknown):
-			return errors.Join(err, v.fence(ctx, key))
-		case !errors.Is(err, ErrConflict) || try == saveTries:
-			return err
-		}
-		if err = rest(try, end); err != nil {
-			return err
-		}
-		version = 0
+	if s := v.session; s.successor && s.state == fresh {
+		v.manager.recordSuccessor(ctx, v.manager.key(s.id), v.manager.key(id))
 	}
 }
 
 // renew moves the session to a new id. op is held.
 func (v *Visit) renew(ctx context.Context) error {
 	s, m := v.session, v.manager
-	if _, err := v.settle(ctx); err != nil {
+	if err := v.resolve(ctx); err != nil {
 		if errors.Is(err, ErrGone) {
 			v.gone()
 		}
@@ -241,14 +194,14 @@ func (v *Visit) renew(ctx context.Context) error {
 		return ErrGone
 	}
 	if state == fresh || held {
-		stale := ""
-		if s.stale != "" {
-			heirs, err := m.heirs(ctx, s.stale)
-			if len(heirs) > 0 {
+		requested := ""
+		if s.requested != "" {
+			next, err := m.successors(ctx, s.requested)
+			if len(next) > 0 {
 				return m.insist(ctx, OpSet, ErrGone) // by another request's Renew, as if it ran now
 			}
 			if err != nil {
-				stale = s.stale // the save will look again
+				requested = s.requested // the save will look again
 			}
 		}
 		id, err := m.newID(ctx)
@@ -259,7 +212,7 @@ func (v *Visit) renew(ctx context.Context) error {
 			v.passOn(ctx, id)
 		}
 		s.mu.Lock()
-		s.id, s.key, s.stale = id, "", stale
+		s.id, s.key, s.requested = id, "", requested
 		s.mu.Unlock()
 		return nil
 	}
@@ -275,9 +228,11 @@ func (v *Visit) renew(ctx context.Context) error {
 	if err != nil {
 		return m.insist(ctx, OpSet, err)
 	}
-	err = v.move(ctx, &c)
+	e := s.snapshot()
+	err = m.changeID(ctx, &e, &c)
 	switch {
 	case err == nil:
+		s.saved(&c, &e)
 		return v.send(ctx)
 	case errors.Is(err, errExpired):
 		err = errors.Join(ErrGone, v.destroy(ctx, false))
@@ -287,93 +242,4 @@ func (v *Visit) renew(ctx context.Context) error {
 		return m.insist(ctx, OpID, err)
 	}
 	return m.insist(ctx, OpSet, err)
-}
-
-// move is renew's way through the store. Its order makes sure that there are
-// never two usable ids after success, nor none after an error: the record is
-// created under a new id that nobody knows yet; then the old one is exchanged
-// for a tombstone, which fails if another request saved meanwhile, and is
-// tried again with that one's changes taken over. Only then is the new id
-// used.
-func (v *Visit) move(ctx context.Context, c *changeSet) error {
-	s, m := v.session, v.manager
-	oldKey := s.storeKey()
-	base, version := s.base()
-	again := s.unknown || version == 0 && m.swapper != nil
-	end := m.lastTry()
-	for try := 0; ; try++ {
-		if again {
-			var err error
-			if base, version, err = v.reread(ctx, oldKey); err != nil {
-				return err
-			}
-			if v.refuses(&base) {
-				return ErrConflict
-			}
-		}
-		r, err := v.merged(c, base, oldKey, again)
-		if err != nil {
-			return err
-		}
-		id, err := m.newID(ctx)
-		if err != nil {
-			return fmt.Errorf("%w: %w", errNewID, err)
-		}
-		newKey := m.key(id)
-		newVersion, err := v.put(ctx, newKey, &r, 0)
-		if err == errExpired && !again && m.swapper != nil {
-			again = true // another request may have prolonged it
-			continue
-		}
-		if errors.Is(err, ErrConflict) {
-			return fmt.Errorf("%w: the id is in use already, the generator repeats itself", errNewID)
-		}
-		if err != nil {
-			return err
-		}
-		m.mark(ctx, oldKey, newKey) // before anybody can find the id dead
-		err = m.bury(ctx, oldKey, version)
-		if err == nil {
-			s.mu.Lock()
-			s.id, s.key = id, newKey
-			s.mu.Unlock()
-			v.saved(c, r, newVersion)
-			return nil
-		}
-		// The old id lives on, so the new one must not.
-		undone := m.destroy(ctx, newKey)
-		m.unmark(ctx, oldKey, newKey)
-		switch {
-		case errors.Is(err, ErrOutcomeUnknown):
-			return errors.Join(err, undone, v.fence(ctx, oldKey))
-		case errors.Is(err, ErrNotFound):
-			return ErrGone
-		case errors.Is(err, ErrConflict) && s.doubt != nil && c.updates():
-			return errors.Join(errOvertaken, undone)
-		case !errors.Is(err, ErrConflict) || try == saveTries:
-			return errors.Join(err, undone)
-		case undone != nil:
-			m.debug(ctx, "an unused copy of the session may stay until its ttl is over", slog.Any("error", undone))
-		}
-		again = true
-		if err := rest(try, end); err != nil {
-			return err
-		}
-	}
-}
-
-// fence makes sure that a tombstone which had no answer does not come late and
-// kill the session after all: a record written anew has another version. It
-// can do no more than try.
-func (v *Visit) fence(ctx context.Context, key string) error {
-	r, version, err := v.reread(ctx, key)
-	if err != nil {
-		return err
-	}
-	r.fence = rand.Uint32() | 1 // for stores whose version is a digest
-	_, err = v.put(ctx, key, &r, version)
-	if errors.Is(err, ErrConflict) {
-		return nil // another request wrote it anew
-	}
-	return err
 }

@@ -32,31 +32,27 @@ type Session struct {
 	carries *pair           // what the request carries, if it is a cookie of ours
 	err     error           // why loading failed, or the result of the commit; the visit guards it
 
-	op    sync.Mutex // held while the store is changed; before mu
-	key   string     // of id in the store, "" if not made yet; guarded by op
-	wrote int64      // when the store was written last, in Unix nanoseconds; guarded by op
+	// op is held while the store is changed, and taken before mu. It guards
+	// entry together with mu: who holds one of them may read it, who holds both
+	// may change it.
+	op sync.Mutex
+	entry
 
-	mu      sync.Mutex // guards the rest
-	id      ID
-	stored  record  // as it was loaded or last saved
-	version Version // of stored; zero if unknown
-	state   state
-	save    SaveMode
-	saving  bool   // a hook runs, which must not save in turn
-	unknown bool   // Replace without loading: what is stored has not been read
-	cleared bool   // none of the stored values counts any more
-	ownSet  bool   // this request chose own
-	undead  bool   // destroyed, but the store did not say so
-	broken  *Error // why the session could not be loaded, if the hook let it pass
+	mu     sync.Mutex  // guards the rest
+	sealed atomic.Bool // no change any more; set while mu is held
+	save   SaveMode
+	saving bool   // a hook runs, which must not save in turn
+	broken *Error // why the session could not be loaded, if the hook let it pass
+
+	// What this request did, so that it can be done to whatever the store has by
+	// then. A changeSet is a copy of it.
 	edits   []*edit
+	cleared bool // none of the stored values counts any more
 	own     *ownCookie
-	heir    bool        // an id was given up for this one, which is not stored yet
-	sealed  atomic.Bool // set while mu is held
-	clears  uint32      // how often all values were replaced
-	bases   uint32      // how often what the edits lie over has become another
-	chosen  uint32      // how often SetCookie chose options
-	stale   string      // the key of an id that came with the request and is unknown
-	doubt   *doubt
+	ownSet  bool         // this request chose own
+	clears  uint32       // how often all values were replaced
+	bases   uint32       // how often what the edits lie over has become another
+	chosen  uint32       // how often SetCookie chose options
 	failed  []failedCall // while there are any, nothing is saved
 }
 
@@ -98,14 +94,6 @@ func (s *Session) unhealed(which func(failedCall) bool) error {
 	}
 	return nil
 }
-
-type state uint8
-
-const (
-	fresh state = iota // not in the store
-	live               // in the store, as far as we know
-	destroyed
-)
 
 // SaveMode says what becomes of a session at the end of a request.
 type SaveMode uint8
@@ -387,19 +375,11 @@ func (s *Session) writable() error {
 	return nil
 }
 
-// base is what is stored, as a copy that nobody else uses.
-func (s *Session) base() (record, Version) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stored, s.version
-}
-
 // reset makes s a new empty session. mu is held, or nobody has s yet.
 func (s *Session) reset() {
 	m := s.visit.manager
-	s.id, s.key, s.version, s.state, s.unknown = "", "", 0, fresh, false
-	s.stored = record{created: time.Now().UnixMilli()}
-	s.edits, s.cleared, s.stale, s.undead, s.doubt, s.heir = nil, false, "", false, nil, false
+	s.entry = entry{stored: record{created: time.Now().UnixMilli()}, wrote: s.wrote}
+	s.edits, s.cleared = nil, false
 	s.clears++
 	s.bases++
 	s.chosen++

@@ -55,12 +55,22 @@ func (m *Manager) ttl(s *Session, c CookieOptions, created int64, now time.Time)
 // session that is in use, where Options.TouchEvery is not set.
 const DefaultTouchEvery = time.Minute
 
-// ttlOf is ttl for a session as the store has it.
-func (m *Manager) ttlOf(id ID, key string, r record) (ttl time.Duration, over bool) {
+// ttlOf is ttl for r, which e has in the store or is about to have.
+func (m *Manager) ttlOf(e *entry, r *record, now time.Time) (ttl time.Duration, over bool) {
+	var s *Session
+	if m.o.TTLFunc != nil {
+		s = m.detached(e.id, r)
+	}
+	return m.ttl(s, r.own.over(m.config), r.created, now)
+}
+
+// detached is the session of r for TTLFunc to look at. It belongs to no request.
+func (m *Manager) detached(id ID, r *record) *Session {
 	v := &Visit{manager: m}
 	v.session = &Session{visit: v, ctx: context.Background()}
-	v.session.take(id, key, r, 0)
-	return m.ttl(v.session, v.session.Cookie(), r.created, time.Now())
+	v.session.take(id, "", *r, 0)
+	v.session.sealed.Store(true)
+	return v.session
 }
 
 // rolls reports whether an unchanged s is to be renewed now: the last renewal
@@ -82,7 +92,7 @@ func (m *Manager) rolls(s *Session) bool {
 	if ttl > 0 {
 		every = min(every, ttl/part)
 	}
-	return m.touched.due(s.storeKey(), now, every)
+	return m.touched.due(m.storeKey(&s.entry), now, every)
 }
 
 // recently remembers for a while which sessions were renewed, so that

@@ -29,7 +29,7 @@ type Visit struct {
 
 	stage     atomic.Uint32 // changed while loading is held, but for the end of an untouched visit
 	committed bool          // guarded by committing
-	reissue   bool          // the carrier wants the id sent again
+	resend    bool          // the carrier wants the id sent again
 	sent      bool          // the response carries the id
 
 	session *Session        // nil in deferred mode until somebody asks for it
@@ -305,8 +305,8 @@ func (v *Visit) refuse(ctx context.Context, id ID, key string) error {
 func (v *Visit) unknownID(ctx context.Context, id ID) error {
 	v.manager.debug(ctx, "session id without a session", slog.Any("session", id))
 	v.session.reset()
-	v.session.stale = v.keyOf(id)
-	v.reissue = false
+	v.session.requested = v.keyOf(id)
+	v.resend = false
 	if v.manager.o.ResetUnknown {
 		return v.sendReset(ctx)
 	}
@@ -338,12 +338,12 @@ func (v *Visit) carried(ctx context.Context) (id ID, err error) {
 	if id == "" {
 		if m.cookie != nil {
 			var refused string
-			if s.carries, v.reissue, refused = m.cookie.read(v.jar); s.carries != nil {
+			if s.carries, v.resend, refused = m.cookie.read(v.jar); s.carries != nil {
 				return s.carries.id, nil
 			} else if refused != "" {
 				m.debug(ctx, "session cookie refused", slog.String("why", refused))
 			}
-		} else if id, v.reissue, err = m.carrier.Get(v.jar); err != nil {
+		} else if id, v.resend, err = m.carrier.Get(v.jar); err != nil {
 			return "", err
 		}
 	}
@@ -398,6 +398,23 @@ func (v *Visit) last(ctx context.Context) error {
 	defer s.op.Unlock()
 	defer s.seal() // also when a hook panics
 	return v.save(ctx, true)
+}
+
+// save stores the session if there is a reason to, in three steps: what is to be
+// done and why; doing it to the store; the cookie, the session's state and the
+// report. last means the end of the request. Session.op is held.
+func (v *Visit) save(ctx context.Context, last bool) error {
+	if err := v.whole(ctx); err != nil {
+		return err
+	}
+	if err := v.resolve(ctx); err != nil {
+		return v.unsaved(ctx, err, last)
+	}
+	p, err := v.plan(ctx, last)
+	if err != nil || p.why == nothing {
+		return err
+	}
+	return v.conclude(&p, v.manager.carryOut(&p))
 }
 
 // errPanicked is the result of a commit in which a hook panicked.
@@ -503,7 +520,7 @@ func (v *Visit) blind(ctx context.Context) (*Session, error) {
 			return nil, v.manager.insist(hooks, OpCarrier, err)
 		}
 		if id != "" {
-			s.id, s.state, s.unknown = id, live, true
+			s.id, s.state, s.notLoaded = id, live, true
 		}
 		v.stage.Store(loaded)
 	}

@@ -1,0 +1,359 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+// An entry is a session as the store has it, as far as this request knows. The
+// steps that reach the store work on a copy: they change it as they learn more,
+// and the session takes the copy over afterwards.
+type entry struct {
+	id      ID
+	key     string  // of id in the store, "" if not made yet
+	stored  record  // as it was loaded or last saved
+	version Version // of stored; zero if unknown
+	state   state
+
+	notLoaded bool   // what is stored has not been read: Visit.Replace or Visit.Destroy
+	requested string // the key of an id that came with the request and is unknown
+	successor bool   // an id was given up for this one, which is not stored yet
+
+	unknownWrite   *unknownWrite // a save that had no answer
+	destroyPending bool          // destroyed, but the store did not say so
+	wrote          int64         // when the store was written last, in Unix nanoseconds
+}
+
+type state uint8
+
+const (
+	fresh state = iota // not in the store
+	live               // in the store, as far as we know
+	destroyed
+)
+
+// An unknownWrite is a save that had no answer.
+type unknownWrite struct {
+	changes changeSet
+	record  record
+}
+
+// storeKey is where the store keeps e.
+func (m *Manager) storeKey(e *entry) string {
+	if e.key == "" {
+		e.key = m.key(e.id)
+	}
+	return e.key
+}
+
+// found makes e what the store has under key.
+func (e *entry) found(id ID, key string, stored record, version Version) {
+	e.id, e.key, e.state, e.stored, e.version = id, key, live, stored, version
+}
+
+// written makes e what was written.
+func (e *entry) written(r record, version Version) {
+	e.stored, e.version, e.state, e.notLoaded, e.unknownWrite = r, version, live, false, nil
+}
+
+const (
+	maxTries  = 40                     // before a conflict is given up
+	triesTime = 10                     // OpTimeouts that all tries may take together
+	firstRest = 250 * time.Microsecond // before the second try
+	longRest  = 16 * time.Millisecond
+)
+
+// Errors that the steps tell apart.
+var (
+	errNewID   = errors.New("no new id")
+	errExpired = errors.New("the session's time is over")
+
+	// errOvertaken is the outcome when nobody can tell whether a save without an
+	// answer is in what the store has.
+	errOvertaken = fmt.Errorf("%w: an earlier save of this request had no answer, and the session has been saved since", ErrOutcomeUnknown)
+)
+
+// tries bounds how often a write is tried that meets others, in number and in
+// time. The time counts from the first conflict.
+type tries struct {
+	manager *Manager
+	n       int
+	end     time.Time
+}
+
+// next waits before the next try: longer each time, and by chance, so that
+// requests that met do not meet again. It is an ErrConflict when there have been
+// enough.
+func (t *tries) next() error {
+	if t.n == maxTries {
+		return fmt.Errorf("%w, %d times in a row", ErrConflict, t.n)
+	}
+	if t.end.IsZero() {
+		t.end = time.Now().Add(triesTime * t.manager.o.OpTimeout)
+	}
+	time.Sleep(time.Duration(rand.Int64N(int64(min(firstRest<<min(t.n, 10), longRest)))))
+	t.n++
+	if time.Now().After(t.end) {
+		return fmt.Errorf("%w, and there was no quiet moment to save in", ErrConflict)
+	}
+	return nil
+}
+
+// read gets the record under key: ErrGone if there is none.
+func (m *Manager) read(ctx context.Context, key string) (record, Version, error) {
+	data, version, err := m.get(ctx, key)
+	if errors.Is(err, ErrNotFound) || err == nil && isTombstone(data) {
+		return record{}, version, ErrGone
+	}
+	if err != nil {
+		return record{}, version, err
+	}
+	r, err := parseRecord(data, key, m.o.koa)
+	return r, version, err
+}
+
+// write stores e with the changes c. A write of another request in between is
+// met as OnConflict says; what is gone is not brought back (K23, DESIGN:
+// versions). A write without an answer that met an outage is looked into when
+// the store is back, and made again if it did not come through.
+func (m *Manager) write(ctx context.Context, e *entry, c *changeSet) error {
+	before := e.unknownWrite
+	err := m.writeOnce(ctx, e, c)
+	if e.unknownWrite != before && e.unknownWrite != nil && m.again(ctx, err) {
+		var applied bool
+		if applied, err = m.resolve(ctx, e); !applied && err == nil {
+			err = m.writeOnce(ctx, e, c)
+		}
+	}
+	return err
+}
+
+func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
+	if e.notLoaded {
+		if err := m.load(ctx, e); err != nil {
+			return err
+		}
+	}
+	if e.state == fresh {
+		return m.create(ctx, e, c)
+	}
+	key := m.storeKey(e)
+	base, version := e.stored, e.version
+	reread := version == 0 && m.swapper != nil // base is not what the changes were made on
+	tries := tries{manager: m}
+	for {
+		if reread {
+			var err error
+			if base, version, err = m.read(ctx, key); err != nil {
+				return err
+			}
+			if m.refuses(e, c, &base) {
+				return ErrConflict
+			}
+		}
+		r, err := m.rebase(e, c, base, key, reread)
+		if err != nil {
+			return err
+		}
+		if reread && c.why == change && sameRecord(&r, &base) {
+			e.written(r, version) // the other request did the same
+			return nil
+		}
+		version, err = m.put(ctx, e, key, &r, version)
+		switch {
+		case err == nil:
+			e.written(r, version)
+			return nil
+		case err == errExpired && !reread && m.swapper != nil:
+			reread = true // another request may have prolonged it
+			continue
+		case errors.Is(err, ErrNotFound):
+			return ErrGone
+		case errors.Is(err, ErrOutcomeUnknown):
+			e.unknownWrite = &unknownWrite{*c, r}
+			return err
+		case !errors.Is(err, ErrConflict):
+			return err
+		case c.why == renewal:
+			return m.renewedByAnother(ctx, e, key)
+		case e.unknownWrite != nil && c.updates():
+			return errOvertaken
+		}
+		reread = true
+		m.debug(ctx, "session was saved by another request, trying again", slog.Any("session", e.id), slog.Int("try", tries.n+1))
+		if err := tries.next(); err != nil {
+			return err
+		}
+	}
+}
+
+// load reads what is stored under the id of a session that was replaced without
+// being loaded. An id that the store turns out not to know is not adopted: the
+// session becomes a new one (K48).
+func (m *Manager) load(ctx context.Context, e *entry) error {
+	key := m.storeKey(e)
+	r, version, err := m.read(ctx, key)
+	switch {
+	case errors.Is(err, ErrGone):
+		id, err := m.newID(ctx)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errNewID, err)
+		}
+		*e = entry{id: id, stored: record{created: time.Now().UnixMilli()}, requested: key}
+		return nil
+	case err != nil:
+		return err
+	}
+	e.stored, e.version, e.notLoaded = r, version, false
+	return nil
+}
+
+// renewedByAnother ends a renewal that met a write of another request: the
+// session has its whole life again.
+func (m *Manager) renewedByAnother(ctx context.Context, e *entry, key string) error {
+	r, version, err := m.read(ctx, key)
+	if err == nil {
+		e.written(r, version)
+	}
+	return err
+}
+
+// refuses reports whether ConflictRefuse forbids to go on with base, which is
+// not what the session was made from.
+func (m *Manager) refuses(e *entry, c *changeSet, base *record) bool {
+	if m.o.OnConflict != ConflictRefuse || c.blind {
+		return false
+	}
+	stored := e.stored
+	return !sameRecord(base, &stored)
+}
+
+// rebase is the record to write under key: the changes over base. reread means
+// that base is another request's.
+func (m *Manager) rebase(e *entry, c *changeSet, base record, key string, reread bool) (record, error) {
+	if reread && !c.blind && c.why != renewal && m.o.OnConflict == ConflictLastWriteWins {
+		base, reread = e.stored, false
+	}
+	return c.applied(base, key, reread)
+}
+
+// put encodes r and writes it under key, if key still has version.
+func (m *Manager) put(ctx context.Context, e *entry, key string, r *record, version Version) (Version, error) {
+	now := time.Now()
+	e.wrote = now.UnixNano() // the cookie that is sent for it counts from then, too
+	ttl, over := m.ttlOf(e, r, now)
+	if over {
+		return 0, errExpired
+	}
+	text, err := r.encode(key, m)
+	if err != nil {
+		return 0, err
+	}
+	version, err = m.set(ctx, key, text, ttl, version)
+	if err == nil && m.touched != nil {
+		m.touched.renewed(key)
+	}
+	return version, err
+}
+
+// create stores a new session, never over one that is there.
+func (m *Manager) create(ctx context.Context, e *entry, c *changeSet) error {
+	if e.requested != "" && m.hasSuccessors(ctx, e.requested) {
+		return ErrGone // the browser has another session by now
+	}
+	key := m.storeKey(e)
+	r, err := c.applied(record{created: e.stored.created, own: m.blank}, key, false)
+	if err != nil {
+		return err
+	}
+	version, err := m.put(ctx, e, key, &r, 0)
+	switch {
+	case err == nil:
+		m.debug(ctx, "session created", slog.Any("session", e.id))
+		e.written(r, version)
+		return nil
+	case errors.Is(err, ErrConflict) && e.unknownWrite != nil:
+		return errOvertaken
+	case errors.Is(err, ErrConflict):
+		return errIDInUse
+	case errors.Is(err, ErrOutcomeUnknown):
+		e.unknownWrite = &unknownWrite{*c, r}
+	}
+	return err
+}
+
+var errIDInUse = fmt.Errorf("%w: the id is in use already, the generator repeats itself", errNewID)
+
+// resolve finds out what became of a save without an answer, before anything
+// else is saved, or an update in it could be applied twice. One that is not
+// there may still come, so the doubt stays until another save has come through.
+func (m *Manager) resolve(ctx context.Context, e *entry) (applied bool, err error) {
+	d := e.unknownWrite
+	if d == nil || e.state == destroyed {
+		return false, nil
+	}
+	r, version, err := m.read(withoutCancel(ctx), m.storeKey(e))
+	switch {
+	case errors.Is(err, ErrGone) && e.state == fresh:
+	case errors.Is(err, ErrGone):
+		return false, err
+	case err != nil: // it is still not known whether that save came through
+		return false, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+	case sameRecord(&r, &d.record) && (e.state == fresh || r.fence == d.record.fence): // KoaCompat keeps no fence
+		e.written(r, version)
+		return true, nil
+	case e.state == fresh || version != e.version:
+		return false, errOvertaken
+	}
+	return false, nil
+}
+
+// renew begins the ttl of an unchanged session anew (K24). Another request may
+// have saved the session meanwhile and chosen another life for it, which a
+// touch from here must not take back: stores compare versions only when they
+// write, so we look afterwards, and give it the life that it should have.
+// errExpired means that its time is over.
+func (m *Manager) renew(ctx context.Context, e *entry) error {
+	key := m.storeKey(e)
+	now := time.Now()
+	e.wrote = now.UnixNano()
+	ttl, over := m.ttlOf(e, &e.stored, now)
+	if over && m.swapper != nil { // another request may have prolonged it
+		r, version, err := m.read(ctx, key)
+		if err != nil {
+			return err
+		}
+		e.stored, e.version = r, version
+		ttl, over = m.ttlOf(e, &r, time.Now())
+	}
+	for range maxTries {
+		if over {
+			return errExpired
+		}
+		if err := m.touch(ctx, key, ttl); errors.Is(err, ErrNotFound) {
+			return ErrGone
+		} else if err != nil {
+			return err
+		}
+		if m.swapper == nil {
+			break
+		}
+		r, version, err := m.read(ctx, key)
+		if errors.Is(err, ErrGone) {
+			return err
+		}
+		if err != nil || version == e.version {
+			break
+		}
+		e.stored, e.version = r, version
+		ttl, over = m.ttlOf(e, &r, time.Now())
+	}
+	if m.touched != nil {
+		m.touched.renewed(key)
+	}
+	return nil
+}
