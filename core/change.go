@@ -17,13 +17,13 @@ const (
 	resend         // the store has it all, but the id came in an old form (K12)
 	renewal        // rolling: nothing has changed
 	change
-	demand // SaveAlways, or a new empty session with AllowEmpty
+	forced // SaveAlways, or a new empty session with AllowEmpty
 )
 
 // reason says why s is to be saved (K21, K22, K24, K26). mu is held.
 func (s *Session) reason(last bool) (reason, error) {
 	m := s.visit.manager
-	if s.broken != nil || s.state == destroyed || s.save == SaveNever {
+	if s.loadErr != nil || s.state == destroyed || s.save == SaveNever {
 		return nothing, nil
 	}
 	changed, err := s.changed()
@@ -31,12 +31,12 @@ func (s *Session) reason(last bool) (reason, error) {
 	case err != nil:
 		return nothing, err
 	case s.save == SaveAlways:
-		return demand, nil
+		return forced, nil
 	case changed:
 		return change, nil
 	case s.state == fresh:
 		if m.o.AllowEmpty && last {
-			return demand, nil
+			return forced, nil
 		}
 	case last && m.o.Rolling:
 		return renewal, nil
@@ -91,14 +91,14 @@ func (s *Session) storedOwn() *ownCookie {
 // A changeSet is what a request did, so that it can be done to whatever the
 // store has by then. It is a copy: the session can go on meanwhile.
 type changeSet struct {
-	why     reason
-	cleared bool
-	values  []valueChange
-	blind   bool // the session was not loaded before
-	own     *ownCookie
-	ownSet  bool
-	clears  uint32 // of the session, then
-	chosen  uint32
+	why        reason
+	cleared    bool
+	values     []valueChange
+	blind      bool // the session was not loaded before
+	own        *ownCookie
+	ownSet     bool
+	replaceRev uint32 // of the session, then
+	cookieRev  uint32
 }
 
 type valueChange struct {
@@ -115,7 +115,7 @@ type valueChange struct {
 // to what it was is no change, and does not win over another request. mu is
 // held.
 func (s *Session) takeChange() (changeSet, error) {
-	c := changeSet{cleared: s.cleared, blind: s.notLoaded, own: s.own, ownSet: s.ownSet, clears: s.clears, chosen: s.chosen}
+	c := changeSet{cleared: s.cleared, blind: s.notLoaded, own: s.own, ownSet: s.ownSet, replaceRev: s.replaceRev, cookieRev: s.cookieRev}
 	for _, e := range s.edits {
 		if err := e.settle(); err != nil {
 			return c, err

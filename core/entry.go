@@ -112,7 +112,7 @@ func (m *Manager) read(ctx context.Context, key string) (record, Version, error)
 	if err != nil {
 		return record{}, version, err
 	}
-	r, err := parseRecord(data, key, m.o.koa)
+	r, err := m.dialect.parse(data, key)
 	return r, version, err
 }
 

@@ -21,7 +21,7 @@ type Key[T any] string
 func (k Key[T]) Get(s *Session) T {
 	v, _, err := k.Lookup(s)
 	if err != nil {
-		_ = s.visit.manager.mention(s.ctx, OpDecode, err)
+		_ = s.visit.manager.note(s.ctx, OpDecode, err)
 	}
 	return v
 }
@@ -101,7 +101,7 @@ func (k Key[T]) Update(s *Session, f func(T) T) (T, error) {
 		if e != nil {
 			turn = e.turn
 		}
-		base := s.bases
+		base := s.baseRev
 		s.mu.Unlock()
 		if err != nil {
 			var zero T
@@ -148,7 +148,7 @@ func (k Key[T]) updated(s *Session, base, turn uint32, v T, raw []byte, again up
 		return false, err
 	}
 	e := s.editFor(string(k))
-	if s.bases != base || e.turn != turn {
+	if s.baseRev != base || e.turn != turn {
 		return false, nil
 	}
 	_ = s.outcome(callSet, string(k), nil)

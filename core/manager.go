@@ -175,6 +175,7 @@ func KoaCompat() *Options {
 // when the server has shut down.
 type Manager struct {
 	o       Options
+	dialect dialect
 	store   Store
 	swapper Swapper // nil if the store has no versions
 	keeper  Keeper  // swapper, if it is one
@@ -203,6 +204,7 @@ func New(store Store, o *Options) (*Manager, error) {
 	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, errors.New("core.New: the store is nil: pass one, such as memorystore.New(nil)")
 	}
+	m.dialect = dialectOf(m.o.koa)
 	m.swapper, _ = As[Swapper](store)
 	m.keeper = keeperOf(m.swapper)
 	m.toucher, _ = As[Toucher](store)
@@ -228,7 +230,7 @@ func New(store Store, o *Options) (*Manager, error) {
 		return nil, fmt.Errorf("core.New: %w", errors.Join(misfits...))
 	}
 	m.o.Keys = nil
-	if m.o.Rolling && (!m.o.koa || m.o.TouchEvery > 0) {
+	if m.o.Rolling && (m.dialect.spaced() || m.o.TouchEvery > 0) {
 		m.touched = newRecently()
 	}
 	timeout := m.o.ReconnectTimeout
@@ -246,18 +248,10 @@ func (m *Manager) fillIn(misfit func(string, ...any)) {
 		misfit("Options has both FailFast and ReconnectTimeout: drop one")
 	}
 	given := o.Cookie
-	sameSite := SameSiteLax
-	if o.koa {
-		sameSite = SameSiteUnset
-	}
 	m.config = given.or(CookieOptions{
-		Path: "/", MaxAge: DefaultMaxAge, HTTPOnly: On, SameSite: sameSite, Overwrite: On, Signed: On,
+		Path: "/", MaxAge: DefaultMaxAge, HTTPOnly: On, SameSite: m.dialect.sameSite(), Overwrite: On, Signed: On,
 	})
-	if o.koa {
-		m.blank = &ownCookie{members: koaCookie(given, m.config)}
-		all := m.blank.over(m.config)
-		m.blank.options = &all // now, since all new sessions share it
-	}
+	m.blank = m.dialect.blank(given, m.config)
 	if o.Name == "" {
 		o.Name = "koa.sid"
 	}
@@ -338,7 +332,7 @@ func (m *Manager) newCookie() error {
 	case !c.signed && len(o.Keys) > 0:
 		errs = append(errs, errors.New("Options has Keys, but Cookie.Signed is Off: drop one"))
 	default:
-		keys, err := newKeyring(o.Keys, o.koa, o.InsecureShortKeys)
+		keys, err := m.dialect.keyring(o.Keys, o.InsecureShortKeys)
 		errs = append(errs, err)
 		c.keys.Store(keys)
 	}
@@ -355,7 +349,7 @@ func (m *Manager) RotateKeys(keys [][]byte) error {
 	if len(keys) == 0 {
 		return errors.New("core: RotateKeys: no keys")
 	}
-	ring, err := newKeyring(keys, m.o.koa, m.o.InsecureShortKeys)
+	ring, err := m.dialect.keyring(keys, m.o.InsecureShortKeys)
 	if err != nil {
 		return fmt.Errorf("core: RotateKeys: %w", err)
 	}
@@ -388,10 +382,7 @@ func (m *Manager) Guarantees() string {
 
 // key is where the store keeps the session of id.
 func (m *Manager) key(id ID) string {
-	if m.o.koa {
-		return m.o.Prefix + string(id)
-	}
-	return hashedKey(m.o.Prefix, id)
+	return m.dialect.key(m.o.Prefix, id)
 }
 
 // fieldName reports whether s can be the name of a header field (RFC 9110).
@@ -437,17 +428,17 @@ func (m *Manager) report(ctx context.Context, op Op, err error) error {
 	return m.o.Hooks.Error(ctx, e)
 }
 
-// insist is report for what no hook can make good: a caller who goes on after
+// failAlways is report for what no hook can make good: a caller who goes on after
 // a Renew that failed would have a login with the old id.
-func (m *Manager) insist(ctx context.Context, op Op, err error) error {
+func (m *Manager) failAlways(ctx context.Context, op Op, err error) error {
 	if failed := m.report(ctx, op, err); failed != nil {
 		return failed
 	}
 	return &Error{Op: op, Err: err}
 }
 
-// mention is report for what fails nothing unless the hook wants it.
-func (m *Manager) mention(ctx context.Context, op Op, err error) error {
+// note is report for what fails nothing unless the hook wants it.
+func (m *Manager) note(ctx context.Context, op Op, err error) error {
 	failed := m.report(ctx, op, err)
 	if m.o.Hooks.Error == nil {
 		return nil

@@ -312,16 +312,19 @@ func (r *record) parseMeta(raw []byte, key string) (then *demands, err error) {
 // Nobody writes into them any more: a Keeper has them for good, and another
 // store may be late with them.
 func (r *record) encode(key string, m *Manager) (text []byte, err error) {
-	if m.o.koa {
-		text = append(make([]byte, 0, len(key)+len("{}")+r.size()), key...)
-		text = append(r.appendRest(append(text, '{')), '}')
-	} else if text, err = r.encodeOwn(key); err != nil {
+	if text, err = m.dialect.encode(r, key); err != nil {
 		return nil, err
 	}
 	if size := len(text) - len(key); size > m.o.MaxSize {
 		return nil, fmt.Errorf("%w: %d bytes, Options.MaxSize is %d", ErrTooLarge, size, m.o.MaxSize)
 	}
 	return text, nil
+}
+
+// encodeKoa writes what generic-session reads.
+func (r *record) encodeKoa(key string) []byte {
+	text := append(make([]byte, 0, len(key)+len("{}")+r.size()), key...)
+	return append(r.appendRest(append(text, '{')), '}')
 }
 
 // front is how long is what encode writes before the values, if the session has

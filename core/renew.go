@@ -60,8 +60,8 @@ func (s *Session) Renew(ctx context.Context) error {
 // whole runs Renew or Reset. After one that failed or panicked the request
 // saves nothing: see failedCall. op is held.
 func (s *Session) whole(call string, f func() error) error {
-	if s.broken != nil {
-		return s.note(call, s.broken)
+	if s.loadErr != nil {
+		return s.note(call, s.loadErr)
 	}
 	_ = s.note(call, errPanicked)
 	return s.note(call, f())
@@ -82,7 +82,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s.mu.Lock()
 	was, id, requested := s.state, s.id, s.requested
 	unsent := was == fresh && !logout // no browser has its id: it may have another session by now
-	if s.broken != nil && id != "" {
+	if s.loadErr != nil && id != "" {
 		was = live // we could not read it, but we know its id
 	}
 	if s.destroyPending || s.unknownWrite != nil {
@@ -91,7 +91,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s.state = destroyed
 	s.edits, s.cleared, s.stored.fields = nil, true, fields{}
 	held := s.save == SaveNever
-	s.clears++
+	s.replaceRev++
 	s.failed = nil
 	s.mu.Unlock()
 	var key string
@@ -136,11 +136,11 @@ func (v *Visit) regenerate(ctx context.Context) error {
 	s.mu.Unlock()
 	id, err := m.newID(ctx)
 	if err != nil {
-		return m.insist(ctx, OpID, err)
+		return m.failAlways(ctx, OpID, err)
 	}
 	if !held {
 		if err := v.sendable(); err != nil {
-			return m.insist(ctx, OpCarrier, err)
+			return m.failAlways(ctx, OpCarrier, err)
 		}
 		if was == live {
 			e := s.snapshot()
@@ -148,7 +148,7 @@ func (v *Visit) regenerate(ctx context.Context) error {
 				if errors.Is(err, ErrGone) {
 					v.gone()
 				}
-				return m.insist(ctx, OpDestroy, err)
+				return m.failAlways(ctx, OpDestroy, err)
 			}
 		}
 		if was == live || m.o.ResetUnknown {
@@ -185,7 +185,7 @@ func (v *Visit) renew(ctx context.Context) error {
 		if errors.Is(err, ErrGone) {
 			v.gone()
 		}
-		return m.insist(ctx, OpSet, err)
+		return m.failAlways(ctx, OpSet, err)
 	}
 	s.mu.Lock()
 	state, held := s.state, s.save == SaveNever
@@ -198,7 +198,7 @@ func (v *Visit) renew(ctx context.Context) error {
 		if s.requested != "" {
 			next, err := m.successors(ctx, s.requested)
 			if len(next) > 0 {
-				return m.insist(ctx, OpSet, ErrGone) // by another request's Renew, as if it ran now
+				return m.failAlways(ctx, OpSet, ErrGone) // by another request's Renew, as if it ran now
 			}
 			if err != nil {
 				requested = s.requested // the save will look again
@@ -206,7 +206,7 @@ func (v *Visit) renew(ctx context.Context) error {
 		}
 		id, err := m.newID(ctx)
 		if err != nil {
-			return m.insist(ctx, OpID, err)
+			return m.failAlways(ctx, OpID, err)
 		}
 		if !held {
 			v.passOn(ctx, id)
@@ -217,16 +217,16 @@ func (v *Visit) renew(ctx context.Context) error {
 		return nil
 	}
 	if err := v.sendable(); err != nil {
-		return m.insist(ctx, OpCarrier, err)
+		return m.failAlways(ctx, OpCarrier, err)
 	}
 	if err := v.beforeSave(ctx); err != nil {
-		return m.insist(ctx, OpBeforeSave, err)
+		return m.failAlways(ctx, OpBeforeSave, err)
 	}
 	s.mu.Lock()
 	c, err := s.takeChange()
 	s.mu.Unlock()
 	if err != nil {
-		return m.insist(ctx, OpSet, err)
+		return m.failAlways(ctx, OpSet, err)
 	}
 	e := s.snapshot()
 	err = m.changeID(ctx, &e, &c)
@@ -239,7 +239,7 @@ func (v *Visit) renew(ctx context.Context) error {
 	case errors.Is(err, ErrGone):
 		v.gone()
 	case errors.Is(err, errNewID):
-		return m.insist(ctx, OpID, err)
+		return m.failAlways(ctx, OpID, err)
 	}
-	return m.insist(ctx, OpSet, err)
+	return m.failAlways(ctx, OpSet, err)
 }

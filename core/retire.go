@@ -96,7 +96,7 @@ func (m *Manager) retireID(ctx context.Context, e *entry, successor string) (err
 			m.removeSuccessor(ctx, key, successor)
 		}
 	}()
-	if m.swapper == nil || m.o.koa {
+	if m.swapper == nil || !m.dialect.marks() {
 		return m.destroy(ctx, key)
 	}
 	tries := tries{manager: m}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"time"
 )
 
 // How a session is saved: what Visit.save does in its steps. Everything here
@@ -21,8 +20,8 @@ func (s *Session) Save(ctx context.Context) error {
 		return err
 	}
 	defer s.op.Unlock()
-	if s.broken != nil {
-		return s.broken
+	if s.loadErr != nil {
+		return s.loadErr
 	}
 	return s.visit.save(ctx, false)
 }
@@ -57,9 +56,7 @@ func (s *Session) mayStore() error {
 
 // take makes s what the store has under key.
 func (s *Session) take(id ID, key string, stored record, version Version) {
-	if s.visit.manager.o.koa {
-		stored.created = time.Now().UnixMilli() // the original does not tell
-	}
+	stored.created = s.visit.manager.dialect.created(stored.created)
 	s.found(id, key, stored, version)
 	s.own = stored.own
 }
@@ -198,7 +195,7 @@ func (v *Visit) unsaved(ctx context.Context, err error, last bool) error {
 		v.gone()
 		m.debug(ctx, "session is gone, nothing was saved", slog.Any("session", v.session.id))
 		if last {
-			return m.mention(ctx, OpSet, err)
+			return m.note(ctx, OpSet, err)
 		}
 	case errors.Is(err, errNewID):
 		return m.report(ctx, OpID, err)
@@ -223,15 +220,15 @@ func (v *Visit) gone() {
 // then nothing is saved, whatever Hooks.Error says of it. What no call has
 // reported yet, a value that can't be encoded, is reported here.
 func (v *Visit) whole(ctx context.Context) error {
-	return v.insistOn(ctx, func(failedCall) bool { return true })
+	return v.failUnhealed(ctx, func(failedCall) bool { return true })
 }
 
 // encodable is whole for the values alone.
 func (v *Visit) encodable(ctx context.Context) error {
-	return v.insistOn(ctx, func(f failedCall) bool { return f.call == callSet || f.call == callReplace })
+	return v.failUnhealed(ctx, func(f failedCall) bool { return f.call == callSet || f.call == callReplace })
 }
 
-func (v *Visit) insistOn(ctx context.Context, which func(failedCall) bool) error {
+func (v *Visit) failUnhealed(ctx context.Context, which func(failedCall) bool) error {
 	s := v.session
 	s.mu.Lock()
 	err := s.unhealed(which)
@@ -242,7 +239,7 @@ func (v *Visit) insistOn(ctx context.Context, which func(failedCall) bool) error
 	if _, reported := errors.AsType[*Error](err); reported {
 		return err
 	}
-	return v.manager.insist(ctx, OpSet, err)
+	return v.manager.failAlways(ctx, OpSet, err)
 }
 
 // resolve finds out what became of a save of this request without an answer.
@@ -266,7 +263,7 @@ func (v *Visit) beforeSave(ctx context.Context) error {
 	if hook == nil {
 		return nil
 	}
-	_, err := v.ask(func() (bool, error) { return true, hook(ctx, v.jar, v.session) })
+	_, err := v.runHook(func() (bool, error) { return true, hook(ctx, v.jar, v.session) })
 	return err
 }
 
@@ -281,11 +278,11 @@ func (s *Session) saved(c *changeSet, e *entry) {
 		raw, _ := s.stored.find(name) // it was read or written just now
 		return raw
 	}
-	s.bases++
-	if s.clears == c.clears {
+	s.baseRev++
+	if s.replaceRev == c.replaceRev {
 		s.cleared = false
 	}
-	if s.chosen == c.chosen {
+	if s.cookieRev == c.cookieRev {
 		s.ownSet = false
 		s.own = e.stored.own
 	}

@@ -38,22 +38,22 @@ type Session struct {
 	op sync.Mutex
 	entry
 
-	mu     sync.Mutex  // guards the rest
-	sealed atomic.Bool // no change any more; set while mu is held
-	save   SaveMode
-	saving bool   // a hook runs, which must not save in turn
-	broken *Error // why the session could not be loaded, if the hook let it pass
+	mu      sync.Mutex  // guards the rest
+	sealed  atomic.Bool // no change any more; set while mu is held
+	save    SaveMode
+	saving  bool   // a hook runs, which must not save in turn
+	loadErr *Error // why the session could not be loaded, if the hook let it pass
 
 	// What this request did, so that it can be done to whatever the store has by
 	// then. A changeSet is a copy of it.
-	edits   []*edit
-	cleared bool // none of the stored values counts any more
-	own     *ownCookie
-	ownSet  bool         // this request chose own
-	clears  uint32       // how often all values were replaced
-	bases   uint32       // how often what the edits lie over has become another
-	chosen  uint32       // how often SetCookie chose options
-	failed  []failedCall // while there are any, nothing is saved
+	edits      []*edit
+	cleared    bool // none of the stored values counts any more
+	own        *ownCookie
+	ownSet     bool         // this request chose own
+	replaceRev uint32       // how often all values were replaced
+	baseRev    uint32       // how often what the edits lie over has become another
+	cookieRev  uint32       // how often SetCookie chose options
+	failed     []failedCall // while there are any, nothing is saved
 }
 
 // A failedCall is a Renew, Reset or Replace that failed, or a Set or Update
@@ -166,7 +166,7 @@ func (s *Session) ID() ID {
 func (s *Session) needID() (ID, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.id == "" && s.broken == nil && s.state == fresh {
+	if s.id == "" && s.loadErr == nil && s.state == fresh {
 		id, err := s.visit.manager.newID(s.ctx)
 		if err != nil {
 			return "", err
@@ -292,8 +292,8 @@ func (s *Session) replace(members []member, err error) error {
 	// The values that could not be encoded are among those that go.
 	s.failed = slices.DeleteFunc(s.failed, func(f failedCall) bool { return f.call == callSet })
 	s.cleared = true
-	s.clears++
-	s.bases++
+	s.replaceRev++
+	s.baseRev++
 	s.edits = nil
 	for i := range members {
 		s.edits = append(s.edits, &edit{name: string(members[i].name), own: true, assigned: true, raw: members[i].raw})
@@ -344,16 +344,8 @@ func (s *Session) SetCookie(c CookieOptions) error {
 	if c == s.cookieOptions() {
 		return nil
 	}
-	members := storeOptions(m.config, c, s.own.all(), m.o.koa)
-	s.own, s.ownSet = nil, true
-	if members != nil {
-		s.own = &ownCookie{members: members, options: &c}
-		if !m.o.koa {
-			d := m.config.demands()
-			s.own.then = &d
-		}
-	}
-	s.chosen++
+	s.own, s.ownSet = m.dialect.override(m.config, c, s.own), true
+	s.cookieRev++
 	return nil
 }
 
@@ -380,9 +372,9 @@ func (s *Session) reset() {
 	m := s.visit.manager
 	s.entry = entry{stored: record{created: time.Now().UnixMilli()}, wrote: s.wrote}
 	s.edits, s.cleared = nil, false
-	s.clears++
-	s.bases++
-	s.chosen++
+	s.replaceRev++
+	s.baseRev++
+	s.cookieRev++
 	s.own, s.ownSet = m.blank, false
 	s.failed = nil
 }

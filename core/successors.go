@@ -23,7 +23,7 @@ const (
 // recordSuccessor notes successor as one of key. It does so as well as it goes: without a mark
 // late requests are answered as those with any unknown id.
 func (m *Manager) recordSuccessor(ctx context.Context, key, successor string) {
-	if m.o.koa {
+	if !m.dialect.marks() {
 		return
 	}
 	_, err := m.set(ctx, key+markSuffix, []byte(key+markSuffix+successor), markTTL, 0)
@@ -34,7 +34,7 @@ func (m *Manager) recordSuccessor(ctx context.Context, key, successor string) {
 
 // removeSuccessor takes back what recordSuccessor noted, when successor did not become one.
 func (m *Manager) removeSuccessor(ctx context.Context, key, successor string) {
-	if m.o.koa {
+	if !m.dialect.marks() {
 		return
 	}
 	m.updateSuccessors(ctx, key, func(successors []string) []string {
@@ -62,7 +62,7 @@ func (m *Manager) updateSuccessors(ctx context.Context, key string, f func(succe
 
 // successors are the store keys that key was given up for lately.
 func (m *Manager) successors(ctx context.Context, key string) ([]string, error) {
-	if m.o.koa {
+	if !m.dialect.marks() {
 		return nil, nil
 	}
 	data, _, err := m.get(ctx, key+markSuffix)

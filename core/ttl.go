@@ -3,7 +3,6 @@ package core
 import (
 	"context"
 	"hash/maphash"
-	"math"
 	"sync/atomic"
 	"time"
 )
@@ -45,10 +44,7 @@ func (m *Manager) ttl(s *Session, c CookieOptions, created int64, now time.Time)
 			ttl = left
 		}
 	}
-	if rest := ttl % time.Second; m.o.koa && rest != 0 && ttl < math.MaxInt64-time.Second {
-		ttl += time.Second - rest // koa-redis counts in seconds
-	}
-	return ttl, false
+	return m.dialect.life(ttl), false
 }
 
 // DefaultTouchEvery is the longest time between two renewals of a rolling

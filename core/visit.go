@@ -174,7 +174,7 @@ func (v *Visit) load(ctx context.Context) {
 		return
 	}
 	s := v.needSession()
-	s.ctx = v.hidden(ctx)
+	s.ctx = v.hookContext(ctx)
 	s.err = v.read(s.ctx)
 	s.ctx = ctx
 	if s.err != nil {
@@ -192,9 +192,9 @@ func (v *Visit) needSession() *Session {
 	return v.session
 }
 
-// hidden returns ctx for the hooks that run while v is loaded. In deferred mode
+// hookContext returns ctx for the hooks that run while v is loaded. In deferred mode
 // it would lead them to v, and who asks v then would wait for itself.
-func (v *Visit) hidden(ctx context.Context) context.Context {
+func (v *Visit) hookContext(ctx context.Context) context.Context {
 	o := &v.manager.o
 	if o.Hooks.Valid == nil && o.Hooks.Error == nil && o.InsecureIDFrom == nil {
 		return ctx
@@ -240,14 +240,14 @@ func (v *Visit) read(ctx context.Context) error {
 	case isTombstone(data):
 		return v.unknownID(ctx, id)
 	}
-	stored, err := parseRecord(data, key, m.o.koa)
+	stored, err := m.dialect.parse(data, key)
 	switch {
 	case err == errForeign:
 		// Somebody else's session is a fault of the way, not of this one.
 		v.session.id = id
 		return v.broken(ctx, OpGet, err)
 	case err != nil:
-		if err := m.mention(ctx, OpGet, err); err != nil { // K39
+		if err := m.note(ctx, OpGet, err); err != nil { // K39
 			return err
 		}
 		return v.unknownID(ctx, id)
@@ -276,7 +276,7 @@ func (v *Visit) admit(ctx context.Context, id ID, key string) error {
 	if m.o.Hooks.Valid == nil {
 		return nil
 	}
-	valid, err := v.ask(func() (bool, error) { return m.o.Hooks.Valid(ctx, v.jar, s) })
+	valid, err := v.runHook(func() (bool, error) { return m.o.Hooks.Valid(ctx, v.jar, s) })
 	if err != nil {
 		return v.broken(ctx, OpValid, err)
 	}
@@ -325,7 +325,7 @@ func (v *Visit) broken(ctx context.Context, op Op, err error) error {
 		id, _ = v.carried(ctx)
 	}
 	v.session.reset()
-	v.session.id, v.session.broken = id, &Error{Op: op, Err: err}
+	v.session.id, v.session.loadErr = id, &Error{Op: op, Err: err}
 	return nil
 }
 
@@ -353,8 +353,8 @@ func (v *Visit) carried(ctx context.Context) (id ID, err error) {
 	return id, nil
 }
 
-// ask runs a hook, in which the session must not be saved.
-func (v *Visit) ask(hook func() (bool, error)) (bool, error) {
+// runHook runs a hook, in which the session must not be saved.
+func (v *Visit) runHook(hook func() (bool, error)) (bool, error) {
 	s := v.session
 	s.mu.Lock()
 	s.saving = true
@@ -482,7 +482,7 @@ type visitKey struct{}
 // Destroy is [Session.Destroy] without loading the session first, for deferred
 // mode: the store is not asked before.
 func (v *Visit) Destroy(ctx context.Context) error {
-	s, err := v.blind(ctx)
+	s, err := v.withoutLoading(ctx)
 	if err != nil {
 		return err
 	}
@@ -497,16 +497,16 @@ func (v *Visit) Replace(ctx context.Context, values any) error {
 	if errors.Is(bad, errReserved) {
 		return bad
 	}
-	s, err := v.blind(ctx)
+	s, err := v.withoutLoading(ctx)
 	if err != nil {
 		return err
 	}
 	return s.replace(members, bad)
 }
 
-// blind returns the session as it is, or, if nothing is loaded, one that has
+// withoutLoading returns the session as it is, or, if nothing is loaded, one that has
 // only the id that the request carries.
-func (v *Visit) blind(ctx context.Context) (*Session, error) {
+func (v *Visit) withoutLoading(ctx context.Context) (*Session, error) {
 	v.loading.Lock()
 	defer v.loading.Unlock()
 	if v.inside() && v.stage.CompareAndSwap(begun, busy) {
@@ -514,10 +514,10 @@ func (v *Visit) blind(ctx context.Context) (*Session, error) {
 		s := v.needSession()
 		s.ctx = ctx
 		s.reset()
-		hooks := v.hidden(ctx)
+		hooks := v.hookContext(ctx)
 		id, err := v.carried(hooks)
 		if err != nil {
-			return nil, v.manager.insist(hooks, OpCarrier, err)
+			return nil, v.manager.failAlways(hooks, OpCarrier, err)
 		}
 		if id != "" {
 			s.id, s.state, s.notLoaded = id, live, true
