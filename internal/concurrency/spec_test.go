@@ -179,6 +179,10 @@ type specClient struct {
 	doubt  *doubt
 	unread bool // it has not loaded the session
 
+	// closed are the Renews and Resets that failed and have not been made good:
+	// while there is one, nothing is saved (W1).
+	closed []refusal
+
 	told   string // "" or why something failed
 	sends  int    // how often it set
 	cookie string // what the response does to it: nothing, "-" or an id
@@ -196,6 +200,12 @@ type specEdit struct {
 	assigned, absent bool
 	value, add       int
 	assigns          int // counts the assignments
+}
+
+// A refusal is an act that failed, and why.
+type refusal struct {
+	act act
+	why string
 }
 
 // fails counts a call, and reports whether it fails, and if so, whether it is
@@ -319,7 +329,32 @@ func (c *specClient) fail(why string) {
 	}
 }
 
+// do is one act, and what it closes or makes good.
 func (c *specClient) do(s *spec, a act) {
+	if a == save && len(c.closed) > 0 {
+		c.fail(c.closed[0].why)
+		return
+	}
+	before := c.told
+	c.told = ""
+	c.perform(s, a)
+	why := c.told
+	if before != "" {
+		c.told = before
+	}
+	switch {
+	case c.state == specAbandoned:
+	case a == destroy, a == destroyThen, a == regenerate && why == "":
+		c.closed = nil
+	case a == renew, a == regenerate:
+		c.closed = slices.DeleteFunc(slices.Clone(c.closed), func(r refusal) bool { return r.act == a })
+		if why != "" {
+			c.closed = append(c.closed, refusal{a, why})
+		}
+	}
+}
+
+func (c *specClient) perform(s *spec, a act) {
 	if c.state == specAbandoned && a != expire && a != revoke {
 		return
 	}
@@ -597,6 +632,10 @@ func (c *specClient) save(s *spec) {
 }
 
 func (c *specClient) commit(s *spec) {
+	if len(c.closed) > 0 {
+		c.fail(c.closed[0].why)
+		return
+	}
 	if c.doubt != nil && c.state < specEnded && !c.settle(s) {
 		return
 	}
