@@ -305,6 +305,26 @@ func TestW35AChangeThatCantBeEncodedFailsTheCommit(t *testing.T) {
 			t.Error("saved")
 		}
 	})
+	t.Run("a hook's change in Renew", func(t *testing.T) {
+		bad := false
+		a := newApp(t, &core.Options{Hooks: core.Hooks{BeforeSave: func(_ context.Context, _ core.Jar, s *core.Session) error {
+			if bad {
+				_ = s.Set("x", make(chan int))
+			}
+			return nil
+		}}})
+		a.ok(a.get("/", count(t)))
+		old := a.value()
+		bad = true
+		e := a.get("/", func(_ *core.Visit, s *core.Session) {
+			if s.Renew(bg) == nil {
+				t.Error("renewed by half")
+			}
+		})
+		if e.commit == nil || a.value() != old {
+			t.Error("renewed by half")
+		}
+	})
 	t.Run("Renew does not save the rest", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))

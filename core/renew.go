@@ -35,7 +35,7 @@ func (s *Session) Reset(ctx context.Context) error {
 		return s.note(callReset, err)
 	}
 	defer s.op.Unlock()
-	return s.whole(callReset, func() error { return s.visit.regenerate(withoutCancel(ctx)) })
+	return s.whole(callReset, func() error { return s.visit.beginAnew(withoutCancel(ctx)) })
 }
 
 // Renew gives the session a new id and keeps its values. Call it whenever the
@@ -80,33 +80,22 @@ func (s *Session) note(call string, err error) error {
 func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s, m := v.session, v.manager
 	s.mu.Lock()
-	was, id, requested := s.state, s.id, s.requested
-	unsent := was == fresh && !logout // no browser has its id: it may have another session by now
-	if s.loadErr != nil && id != "" {
-		was = live // we could not read it, but we know its id
-	}
-	if s.destroyPending || s.unknownWrite != nil {
-		was = live // an earlier try failed, or a save may have come through
-	}
+	held := s.save == SaveNever
+	unsent := s.state == fresh && !logout // no browser has its id: it may have another session by now
+	stored := s.mayBeStored() || s.loadErr != nil && s.id != ""
 	s.state = destroyed
 	s.edits, s.cleared, s.stored.fields = nil, true, fields{}
-	held := s.save == SaveNever
 	s.replaceRev++
 	s.failed = nil
 	s.mu.Unlock()
-	var key string
 	switch {
 	case held:
 		return nil
-	case was == live:
-		key = m.storeKey(&s.entry)
-	case logout && requested != "":
-		if next, err := m.successors(ctx, requested); err == nil && len(next) == 0 {
-			return nil
-		}
-		// The request carries an id that was given up, or may have been. If the
-		// successors can't be ended now, the next try has to know whose they are.
-		key, s.key = requested, requested
+	case stored:
+		s.key = m.storeKey(&s.entry)
+	case logout && v.requestedIDHasSuccessors(ctx):
+		// If they can't be ended now, the next try has to know whose they are.
+		s.key = s.requested
 	default:
 		return nil
 	}
@@ -114,9 +103,8 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	if logout {
 		end = m.destroyWithSuccessors
 	}
-	err := end(ctx, key)
-	s.destroyPending = err != nil
-	if err != nil {
+	err := end(ctx, s.key)
+	if s.destroyPending = err != nil; err != nil {
 		err = m.report(ctx, OpDestroy, err)
 	}
 	if unsent {
@@ -125,13 +113,31 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	return errors.Join(err, v.sendReset(ctx)) // requirement 15: the cookie goes either way
 }
 
-// regenerate begins an empty session in place of this one. op is held.
-func (v *Visit) regenerate(ctx context.Context) error {
+// mayBeStored reports whether the store has the session, or may have it: a save
+// may have come through, or a Destroy not. mu is held.
+func (s *Session) mayBeStored() bool {
+	return s.state == live || s.destroyPending || s.unknownWrite != nil
+}
+
+// requestedIDHasSuccessors reports whether the request carries an id that was
+// given up, or may have been: nobody knows if the store does not say.
+func (v *Visit) requestedIDHasSuccessors(ctx context.Context) bool {
+	s := v.session
+	if s.requested == "" {
+		return false
+	}
+	next, err := v.manager.successors(ctx, s.requested)
+	return err != nil || len(next) > 0
+}
+
+// beginAnew begins an empty session in place of this one. op is held.
+func (v *Visit) beginAnew(ctx context.Context) error {
 	s, m := v.session, v.manager
 	s.mu.Lock()
-	was, held := s.state, s.save == SaveNever
-	if s.unknownWrite != nil || s.destroyPending && s.key != s.requested {
-		was = live // as in destroy; a late logout that failed had no session of its own
+	held := s.save == SaveNever
+	stored := s.mayBeStored()
+	if s.destroyPending && s.key == s.requested && s.unknownWrite == nil {
+		stored = false // a late logout that failed had no session of its own
 	}
 	s.mu.Unlock()
 	id, err := m.newID(ctx)
@@ -142,7 +148,7 @@ func (v *Visit) regenerate(ctx context.Context) error {
 		if err := v.sendable(); err != nil {
 			return m.failAlways(ctx, OpCarrier, err)
 		}
-		if was == live {
+		if stored {
 			e := s.snapshot()
 			if err := m.retireID(ctx, &e, m.key(id)); err != nil {
 				if errors.Is(err, ErrGone) {
@@ -151,7 +157,7 @@ func (v *Visit) regenerate(ctx context.Context) error {
 				return m.failAlways(ctx, OpDestroy, err)
 			}
 		}
-		if was == live || m.o.ResetUnknown {
+		if stored || m.o.ResetUnknown {
 			if err := v.sendReset(ctx); err != nil { // with the old cookie's attributes
 				return err
 			}
@@ -161,7 +167,7 @@ func (v *Visit) regenerate(ctx context.Context) error {
 		v.passOn(ctx, id)
 	}
 	s.mu.Lock()
-	requested, successor := s.requested, s.successor || was == live
+	requested, successor := s.requested, s.successor || stored
 	s.reset()
 	s.id, s.requested, s.successor = id, requested, successor && !held
 	s.mu.Unlock()
@@ -194,33 +200,16 @@ func (v *Visit) renew(ctx context.Context) error {
 		return ErrGone
 	}
 	if state == fresh || held {
-		requested := ""
-		if s.requested != "" {
-			next, err := m.successors(ctx, s.requested)
-			if len(next) > 0 {
-				return m.failAlways(ctx, OpSet, ErrGone) // by another request's Renew, as if it ran now
-			}
-			if err != nil {
-				requested = s.requested // the save will look again
-			}
-		}
-		id, err := m.newID(ctx)
-		if err != nil {
-			return m.failAlways(ctx, OpID, err)
-		}
-		if !held {
-			v.passOn(ctx, id)
-		}
-		s.mu.Lock()
-		s.id, s.key, s.requested = id, "", requested
-		s.mu.Unlock()
-		return nil
+		return v.renewUnstored(ctx, held)
 	}
 	if err := v.sendable(); err != nil {
 		return m.failAlways(ctx, OpCarrier, err)
 	}
 	if err := v.beforeSave(ctx); err != nil {
 		return m.failAlways(ctx, OpBeforeSave, err)
+	}
+	if err := v.encodable(ctx); err != nil { // what the hook has set
+		return err
 	}
 	s.mu.Lock()
 	c, err := s.takeChange()
@@ -242,4 +231,31 @@ func (v *Visit) renew(ctx context.Context) error {
 		return m.failAlways(ctx, OpID, err)
 	}
 	return m.failAlways(ctx, OpSet, err)
+}
+
+// renewUnstored gives another id to a session that the store does not have, or
+// that SaveNever keeps from it. The save will use it.
+func (v *Visit) renewUnstored(ctx context.Context, held bool) error {
+	s, m := v.session, v.manager
+	requested := ""
+	if s.requested != "" {
+		next, err := m.successors(ctx, s.requested)
+		if len(next) > 0 {
+			return m.failAlways(ctx, OpSet, ErrGone) // by another request's Renew, as if it ran now
+		}
+		if err != nil {
+			requested = s.requested // the save will look again
+		}
+	}
+	id, err := m.newID(ctx)
+	if err != nil {
+		return m.failAlways(ctx, OpID, err)
+	}
+	if !held {
+		v.passOn(ctx, id)
+	}
+	s.mu.Lock()
+	s.id, s.key, s.requested = id, "", requested
+	s.mu.Unlock()
+	return nil
 }
