@@ -91,14 +91,14 @@ func (s *Session) storedOwn() *ownCookie {
 // A changeSet is what a request did, so that it can be done to whatever the
 // store has by then. It is a copy: the session can go on meanwhile.
 type changeSet struct {
-	why        reason
-	cleared    bool
 	values     []valueChange
-	blind      bool // the session was not loaded before
 	own        *ownCookie
-	ownSet     bool
 	replaceRev uint32 // of the session, then
 	cookieRev  uint32
+	why        reason
+	cleared    bool
+	ownSet     bool
+	blind      bool // the session was not loaded before
 }
 
 type valueChange struct {

@@ -13,19 +13,19 @@ import (
 // steps that reach the store work on a copy: they change it as they learn more,
 // and the session takes the copy over afterwards.
 type entry struct {
-	id      ID
-	key     string  // of id in the store, "" if not made yet
-	stored  record  // as it was loaded or last saved
-	version Version // of stored; zero if unknown
-	state   state
+	id        ID
+	key       string  // of id in the store, "" if not made yet
+	requested string  // the key of an id that came with the request and is unknown
+	stored    record  // as it was loaded or last saved
+	version   Version // of stored; zero if unknown
+	wrote     int64   // when the store was written last, in Unix nanoseconds
 
-	notLoaded bool   // what is stored has not been read: Visit.Replace or Visit.Destroy
-	requested string // the key of an id that came with the request and is unknown
-	successor bool   // an id was given up for this one, which is not stored yet
+	unknownWrite *unknownWrite // a save that had no answer
 
-	unknownWrite   *unknownWrite // a save that had no answer
-	destroyPending bool          // destroyed, but the store did not say so
-	wrote          int64         // when the store was written last, in Unix nanoseconds
+	state          state
+	notLoaded      bool // what is stored has not been read: Visit.Replace or Visit.Destroy
+	successor      bool // an id was given up for this one, which is not stored yet
+	destroyPending bool // destroyed, but the store did not say so
 }
 
 type state uint8

@@ -344,7 +344,7 @@ func FuzzID(f *testing.F) {
 		}
 		// Both keys are what a store may be given.
 		for _, koa := range []bool{false, true} {
-			m := &Manager{o: Options{Prefix: prefix}, dialect: dialectOf(koa)}
+			m := &Manager{o: Options{Prefix: prefix}, dialect: dialect{koa: koa}}
 			key := m.key(id)
 			if len(key) > 250 || !keyText(key) || !strings.HasPrefix(key, prefix) || koa != (key == prefix+s) {
 				t.Fatalf("the key of %q is %q", s, key)
@@ -380,7 +380,7 @@ func FuzzTTL(f *testing.F) {
 		c := ownOptions(complete(CookieOptions{}), own, nil)
 		now := time.UnixMilli(1_767_225_600_000)
 
-		m := &Manager{o: o, dialect: dialectOf(o.koa)}
+		m := &Manager{o: o, dialect: dialect{koa: o.koa}}
 		got, over := m.ttl(nil, c, created, now)
 		switch {
 		case over && got != 0:

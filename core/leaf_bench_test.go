@@ -27,7 +27,7 @@ func benchRecord(b *testing.B, m *Manager, key string, size, n int) []byte {
 	return data
 }
 
-func benchManager() *Manager { return &Manager{o: Options{MaxSize: 1 << 20}, dialect: ownDialect{}} }
+func benchManager() *Manager { return &Manager{o: Options{MaxSize: 1 << 20}, dialect: dialect{}} }
 
 func BenchmarkParseCookies(b *testing.B) {
 	pair := "koa.sid=" + strings.Repeat("x", 32) + "; koa.sid.sig=" + strings.Repeat("y", 43)

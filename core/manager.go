@@ -204,7 +204,7 @@ func New(store Store, o *Options) (*Manager, error) {
 	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, errors.New("core.New: the store is nil: pass one, such as memorystore.New(nil)")
 	}
-	m.dialect = dialectOf(m.o.koa)
+	m.dialect = dialect{koa: m.o.koa}
 	m.swapper, _ = As[Swapper](store)
 	m.keeper = keeperOf(m.swapper)
 	m.toucher, _ = As[Toucher](store)

@@ -56,7 +56,7 @@ func TestRecordRoundTrip(t *testing.T) {
 func TestK38Koa(t *testing.T) {
 	t.Parallel()
 	m := benchManager()
-	m.dialect = dialectOf(true)
+	m.dialect = dialect{koa: true}
 	for text, want := range map[string]string{
 		`{}`: `{}`,
 		`{"cookie":{"httpOnly":true,"path":"/","maxAge":86400000},"count":1,"_gs":{"v":9},"html":"<&>` + "\u2028" + `"}`: "",
@@ -237,7 +237,7 @@ func checkRecord(t *testing.T, data []byte, koa bool) {
 		t.Fatalf("%q is no JSON", data)
 	}
 	m := benchManager()
-	m.dialect = dialectOf(koa)
+	m.dialect = dialect{koa: koa}
 	// Its cookie options must be harmless, whatever they say.
 	c := r.own.over(complete(CookieOptions{}))
 	checkLine(t, &c, "koa.sid", "id")

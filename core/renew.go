@@ -63,8 +63,10 @@ func (s *Session) whole(call string, f func() error) error {
 	if s.loadErr != nil {
 		return s.note(call, s.loadErr)
 	}
-	_ = s.note(call, errPanicked)
-	return s.note(call, f())
+	err := errPanicked
+	defer func() { _ = s.note(call, err) }()
+	err = f()
+	return err
 }
 
 // note is outcome for who does not hold mu.

@@ -39,21 +39,22 @@ type Session struct {
 	entry
 
 	mu      sync.Mutex  // guards the rest
+	loadErr *Error      // why the session could not be loaded, if the hook let it pass
 	sealed  atomic.Bool // no change any more; set while mu is held
 	save    SaveMode
-	saving  bool   // a hook runs, which must not save in turn
-	loadErr *Error // why the session could not be loaded, if the hook let it pass
+	saving  bool // a hook runs, which must not save in turn
 
 	// What this request did, so that it can be done to whatever the store has by
 	// then. A changeSet is a copy of it.
 	edits      []*edit
-	cleared    bool // none of the stored values counts any more
 	own        *ownCookie
-	ownSet     bool         // this request chose own
-	replaceRev uint32       // how often all values were replaced
-	baseRev    uint32       // how often what the edits lie over has become another
-	cookieRev  uint32       // how often SetCookie chose options
-	failed     []failedCall // while there are any, nothing is saved
+	replaceRev uint32 // how often all values were replaced
+	baseRev    uint32 // how often what the edits lie over has become another
+	cookieRev  uint32 // how often SetCookie chose options
+	cleared    bool   // none of the stored values counts any more
+	ownSet     bool   // this request chose own
+
+	failed *failedCalls // while there are any, nothing is saved
 }
 
 // A failedCall is a Renew, Reset or Replace that failed, or a Set or Update
@@ -64,6 +65,20 @@ type failedCall struct {
 	call string // "Renew", …; "Set" for all calls that assign one value
 	name string // of the value
 	err  error
+}
+
+// failedCalls are those of one request, as they came.
+type failedCalls struct{ all []failedCall }
+
+// drop takes calls out.
+func (f *failedCalls) drop(which func(failedCall) bool) *failedCalls {
+	if f == nil {
+		return nil
+	}
+	if f.all = slices.DeleteFunc(f.all, which); len(f.all) == 0 {
+		return nil
+	}
+	return f
 }
 
 // Calls that are noted when they fail.
@@ -79,9 +94,12 @@ func (s *Session) outcome(call, name string, err error) error {
 	if s.failed == nil && err == nil || s.sealed.Load() {
 		return err
 	}
-	s.failed = slices.DeleteFunc(s.failed, func(f failedCall) bool { return f.call == call && f.name == name })
+	s.failed = s.failed.drop(func(f failedCall) bool { return f.call == call && f.name == name })
 	if err != nil {
-		s.failed = append(s.failed, failedCall{call, name, err})
+		if s.failed == nil {
+			s.failed = new(failedCalls)
+		}
+		s.failed.all = append(s.failed.all, failedCall{call, name, err})
 	}
 	return err
 }
@@ -89,8 +107,11 @@ func (s *Session) outcome(call, name string, err error) error {
 // unhealed is the error of the first of those calls that failed and has not
 // succeeded since. mu is held.
 func (s *Session) unhealed(which func(failedCall) bool) error {
-	if i := slices.IndexFunc(s.failed, which); i >= 0 {
-		return s.failed[i].err
+	if s.failed == nil {
+		return nil
+	}
+	if i := slices.IndexFunc(s.failed.all, which); i >= 0 {
+		return s.failed.all[i].err
 	}
 	return nil
 }
@@ -290,7 +311,7 @@ func (s *Session) replace(members []member, err error) error {
 		return err
 	}
 	// The values that could not be encoded are among those that go.
-	s.failed = slices.DeleteFunc(s.failed, func(f failedCall) bool { return f.call == callSet })
+	s.failed = s.failed.drop(func(f failedCall) bool { return f.call == callSet })
 	s.cleared = true
 	s.replaceRev++
 	s.baseRev++
