@@ -142,18 +142,11 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 		return m.create(ctx, e, c)
 	}
 	key := m.storeKey(e)
-	base, version := e.stored, e.version
-	reread := version == 0 && m.swapper != nil // base is not what the changes were made on
-	tries := tries{manager: m}
-	for {
-		if reread {
-			var err error
-			if base, version, err = m.read(ctx, key); err != nil {
-				return err
-			}
-			if m.refuses(e, c, &base) {
-				return ErrConflict
-			}
+	reread := e.version == 0 && m.swapper != nil // what is stored may be another request's
+	for tries := (tries{manager: m}); ; {
+		base, version, err := m.base(ctx, e, c, key, reread)
+		if err != nil {
+			return err
 		}
 		r, err := m.rebase(e, c, base, key, reread)
 		if err != nil {
@@ -163,24 +156,21 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 			e.written(r, version) // the other request did the same
 			return nil
 		}
-		version, err = m.put(ctx, e, key, &r, version)
-		switch {
-		case err == nil:
+		if version, err = m.put(ctx, e, key, &r, version); err == nil {
 			e.written(r, version)
 			return nil
-		case err == errExpired && !reread && m.swapper != nil:
+		}
+		if err == errExpired && !reread && m.swapper != nil {
 			reread = true // another request may have prolonged it
 			continue
-		case errors.Is(err, ErrNotFound):
-			return ErrGone
-		case errors.Is(err, ErrOutcomeUnknown):
-			e.unknownWrite = &unknownWrite{*c, r}
-			return err
-		case !errors.Is(err, ErrConflict):
-			return err
-		case c.why == renewal:
+		}
+		if !errors.Is(err, ErrConflict) {
+			return e.failed(c, r, err)
+		}
+		if c.why == renewal {
 			return m.renewedByAnother(ctx, e, key)
-		case e.unknownWrite != nil && c.updates():
+		}
+		if e.unknownWrite != nil && c.updates() {
 			return errOvertaken
 		}
 		reread = true
@@ -189,6 +179,30 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 			return err
 		}
 	}
+}
+
+// base is what the changes c are laid over: what e was made from, or with reread
+// what the store has by now, unless ConflictRefuse forbids to go on with it.
+func (m *Manager) base(ctx context.Context, e *entry, c *changeSet, key string, reread bool) (record, Version, error) {
+	if !reread {
+		return e.stored, e.version, nil
+	}
+	r, version, err := m.read(ctx, key)
+	if err == nil && m.refuses(e, c, &r) {
+		err = ErrConflict
+	}
+	return r, version, err
+}
+
+// failed is the error of a write of r that was no conflict.
+func (e *entry) failed(c *changeSet, r record, err error) error {
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return ErrGone
+	case errors.Is(err, ErrOutcomeUnknown):
+		e.unknownWrite = &unknownWrite{*c, r}
+	}
+	return err
 }
 
 // load reads what is stored under the id of a session that was replaced without
@@ -280,10 +294,8 @@ func (m *Manager) create(ctx context.Context, e *entry, c *changeSet) error {
 		return errOvertaken
 	case errors.Is(err, ErrConflict):
 		return errIDInUse
-	case errors.Is(err, ErrOutcomeUnknown):
-		e.unknownWrite = &unknownWrite{*c, r}
 	}
-	return err
+	return e.failed(c, r, err)
 }
 
 var errIDInUse = fmt.Errorf("%w: the id is in use already, the generator repeats itself", errNewID)

@@ -17,18 +17,11 @@ import (
 // one's changes taken over. Only then is the new id used.
 func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) error {
 	oldKey := m.storeKey(e)
-	base, version := e.stored, e.version
-	reread := e.notLoaded || version == 0 && m.swapper != nil
-	tries := tries{manager: m}
-	for {
-		if reread {
-			var err error
-			if base, version, err = m.read(ctx, oldKey); err != nil {
-				return err
-			}
-			if m.refuses(e, c, &base) {
-				return ErrConflict
-			}
+	reread := e.notLoaded || e.version == 0 && m.swapper != nil
+	for tries := (tries{manager: m}); ; {
+		base, version, err := m.base(ctx, e, c, oldKey, reread)
+		if err != nil {
+			return err
 		}
 		r, err := m.rebase(e, c, base, oldKey, reread && !c.blind)
 		if err != nil {
