@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
 // What a request changed, found by comparing and kept apart from the session,
@@ -66,7 +68,7 @@ func (s *Session) changed() (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if !sameJSON(e.raw, was) {
+		if !jsontext.Same(e.raw, was) {
 			return true, nil
 		}
 		if was != nil {
@@ -128,7 +130,7 @@ func (s *Session) takeChange() (changeSet, error) {
 			if err != nil {
 				return c, err
 			}
-			if sameJSON(e.raw, was) {
+			if jsontext.Same(e.raw, was) {
 				e.own, e.assigned, e.raw, e.updates = false, false, nil, nil // nor later, over another request's
 				continue
 			}
@@ -237,4 +239,4 @@ func sameRecord(a, b *record) bool {
 	return sameFields(&a.fields, &b.fields) && sameOwn(a.own, b.own)
 }
 
-func sameMember(a, b member) bool { return bytes.Equal(a.name, b.name) && sameJSON(a.raw, b.raw) }
+func sameMember(a, b member) bool { return bytes.Equal(a.Name, b.Name) && jsontext.Same(a.Raw, b.Raw) }

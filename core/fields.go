@@ -7,6 +7,8 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
 // The application's values in a record, found when somebody asks for them.
@@ -45,7 +47,7 @@ func (f *fields) all() ([]member, error) {
 		return f.found.all(), nil
 	}
 	object := append(append(append(make([]byte, 0, len(f.buf)+2), '{'), f.text()...), '}')
-	members, ok := parseObject(object, nil)
+	members, ok := jsontext.ParseObject(object, nil)
 	if !ok {
 		return nil, corrupt("its checksum fits, but it is no JSON object")
 	}
@@ -68,7 +70,7 @@ func (f *fields) find(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(members) >= manyMembers && f.looks > few && f.found.places == nil {
+	if len(members) >= jsontext.ManyMembers && f.looks > few && f.found.places == nil {
 		t := tableOf(members) // another one, since copies of f have this one
 		f.found = &t
 	}
@@ -128,7 +130,7 @@ func (f fields) splice(name string, raw []byte, front int) (fields, bool) {
 		if len(before) > 0 {
 			buf = append(buf, ',')
 		}
-		buf = append(append(appendString(buf, name), ':'), raw...)
+		buf = append(append(jsontext.AppendString(buf, name), ':'), raw...)
 	default:
 		// With one of the commas beside it.
 		if len(before) > 0 {
@@ -294,7 +296,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli) // processors have an instruc
 func putSum(dst *[sumLen]byte, text []byte) {
 	sum := crc32.Checksum(text, castagnoli)
 	for i := range dst {
-		dst[i] = hexDigits[sum>>28]
+		dst[i] = "0123456789abcdef"[sum>>28]
 		sum <<= 4
 	}
 }

@@ -8,17 +8,19 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
 // checkFields holds values that are walked through to the same values found by
 // the strict scanner: reading, replacing, adding and removing each of them.
 func checkFields(t *testing.T, object, name, value []byte) {
-	members, ok := parseObject(object, nil)
+	members, ok := jsontext.ParseObject(object, nil)
 	if !ok {
 		return
 	}
-	members = slices.DeleteFunc(members, func(m member) bool { return reserved(string(m.name)) })
-	raw, err := encode(string(value))
+	members = slices.DeleteFunc(members, func(m member) bool { return reserved(string(m.Name)) })
+	raw, err := jsontext.Encode(string(value))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +39,7 @@ func checkFields(t *testing.T, object, name, value []byte) {
 		as, errA := a.all()
 		bs, errB := b.all()
 		if errA != nil || errB != nil || !slices.EqualFunc(as, bs, func(x, y member) bool {
-			return bytes.Equal(x.name, y.name) && bytes.Equal(x.raw, y.raw)
+			return bytes.Equal(x.Name, y.Name) && bytes.Equal(x.Raw, y.Raw)
 		}) {
 			t.Fatalf("%s: %s %q: %q, %v; %q, %v", data, what, name, as, errA, bs, errB)
 		}
@@ -50,7 +52,7 @@ func checkFields(t *testing.T, object, name, value []byte) {
 
 	names := []string{string(name), "a", ""}
 	for _, m := range members {
-		names = append(names, string(m.name))
+		names = append(names, string(m.Name))
 	}
 	for _, name := range names {
 		if !utf8.ValidString(name) {
@@ -117,7 +119,7 @@ func TestAWrongChecksumMeansALookAtTheText(t *testing.T) {
 	t.Parallel()
 	m := benchManager()
 	key := hashedKey("koa:sess:", "an id")
-	r := record{fields: listed([]member{{[]byte("n"), []byte("41")}, {[]byte("s"), []byte(`"x"`)}}), created: 1_700_000_000_000}
+	r := record{fields: listed([]member{{Name: []byte("n"), Raw: []byte("41")}, {Name: []byte("s"), Raw: []byte(`"x"`)}}), created: 1_700_000_000_000}
 	data, err := r.payload(key, m)
 	if err != nil {
 		t.Fatal(err)

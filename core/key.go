@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
 // A Key is the name of a session value and its type:
@@ -41,10 +43,10 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	if err != nil || raw == nil {
 		return v, false, err
 	}
-	if v, err = decode[T](raw); err != nil {
+	if v, err = jsontext.Decode[T](raw); err != nil {
 		return v, true, k.fault(err)
 	}
-	if !plain(&v) && changeable(v) {
+	if !plain(&v) && jsontext.Changeable(v) {
 		e = s.editFor(string(k))
 		e.held, e.from = &held[T]{v}, raw
 	}
@@ -130,7 +132,7 @@ func (k Key[T]) Update(s *Session, f func(T) T) (T, error) {
 
 // update is f on encoded values.
 func (k Key[T]) update(raw []byte, f func(T) T) (T, []byte, error) {
-	v, err := decode[T](raw)
+	v, err := jsontext.Decode[T](raw)
 	if err != nil {
 		return v, nil, k.fault(err)
 	}
@@ -191,7 +193,7 @@ func (k Key[T]) nameable() error {
 }
 
 func (k Key[T]) encode(v T) ([]byte, error) {
-	raw, err := encode(v)
+	raw, err := jsontext.Encode(v)
 	if err != nil {
 		return nil, fmt.Errorf("core: the value of %q can't be encoded: %w", string(k), err)
 	}
@@ -209,20 +211,20 @@ var errType = errors.New("")
 // held is a value of type T in the hands of a handler.
 type held[T any] struct{ v T }
 
-func (h *held[T]) encode() ([]byte, error) { return encode(h.v) }
+func (h *held[T]) encode() ([]byte, error) { return jsontext.Encode(h.v) }
 
 func (h *held[T]) again(raw []byte) ([]byte, error) {
-	v, err := decode[T](raw)
+	v, err := jsontext.Decode[T](raw)
 	if err != nil {
 		return nil, err
 	}
-	return encode(v)
+	return jsontext.Encode(v)
 }
 
 // hold notes that the handler has v in its hands, if it can change it.
 func hold[T any](e *edit, v T) {
 	e.held = nil
-	if !plain(&v) && changeable(v) {
+	if !plain(&v) && jsontext.Changeable(v) {
 		e.held, e.from = &held[T]{v}, e.raw
 	}
 }

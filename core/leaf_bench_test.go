@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
 // Benchmarks of what every request passes through.
@@ -17,7 +19,7 @@ func benchRecord(b *testing.B, m *Manager, key string, size, n int) []byte {
 	var members []member
 	each := (size-80)/n - len(`"value000":"",`)
 	for i := range n {
-		members = append(members, member{fmt.Appendf(nil, "value%03d", i), appendString(nil, strings.Repeat("x", each))})
+		members = append(members, member{Name: fmt.Appendf(nil, "value%03d", i), Raw: jsontext.AppendString(nil, strings.Repeat("x", each))})
 	}
 	r.fields = listed(members)
 	data, err := r.payload(key, m)

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
 // A session may have cookie options of its own (K25). They are stored as
@@ -28,7 +30,7 @@ func (c *CookieOptions) option(name string) []byte {
 		if s == "" {
 			return nil
 		}
-		return appendString(nil, s)
+		return jsontext.AppendString(nil, s)
 	}
 	boolean := func(b bool) []byte { return strconv.AppendBool(nil, b) }
 	switch name {
@@ -80,7 +82,7 @@ func (c *CookieOptions) option(name string) []byte {
 func (c *CookieOptions) setOption(name string, raw []byte) {
 	text, isText := "", len(raw) > 0 && raw[0] == '"'
 	if isText {
-		text, _ = decode[string](raw)
+		text, _ = jsontext.Decode[string](raw)
 	}
 	isTrue, isBool := string(raw) == "true", string(raw) == "true" || string(raw) == "false"
 	flip := func(s *Switch) {
@@ -96,7 +98,7 @@ func (c *CookieOptions) setOption(name string, raw []byte) {
 	case "httpOnly":
 		flip(&c.HTTPOnly)
 	case "maxAge":
-		if ms, err := decode[float64](raw); err == nil {
+		if ms, err := jsontext.Decode[float64](raw); err == nil {
 			c.MaxAge, c.NoMaxAge = 0, true
 			if ms >= 1 && ms <= float64(1<<62)/float64(time.Millisecond) {
 				c.MaxAge, c.NoMaxAge = time.Duration(ms*float64(time.Millisecond)), false
@@ -209,7 +211,7 @@ func (o *ownCookie) over(config CookieOptions) CookieOptions {
 func ownOptions(config CookieOptions, own []member, then *demands) CookieOptions {
 	c := config
 	for i := range own {
-		c.setOption(string(own[i].name), own[i].raw)
+		c.setOption(string(own[i].Name), own[i].Raw)
 	}
 	if then == nil {
 		return c
@@ -272,7 +274,7 @@ func koaCookie(given, config CookieOptions) []member {
 		}
 	}
 	for _, name := range [...]string{"httpOnly", "path", "overwrite", "signed", "maxAge"} {
-		if index(out, name) < 0 {
+		if jsontext.Index(out, name) < 0 {
 			out = put(out, name, config.option(name))
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
 func TestK25OptionsRoundTrip(t *testing.T) {
@@ -36,8 +38,8 @@ func TestK25OptionsRoundTrip(t *testing.T) {
 				t.Errorf("koa %v: %d members are stored", koa, len(own))
 			}
 			for _, m := range own {
-				if !json.Valid(m.raw) {
-					t.Errorf("%s: %s", m.name, m.raw)
+				if !json.Valid(m.Raw) {
+					t.Errorf("%s: %s", m.Name, m.Raw)
 				}
 			}
 			if got := ownOptions(config, own, nil); got != want {
@@ -46,7 +48,7 @@ func TestK25OptionsRoundTrip(t *testing.T) {
 			// Choosing the same again changes nothing, choosing the
 			// configuration leaves nothing.
 			again := storeOptions(config, want, own, koa)
-			if !slices.EqualFunc(own, again, func(a, b member) bool { return bytes.Equal(a.name, b.name) && bytes.Equal(a.raw, b.raw) }) {
+			if !slices.EqualFunc(own, again, func(a, b member) bool { return bytes.Equal(a.Name, b.Name) && bytes.Equal(a.Raw, b.Raw) }) {
 				t.Errorf("koa %v: again %s", koa, appendMembers([]byte("{"), again))
 			}
 			before := string(appendMembers([]byte("{"), own))
@@ -114,7 +116,7 @@ func TestK25Stored(t *testing.T) {
 		{`{"expires":"1600-01-01T00:00:00Z"}`, same}, {`{"expires":"9999-12-31T23:59:59-01:00"}`, same},
 		{`{"expires":"tomorrow"}`, same}, {`{"expires":1767225690000}`, same}, {`{"expires":null}`, same}, {`{"expires":"+010000-01-01T00:00:00.000Z"}`, same},
 	} {
-		members, ok := parseObject([]byte(test.stored), nil)
+		members, ok := jsontext.ParseObject([]byte(test.stored), nil)
 		if !ok {
 			t.Fatalf("a bad test: %s", test.stored)
 		}

@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 	"strconv"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
 // The stored bytes of a session are one JSON object. By default
@@ -30,12 +32,8 @@ const (
 // reserved names can't be used for values.
 func reserved(name string) bool { return name == cookieName || name == metaName }
 
-// A member of a JSON object: its name, decoded, and its value as it stands.
-// Both are parts of the text that was read, or nobody's but the record's.
-type member struct {
-	name []byte
-	raw  []byte
-}
+// A member of a JSON object.
+type member = jsontext.Member
 
 // A record is what the bytes of a session say, with nothing decoded.
 type record struct {
@@ -49,33 +47,24 @@ type record struct {
 
 // find returns the value under name, nil if there is none.
 func find(members []member, name string) []byte {
-	if i := index(members, name); i >= 0 {
-		return members[i].raw
+	if i := jsontext.Index(members, name); i >= 0 {
+		return members[i].Raw
 	}
 	return nil
 }
 
-func index(members []member, name string) int {
-	for i := range members {
-		if string(members[i].name) == name {
-			return i
-		}
-	}
-	return -1
-}
-
 // put replaces the value under name where it stands, or appends it.
 func put(members []member, name string, raw []byte) []member {
-	if i := index(members, name); i >= 0 {
-		members[i].raw = raw
+	if i := jsontext.Index(members, name); i >= 0 {
+		members[i].Raw = raw
 		return members
 	}
-	return append(members, member{[]byte(name), raw})
+	return append(members, member{Name: []byte(name), Raw: raw})
 }
 
 // drop removes the value under name.
 func drop(members []member, name string) []member {
-	if i := index(members, name); i >= 0 {
+	if i := jsontext.Index(members, name); i >= 0 {
 		return append(members[:i], members[i+1:]...)
 	}
 	return members
@@ -90,10 +79,10 @@ type table struct {
 
 func tableOf(members []member) table {
 	t := table{members: members}
-	if len(members) >= manyMembers {
+	if len(members) >= jsontext.ManyMembers {
 		t.places = make(map[string]int, 2*len(members))
 		for i := range members {
-			t.places[string(members[i].name)] = i
+			t.places[string(members[i].Name)] = i
 		}
 	}
 	return t
@@ -115,7 +104,7 @@ func (t *table) find(name string) []byte {
 		return find(t.members, name)
 	}
 	if i, ok := t.places[name]; ok {
-		return t.members[i].raw
+		return t.members[i].Raw
 	}
 	return nil
 }
@@ -123,29 +112,29 @@ func (t *table) find(name string) []byte {
 // put replaces the value under name where it stands, or appends it. A raw of
 // nil takes it away, which left tells.
 func (t *table) put(name string, raw []byte) {
-	if t.places == nil && len(t.members) >= manyMembers {
+	if t.places == nil && len(t.members) >= jsontext.ManyMembers {
 		*t = tableOf(t.members)
 	}
 	i := -1
 	if t.places == nil {
-		i = index(t.members, name)
+		i = jsontext.Index(t.members, name)
 	} else if place, ok := t.places[name]; ok {
 		i = place
 	}
 	switch {
 	case i >= 0:
-		t.members[i].raw = raw
+		t.members[i].Raw = raw
 	case raw != nil:
 		if t.places != nil {
 			t.places[name] = len(t.members)
 		}
-		t.members = append(t.members, member{[]byte(name), raw})
+		t.members = append(t.members, member{Name: []byte(name), Raw: raw})
 	}
 }
 
 // left are the members that were not taken away. The table is used up.
 func (t *table) left() []member {
-	return slices.DeleteFunc(t.members, func(m member) bool { return m.raw == nil })
+	return slices.DeleteFunc(t.members, func(m member) bool { return m.Raw == nil })
 }
 
 // corrupt is an ErrCorrupt that says why. It must not quote the data.
@@ -232,7 +221,7 @@ func cutInt(text []byte) (n int64, rest []byte, ok bool) {
 // parseAny reads any record, in one pass that checks that it is JSON.
 func parseAny(data []byte, key string, koa bool) (record, error) {
 	var r record
-	all, ok := parseObject(data, nil)
+	all, ok := jsontext.ParseObject(data, nil)
 	if !ok {
 		return r, corrupt("it is no JSON object")
 	}
@@ -241,13 +230,13 @@ func parseAny(data []byte, key string, koa bool) (record, error) {
 	meta := -1
 	members := all[:0]
 	for i := range all {
-		switch string(all[i].name) {
+		switch string(all[i].Name) {
 		case cookieName:
-			if string(all[i].raw) == "null" {
+			if string(all[i].Raw) == "null" {
 				continue
 			}
 			r.own = new(ownCookie)
-			if r.own.members, ok = parseObject(all[i].raw, nil); !ok {
+			if r.own.members, ok = jsontext.ParseObject(all[i].Raw, nil); !ok {
 				return r, corrupt("its cookie is no JSON object")
 			}
 		case metaName:
@@ -256,7 +245,7 @@ func parseAny(data []byte, key string, koa bool) (record, error) {
 				continue
 			}
 			meta = i
-			if then, err = r.parseMeta(all[i].raw, key); err != nil {
+			if then, err = r.parseMeta(all[i].Raw, key); err != nil {
 				return r, err
 			}
 		default:
@@ -275,25 +264,25 @@ func parseAny(data []byte, key string, koa bool) (record, error) {
 
 func (r *record) parseMeta(raw []byte, key string) (then *demands, err error) {
 	var room [4]member
-	meta, ok := parseObject(raw, room[:0])
+	meta, ok := jsontext.ParseObject(raw, room[:0])
 	if !ok {
 		return nil, corrupt("its metadata is no JSON object")
 	}
-	if v, err := decode[int](find(meta, "v")); err != nil || v != recordFormat {
+	if v, err := jsontext.Decode[int](find(meta, "v")); err != nil || v != recordFormat {
 		return nil, corrupt("it has another format than this version of the library writes")
 	}
-	own, ok := plainString(find(meta, "k"))
+	own, ok := jsontext.PlainString(find(meta, "k"))
 	if !ok {
 		return nil, corrupt("its metadata does not name its key")
 	}
 	if string(own) != keyMark(key) {
 		return nil, errForeign
 	}
-	if r.created, err = decode[int64](find(meta, "c")); err != nil {
+	if r.created, err = jsontext.Decode[int64](find(meta, "c")); err != nil {
 		return nil, corrupt("its time of creation is no number")
 	}
 	if f := find(meta, "f"); f != nil {
-		fence, err := decode[int64](f)
+		fence, err := jsontext.Decode[int64](f)
 		if err != nil {
 			return nil, corrupt("its fence is no number")
 		}
@@ -394,8 +383,8 @@ func (r *record) appendRest(b []byte) []byte {
 func appendMembers(b []byte, members []member) []byte {
 	for i := range members {
 		b = appendComma(b)
-		b = appendString(b, string(members[i].name))
-		b = append(append(b, ':'), members[i].raw...)
+		b = jsontext.AppendString(b, string(members[i].Name))
+		b = append(append(b, ':'), members[i].Raw...)
 	}
 	return b
 }
@@ -420,7 +409,7 @@ func (r *record) size() int {
 // sizeOf is how long appendMembers makes them.
 func sizeOf(members []member) (n int) {
 	for _, m := range members {
-		n += len(m.name) + len(m.raw) + len(`,"":`)
+		n += len(m.Name) + len(m.Raw) + len(`,"":`)
 	}
 	return n
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
 // recordText is a record under key with more members, as text.
@@ -22,10 +24,10 @@ func TestRecordRoundTrip(t *testing.T) {
 	const created = 1_767_225_600_123
 	for _, r := range []record{
 		{created: created},
-		{created: created, fields: listed([]member{{[]byte("a"), []byte(`1`)}, {[]byte("b<>\u2028é\""), []byte(`{"c": [ ]}`)}, {nil, []byte("null")}})},
+		{created: created, fields: listed([]member{{Name: []byte("a"), Raw: []byte(`1`)}, {Name: []byte("b<>\u2028é\""), Raw: []byte(`{"c": [ ]}`)}, {Name: nil, Raw: []byte("null")}})},
 		{created: created, own: &ownCookie{}},
 		{created: created, own: &ownCookie{then: &demands{}}},
-		{created: created, own: &ownCookie{members: []member{{[]byte("maxAge"), []byte("1000")}}, then: &demands{Secure: On, HTTPOnly: Off, SameSite: SameSiteNone, MaxAge: 1}}},
+		{created: created, own: &ownCookie{members: []member{{Name: []byte("maxAge"), Raw: []byte("1000")}}, then: &demands{Secure: On, HTTPOnly: Off, SameSite: SameSiteNone, MaxAge: 1}}},
 		{created: -1},
 	} {
 		data, err := r.payload("key", benchManager())
@@ -39,7 +41,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", data, err)
 		}
-		same := func(a, b member) bool { return bytes.Equal(a.name, b.name) && bytes.Equal(a.raw, b.raw) }
+		same := func(a, b member) bool { return bytes.Equal(a.Name, b.Name) && bytes.Equal(a.Raw, b.Raw) }
 		if !slices.EqualFunc(membersIn(t, back), membersIn(t, r), same) || !slices.EqualFunc(back.own.all(), r.own.all(), same) ||
 			(back.own == nil) != (r.own == nil) || back.created != r.created ||
 			r.own != nil && ((back.own.then == nil) != (r.own.then == nil) || r.own.then != nil && *back.own.then != *r.own.then) {
@@ -130,7 +132,7 @@ func TestRecordOfAnotherKey(t *testing.T) {
 func TestRecordTooLarge(t *testing.T) {
 	t.Parallel()
 	m := benchManager()
-	r := record{fields: listed([]member{{[]byte("a"), appendString(nil, strings.Repeat("x", 1000))}})}
+	r := record{fields: listed([]member{{Name: []byte("a"), Raw: jsontext.AppendString(nil, strings.Repeat("x", 1000))}})}
 	data, err := r.payload("key", m)
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +150,7 @@ func TestRecordTooLarge(t *testing.T) {
 func TestMembers(t *testing.T) {
 	t.Parallel()
 	text := func(ms []member) string { return string(appendMembers([]byte{'{'}, ms)) + "}" }
-	ms, _ := parseObject([]byte(`{"a":1,"b":2,"c":3}`), nil)
+	ms, _ := jsontext.ParseObject([]byte(`{"a":1,"b":2,"c":3}`), nil)
 	if got := string(find(ms, "b")); got != "2" || find(ms, "B") != nil || find(nil, "a") != nil {
 		t.Errorf("find b: %s", got)
 	}
@@ -253,7 +255,7 @@ func checkRecord(t *testing.T, data []byte, koa bool) {
 	if err != nil {
 		t.Fatalf("%q was written as %q: %v", data, out, err)
 	}
-	same := func(a, b member) bool { return bytes.Equal(a.name, b.name) && bytes.Equal(a.raw, b.raw) }
+	same := func(a, b member) bool { return bytes.Equal(a.Name, b.Name) && bytes.Equal(a.Raw, b.Raw) }
 	if !slices.EqualFunc(membersIn(t, r), membersIn(t, again), same) || !slices.EqualFunc(r.own.all(), again.own.all(), same) || r.created != again.created {
 		t.Fatalf("%q was written as %q", data, out)
 	}
@@ -297,4 +299,45 @@ func (r *record) payload(key string, m *Manager) ([]byte, error) {
 		return nil, errors.New("the key does not stand in front")
 	}
 	return text[len(key):], nil
+}
+
+// TestEncodeDepth: what goes into a record must come out of it again.
+func TestEncodeDepth(t *testing.T) {
+	t.Parallel()
+	deep := func(n int) any {
+		var v any
+		for range n {
+			v = []any{v}
+		}
+		return v
+	}
+	raw, err := jsontext.Encode(deep(jsontext.MaxDepth - 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := record{fields: listed([]jsontext.Member{{Name: []byte("deep"), Raw: raw}})}
+	data, err := r.payload("key", benchManager())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseAny(data, "key", false); err != nil {
+		t.Errorf("the deepest value that is taken makes a record unreadable: %v", err)
+	}
+	if _, err := jsontext.Decode[any](raw); err != nil {
+		t.Error(err)
+	}
+	for _, n := range []int{jsontext.MaxDepth, jsontext.MaxDepth + 1, 2 * jsontext.MaxDepth} {
+		if _, err := jsontext.Encode(deep(n)); err == nil {
+			t.Errorf("%d levels are taken", n)
+		}
+	}
+	if _, err := jsontext.Encode(json.RawMessage(strings.Repeat("[", jsontext.MaxDepth) + strings.Repeat("]", jsontext.MaxDepth))); err == nil {
+		t.Error("a raw value of 10,000 levels is taken")
+	}
+	if _, err := jsontext.Encode(strings.Repeat("[", 3*jsontext.MaxDepth)); err != nil {
+		t.Errorf("brackets in a string: %v", err)
+	}
+	if _, err := jsontext.Encode([]string{strings.Repeat("[", 3*jsontext.MaxDepth)}); err != nil {
+		t.Errorf("brackets in a string: %v", err)
+	}
 }

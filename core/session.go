@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
 // A Session is what a handler holds: the values that belong to the browser of
@@ -230,7 +232,7 @@ func (s *Session) Names() []string {
 	members, _ := s.values()
 	names := make([]string, len(members))
 	for i := range members {
-		names[i] = string(members[i].name)
+		names[i] = string(members[i].Name)
 	}
 	return names
 }
@@ -284,16 +286,16 @@ func (s *Session) Replace(values any) error {
 
 // membersOf encodes the values of a whole session.
 func membersOf(values any) ([]member, error) {
-	raw, err := encode(values)
+	raw, err := jsontext.Encode(values)
 	if err != nil {
 		return nil, fmt.Errorf("core: the values can't be encoded: %w", err)
 	}
-	members, ok := parseObject(raw, nil)
+	members, ok := jsontext.ParseObject(raw, nil)
 	if !ok {
 		return nil, errors.New("core: the values are no JSON object: give a map or a struct")
 	}
 	for i := range members {
-		if reserved(string(members[i].name)) {
+		if reserved(string(members[i].Name)) {
 			return nil, fmt.Errorf("core: %w", errReserved)
 		}
 	}
@@ -317,7 +319,7 @@ func (s *Session) replace(members []member, err error) error {
 	s.baseRev++
 	s.edits = nil
 	for i := range members {
-		s.edits = append(s.edits, &edit{name: string(members[i].name), own: true, assigned: true, raw: members[i].raw})
+		s.edits = append(s.edits, &edit{name: string(members[i].Name), own: true, assigned: true, raw: members[i].Raw})
 	}
 	return nil
 }

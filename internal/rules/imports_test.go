@@ -121,10 +121,12 @@ func TestImports(t *testing.T) {
 		for _, i := range p.Deps {
 			to := within(i)
 			switch {
-			case name == "core" && (!standard(i) || i == "net/http"):
+			case name == "core" && (!standard(i) && !under(to, "core/internal") || i == "net/http"):
 				t.Errorf("core needs %s: the core is the standard library only, and not net/http", i)
+			case under(name, "core/internal") && ours(i) && !under(to, "core/internal"):
+				t.Errorf("%s needs %s: what lies below the core knows nothing above", name, to)
 			case !ours(i):
-			case under(name, suites...) && to != "core" && !under(to, suites...):
+			case under(name, suites...) && to != "core" && !under(to, "core/internal") && !under(to, suites...):
 				t.Errorf("%s needs %s: a suite knows the core alone", name, to)
 			case under(name, "stores") && to != "core" && !internal(to) && !under(to, name):
 				t.Errorf("%s needs %s: a store knows the core alone", name, to)

@@ -1,4 +1,4 @@
-package core
+package jsontext
 
 import (
 	"encoding/binary"
@@ -9,17 +9,34 @@ import (
 // One strict pass over a JSON object (RFC 8259): accepts what json.Valid
 // accepts, and notes where its members stand.
 
-// maxDepth is how deep values may nest, as in encoding/json.
-const maxDepth = 10000
+// MaxDepth is how deep values may nest, as in encoding/json.
+const MaxDepth = 10000
 
-// manyMembers is from where on names are looked up in a map, lest an object
+// ManyMembers is from where on names are looked up in a map, lest an object
 // with thousands of names costs their square.
-const manyMembers = 64
+const ManyMembers = 64
 
-// parseObject appends the members of the object in text to into, in their
+// A Member of a JSON object: its name, decoded, and its value as it stands. Both
+// are parts of the text that was read.
+type Member struct {
+	Name []byte
+	Raw  []byte
+}
+
+// Index is the place of the member of that name, -1 if there is none.
+func Index(members []Member, name string) int {
+	for i := range members {
+		if string(members[i].Name) == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// ParseObject appends the members of the object in text to into, in their
 // order. Of two of the same name the later value counts, at the earlier place.
 // The members are parts of text.
-func parseObject(text []byte, into []member) (members []member, ok bool) {
+func ParseObject(text []byte, into []Member) (members []Member, ok bool) {
 	s := scanner{text: text}
 	s.space()
 	if !s.next('{') {
@@ -27,7 +44,7 @@ func parseObject(text []byte, into []member) (members []member, ok bool) {
 	}
 	members = into
 	if members == nil {
-		members = make([]member, 0, 8)
+		members = make([]Member, 0, 8)
 	}
 	var places map[string]int
 	s.space()
@@ -53,13 +70,13 @@ func parseObject(text []byte, into []member) (members []member, ok bool) {
 		s.space()
 
 		place := -1
-		if len(members) < manyMembers {
-			place = index(members, string(name))
+		if len(members) < ManyMembers {
+			place = Index(members, string(name))
 		} else {
 			if places == nil {
 				places = make(map[string]int, 2*len(members))
 				for i := range members {
-					places[string(members[i].name)] = i
+					places[string(members[i].Name)] = i
 				}
 			}
 			if i, there := places[string(name)]; there {
@@ -69,9 +86,9 @@ func parseObject(text []byte, into []member) (members []member, ok bool) {
 			}
 		}
 		if place >= 0 {
-			members[place].raw = raw
+			members[place].Raw = raw
 		} else {
-			members = append(members, member{name, raw})
+			members = append(members, Member{name, raw})
 		}
 	}
 	s.space()
@@ -195,7 +212,7 @@ func hex4(b []byte) bool {
 
 // value steps over any value.
 func (s *scanner) value(depth int) bool {
-	if s.at >= len(s.text) || depth > maxDepth {
+	if s.at >= len(s.text) || depth > MaxDepth {
 		return false
 	}
 	switch s.text[s.at] {
@@ -220,7 +237,7 @@ func (s *scanner) value(depth int) bool {
 // list steps over an object or an array.
 func (s *scanner) list(end byte, depth int, named bool) bool {
 	s.at++
-	if depth+1 > maxDepth {
+	if depth+1 > MaxDepth {
 		return false
 	}
 	s.space()

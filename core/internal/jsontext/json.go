@@ -1,4 +1,7 @@
-package core
+// Package jsontext is JSON as text: values as encoding/json means them, written as
+// JSON.stringify writes them, one strict scanner, and the comparison of two texts.
+// It knows nothing of sessions.
+package jsontext
 
 import (
 	"bytes"
@@ -16,15 +19,15 @@ import (
 // for the kinds of values that sessions are made of. Short and long way give
 // the same result; a fuzz target holds them to it.
 
-// encode returns v as JSON without blanks, with <, >, & and U+2028/9 as they
+// Encode returns v as JSON without blanks, with <, >, & and U+2028/9 as they
 // are.
 //
 // A value that could not be decoded again is an error: it would make the whole
 // record unreadable.
-func encode[T any](v T) ([]byte, error) {
+func Encode[T any](v T) ([]byte, error) {
 	switch p := any(&v).(type) { // a pointer, or v would be put on the heap for it
 	case *string:
-		return appendString(nil, *p), nil
+		return AppendString(nil, *p), nil
 	case *int:
 		return strconv.AppendInt(nil, int64(*p), 10), nil
 	case *int64:
@@ -34,7 +37,7 @@ func encode[T any](v T) ([]byte, error) {
 	case *any:
 		switch v := (*p).(type) {
 		case string:
-			return appendString(nil, v), nil
+			return AppendString(nil, v), nil
 		case bool:
 			return strconv.AppendBool(nil, v), nil
 		case nil:
@@ -52,7 +55,7 @@ func encodeLong(v any) ([]byte, error) {
 		return nil, err
 	}
 	raw := rawSeparators(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
-	if len(raw) > maxDepth { // encoding/json writes deeper than it reads
+	if len(raw) > MaxDepth { // encoding/json writes deeper than it reads
 		s := scanner{text: raw}
 		if !s.value(1) {
 			return nil, errors.New("it nests too deep")
@@ -85,8 +88,8 @@ func rawSeparators(b []byte) []byte {
 	return out
 }
 
-// appendString appends s as JSON text.
-func appendString(b []byte, s string) []byte {
+// AppendString appends s as JSON text.
+func AppendString(b []byte, s string) []byte {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
 			return appendOddString(b, s)
@@ -124,8 +127,8 @@ func appendOddString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// decode returns raw as a T. An absent value (nil) is the zero T.
-func decode[T any](raw []byte) (T, error) {
+// Decode returns raw as a T. An absent value (nil) is the zero T.
+func Decode[T any](raw []byte) (T, error) {
 	var v T
 	if raw == nil || decodeShort(raw, &v) {
 		return v, nil
@@ -145,7 +148,7 @@ func decode[T any](raw []byte) (T, error) {
 func decodeShort[T any](raw []byte, v *T) bool {
 	switch p := any(v).(type) {
 	case *string:
-		s, ok := plainString(raw)
+		s, ok := PlainString(raw)
 		if ok {
 			*p = string(s)
 		}
@@ -181,9 +184,9 @@ func decodeShort[T any](raw []byte, v *T) bool {
 	return false
 }
 
-// plainString returns the text of a JSON string that stands for itself:
+// PlainString returns the text of a JSON string that stands for itself:
 // printable ASCII without escapes.
-func plainString(raw []byte) ([]byte, bool) {
+func PlainString(raw []byte) ([]byte, bool) {
 	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
 		return nil, false
 	}
@@ -214,9 +217,9 @@ func plainInt(raw []byte) (int64, bool) {
 	return n, true
 }
 
-// changeable reports whether v can be changed in place by who holds it: maps,
+// Changeable reports whether v can be changed in place by who holds it: maps,
 // slices, pointers, and what contains them. A nil one can't.
-func changeable(v any) bool {
+func Changeable(v any) bool {
 	switch v.(type) {
 	case nil, string, bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64, time.Time, time.Duration, json.Number:
 		return false
@@ -258,10 +261,10 @@ func changeableValue(v reflect.Value) bool {
 	}
 }
 
-// sameJSON reports whether two valid JSON texts mean the same value: blanks,
+// Same reports whether two valid JSON texts mean the same value: blanks,
 // the order of members, escapes and the spelling of numbers do not matter
 // (K22).
-func sameJSON(a, b []byte) bool {
+func Same(a, b []byte) bool {
 	if bytes.Equal(a, b) {
 		return true
 	}
@@ -278,8 +281,8 @@ func sameJSON(a, b []byte) bool {
 	if oka && okb {
 		return na == nb
 	}
-	sa, oka := plainString(a)
-	sb, okb := plainString(b)
+	sa, oka := PlainString(a)
+	sb, okb := PlainString(b)
 	if oka && okb {
 		return bytes.Equal(sa, sb)
 	}

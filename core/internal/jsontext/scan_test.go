@@ -1,4 +1,4 @@
-package core
+package jsontext
 
 import (
 	"bytes"
@@ -21,13 +21,13 @@ func TestParseObjectAccepts(t *testing.T) {
 		`{"\u0061":"\ud83d\ude00","\ud800":"\udc00\u2028"}`, "{\"a\u2028\":\"\u2029\"}", "{\"\xff\":\"\xff\xfe\"}", "{\"a\":\"\x7f\"}",
 		`{"a":"\"\\\/\b\f\n\r\t\u00e9"}`, `{"a":` + nested(9999) + `}`, `{"a":{"b":{"c":{}}}}`,
 	} {
-		members, ok := parseObject([]byte(text), nil)
+		members, ok := ParseObject([]byte(text), nil)
 		if !ok || !json.Valid([]byte(text)) {
 			t.Errorf("refused: %.60q", text)
 		}
 		for _, m := range members {
-			if !json.Valid(m.raw) {
-				t.Errorf("%.60q: value %.60q", text, m.raw)
+			if !json.Valid(m.Raw) {
+				t.Errorf("%.60q: value %.60q", text, m.Raw)
 			}
 		}
 	}
@@ -45,7 +45,7 @@ func TestParseObjectRefuses(t *testing.T) {
 		`{"a":` + nested(10000) + `}`, `{"a":` + strings.Repeat("[", 1<<20), `{"a":` + strings.Repeat(`{"a":`, 1<<18),
 	}
 	for _, text := range texts {
-		if _, ok := parseObject([]byte(text), nil); ok {
+		if _, ok := ParseObject([]byte(text), nil); ok {
 			t.Errorf("accepted: %.60q", text)
 		}
 		if json.Valid([]byte(text)) && strings.HasPrefix(strings.TrimSpace(text), "{") {
@@ -55,7 +55,7 @@ func TestParseObjectRefuses(t *testing.T) {
 	// Every cut of a good text is refused, and nothing is read past its end.
 	good := []byte(`{"a":[true,false,null,-1.5e+3,"\u00e9\\"],"b":{"c":"d"}}`)
 	for i := range good {
-		if _, ok := parseObject(good[:i:i], nil); ok {
+		if _, ok := ParseObject(good[:i:i], nil); ok {
 			t.Errorf("accepted: %q", good[:i])
 		}
 	}
@@ -63,9 +63,9 @@ func TestParseObjectRefuses(t *testing.T) {
 
 func TestParseObjectMembers(t *testing.T) {
 	t.Parallel()
-	list := func(members []member) (out []string) {
+	list := func(members []Member) (out []string) {
 		for _, m := range members {
-			out = append(out, string(m.name)+"="+string(m.raw))
+			out = append(out, string(m.Name)+"="+string(m.Raw))
 		}
 		return out
 	}
@@ -85,7 +85,7 @@ func TestParseObjectMembers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			members, ok := parseObject([]byte(test.text), nil)
+			members, ok := ParseObject([]byte(test.text), nil)
 			if !ok || !slices.Equal(list(members), test.want) {
 				t.Errorf("%q, want %q", list(members), test.want)
 			}
@@ -102,27 +102,27 @@ func TestParseObjectMembers(t *testing.T) {
 				}
 			}
 			text.WriteString(`"0":"last","new":true,"new":false}`)
-			members, ok := parseObject(text.Bytes(), nil)
+			members, ok := ParseObject(text.Bytes(), nil)
 			if !ok || len(members) != n+1 {
 				t.Fatalf("%d names: %d members, %v", n, len(members), ok)
 			}
 			for i, m := range members[1:n] {
-				if string(m.name) != fmt.Sprint(i+1) || string(m.raw) != fmt.Sprint(i+2) {
-					t.Fatalf("member %d: %s=%s", i+1, m.name, m.raw)
+				if string(m.Name) != fmt.Sprint(i+1) || string(m.Raw) != fmt.Sprint(i+2) {
+					t.Fatalf("member %d: %s=%s", i+1, m.Name, m.Raw)
 				}
 			}
-			if string(members[0].raw) != `"last"` || string(members[n].raw) != "false" {
-				t.Errorf("first %s, last %s", members[0].raw, members[n].raw)
+			if string(members[0].Raw) != `"last"` || string(members[n].Raw) != "false" {
+				t.Errorf("first %s, last %s", members[0].Raw, members[n].Raw)
 			}
 		}
 	})
 	t.Run("parts of the text", func(t *testing.T) {
 		t.Parallel()
 		text := []byte(`{"a":1,"b":2}`)
-		members, _ := parseObject(text, nil)
+		members, _ := ParseObject(text, nil)
 		for _, m := range members { // an append must not run into what follows
-			_ = append(m.name, "xxxx"...)
-			_ = append(m.raw, "xxxx"...)
+			_ = append(m.Name, "xxxx"...)
+			_ = append(m.Raw, "xxxx"...)
 		}
 		if string(text) != `{"a":1,"b":2}` {
 			t.Errorf("the text became %s", text)
@@ -130,7 +130,7 @@ func TestParseObjectMembers(t *testing.T) {
 	})
 	t.Run("into", func(t *testing.T) {
 		t.Parallel()
-		members, ok := parseObject([]byte(`{}`), []member{})
+		members, ok := ParseObject([]byte(`{}`), []Member{})
 		if !ok || members == nil {
 			t.Error("an empty object is no members at all") // a nil cookie means none
 		}

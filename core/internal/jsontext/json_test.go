@@ -1,4 +1,4 @@
-package core
+package jsontext
 
 import (
 	"bytes"
@@ -38,56 +38,15 @@ func TestK38Encode(t *testing.T) {
 		{json.RawMessage(` { "a" : "\u2028" } `), "{\"a\":\"\u2028\"}"}, {json.RawMessage(nil), `null`},
 		{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), `"2026-01-02T03:04:05Z"`},
 	} {
-		got, err := encode(test.v)
+		got, err := Encode(test.v)
 		if err != nil || string(got) != test.want {
 			t.Errorf("%#v: %s, %v; want %s", test.v, got, err, test.want)
 		}
 	}
 	for _, v := range []any{math.NaN(), math.Inf(1), func() {}, make(chan int), map[bool]int{true: 1}, json.RawMessage(`{`)} {
-		if b, err := encode(v); err == nil {
+		if b, err := Encode(v); err == nil {
 			t.Errorf("%T: %s", v, b)
 		}
-	}
-}
-
-// TestEncodeDepth: what goes into a record must come out of it again.
-func TestEncodeDepth(t *testing.T) {
-	t.Parallel()
-	deep := func(n int) any {
-		var v any
-		for range n {
-			v = []any{v}
-		}
-		return v
-	}
-	raw, err := encode(deep(maxDepth - 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := record{fields: listed([]member{{[]byte("deep"), raw}})}
-	data, err := r.payload("key", benchManager())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := parseAny(data, "key", false); err != nil {
-		t.Errorf("the deepest value that is taken makes a record unreadable: %v", err)
-	}
-	if _, err := decode[any](raw); err != nil {
-		t.Error(err)
-	}
-	for _, n := range []int{maxDepth, maxDepth + 1, 2 * maxDepth} {
-		if _, err := encode(deep(n)); err == nil {
-			t.Errorf("%d levels are taken", n)
-		}
-	}
-	if _, err := encode(json.RawMessage(nested(maxDepth))); err == nil {
-		t.Error("a raw value of 10,000 levels is taken")
-	}
-	if _, err := encode(strings.Repeat("[", 3*maxDepth)); err != nil {
-		t.Errorf("brackets in a string: %v", err)
-	}
-	if _, err := encode([]string{strings.Repeat("[", 3*maxDepth)}); err != nil {
-		t.Errorf("brackets in a string: %v", err)
 	}
 }
 
@@ -101,7 +60,7 @@ func TestAppendString(t *testing.T) {
 		texts = append(texts, string(r))
 	}
 	for _, s := range texts {
-		got := appendString([]byte("x"), s)
+		got := AppendString([]byte("x"), s)
 		if got[0] != 'x' || !json.Valid(got[1:]) {
 			t.Fatalf("%q: %q", s, got)
 		}
@@ -137,21 +96,21 @@ func TestDecode(t *testing.T) {
 		agrees[[]string](t, raw)
 		agrees[*int](t, raw)
 	}
-	if v, err := decode[float64]([]byte("-0")); v != 0 || !math.Signbit(v) || err != nil {
+	if v, err := Decode[float64]([]byte("-0")); v != 0 || !math.Signbit(v) || err != nil {
 		t.Errorf("-0 as a float64: %v, %v", v, err)
 	}
-	if v, err := decode[int](nil); v != 0 || err != nil {
+	if v, err := Decode[int](nil); v != 0 || err != nil {
 		t.Errorf("an absent value: %v, %v", v, err)
 	}
-	if v, err := decode[struct{ A, B int }]([]byte(`{"A":1,"B":"x"}`)); err == nil || v.A != 0 {
+	if v, err := Decode[struct{ A, B int }]([]byte(`{"A":1,"B":"x"}`)); err == nil || v.A != 0 {
 		t.Errorf("half a value comes with the error: %v, %v", v, err)
 	}
 }
 
-// agrees compares decode with encoding/json.
+// agrees compares Decode with encoding/json.
 func agrees[T any](t *testing.T, raw string) {
 	t.Helper()
-	got, err := decode[T]([]byte(raw))
+	got, err := Decode[T]([]byte(raw))
 	var want T
 	wantErr := json.Unmarshal([]byte(raw), &want)
 	if wantErr != nil {
@@ -166,8 +125,8 @@ func agrees[T any](t *testing.T, raw string) {
 func TestDecodeKeepsNothing(t *testing.T) {
 	t.Parallel()
 	raw := []byte(`"abc"`)
-	s, _ := decode[string](raw)
-	m, _ := decode[json.RawMessage](raw)
+	s, _ := Decode[string](raw)
+	m, _ := Decode[json.RawMessage](raw)
 	copy(raw, `"xyz"`)
 	if s != "abc" || string(m) != `"abc"` {
 		t.Errorf("values changed with the text: %q, %s", s, m)
@@ -187,13 +146,14 @@ func TestChangeable(t *testing.T) {
 		p []int
 	}
 	type inner struct{ I any }
+	type name string
 	n := 1
 	for _, test := range []struct {
 		v    any
 		want bool
 	}{
 		{nil, false}, {"a", false}, {true, false}, {1, false}, {int8(1), false}, {uint64(1), false}, {1.5, false}, {complex(1, 2), false},
-		{time.Now(), false}, {time.Second, false}, {json.Number("1"), false}, {ID("a"), false}, {Key[int]("a"), false}, {reflect.Int, false},
+		{time.Now(), false}, {time.Second, false}, {json.Number("1"), false}, {name("a"), false}, {reflect.Int, false},
 		{plain{}, false}, {[3]int{}, false}, {[2]plain{}, false}, {struct{}{}, false}, {[0]*int{}, false},
 		{[]int{1}, true}, {[]int{}, true}, {[]int(nil), false}, {[]byte("a"), true}, {json.RawMessage("1"), true},
 		{map[string]int{}, true}, {map[string]int(nil), false}, {&n, true}, {(*int)(nil), false},
@@ -204,7 +164,7 @@ func TestChangeable(t *testing.T) {
 		{big.Int{}, false}, {*big.NewInt(1), true}, {big.NewInt(1), true}, {netip.Addr{}, false},
 		{func() {}, true}, {make(chan int), true}, {struct{ C chan int }{make(chan int)}, true},
 	} {
-		if got := changeable(test.v); got != test.want {
+		if got := Changeable(test.v); got != test.want {
 			t.Errorf("%T %v: %v", test.v, test.v, got)
 		}
 	}
@@ -227,14 +187,14 @@ func TestK22SameJSON(t *testing.T) {
 		for j, b := range groups {
 			for _, x := range a {
 				for _, y := range b {
-					if got := sameJSON([]byte(x), []byte(y)); got != (i == j) {
+					if got := Same([]byte(x), []byte(y)); got != (i == j) {
 						t.Errorf("%s and %s: %v", x, y, got)
 					}
 				}
 			}
 		}
 	}
-	if !sameJSON(nil, nil) || sameJSON(nil, []byte("null")) || sameJSON([]byte("null"), nil) {
+	if !Same(nil, nil) || Same(nil, []byte("null")) || Same([]byte("null"), nil) {
 		t.Error("an absent value is the same as null")
 	}
 }
