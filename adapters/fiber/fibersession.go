@@ -91,6 +91,19 @@ func From(c *fiber.Ctx) (*core.Session, error) {
 	return session(c, v)
 }
 
+// Handler returns a Fiber handler that calls f with the session of its request,
+// the innermost if several managers are mounted. An error of the session or of f
+// goes to the ErrorHandler. The session is saved also after an error.
+func Handler(f func(c *fiber.Ctx, s *core.Session) error) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		s, err := From(c)
+		if err != nil {
+			return err
+		}
+		return f(c, s)
+	}
+}
+
 // FromManager is [From] for one of several managers.
 func FromManager(c *fiber.Ctx, m *core.Manager) (*core.Session, error) {
 	v, err := Visit(c)

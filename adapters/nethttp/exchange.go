@@ -73,6 +73,21 @@ func (x *exchange) commit() error {
 	return err
 }
 
+// failWith answers the error of a handler, unless its response has begun. The
+// session is saved all the same (K27); if that fails, too, the handler's error is
+// the one that is answered, and the core has reported the other.
+func (x *exchange) failWith(err error) {
+	if x.state.Load() != open {
+		return
+	}
+	_ = x.visit.Commit(x.r.Context())
+	x.failing.Lock()
+	defer x.failing.Unlock()
+	if x.state.CompareAndSwap(open, failed) {
+		x.fail(err)
+	}
+}
+
 // begin closes the Jar's way to the response. A goroutine that outlives its
 // handler and still holds the session must not write into a header while the
 // server reads it.

@@ -1,0 +1,41 @@
+package httpsession
+
+import (
+	"net/http"
+
+	"github.com/gensession/gensession/core"
+)
+
+// A HandlerFunc is a handler that gets the session of its request, the innermost
+// if several managers are mounted, and returns its error instead of answering
+// it:
+//
+//	mux.Handle("POST /login", httpsession.HandlerFunc(login))
+//
+// An error of the session or of the function is answered by [Options].Error of
+// the middleware, so a function returns every error that it has no better answer
+// for. The session is saved also after an error, as it is after a handler that
+// has written an error page. An error that is returned after the response has
+// begun changes nothing: log it before.
+type HandlerFunc func(w http.ResponseWriter, r *http.Request, s *core.Session) error
+
+// ServeHTTP calls f with the session of r.
+func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	visit, err := Visit(r)
+	if err != nil {
+		answer(w, r, err) // the middleware is missing
+		return
+	}
+	s, err := visit.Session(r.Context())
+	if err == nil {
+		err = f(w, r, s)
+	}
+	if err == nil {
+		return
+	}
+	if x, ok := visit.Jar().(*exchange); ok {
+		x.failWith(err)
+		return
+	}
+	answer(w, r, err) // a middleware of another package
+}

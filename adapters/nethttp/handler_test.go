@@ -1,0 +1,107 @@
+package httpsession_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"testing"
+
+	httpsession "github.com/gensession/gensession/adapters/nethttp"
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+	memorystore "github.com/gensession/gensession/stores/memory"
+)
+
+// A HandlerFunc gets the session and returns its errors.
+func TestHandlerFunc(t *testing.T) {
+	const visits core.Key[int] = "visits"
+	errTeapot := errors.New("no coffee")
+	memory := memorystore.New(nil)
+	t.Cleanup(func() { memory.Close() })
+	store := storetest.NewFaulty(memory)
+	sessions, err := core.New(store, &core.Options{Keys: [][]byte{[]byte("0123456789abcdef0123456789abcdef")}, FailFast: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sessions.Close() })
+	mux := http.NewServeMux()
+	handle := func(path string, f httpsession.HandlerFunc) { mux.Handle(path, f) }
+	count := func(s *core.Session) error {
+		_, err := visits.Update(s, func(n int) int { return n + 1 })
+		return err
+	}
+	handle("/count", func(w http.ResponseWriter, _ *http.Request, s *core.Session) error {
+		if err := count(s); err != nil {
+			return err
+		}
+		_, err := fmt.Fprint(w, visits.Get(s))
+		return err
+	})
+	handle("/fails", func(w http.ResponseWriter, _ *http.Request, s *core.Session) error {
+		w.Header().Set("Content-Type", "image/png")
+		return errors.Join(count(s), errTeapot)
+	})
+	handle("/late", func(w http.ResponseWriter, _ *http.Request, _ *core.Session) error {
+		fmt.Fprint(w, "begun")
+		return errTeapot
+	})
+	handle("/login", func(_ http.ResponseWriter, r *http.Request, s *core.Session) error {
+		store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+			if op == storetest.OpSetVersion {
+				return core.ErrRefused
+			}
+			return nil
+		})
+		defer store.Before(nil)
+		if err := s.Renew(r.Context()); err != nil {
+			return err
+		}
+		return visits.Set(s, 100)
+	})
+	answered := func(w http.ResponseWriter, _ *http.Request, err error) {
+		status := core.Status(err)
+		if errors.Is(err, errTeapot) {
+			status = http.StatusTeapot
+		}
+		http.Error(w, http.StatusText(status), status)
+	}
+	server := httptest.NewServer(httpsession.New(sessions, &httpsession.Options{Error: answered})(mux))
+	t.Cleanup(server.Close)
+	jar, _ := cookiejar.New(nil)
+	client := &http.Client{Jar: jar}
+	want := func(path string, status int, body string) {
+		t.Helper()
+		res, err := client.Get(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode != status || string(text) != body {
+			t.Errorf("%s: %d %q %v, want %d %q", path, res.StatusCode, text, err, status, body)
+		}
+		if kind := res.Header.Get("Content-Type"); kind == "image/png" {
+			t.Errorf("%s: the error is answered as %s", path, kind)
+		}
+	}
+	want("/count", 200, "1")
+	want("/fails", 418, "I'm a teapot\n") // and is saved (K27)
+	want("/count", 200, "3")
+	want("/late", 200, "begun")
+	want("/login", 503, "Service Unavailable\n")
+	want("/count", 200, "4")
+	store.Down()
+	want("/count", 503, "Service Unavailable\n")
+	store.Up()
+
+	// Without the middleware there is no session, and nothing of the error.
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, httptest.NewRequest("GET", "/count", nil))
+	if w.Code != 500 || w.Body.String() != "Internal Server Error\n" {
+		t.Errorf("without the middleware: %d %q", w.Code, w.Body)
+	}
+}
