@@ -279,7 +279,13 @@ func (u *user) id() string {
 	return v
 }
 
-// wantOK ends the test if the app did not answer as it should.
+// sig is the signature beside it.
+func (u *user) sig() string {
+	v, _ := u.browser.Value("/", "koa.sid.sig")
+	return v
+}
+
+// want ends the test if the app did not answer as it should.
 func (u *user) want(target string, status int, body string) result {
 	u.a.t.Helper()
 	r := u.get(target)

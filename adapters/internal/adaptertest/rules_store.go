@@ -4,16 +4,98 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
 // storeRules are about the store behind the requests, and the end of it all.
 var storeRules = []rule{
+	{"W1 a login that is refused leaves the planted session as it was", func(t *testing.T, s *suite) {
+		user := core.Key[string]("user")
+		moves := map[string]func(*core.Session, context.Context) error{"renew": (*core.Session).Renew, "reset": (*core.Session).Reset}
+		var a *app
+		a = s.app(core.Options{FailFast: true}, func(x *Exchange) error {
+			session, err := x.From()
+			if err != nil {
+				return err
+			}
+			if x.URL.Path == "/who" {
+				x.Write(user.Get(session))
+				return nil
+			}
+			if x.URL.Path == "/plant" {
+				return count.Set(session, 1)
+			}
+			// The login: /MOVE/first sets the user after the id changes,
+			// /MOVE/last before. ?answer: the handler answers an error itself.
+			move, order, _ := strings.Cut(x.URL.Path[1:], "/")
+			refuse := func() error {
+				a.store.Before(failing(storetest.OpSet, storetest.OpSetVersion, storetest.OpDestroy))
+				defer a.store.Before(nil)
+				return moves[move](session, x.Ctx)
+			}
+			if order == "last" {
+				err = user.Set(session, "ada")
+			}
+			refused := refuse()
+			if order == "first" {
+				err = user.Set(session, "ada")
+			}
+			if err != nil || refused == nil {
+				return fmt.Errorf("Set: %w, refused: %w", err, refused)
+			}
+			if x.URL.RawQuery == "answer" {
+				return refused
+			}
+			x.Write("welcome") // a handler that does not look
+			return nil
+		})
+		for move := range moves {
+			for _, target := range []string{"/first", "/last", "/first?answer", "/last?answer"} {
+				u := a.user()
+				u.want("/plant", 200, "").pair(t, true)
+				planted := u.id()
+				attacker := a.user()
+				attacker.browser.Take("/", "koa.sid="+planted, "koa.sid.sig="+u.sig())
+				u.want("/"+move+target, 503, "Service Unavailable").noCookies(t)
+				attacker.want("/who", 200, "")
+				u.want("/who", 200, "")
+			}
+		}
+	}},
+	{"W35 a value that can't be encoded fails the answer, and nothing is saved", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			session, err := x.From()
+			if err != nil {
+				return err
+			}
+			if x.URL.Path == "/read" {
+				x.Write(fmt.Sprint(count.Get(session)))
+				return nil
+			}
+			_ = session.Set("bad", make(chan int))
+			if err := count.Set(session, 1); err != nil {
+				return err
+			}
+			if x.URL.Path == "/healed" {
+				if err := session.Delete("bad"); err != nil {
+					return err
+				}
+			}
+			x.Write("ok")
+			return nil
+		})
+		u := a.user()
+		u.want("/", 500, "Internal Server Error").noCookies(t)
+		u.want("/healed", 200, "ok").pair(t, true)
+		u.want("/read", 200, "1")
+	}},
 	{"K35 a handler reads, writes and ends sessions by their id", func(t *testing.T, s *suite) {
 		var a *app
 		var id core.ID // whose session it is about
