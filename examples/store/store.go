@@ -1,4 +1,4 @@
-// Package mapstore is the example of the README: a store of one's own.
+// Package mapstore is the example of docs/stores.md: a store of your own.
 package mapstore
 
 import (

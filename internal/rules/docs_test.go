@@ -58,30 +58,41 @@ func tree(t *testing.T, each func(name, text string)) {
 	}
 }
 
-// The README's code is a file of this repository, which is compiled and run.
-func TestREADME(t *testing.T) {
+// documents are those whose code is compiled and run.
+var documents = []string{"README.md", "docs/concurrency.md", "docs/stores.md", "docs/koa.md", "docs/production.md"}
+
+// Code in a document is a file of this repository, or a part of one that stands
+// between "// begin NAME" and "// end NAME", which is compiled and run.
+func TestCodeInDocuments(t *testing.T) {
 	block := regexp.MustCompile("(?s)(?:<!-- file: (\\S+) -->\n)?```go\n(.*?)```\n")
-	blocks := block.FindAllStringSubmatch(read(t, "README.md"), -1)
-	if len(blocks) < 4 {
-		t.Errorf("the README has %d blocks of Go, want Fiber, net/http, a store and its test", len(blocks))
-	}
-	for _, b := range blocks {
-		switch {
-		case b[1] == "":
-			t.Errorf("this code does not say which file it is:\n%s", b[2])
-		case b[2] != read(t, b[1]):
-			t.Errorf("the README's copy of %s differs from it", b[1])
+	n := 0
+	for _, doc := range documents {
+		for _, b := range block.FindAllStringSubmatch(read(t, doc), -1) {
+			n++
+			file, part, _ := strings.Cut(b[1], "#")
+			if file == "" {
+				t.Errorf("%s: this code does not say which file it is:\n%s", doc, b[2])
+				continue
+			}
+			want := read(t, file)
+			if part != "" {
+				_, want, _ = strings.Cut(want, "// begin "+part+"\n")
+				want, _, _ = strings.Cut(want, "// end "+part+"\n")
+				want = strings.TrimSpace(want) + "\n"
+			}
+			if b[2] != want {
+				t.Errorf("%s: the copy of %s differs from it", doc, b[1])
+			}
 		}
+	}
+	if n < 5 {
+		t.Errorf("%d blocks of Go, want Fiber, net/http, a login, a store and its test", n)
 	}
 }
 
 // Each feature of the original has its row.
-func TestREADMEFeatures(t *testing.T) {
-	text := read(t, "README.md")
-	_, table, ok := strings.Cut(text, "## Coming from koa-generic-session")
-	if !ok {
-		t.Fatal("the README has no such part")
-	}
+func TestKoaFeatures(t *testing.T) {
+	table := read(t, "docs/koa.md")
 	for _, f := range []string{
 		"key", "prefix", "ttl", "rolling", "genSid", "defer", "allowEmpty", "errorHandler", "reconnectTimeout",
 		"sessionIdStore", "valid", "beforeSave", "store", "cookie", "ctx.session.k", "ctx.session = null",
@@ -136,7 +147,7 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 	})
 	mention := regexp.MustCompile(`\b(core|Options|CookieOptions|Hooks|Session|Manager|Key|Visit|Store)\.([A-Z]\w*)`)
 	names := 0
-	for _, doc := range []string{"README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "core/DESIGN.md", "core/RULES.md"} {
+	for _, doc := range append(slices.Clone(documents), "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "core/DESIGN.md", "core/RULES.md") {
 		text := regexp.MustCompile("(?s)```.*?```").ReplaceAllString(read(t, doc), "")
 		for _, m := range mention.FindAllStringSubmatch(text, -1) {
 			names++

@@ -26,16 +26,12 @@ func main() {
 func hello(sessions *core.Manager) *fiber.App {
 	app := fiber.New()
 	app.Use(fibersession.New(sessions, nil))
-	app.Get("/", func(c *fiber.Ctx) error {
-		s, err := fibersession.From(c)
-		if err != nil {
-			return err
-		}
+	app.Get("/", fibersession.Handler(func(c *fiber.Ctx, s *core.Session) error {
 		n, err := visits.Update(s, func(n int) int { return n + 1 })
 		if err != nil {
 			return err
 		}
 		return c.SendString(fmt.Sprintf("visit %d\n", n))
-	})
+	}))
 	return app
 }

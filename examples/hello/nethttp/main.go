@@ -22,20 +22,18 @@ func main() {
 	log.Fatal(http.ListenAndServe("127.0.0.1:3000", hello(sessions)))
 }
 
+// begin handler
 func hello(sessions *core.Manager) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
-		s, err := httpsession.From(r)
-		if err != nil {
-			http.Error(w, "no session", core.Status(err))
-			return
-		}
+	mux.Handle("GET /", httpsession.HandlerFunc(func(w http.ResponseWriter, r *http.Request, s *core.Session) error {
 		n, err := visits.Update(s, func(n int) int { return n + 1 })
 		if err != nil {
-			http.Error(w, "not counted", core.Status(err))
-			return
+			return err
 		}
-		fmt.Fprintf(w, "visit %d\n", n)
-	})
+		_, err = fmt.Fprintf(w, "visit %d\n", n)
+		return err
+	}))
 	return httpsession.New(sessions, nil)(mux)
 }
+
+// end handler
