@@ -73,9 +73,9 @@ type signedCookie struct {
 	allowHTTP bool
 	options   CookieOptions // the configuration, complete
 	keys      atomic.Pointer[keyring]
-	genuine   *genuine        // nil if unsigned
-	room      sync.Pool       // see scratch
-	key       func(ID) string // where the store has an id
+	verified  *verified       // nil if unsigned
+	scratches sync.Pool       // see scratch
+	key       func(ID) string // returns the store's key of an id
 }
 
 // Get reads K10 to K13.
@@ -87,15 +87,15 @@ func (c *signedCookie) Get(jar Jar) (ID, bool, error) {
 	return p.id, reissue, nil
 }
 
-// read is Get with what else is known of the id, nil for none: the signature if
-// the first key has made it, and perhaps the key. refused says why there is
-// none although the request carries cookies of ours. Several of our name can
-// come from a sibling domain or a deeper path: the id counts only if no other
-// one verifies.
-func (c *signedCookie) read(jar Jar) (found *pair, reissue bool, refused string) {
+// read returns the id that the request carries, nil if there is none, with its
+// signature if the first key made it, and with its store key if that is known.
+// refused is the reason if the request carries session cookies and none is
+// accepted. A sibling domain or a deeper path can add cookies of the same name:
+// an id is accepted only if no other one verifies.
+func (c *signedCookie) read(jar Jar) (found *signedID, reissue bool, refused string) {
 	keys := c.keys.Load()
-	if a, ok := jar.(BufferJar); ok && c.signed {
-		if p := c.recallFrom(a, keys); p != nil {
+	if a, ok := jar.(bufferJar); ok && c.signed {
+		if p := c.lookupBuffered(a, keys); p != nil {
 			return p, false, ""
 		}
 	}
@@ -103,7 +103,7 @@ func (c *signedCookie) read(jar Jar) (found *pair, reissue bool, refused string)
 	if ids.more {
 		return nil, false, "more cookies than a browser sends"
 	}
-	if p := c.recall(&ids, &sigs, keys); p != nil {
+	if p := c.lookup(&ids, &sigs, keys); p != nil {
 		return p, false, ""
 	}
 	forged := false
@@ -111,7 +111,7 @@ func (c *signedCookie) read(jar Jar) (found *pair, reissue bool, refused string)
 		if !ID(value).shaped() || seen(ids.all[:i], value) {
 			continue
 		}
-		p, key := &pair{id: ID(value)}, 0
+		p, key := &signedID{id: ID(value)}, 0
 		if c.signed {
 			var text string
 			if text, key = c.verify(keys, value, &sigs); key < 0 {
@@ -120,11 +120,11 @@ func (c *signedCookie) read(jar Jar) (found *pair, reissue bool, refused string)
 			}
 			if key == 0 {
 				p.signature, p.by = text, keys
-				c.genuine.meet(value, text, keys, c.key)
+				c.verified.add(value, text, keys, c.key)
 			}
 		}
 		if found != nil {
-			return nil, false, "several cookies that are genuine"
+			return nil, false, "several cookies with a valid signature"
 		}
 		found, reissue = p, key > 0
 	}
@@ -139,41 +139,43 @@ func (c *signedCookie) read(jar Jar) (found *pair, reissue bool, refused string)
 	return found, reissue, refused
 }
 
-// recall returns the pair in the Cookie field, if it is one that is remembered.
-func (c *signedCookie) recall(ids, sigs *values, keys *keyring) *pair {
+// lookup returns the verified entry of the cookies ids and sigs, nil if there is
+// none.
+func (c *signedCookie) lookup(ids, sigs *values, keys *keyring) *signedID {
 	if !c.signed || ids.n != 1 || sigs.n != 1 {
 		return nil
 	}
-	return c.genuine.recall(ids.all[0], sigs.all[0], keys)
+	return c.verified.lookup(ids.all[0], sigs.all[0], keys)
 }
 
-// recallFrom is recall with no copy of the field left behind: what it returns
-// has nothing of it.
-func (c *signedCookie) recallFrom(jar BufferJar, keys *keyring) *pair {
-	room := c.scratch()
-	field := jar.AppendCookie((*room)[:0])
+// lookupBuffered is lookup on the Cookie field of jar. It does not allocate, and
+// its result does not refer to the buffers of jar.
+func (c *signedCookie) lookupBuffered(jar bufferJar, keys *keyring) *signedID {
+	scratch := c.scratch()
+	field := jar.AppendCookie((*scratch)[:0])
 	ids, sigs := parseCookies(unsafe.String(unsafe.SliceData(field), len(field)), c.name)
-	p := c.recall(&ids, &sigs, keys)
-	c.lay(room, field)
+	p := c.lookup(&ids, &sigs, keys)
+	c.putScratch(scratch, field)
 	return p
 }
 
-// scratch returns memory of this package for the length of a call, which then
-// lays it down with what was written into it.
+// scratch returns a reusable buffer. The caller gives it back with putScratch.
 func (c *signedCookie) scratch() *[]byte {
-	if room, ok := c.room.Get().(*[]byte); ok {
-		return room
+	if scratch, ok := c.scratches.Get().(*[]byte); ok {
+		return scratch
 	}
-	room := make([]byte, 0, 512)
-	return &room
+	scratch := make([]byte, 0, 512)
+	return &scratch
 }
 
-func (c *signedCookie) lay(room *[]byte, written []byte) {
-	clear(written) // no id lies about
+// putScratch clears what was written into a buffer of scratch and gives the
+// buffer back.
+func (c *signedCookie) putScratch(scratch *[]byte, written []byte) {
+	clear(written) // leaves no id in memory
 	if cap(written) <= maxCookieField {
-		*room = written
+		*scratch = written
 	}
-	c.room.Put(room)
+	c.scratches.Put(scratch)
 }
 
 func seen(before []string, value string) bool {
@@ -220,7 +222,7 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	if s.wrote == 0 {
 		now = time.Now()
 	}
-	c.send(jar, &o, s.pair(c, id), o.expiry(now))
+	c.send(jar, &o, s.signedID(c, id), o.expiry(now))
 	return nil
 }
 
@@ -228,31 +230,31 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 // tell cookies apart by (K6).
 func (c *signedCookie) Reset(jar Jar, s *Session) error {
 	o := s.Cookie()
-	c.send(jar, &o, pair{}, time.Unix(0, 0))
+	c.send(jar, &o, signedID{}, time.Unix(0, 0))
 	return nil
 }
 
 // pair is id with the signature that the request carries, if that is the one
 // that would be made now.
-func (s *Session) pair(c *signedCookie, id ID) pair {
+func (s *Session) signedID(c *signedCookie, id ID) signedID {
 	if p := s.carries; p != nil && p.id == id && p.by == c.keys.Load() {
 		return *p
 	}
-	return pair{id: id}
+	return signedID{id: id}
 }
 
 func (c *signedCookie) resetSignature(jar Jar) {
 	o := c.options
-	var room [512]byte
-	line := append(append(room[:0], c.sigName...), '=')
+	var buf [512]byte
+	line := append(append(buf[:0], c.sigName...), '=')
 	jar.SetCookie(c.sigName, string(o.appendAttributes(line, time.Unix(0, 0), c.secure(jar, &o))), true)
 	noStore(jar)
 }
 
 // send sends the cookie and its signature, which has the same attributes (K4).
-func (c *signedCookie) send(jar Jar, o *CookieOptions, p pair, expires time.Time) {
-	room := c.scratch()
-	lines := o.appendCookie((*room)[:0], c.name, string(p.id), expires, c.secure(jar, o))
+func (c *signedCookie) send(jar Jar, o *CookieOptions, p signedID, expires time.Time) {
+	scratch := c.scratch()
+	lines := o.appendCookie((*scratch)[:0], c.name, string(p.id), expires, c.secure(jar, o))
 	first := len(lines)
 	if c.signed {
 		attributes := lines[len(c.name)+1+len(p.id):]
@@ -265,7 +267,7 @@ func (c *signedCookie) send(jar Jar, o *CookieOptions, p pair, expires time.Time
 		lines = append(lines, attributes...)
 	}
 	replace := o.Overwrite != Off
-	if b, ok := jar.(BufferJar); ok {
+	if b, ok := jar.(bufferJar); ok {
 		b.SetCookieBytes(c.name, lines[:first], replace)
 		if c.signed {
 			b.SetCookieBytes(c.sigName, lines[first:], replace)
@@ -277,7 +279,7 @@ func (c *signedCookie) send(jar Jar, o *CookieOptions, p pair, expires time.Time
 			jar.SetCookie(c.sigName, text[first:], replace)
 		}
 	}
-	c.lay(room, lines)
+	c.putScratch(scratch, lines)
 	noStore(jar)
 }
 

@@ -92,9 +92,8 @@
 //
 // # Writing a store
 //
-// A [Store] is three methods on bytes. What more it can do, it says by
-// [Swapper], [Keeper], [Toucher] and [Notifier]. The package core/storetest is
-// its whole test:
+// A [Store] has three methods on bytes. [Swapper], [Toucher] and [Notifier] are
+// optional capabilities. The package core/storetest tests all of them:
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) core.Store { return mystore.New(dial(t)) })

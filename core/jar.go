@@ -41,13 +41,16 @@ type Jar interface {
 	Begun() bool
 }
 
-// A BufferJar is a Jar over buffers that are used again, such as fasthttp's.
-// The core then keeps what it reads and writes in memory of its own, which it
-// uses again as well, and leaves no garbage.
-type BufferJar interface {
+// A bufferJar is a Jar over reused buffers, such as those of fasthttp. The core
+// then reads and writes cookies in scratch memory of its own and allocates
+// nothing. It is an internal fast path: the core finds it by its methods, and
+// adapters/fasthttp has them. It is no part of the public API.
+//
+// Fallback without it: Cookie and SetCookie of [Jar].
+type bufferJar interface {
 	Jar
-	// AppendCookie appends what Cookie returns to dst, which it does not keep.
+	// AppendCookie appends the result of Cookie to dst. It does not keep dst.
 	AppendCookie(dst []byte) []byte
-	// SetCookieBytes is SetCookie with a line that it copies.
+	// SetCookieBytes is SetCookie with a line that the Jar copies.
 	SetCookieBytes(name string, line []byte, replace bool)
 }

@@ -165,7 +165,7 @@ func (k Key[T]) updated(s *Session, base, turn uint32, v T, raw []byte, again up
 // Delete removes the value. Deleting what is not there is no change.
 func (k Key[T]) Delete(s *Session) error {
 	if reserved(string(k)) {
-		return fmt.Errorf("core: %w", errReserved)
+		return fmt.Errorf("session: %w", errReserved)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,7 +182,7 @@ func (k Key[T]) Delete(s *Session) error {
 // nameable says why there can be no value under k.
 func (k Key[T]) nameable() error {
 	if reserved(string(k)) {
-		return fmt.Errorf("core: %w", errReserved)
+		return fmt.Errorf("session: %w", errReserved)
 	}
 	if !utf8.ValidString(string(k)) {
 		return errName // JSON would keep the value under another one
@@ -193,14 +193,14 @@ func (k Key[T]) nameable() error {
 func (k Key[T]) encode(v T) ([]byte, error) {
 	raw, err := encode(v)
 	if err != nil {
-		return nil, fmt.Errorf("core: the value of %q can't be encoded: %w", string(k), err)
+		return nil, fmt.Errorf("session: the value of %q can't be encoded: %w", string(k), err)
 	}
 	return raw, nil
 }
 
 // fault does not quote what is stored, which encoding/json might.
 func (k Key[T]) fault(error) error {
-	return fmt.Errorf("core: the stored value of %q is no %T%w", string(k), *new(T), errType)
+	return fmt.Errorf("session: the stored value of %q is no %T%w", string(k), *new(T), errType)
 }
 
 // errType marks the errors of fault, without a word of its own.

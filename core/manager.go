@@ -177,7 +177,7 @@ type Manager struct {
 	o       Options
 	store   Store
 	swapper Swapper // nil if the store has no versions
-	keeper  Keeper  // swapper, if it is one
+	keeper  keeper  // swapper, if it is one
 	toucher Toucher // nil if it can't touch
 	carrier Carrier
 	cookie  *signedCookie // the carrier, if it is ours
@@ -190,7 +190,7 @@ type Manager struct {
 	touched   *recently // nil if renewals are not spaced out
 }
 
-// New returns a Manager that keeps sessions in store. It reports every misfit
+// New returns a Manager that keeps sessions in store. It reports every problem
 // of the options at once, with what to do about it. o may be nil only for an
 // unsigned Carrier of your own, since the cookie needs Keys.
 //
@@ -201,31 +201,31 @@ func New(store Store, o *Options) (*Manager, error) {
 		m.o = *o
 	}
 	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
-		return nil, errors.New("core.New: the store is nil: pass one, such as memorystore.New(nil)")
+		return nil, errors.New("session: New: the store is nil: pass one, such as memorystore.New(nil)")
 	}
 	m.swapper, _ = As[Swapper](store)
 	m.keeper = keeperOf(m.swapper)
 	m.toucher, _ = As[Toucher](store)
 
-	var misfits []error
-	misfit := func(format string, a ...any) { misfits = append(misfits, fmt.Errorf(format, a...)) }
-	m.fillIn(misfit)
-	m.check(misfit)
+	var problems []error
+	problem := func(format string, a ...any) { problems = append(problems, fmt.Errorf(format, a...)) }
+	m.fillIn(problem)
+	m.check(problem)
 	if m.o.Carrier == nil {
 		if err := m.newCookie(); err != nil {
-			misfit("%w", err)
+			problem("%w", err)
 		}
 	} else {
 		m.carrier = m.o.Carrier
 		if len(m.o.Keys) > 0 {
-			misfit("Options has both Keys and a Carrier: the Carrier is not signed by this package, so drop the Keys")
+			problem("Options has both Keys and a Carrier: the Carrier is not signed by this package, so drop the Keys")
 		}
 		if err := m.config.check(""); err != nil {
-			misfit("%w", err)
+			problem("%w", err)
 		}
 	}
-	if len(misfits) > 0 {
-		return nil, fmt.Errorf("core.New: %w", errors.Join(misfits...))
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("session: New: %w", errors.Join(problems...))
 	}
 	m.o.Keys = nil
 	if m.o.Rolling && (!m.o.koa || m.o.TouchEvery > 0) {
@@ -240,10 +240,10 @@ func New(store Store, o *Options) (*Manager, error) {
 }
 
 // fillIn puts the defaults where nothing is said.
-func (m *Manager) fillIn(misfit func(string, ...any)) {
+func (m *Manager) fillIn(problem func(string, ...any)) {
 	o := &m.o
 	if o.FailFast && o.ReconnectTimeout != 0 {
-		misfit("Options has both FailFast and ReconnectTimeout: drop one")
+		problem("Options has both FailFast and ReconnectTimeout: drop one")
 	}
 	given := o.Cookie
 	sameSite := SameSiteLax
@@ -278,13 +278,13 @@ func setDefault[T comparable](v *T, to T) {
 }
 
 // check looks for options that contradict each other or make no sense.
-func (m *Manager) check(misfit func(string, ...any)) {
+func (m *Manager) check(problem func(string, ...any)) {
 	o := &m.o
 	if o.NoPrefix && o.Prefix != "" {
-		misfit("Options has both Prefix and NoPrefix: drop one")
+		problem("Options has both Prefix and NoPrefix: drop one")
 	}
 	if len(o.Prefix) > 100 || !keyText(o.Prefix) {
-		misfit("Options.Prefix must be at most 100 bytes of printable ASCII without blanks")
+		problem("Options.Prefix must be at most 100 bytes of printable ASCII without blanks")
 	}
 	for _, d := range []struct {
 		name  string
@@ -294,33 +294,33 @@ func (m *Manager) check(misfit func(string, ...any)) {
 		{"OpTimeout", o.OpTimeout}, {"ReconnectTimeout", o.ReconnectTimeout},
 	} {
 		if d.value < 0 {
-			misfit("Options.%s is negative: leave it out for the default", d.name)
+			problem("Options.%s is negative: leave it out for the default", d.name)
 		}
 	}
 	if o.MaxSize < 0 || o.MaxWaiters < 0 {
-		misfit("Options.MaxSize or MaxWaiters is negative: leave it out for the default")
+		problem("Options.MaxSize or MaxWaiters is negative: leave it out for the default")
 	}
 	if o.TouchEvery > 0 && !o.Rolling {
-		misfit("Options.TouchEvery spaces the renewals of Rolling out: set Rolling too")
+		problem("Options.TouchEvery spaces the renewals of Rolling out: set Rolling too")
 	}
 	life := o.TTL
 	if life == 0 && !m.config.NoMaxAge {
 		life = m.config.MaxAge
 	}
 	if o.TouchEvery > 0 && life > 0 && o.TouchEvery >= life {
-		misfit("Options.TouchEvery is not shorter than the life of a session: a busy one would expire between two renewals")
+		problem("Options.TouchEvery is not shorter than the life of a session: a busy one would expire between two renewals")
 	}
 	if o.AbsoluteTimeout > 0 && o.koa {
-		misfit("Options.AbsoluteTimeout needs the time of creation, which KoaCompat does not store")
+		problem("Options.AbsoluteTimeout needs the time of creation, which KoaCompat does not store")
 	}
 	if h, ok := o.Carrier.(header); ok && !(fieldName(string(h)) && h.free()) {
-		misfit("core.Header needs the name of a header field that has no other meaning, such as X-Session-Id")
+		problem("core.Header needs the name of a header field that has no other meaning, such as X-Session-Id")
 	}
 	if o.OnConflict > ConflictLastWriteWins {
-		misfit("Options.OnConflict has no such value: use one of the ConflictPolicy constants")
+		problem("Options.OnConflict has no such value: use one of the ConflictPolicy constants")
 	}
 	if o.OnConflict != ConflictDefault && m.swapper == nil {
-		misfit("Options.OnConflict needs a store with versions (core.Swapper), which this one has not: %w", errors.ErrUnsupported)
+		problem("Options.OnConflict needs a store with versions (core.Swapper), which this one has not: %w", errors.ErrUnsupported)
 	}
 }
 
@@ -329,7 +329,7 @@ func (m *Manager) newCookie() error {
 	o := &m.o
 	c := &signedCookie{name: o.Name, sigName: o.Name + sigSuffix, signed: m.config.Signed == On, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key}
 	if c.signed {
-		c.genuine = newGenuine()
+		c.verified = newVerified()
 	}
 	errs := []error{checkName(o.Name), m.config.check(o.Name)}
 	switch {
@@ -350,14 +350,14 @@ func (m *Manager) newCookie() error {
 // signs, all verify. On an error the old keys stay.
 func (m *Manager) RotateKeys(keys [][]byte) error {
 	if m.cookie == nil || !m.cookie.signed {
-		return errors.New("core: RotateKeys: the cookie is not signed")
+		return errors.New("session: RotateKeys: the cookie is not signed")
 	}
 	if len(keys) == 0 {
-		return errors.New("core: RotateKeys: no keys")
+		return errors.New("session: RotateKeys: no keys")
 	}
 	ring, err := newKeyring(keys, m.o.koa, m.o.InsecureShortKeys)
 	if err != nil {
-		return fmt.Errorf("core: RotateKeys: %w", err)
+		return fmt.Errorf("session: RotateKeys: %w", err)
 	}
 	m.cookie.keys.Store(ring)
 	return nil

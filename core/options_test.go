@@ -128,7 +128,7 @@ func TestNewMisfits(t *testing.T) {
 			if err == nil || m != nil {
 				t.Fatalf("New took it: %v, %v", m, err)
 			}
-			for _, want := range append(test.want, "core.New: ") {
+			for _, want := range append(test.want, "session: New: ") {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("the message does not say %q: %v", want, err)
 				}
@@ -238,7 +238,7 @@ func TestRotateKeys(t *testing.T) {
 	}
 	before := setCookies(t, m)
 	for name, keys := range map[string][][]byte{"none": nil, "short": {[]byte("keys")}, "one short": {other, nil}} {
-		if err := m.RotateKeys(keys); err == nil || !strings.Contains(err.Error(), "core: RotateKeys: ") {
+		if err := m.RotateKeys(keys); err == nil || !strings.Contains(err.Error(), "session: RotateKeys: ") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -29,7 +29,7 @@ type Session struct {
 	visit *Visit
 
 	ctx     context.Context // the request's
-	carries *pair           // what the request carries, if it is a cookie of ours
+	carries *signedID       // what the request carries, if it is a cookie of ours
 	err     error           // why loading failed, or the result of the commit; the visit guards it
 
 	op    sync.Mutex // held while the store is changed; before mu

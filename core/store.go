@@ -63,27 +63,6 @@ type Swapper interface {
 	SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v Version) (Version, error)
 }
 
-// A Keeper is a [Swapper] that keeps its payloads in this process, as strings:
-// it shows them, and takes them, without making a copy for each caller.
-//
-// View and Keep wait for nothing but each other, so the core gives them no
-// deadline of their own. A store that asks anybody else must not be a Keeper.
-//
-// Fallback without it: [Swapper]. So is a type asked that wraps a Keeper or
-// embeds one, since it may have methods of its own instead.
-type Keeper interface {
-	Swapper
-
-	// View is GetVersion with the payload as a string, which like any string
-	// never changes: a store that overwrites the bytes in place, or gives them
-	// back to a pool, must not have this method.
-	View(ctx context.Context, key string) (string, Version, error)
-
-	// Keep is SetVersion with a string that the store may keep as it is: the
-	// key, which is keyLen bytes long, and behind it the payload.
-	Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error)
-}
-
 // A Toucher can begin a new ttl without rewriting the payload. Touching leaves
 // the version as it is.
 //
@@ -110,27 +89,6 @@ type Notifier interface {
 	Notify(f func(up bool)) (stop func())
 }
 
-// keeperOf returns s as a Keeper, if it is one by itself: methods that come from
-// an embedded store would go past those of the one around it.
-func keeperOf(s Swapper) Keeper {
-	k, ok := s.(Keeper)
-	if !ok {
-		return nil
-	}
-	t, keeper := reflect.TypeOf(s), reflect.TypeFor[Keeper]()
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	if t.Kind() == reflect.Struct {
-		for i := range t.NumField() {
-			if f := t.Field(i); f.Anonymous && (f.Type.Implements(keeper) || reflect.PointerTo(f.Type).Implements(keeper)) {
-				return nil
-			}
-		}
-	}
-	return k
-}
-
 // As finds an ability of s: s itself if it is a T, else what s wraps, asked
 // through methods Unwrap() Store. A wrapper has Unwrap only if it is harmless
 // to go past it: one that changes keys or payloads must offer the abilities
@@ -148,4 +106,53 @@ func As[T any](s Store) (T, bool) {
 	}
 	var none T
 	return none, false
+}
+
+// A keeper is a [Swapper] that holds its payloads in this process, as strings,
+// and hands them out and takes them without copying. It is an internal fast
+// path: the core finds it by its methods, and stores/memory has them. It is no
+// part of the public API.
+//
+// View and Keep must never block on anything but each other, since the core
+// gives them no deadline of their own.
+//
+// Fallback without it: [Swapper]. The core also falls back when a type embeds a
+// keeper; see [keeperOf].
+type keeper interface {
+	Swapper
+	viewKeeper
+}
+
+// A viewKeeper has the two methods that make a [Swapper] a keeper.
+type viewKeeper interface {
+	// View is GetVersion with the payload as a string. The string must never
+	// change: a store that overwrites the bytes in place, or returns them to a
+	// pool, must not have this method.
+	View(ctx context.Context, key string) (string, Version, error)
+
+	// Keep is SetVersion with a string that the store may keep without copying.
+	// The first keyLen bytes of text are the key, the rest is the payload.
+	Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error)
+}
+
+// keeperOf returns s as a keeper if the type of s defines View and Keep itself.
+// Methods promoted from an embedded store would bypass GetVersion and
+// SetVersion of the type that embeds it.
+func keeperOf(s Swapper) keeper {
+	k, ok := s.(keeper)
+	if !ok {
+		return nil
+	}
+	t, promoted := reflect.TypeOf(s), reflect.TypeFor[viewKeeper]()
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() == reflect.Struct {
+		for i := range t.NumField() {
+			if f := t.Field(i); f.Anonymous && (f.Type.Implements(promoted) || reflect.PointerTo(f.Type).Implements(promoted)) {
+				return nil
+			}
+		}
+	}
+	return k
 }

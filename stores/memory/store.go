@@ -68,9 +68,15 @@ type Store struct {
 
 var (
 	_ core.Store    = (*Store)(nil)
-	_ core.Keeper   = (*Store)(nil)
+	_ core.Swapper  = (*Store)(nil)
 	_ core.Toucher  = (*Store)(nil)
 	_ core.Notifier = (*Store)(nil)
+
+	// The core finds View and Keep by their names.
+	_ interface {
+		View(ctx context.Context, key string) (string, core.Version, error)
+		Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v core.Version) (core.Version, error)
+	} = (*Store)(nil)
 )
 
 // New makes an empty store. Nil options are fine.
