@@ -10,31 +10,30 @@ import (
 	"unsafe"
 )
 
-// A Carrier moves the id between browser and server (generic-session's
-// sessionIdStore). The default is the signed cookie; another one in
-// Options.Carrier replaces it altogether.
+// A Carrier transports the id between browser and server (generic-session's
+// sessionIdStore). The default is the signed cookie; Options.Carrier replaces it
+// entirely.
 //
-// Whoever knows an id owns the session. Never carry it in a URL: URLs end up
-// in logs, histories and Referer fields.
+// Anyone who knows an id can use the session. Never put an id into a URL: URLs
+// appear in logs, histories and Referer fields.
 //
-// The session's own methods that reach the store must not be called from a
-// Carrier.
+// A Carrier must not call methods of the session that reach the store.
 type Carrier interface {
-	// Get returns the id that the request carries, "" if it carries none or
-	// none that can be trusted. reissue asks for the id to be sent again even
-	// when nothing is saved, since it came in an outdated form. An error fails
-	// the request; a bad id is none.
+	// Get returns the id that the request carries, "" if there is no id or it
+	// can't be trusted. If reissue is true, the id is sent again even if nothing
+	// is saved, since it came in an outdated form. An error fails the request;
+	// an invalid id is not an error.
 	Get(jar Jar) (id ID, reissue bool, err error)
-	// Set sends s.ID() with the response. It is called only after the store
-	// has the session.
+	// Set sends s.ID() with the response. It is called only after the session
+	// was stored.
 	Set(jar Jar, s *Session) error
-	// Reset makes the browser forget the id.
+	// Reset makes the browser remove the id.
 	Reset(jar Jar, s *Session) error
 }
 
-// Header returns a Carrier for clients that are no browsers: the id travels in
-// the request and response field of that name, unsigned. Each response that
-// saved the session carries it.
+// Header returns a Carrier for non-browser clients. It transports the id unsigned
+// in the request and response header field of that name. A response carries the
+// id if the session was saved.
 func Header(name string) Carrier { return header(name) }
 
 type header string
@@ -52,8 +51,8 @@ func (h header) Reset(jar Jar, _ *Session) error {
 	return nil
 }
 
-// free reports whether the field has no other meaning: to proxies, browsers, or
-// this package itself.
+// free reports whether the field has no other meaning to proxies, browsers or
+// this package.
 func (h header) free() bool {
 	return !slices.ContainsFunc([]string{
 		"Cookie", "Set-Cookie", "Cache-Control", "Vary", "Host", "Content-Length", "Content-Type", "Content-Encoding",
@@ -61,14 +60,14 @@ func (h header) free() bool {
 	}, func(taken string) bool { return strings.EqualFold(string(h), taken) })
 }
 
-// errPlainHTTP is K8.
-var errPlainHTTP = errors.New("the cookie is Secure, but the request did not come over TLS: serve TLS, tell the adapter how to see it behind a proxy, or set InsecureAllowHTTP")
+// errPlainHTTP is the error of K8.
+var errPlainHTTP = errors.New("the cookie is Secure, but the request did not come over TLS: serve TLS, configure the adapter to recognize TLS behind a proxy, or set InsecureAllowHTTP")
 
 // signedCookie is the default Carrier: the cookie NAME, and NAME.sig unless
 // unsigned.
 type signedCookie struct {
 	name      string
-	sigName   string // of the cookie with the signature
+	sigName   string // name of the signature cookie
 	signed    bool
 	allowHTTP bool
 	options   CookieOptions // the configuration, complete
@@ -187,8 +186,9 @@ func seen(before []string, value string) bool {
 	return false
 }
 
-// verify returns the signature of value and the index of the key that made it,
-// -1 for none; then text is one that was tried, "" if there was none at all.
+// verify returns the signature of value and the index of the key that made it.
+// If none verifies, key is -1 and text is a signature that was tried, "" if
+// there was none.
 func (c *signedCookie) verify(keys *keyring, value string, sigs *values) (text string, key int) {
 	for _, sig := range sigs.all[:sigs.n] {
 		if sig == "" {
@@ -202,7 +202,8 @@ func (c *signedCookie) verify(keys *keyring, value string, sigs *values) (text s
 	return text, -1
 }
 
-// ready says before anything is stored whether the cookie can be sent at all.
+// ready returns an error if the cookie can't be sent. It is called before the
+// session is stored.
 func (c *signedCookie) ready(jar Jar, o *CookieOptions) error {
 	if o.Secure == On && !c.allowHTTP && !jar.Secure() {
 		return errPlainHTTP
@@ -210,7 +211,8 @@ func (c *signedCookie) ready(jar Jar, o *CookieOptions) error {
 	return nil
 }
 
-// Set sends the pair with the session's own attributes (K4, K7, K25).
+// Set sends the cookie and its signature with the attributes of the session (K4,
+// K7, K25).
 func (c *signedCookie) Set(jar Jar, s *Session) error {
 	s.mu.Lock()
 	id, o := s.id, s.cookieOptions()
@@ -226,16 +228,16 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	return nil
 }
 
-// Reset sends the pair in its expired form, with the attributes that browsers
-// tell cookies apart by (K6).
+// Reset sends both cookies in expired form, with the attributes by which browsers
+// distinguish cookies (K6).
 func (c *signedCookie) Reset(jar Jar, s *Session) error {
 	o := s.Cookie()
 	c.send(jar, &o, signedID{}, time.Unix(0, 0))
 	return nil
 }
 
-// pair is id with the signature that the request carries, if that is the one
-// that would be made now.
+// signedID returns id, with the signature from the request if that is still
+// current.
 func (s *Session) signedID(c *signedCookie, id ID) signedID {
 	if p := s.carries; p != nil && p.id == id && p.by == c.keys.Load() {
 		return *p
@@ -283,15 +285,16 @@ func (c *signedCookie) send(jar Jar, o *CookieOptions, p signedID, expires time.
 	noStore(jar)
 }
 
-// secure is the attribute: as chosen, else as the request came (K8).
+// secure returns the secure attribute: the option if it is set, else whether the
+// request came over TLS (K8).
 func (c *signedCookie) secure(jar Jar, o *CookieOptions) bool {
 	return o.Secure == On || o.Secure == Default && jar.Secure()
 }
 
-// noStore keeps a response with the id out of shared caches.
+// noStore keeps a response that contains the id out of caches.
 func noStore(jar Jar) { jar.DefaultResponseHeader("Cache-Control", "no-store") }
 
-// vary tells caches that the response depends on a field of the request.
+// vary adds field to the Vary field of the response.
 func vary(jar Jar, field string) {
 	if jar.DefaultResponseHeader("Vary", field) {
 		return

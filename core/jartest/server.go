@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
 )
 
 // A request is sent as it stands: net/http's client would put its fields in
