@@ -10,31 +10,30 @@ import (
 	"unsafe"
 )
 
-// A Carrier moves the id between browser and server (generic-session's
-// sessionIdStore). The default is the signed cookie; another one in
-// Options.Carrier replaces it altogether.
+// A Carrier transports the id between browser and server (generic-session's
+// sessionIdStore). The default is the signed cookie; Options.Carrier replaces it
+// entirely.
 //
-// Whoever knows an id owns the session. Never carry it in a URL: URLs end up
-// in logs, histories and Referer fields.
+// Anyone who knows an id can use the session. Never put an id into a URL: URLs
+// appear in logs, histories and Referer fields.
 //
-// The session's own methods that reach the store must not be called from a
-// Carrier.
+// A Carrier must not call methods of the session that reach the store.
 type Carrier interface {
-	// Get returns the id that the request carries, "" if it carries none or
-	// none that can be trusted. reissue asks for the id to be sent again even
-	// when nothing is saved, since it came in an outdated form. An error fails
-	// the request; a bad id is none.
+	// Get returns the id that the request carries, "" if there is no id or it
+	// can't be trusted. If reissue is true, the id is sent again even if nothing
+	// is saved, since it came in an outdated form. An error fails the request;
+	// an invalid id is not an error.
 	Get(jar Jar) (id ID, reissue bool, err error)
-	// Set sends s.ID() with the response. It is called only after the store
-	// has the session.
+	// Set sends s.ID() with the response. It is called only after the session
+	// was stored.
 	Set(jar Jar, s *Session) error
-	// Reset makes the browser forget the id.
+	// Reset makes the browser remove the id.
 	Reset(jar Jar, s *Session) error
 }
 
-// Header returns a Carrier for clients that are no browsers: the id travels in
-// the request and response field of that name, unsigned. Each response that
-// saved the session carries it.
+// Header returns a Carrier for non-browser clients. It transports the id unsigned
+// in the request and response header field of that name. A response carries the
+// id if the session was saved.
 func Header(name string) Carrier { return header(name) }
 
 type header string
@@ -52,8 +51,8 @@ func (h header) Reset(jar Jar, _ *Session) error {
 	return nil
 }
 
-// free reports whether the field has no other meaning: to proxies, browsers, or
-// this package itself.
+// free reports whether the field has no other meaning to proxies, browsers or
+// this package.
 func (h header) free() bool {
 	return !slices.ContainsFunc([]string{
 		"Cookie", "Set-Cookie", "Cache-Control", "Vary", "Host", "Content-Length", "Content-Type", "Content-Encoding",
@@ -61,21 +60,21 @@ func (h header) free() bool {
 	}, func(taken string) bool { return strings.EqualFold(string(h), taken) })
 }
 
-// errPlainHTTP is K8.
-var errPlainHTTP = errors.New("the cookie is Secure, but the request did not come over TLS: serve TLS, tell the adapter how to see it behind a proxy, or set InsecureAllowHTTP")
+// errPlainHTTP is the error of K8.
+var errPlainHTTP = errors.New("the cookie is Secure, but the request did not come over TLS: serve TLS, configure the adapter to recognize TLS behind a proxy, or set InsecureAllowHTTP")
 
 // signedCookie is the default Carrier: the cookie NAME, and NAME.sig unless
 // unsigned.
 type signedCookie struct {
 	name      string
-	sigName   string // of the cookie with the signature
+	sigName   string // name of the signature cookie
 	signed    bool
 	allowHTTP bool
 	options   CookieOptions // the configuration, complete
 	keys      atomic.Pointer[keyring]
-	genuine   *genuine        // nil if unsigned
-	room      sync.Pool       // see scratch
-	key       func(ID) string // where the store has an id
+	verified  *verified       // nil if unsigned
+	scratches sync.Pool       // see scratch
+	key       func(ID) string // returns the store's key of an id
 }
 
 // Get reads K10 to K13.
@@ -87,15 +86,15 @@ func (c *signedCookie) Get(jar Jar) (ID, bool, error) {
 	return p.id, reissue, nil
 }
 
-// read is Get with what else is known of the id, nil for none: the signature if
-// the first key has made it, and perhaps the key. refused says why there is
-// none although the request carries cookies of ours. Several of our name can
-// come from a sibling domain or a deeper path: the id counts only if no other
-// one verifies.
-func (c *signedCookie) read(jar Jar) (found *pair, reissue bool, refused string) {
+// read returns the id that the request carries, nil if there is none, with its
+// signature if the first key made it, and with its store key if that is known.
+// refused is the reason if the request carries session cookies and none is
+// accepted. A sibling domain or a deeper path can add cookies of the same name:
+// an id is accepted only if no other one verifies.
+func (c *signedCookie) read(jar Jar) (found *signedID, reissue bool, refused string) {
 	keys := c.keys.Load()
-	if a, ok := jar.(BufferJar); ok && c.signed {
-		if p := c.recallFrom(a, keys); p != nil {
+	if a, ok := jar.(bufferJar); ok && c.signed {
+		if p := c.lookupBuffered(a, keys); p != nil {
 			return p, false, ""
 		}
 	}
@@ -103,7 +102,7 @@ func (c *signedCookie) read(jar Jar) (found *pair, reissue bool, refused string)
 	if ids.more {
 		return nil, false, "more cookies than a browser sends"
 	}
-	if p := c.recall(&ids, &sigs, keys); p != nil {
+	if p := c.lookup(&ids, &sigs, keys); p != nil {
 		return p, false, ""
 	}
 	forged := false
@@ -111,7 +110,7 @@ func (c *signedCookie) read(jar Jar) (found *pair, reissue bool, refused string)
 		if !ID(value).shaped() || seen(ids.all[:i], value) {
 			continue
 		}
-		p, key := &pair{id: ID(value)}, 0
+		p, key := &signedID{id: ID(value)}, 0
 		if c.signed {
 			var text string
 			if text, key = c.verify(keys, value, &sigs); key < 0 {
@@ -120,11 +119,11 @@ func (c *signedCookie) read(jar Jar) (found *pair, reissue bool, refused string)
 			}
 			if key == 0 {
 				p.signature, p.by = text, keys
-				c.genuine.meet(value, text, keys, c.key)
+				c.verified.add(value, text, keys, c.key)
 			}
 		}
 		if found != nil {
-			return nil, false, "several cookies that are genuine"
+			return nil, false, "several cookies with a valid signature"
 		}
 		found, reissue = p, key > 0
 	}
@@ -139,41 +138,43 @@ func (c *signedCookie) read(jar Jar) (found *pair, reissue bool, refused string)
 	return found, reissue, refused
 }
 
-// recall returns the pair in the Cookie field, if it is one that is remembered.
-func (c *signedCookie) recall(ids, sigs *values, keys *keyring) *pair {
+// lookup returns the verified entry of the cookies ids and sigs, nil if there is
+// none.
+func (c *signedCookie) lookup(ids, sigs *values, keys *keyring) *signedID {
 	if !c.signed || ids.n != 1 || sigs.n != 1 {
 		return nil
 	}
-	return c.genuine.recall(ids.all[0], sigs.all[0], keys)
+	return c.verified.lookup(ids.all[0], sigs.all[0], keys)
 }
 
-// recallFrom is recall with no copy of the field left behind: what it returns
-// has nothing of it.
-func (c *signedCookie) recallFrom(jar BufferJar, keys *keyring) *pair {
-	room := c.scratch()
-	field := jar.AppendCookie((*room)[:0])
+// lookupBuffered is lookup on the Cookie field of jar. It does not allocate, and
+// its result does not refer to the buffers of jar.
+func (c *signedCookie) lookupBuffered(jar bufferJar, keys *keyring) *signedID {
+	scratch := c.scratch()
+	field := jar.AppendCookie((*scratch)[:0])
 	ids, sigs := parseCookies(unsafe.String(unsafe.SliceData(field), len(field)), c.name)
-	p := c.recall(&ids, &sigs, keys)
-	c.lay(room, field)
+	p := c.lookup(&ids, &sigs, keys)
+	c.putScratch(scratch, field)
 	return p
 }
 
-// scratch returns memory of this package for the length of a call, which then
-// lays it down with what was written into it.
+// scratch returns a reusable buffer. The caller gives it back with putScratch.
 func (c *signedCookie) scratch() *[]byte {
-	if room, ok := c.room.Get().(*[]byte); ok {
-		return room
+	if scratch, ok := c.scratches.Get().(*[]byte); ok {
+		return scratch
 	}
-	room := make([]byte, 0, 512)
-	return &room
+	scratch := make([]byte, 0, 512)
+	return &scratch
 }
 
-func (c *signedCookie) lay(room *[]byte, written []byte) {
-	clear(written) // no id lies about
+// putScratch clears what was written into a buffer of scratch and gives the
+// buffer back.
+func (c *signedCookie) putScratch(scratch *[]byte, written []byte) {
+	clear(written) // leaves no id in memory
 	if cap(written) <= maxCookieField {
-		*room = written
+		*scratch = written
 	}
-	c.room.Put(room)
+	c.scratches.Put(scratch)
 }
 
 func seen(before []string, value string) bool {
@@ -185,8 +186,9 @@ func seen(before []string, value string) bool {
 	return false
 }
 
-// verify returns the signature of value and the index of the key that made it,
-// -1 for none; then text is one that was tried, "" if there was none at all.
+// verify returns the signature of value and the index of the key that made it.
+// If none verifies, key is -1 and text is a signature that was tried, "" if
+// there was none.
 func (c *signedCookie) verify(keys *keyring, value string, sigs *values) (text string, key int) {
 	for _, sig := range sigs.all[:sigs.n] {
 		if sig == "" {
@@ -200,7 +202,8 @@ func (c *signedCookie) verify(keys *keyring, value string, sigs *values) (text s
 	return text, -1
 }
 
-// ready says before anything is stored whether the cookie can be sent at all.
+// ready returns an error if the cookie can't be sent. It is called before the
+// session is stored.
 func (c *signedCookie) ready(jar Jar, o *CookieOptions) error {
 	if o.Secure == On && !c.allowHTTP && !jar.Secure() {
 		return errPlainHTTP
@@ -208,7 +211,8 @@ func (c *signedCookie) ready(jar Jar, o *CookieOptions) error {
 	return nil
 }
 
-// Set sends the pair with the session's own attributes (K4, K7, K25).
+// Set sends the cookie and its signature with the attributes of the session (K4,
+// K7, K25).
 func (c *signedCookie) Set(jar Jar, s *Session) error {
 	s.mu.Lock()
 	id, o := s.id, s.cookieOptions()
@@ -220,39 +224,39 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	if s.wrote == 0 {
 		now = time.Now()
 	}
-	c.send(jar, &o, s.pair(c, id), o.expiry(now))
+	c.send(jar, &o, s.signedID(c, id), o.expiry(now))
 	return nil
 }
 
-// Reset sends the pair in its expired form, with the attributes that browsers
-// tell cookies apart by (K6).
+// Reset sends both cookies in expired form, with the attributes by which browsers
+// distinguish cookies (K6).
 func (c *signedCookie) Reset(jar Jar, s *Session) error {
 	o := s.Cookie()
-	c.send(jar, &o, pair{}, time.Unix(0, 0))
+	c.send(jar, &o, signedID{}, time.Unix(0, 0))
 	return nil
 }
 
-// pair is id with the signature that the request carries, if that is the one
-// that would be made now.
-func (s *Session) pair(c *signedCookie, id ID) pair {
+// signedID returns id, with the signature from the request if that is still
+// current.
+func (s *Session) signedID(c *signedCookie, id ID) signedID {
 	if p := s.carries; p != nil && p.id == id && p.by == c.keys.Load() {
 		return *p
 	}
-	return pair{id: id}
+	return signedID{id: id}
 }
 
 func (c *signedCookie) resetSignature(jar Jar) {
 	o := c.options
-	var room [512]byte
-	line := append(append(room[:0], c.sigName...), '=')
+	var buf [512]byte
+	line := append(append(buf[:0], c.sigName...), '=')
 	jar.SetCookie(c.sigName, string(o.appendAttributes(line, time.Unix(0, 0), c.secure(jar, &o))), true)
 	noStore(jar)
 }
 
 // send sends the cookie and its signature, which has the same attributes (K4).
-func (c *signedCookie) send(jar Jar, o *CookieOptions, p pair, expires time.Time) {
-	room := c.scratch()
-	lines := o.appendCookie((*room)[:0], c.name, string(p.id), expires, c.secure(jar, o))
+func (c *signedCookie) send(jar Jar, o *CookieOptions, p signedID, expires time.Time) {
+	scratch := c.scratch()
+	lines := o.appendCookie((*scratch)[:0], c.name, string(p.id), expires, c.secure(jar, o))
 	first := len(lines)
 	if c.signed {
 		attributes := lines[len(c.name)+1+len(p.id):]
@@ -265,7 +269,7 @@ func (c *signedCookie) send(jar Jar, o *CookieOptions, p pair, expires time.Time
 		lines = append(lines, attributes...)
 	}
 	replace := o.Overwrite != Off
-	if b, ok := jar.(BufferJar); ok {
+	if b, ok := jar.(bufferJar); ok {
 		b.SetCookieBytes(c.name, lines[:first], replace)
 		if c.signed {
 			b.SetCookieBytes(c.sigName, lines[first:], replace)
@@ -277,19 +281,20 @@ func (c *signedCookie) send(jar Jar, o *CookieOptions, p pair, expires time.Time
 			jar.SetCookie(c.sigName, text[first:], replace)
 		}
 	}
-	c.lay(room, lines)
+	c.putScratch(scratch, lines)
 	noStore(jar)
 }
 
-// secure is the attribute: as chosen, else as the request came (K8).
+// secure returns the secure attribute: the option if it is set, else whether the
+// request came over TLS (K8).
 func (c *signedCookie) secure(jar Jar, o *CookieOptions) bool {
 	return o.Secure == On || o.Secure == Default && jar.Secure()
 }
 
-// noStore keeps a response with the id out of shared caches.
+// noStore keeps a response that contains the id out of caches.
 func noStore(jar Jar) { jar.DefaultResponseHeader("Cache-Control", "no-store") }
 
-// vary tells caches that the response depends on a field of the request.
+// vary adds field to the Vary field of the response.
 func vary(jar Jar, field string) {
 	if jar.DefaultResponseHeader("Vary", field) {
 		return

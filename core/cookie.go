@@ -7,17 +7,18 @@ import (
 	"time"
 )
 
-// A Switch is a choice with a default.
+// A Switch is a boolean option with a default.
 type Switch uint8
 
-// The positions of a [Switch].
+// The values of a [Switch].
 const (
 	Default Switch = iota
 	On
 	Off
 )
 
-// SameSite tells browsers whether requests from other sites carry the cookie.
+// SameSite is the samesite attribute: whether browsers send the cookie with
+// requests from other sites.
 type SameSite uint8
 
 // The values of the samesite attribute.
@@ -26,13 +27,13 @@ const (
 	SameSiteLax
 	SameSiteStrict
 	SameSiteNone  // only with Secure: On
-	SameSiteUnset // no attribute: each browser has its own default
+	SameSiteUnset // no attribute: the default of the browser
 )
 
-// Priority is the priority attribute that Chromium evicts cookies by.
+// Priority is the priority attribute, by which Chromium evicts cookies.
 type Priority uint8
 
-// The values of the priority attribute. The zero value leaves it out.
+// The values of the priority attribute. The zero value omits it.
 const (
 	PriorityUnset Priority = iota
 	PriorityLow
@@ -40,49 +41,52 @@ const (
 	PriorityHigh
 )
 
-// DefaultMaxAge is the life of a session and its cookie where nothing else is
-// said, and the longest life of one whose cookie has no expiry.
+// DefaultMaxAge is the default lifetime of a session and its cookie, and the
+// maximum lifetime of a session whose cookie has no expiry.
 const DefaultMaxAge = 24 * time.Hour
 
 // maxCookieAge is where browsers cut a cookie's life (RFC 6265bis).
 const maxCookieAge = 400 * 24 * time.Hour
 
-// CookieOptions are the attributes of the session cookie. Zero fields mean
-// generic-session's defaults and SameSite=Lax.
+// CookieOptions are the attributes of the session cookie. Zero fields have the
+// defaults of generic-session, and SameSite=Lax.
 //
-// In [Options] they are the configuration; [Session.SetCookie] gives one
-// session options of its own, which are stored with it.
+// In [Options] they apply to all sessions. [Session.SetCookie] sets the options
+// of one session, which are stored with it.
 type CookieOptions struct {
-	// Path is where the session is valid; outside there is none. Default "/".
+	// Path is the path of the cookie. Requests outside it have no session.
+	// Default "/".
 	Path string
-	// Domain makes subdomains send the cookie too. Default: only this host.
+	// Domain makes browsers send the cookie to subdomains too. Default: this
+	// host only.
 	Domain string
-	// MaxAge is how long browser and store keep the session, counted from each
-	// save. Default [DefaultMaxAge], at most 400 days, at least a millisecond.
-	// It beats Expires in the cookie.
+	// MaxAge is how long the browser and the store keep the session, counted
+	// from each save. Default [DefaultMaxAge], at most 400 days, at least a
+	// millisecond. It overrides Expires.
 	MaxAge time.Duration
-	// NoMaxAge leaves MaxAge out: the cookie has the expiry Expires, or none,
-	// and then lives until the browser is closed.
+	// NoMaxAge omits MaxAge. The cookie expires at Expires, or when the browser
+	// is closed if Expires is zero.
 	NoMaxAge bool
-	// Expires is a fixed end, used when NoMaxAge is set. To the millisecond.
+	// Expires is a fixed expiry, used only with NoMaxAge, to the millisecond.
 	Expires time.Time
 	// HTTPOnly hides the cookie from scripts. Default On.
 	HTTPOnly Switch
 	// Secure makes browsers send the cookie over TLS only. Default: On for
-	// requests that came over TLS. On over plain HTTP is an error.
+	// requests over TLS, Off for others. On is an error over plain HTTP.
 	Secure Switch
 	// SameSite is Lax by default.
 	SameSite SameSite
-	// Priority is left out by default.
+	// Priority is omitted by default.
 	Priority Priority
-	// Partitioned gives embedded pages a jar of their own (CHIPS). It needs
+	// Partitioned gives each embedding site a separate cookie (CHIPS). It needs
 	// Secure: On.
 	Partitioned bool
-	// Overwrite drops earlier Set-Cookie lines of the same name in a response
-	// before one is added. Default On.
+	// Overwrite replaces earlier Set-Cookie lines of the same name in the
+	// response. Default On.
 	Overwrite Switch
-	// Signed adds the cookie NAME.sig and demands it. Default On. Only the
-	// configuration decides what is demanded, never a stored session.
+	// Signed adds the cookie NAME.sig and requires it in requests. Default On.
+	// Only the Options of the Manager decide whether it is required, never the
+	// options of a session.
 	Signed Switch
 }
 
@@ -131,24 +135,24 @@ func wholeMillis(t time.Time) time.Time {
 	return time.UnixMilli(t.UnixMilli()).UTC()
 }
 
-// check finds attributes that would break the line, or that browsers would
-// throw the cookie away for. Nothing is repaired.
+// check reports attributes that would break the Set-Cookie line, or for which
+// browsers would reject the cookie. It corrects nothing.
 func (c *CookieOptions) check(name string) error {
 	switch {
 	case !strings.HasPrefix(c.Path, "/") || !attribute(c.Path):
-		return errors.New("the cookie's Path must begin with / and have no blank, control or non-ASCII characters and none of ; ? # \" < > ^ ` { } \\, which the path of a request never has, and at most 1024 bytes")
+		return errors.New("the cookie's Path must begin with /, have at most 1024 bytes, and contain no blank, control or non-ASCII character and none of ; ? # \" < > ^ ` { } \\, which the path of a request never contains")
 	case !domain(c.Domain):
 		return errors.New("the cookie's Domain must be a host name, such as example.com")
 	case c.MaxAge < 0:
 		return errors.New("the cookie's MaxAge is negative: to remove a session, destroy it")
 	case c.MaxAge > maxCookieAge:
-		return errors.New("the cookie's MaxAge is longer than 400 days, where browsers cut it: choose a shorter one and set Rolling")
+		return errors.New("the cookie's MaxAge is longer than 400 days, the maximum of browsers: choose a shorter one and set Rolling")
 	case c.MaxAge > 0 && c.MaxAge < time.Millisecond:
 		return errors.New("the cookie's MaxAge is shorter than a millisecond, the unit it is stored in: choose a longer one")
 	case c.NoMaxAge && c.MaxAge != 0:
-		return errors.New("the cookie has both MaxAge and NoMaxAge: drop one")
+		return errors.New("the cookie has both MaxAge and NoMaxAge: remove one")
 	case c.HTTPOnly > Off || c.Secure > Off || c.Overwrite > Off || c.Signed > Off || c.SameSite > SameSiteUnset || c.Priority > PriorityHigh:
-		return errors.New("a Switch, SameSite or Priority of the cookie has no such value: use the constants of package core")
+		return errors.New("a Switch, SameSite or Priority of the cookie has an unknown value: use the constants of package core")
 	case !c.Expires.IsZero() && (c.Expires.Year() < 1601 || c.Expires.Year() > 9999):
 		return errors.New("the cookie's Expires lies outside the years 1601 to 9999")
 	case c.SameSite == SameSiteNone && c.Secure != On:
@@ -165,13 +169,13 @@ func (c *CookieOptions) check(name string) error {
 	return nil
 }
 
-// checkName allows what every server and browser reads alike.
+// checkName reports names that some servers or browsers read differently.
 func checkName(name string) error {
 	if len(name) > 256 {
 		return errors.New("the cookie name is longer than 256 bytes")
 	}
 	if strings.HasSuffix(name, sigSuffix) {
-		return fmt.Errorf("the cookie name %q ends as that of the signature of another cookie", name)
+		return fmt.Errorf("the cookie name %q ends with .sig, the suffix of signature cookies", name)
 	}
 	for i := 0; i < len(name); i++ {
 		if c := name[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`;=,"\`, c) >= 0 {
@@ -181,7 +185,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// attribute allows what can stand in a path of a request as browsers send it.
+// attribute reports whether s can be a part of a request path as browsers send
+// it.
 func attribute(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(";?#\"<>^`{}\\", c) >= 0 {
@@ -207,7 +212,8 @@ func hasPrefixFold(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
-// expiry is when the browser drops the cookie, zero for when it is closed (K3).
+// expiry returns when the browser removes the cookie, zero for when the browser
+// is closed (K3).
 func (c *CookieOptions) expiry(now time.Time) time.Time {
 	if !c.NoMaxAge {
 		return now.Add(c.MaxAge)
@@ -215,7 +221,7 @@ func (c *CookieOptions) expiry(now time.Time) time.Time {
 	return c.Expires
 }
 
-// appendDate appends t as the IMF-fixdate of RFC 9110, cut down to the second.
+// appendDate appends t as the IMF-fixdate of RFC 9110, truncated to the second.
 // It is time.Format with "Mon, 02 Jan 2006 15:04:05 GMT" for the years 0 to
 // 9999, at a third of its cost.
 func appendDate(b []byte, t time.Time) []byte {
@@ -235,13 +241,14 @@ func appendDate(b []byte, t time.Time) []byte {
 	return append(two(b, second, ' '), "GMT"...)
 }
 
-// appendCookie writes one Set-Cookie line.
+// appendCookie appends one Set-Cookie line.
 func (c *CookieOptions) appendCookie(b []byte, name, value string, expires time.Time, secure bool) []byte {
 	b = append(append(append(b, name...), '='), value...)
 	return c.appendAttributes(b, expires, secure)
 }
 
-// appendAttributes writes what follows NAME=VALUE, in the order of K2.
+// appendAttributes appends the attributes that follow NAME=VALUE, in the order of
+// K2.
 func (c *CookieOptions) appendAttributes(b []byte, expires time.Time, secure bool) []byte {
 	b = append(append(b, "; path="...), c.Path...)
 	if !expires.IsZero() {
@@ -280,16 +287,16 @@ func (c *CookieOptions) appendAttributes(b []byte, expires time.Time, secure boo
 }
 
 const (
-	maxCookieField = 16 << 10 // bytes of a Cookie field that are looked at
-	maxCookiePairs = 200      // more than browsers keep for one site
-	maxSameName    = 4        // cookies of one name: with more none counts
+	maxCookieField = 16 << 10 // maximum bytes of a Cookie field
+	maxCookiePairs = 200      // maximum cookies; browsers keep fewer for one site
+	maxSameName    = 4        // maximum cookies of one name
 )
 
 // values are the values of one cookie name in a request, in the order sent.
 type values struct {
 	all  [maxSameName]string
 	n    int
-	more bool // there were more than are looked at, here or in the whole field; then n is 0
+	more bool // a maximum was exceeded, here or in the whole field; then n is 0
 }
 
 func (v *values) add(s string) {
@@ -304,9 +311,9 @@ func (v *values) add(s string) {
 // parseCookies finds the cookies name and name+".sig" in a Cookie field
 // (RFC 6265 section 5.4, read leniently as in K10): names are case-sensitive,
 // blanks around name and value and one pair of double quotes around the value
-// are dropped. A field with more in it than a browser would send has no
-// cookies; nor has one with more of our name than are tried, of which the last
-// could verify, too. The results are parts of field.
+// are removed. It returns no cookies for a field that exceeds a maximum. That
+// includes too many cookies of one name: one that is not tried could verify,
+// too. The results are substrings of field.
 func parseCookies(field, name string) (ids, sigs values) {
 	tooMany := values{more: true}
 	if len(field) > maxCookieField {
@@ -341,8 +348,7 @@ func parseCookies(field, name string) (ids, sigs values) {
 	return ids, sigs
 }
 
-// trimLeft and trimRight drop blanks and tabs, of which there is mostly one or
-// none.
+// trimLeft and trimRight remove blanks and tabs. Mostly there is one or none.
 func trimLeft(s string) string {
 	for len(s) > 0 && (s[0] == ' ' || s[0] == '\t') {
 		s = s[1:]
@@ -357,11 +363,11 @@ func trimRight(s string) string {
 	return s
 }
 
-// sigSuffix makes the name of the cookie that holds the signature.
+// sigSuffix is the suffix of the name of the signature cookie.
 const sigSuffix = ".sig"
 
-// pathMatch is RFC 6265 section 5.1.4: a cookie of /a goes to /a and /a/b, not
-// to /ab.
+// pathMatch implements RFC 6265 section 5.1.4: a cookie of /a is sent to /a and
+// /a/b, not to /ab.
 func pathMatch(request, cookie string) bool {
 	if cookie == "/" || request == cookie {
 		return true

@@ -6,16 +6,16 @@ import (
 	"fmt"
 )
 
-// The errors of this package and of every store, for errors.Is. They come
-// wrapped: by the store with what its server said, by the core in an [*Error]
-// with the operation. No message contains an id, a cookie, a key or a payload.
+// The errors of this package and of every store, for errors.Is. Stores wrap them
+// with the cause, and the core wraps them in an [*Error] with the operation. No
+// message contains an id, a cookie, a key or a payload.
 var (
-	// ErrNotFound: the store has no such key, or its ttl is over.
+	// ErrNotFound: the store has no such key, or its ttl has expired.
 	ErrNotFound = errors.New("not found")
 	// ErrConflict: another write came first. [Status] 409.
 	ErrConflict = errors.New("another write came first")
-	// ErrGone: the session was destroyed, renewed or has expired while the
-	// request ran. Nothing was written and no cookie sent. [Status] 409.
+	// ErrGone: the session was destroyed, renewed or expired while the request
+	// ran. Nothing was written, and no cookie is sent. [Status] 409.
 	ErrGone = errors.New("session is gone")
 	// ErrUnavailable: the store can't be reached, or its shutdown has begun.
 	// [Status] 503.
@@ -23,58 +23,58 @@ var (
 	// ErrTimeout: the store did not answer in time. It is also an
 	// ErrUnavailable.
 	ErrTimeout = fmt.Errorf("%w: it did not answer in time", ErrUnavailable)
-	// ErrOutcomeUnknown: a write that may or may not have been applied, since
-	// the connection was lost or the time over before the answer. [Status] 503.
+	// ErrOutcomeUnknown: a write may or may not have been applied, since the
+	// connection broke or the deadline passed before the reply. [Status] 503.
 	ErrOutcomeUnknown = errors.New("outcome of the write is unknown")
-	// ErrRefused: the store answered, and said no: out of memory, read-only,
-	// no permission. [Status] 503.
+	// ErrRefused: the store rejected the operation, for example because it is
+	// out of memory, read-only or denies permission. [Status] 503.
 	ErrRefused = errors.New("session store refused")
-	// ErrCorrupt: what the store holds is no session record, or belongs to
-	// another key. [Status] 500.
+	// ErrCorrupt: the stored data is not a session record, or belongs to another
+	// key. [Status] 500.
 	ErrCorrupt = errors.New("stored session is corrupt")
-	// ErrTooLarge: the session is larger than Options.MaxSize or the store
-	// allows. What was stored before is still there. [Status] 500.
+	// ErrTooLarge: the session exceeds Options.MaxSize or a limit of the store.
+	// The previously stored session is unchanged. [Status] 500.
 	ErrTooLarge = errors.New("session is too large")
-	// ErrCommitted: the session was changed after it had been saved for this
-	// response, or the response had begun. [Status] 500.
-	ErrCommitted = errors.New("session is committed already")
-	// ErrNoSession: the request has no session here, since the middleware is
-	// missing or the path lies outside the cookie's. [Status] 500.
+	// ErrCommitted: a change came after the session was saved for this response
+	// or after the response had begun. [Status] 500.
+	ErrCommitted = errors.New("session is already committed")
+	// ErrNoSession: the request has no session, since the middleware is missing
+	// or the request path is outside the cookie's path. [Status] 500.
 	ErrNoSession = errors.New("no session for this request")
 )
 
-// An Op names the operation that an [Error] happened in. The first three are
-// generic-session's types of its errorHandler.
+// An Op names the operation that failed with an [Error]. The first three are the
+// types of generic-session's errorHandler.
 type Op string
 
 // The operations.
 const (
 	OpGet        Op = "get"         // reading from the store
-	OpSet        Op = "set"         // writing to it, touching included
-	OpDestroy    Op = "destroy"     // removing from it
+	OpSet        Op = "set"         // writing to the store, or touching
+	OpDestroy    Op = "destroy"     // removing from the store
 	OpWait       Op = "wait"        // waiting for the store to come back
 	OpID         Op = "id"          // making a new id
 	OpValid      Op = "valid"       // Hooks.Valid
 	OpBeforeSave Op = "before save" // Hooks.BeforeSave
 	OpCarrier    Op = "carrier"     // reading or sending the id
-	OpDecode     Op = "decode"      // a stored value that is not of the type asked for
+	OpDecode     Op = "decode"      // decoding a stored value into the type of its Key
 )
 
-// An Error tells which operation failed and why. Err is never nil.
+// An Error is a failed operation and its cause. Err is never nil.
 type Error struct {
 	Op  Op
 	Err error
 }
 
-// Error says both in one line.
+// Error returns the operation and the text of Err.
 func (e *Error) Error() string { return "session " + string(e.Op) + ": " + e.Err.Error() }
 
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Status is the HTTP status that fits err: 503 when the store can't be used
-// now, 409 when another request came first, else 500, and 200 for nil. The
-// adapters answer with it.
+// Status returns the HTTP status for err: 503 if the store can't be used now,
+// 409 if another request came first, 200 for nil, otherwise 500. The adapters
+// respond with it.
 func Status(err error) int {
 	switch {
 	case err == nil:

@@ -9,32 +9,32 @@ import (
 	"time"
 )
 
-// health knows whether the store is down and lets requests wait for its
-// return (K43): at most until timeout after it went down, and at most max of
-// them.
+// health tracks whether the store is down and lets requests wait until it is up
+// again (K43): at most max requests, and at most for timeout after the store
+// went down.
 type health struct {
 	timeout time.Duration
 	max     int
 
-	down atomic.Bool // the fast answer: false while up and open
+	down atomic.Bool // false while up and not closed; the fast path
 
 	mu      sync.Mutex
 	since   time.Time     // when it went down
 	change  chan struct{} // closed when it goes down or up, or health closes
 	waiting int
 	closed  bool
-	stop    func() // nil if the store tells nothing
+	stop    func() // nil if the store is no Notifier
 }
 
-// A server that has just come back is not met by all the waiters at once: so
-// many go on at a time, and the next ones so much later.
+// When the store comes back, the waiters continue in batches, so that they do not
+// overload it.
 const (
 	batch = 32
-	gap   = 4 * time.Millisecond
+	gap   = 4 * time.Millisecond // between two batches
 )
 
-// noticeTime is how long a store may take to notice that it is down (K44),
-// with some room for a busy machine.
+// noticeTime is how long a store may take to notice that it is down (K44), with a
+// margin for a busy machine.
 const noticeTime = 1250 * time.Millisecond
 
 func newHealth(store Store, timeout time.Duration, max int) *health {
@@ -48,7 +48,7 @@ func newHealth(store Store, timeout time.Duration, max int) *health {
 	return h
 }
 
-// notify is called by the store. A second disconnect is ignored.
+// notify is the listener of the store. It ignores a repeated value.
 func (h *health) notify(up bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -63,8 +63,8 @@ func (h *health) notify(up bool) {
 	h.change = make(chan struct{})
 }
 
-// wait returns nil as soon as the store is up, else an ErrUnavailable that
-// says why there is no use in waiting, or the error of ctx.
+// wait returns nil as soon as the store is up. Otherwise it returns an
+// ErrUnavailable with the reason for not waiting longer, or the error of ctx.
 func (h *health) wait(ctx context.Context) error {
 	if !h.down.Load() {
 		return nil
@@ -80,10 +80,10 @@ func (h *health) wait(ctx context.Context) error {
 		return nil
 	case left <= 0:
 		h.mu.Unlock()
-		return fmt.Errorf("%w: it is down for longer than ReconnectTimeout", ErrUnavailable)
+		return fmt.Errorf("%w: it has been down for longer than ReconnectTimeout", ErrUnavailable)
 	case h.waiting >= h.max:
 		h.mu.Unlock()
-		return fmt.Errorf("%w: it is down, and MaxWaiters requests wait for it already", ErrUnavailable)
+		return fmt.Errorf("%w: it is down, and MaxWaiters requests are already waiting", ErrUnavailable)
 	}
 	before := h.waiting
 	changed, err := h.changes(ctx, left)
@@ -102,8 +102,8 @@ func (h *health) wait(ctx context.Context) error {
 	return sleep(ctx, time.Duration(before/batch)*gap)
 }
 
-// changes waits for the next change, for so long at most, as one of the
-// waiters. mu is held, and free afterwards.
+// changes waits for the next change, at most for atMost, and counts as a waiter.
+// The caller holds mu; changes unlocks it.
 func (h *health) changes(ctx context.Context, atMost time.Duration) (changed bool, err error) {
 	change := h.change
 	h.waiting++
@@ -139,11 +139,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// outlasts reports whether a call that failed with err is worth another try: it
-// failed because the store went down, and the store is back. It waits for
-// that as a request does that comes while the store is down.
+// outlasts reports whether a call that failed with err should be retried: it
+// failed because the store went down, and the store is up again. It waits for
+// the store as wait does.
 //
-// The store gets some time to notice, less what the call has taken.
+// The store gets noticeTime, counted from the start of the call, to notice that
+// it is down.
 func (h *health) outlasts(ctx context.Context, err error, taken time.Duration) bool {
 	if h.stop == nil || h.timeout == 0 {
 		return false
@@ -158,14 +159,14 @@ func (h *health) outlasts(ctx context.Context, err error, taken time.Duration) b
 	} else if noticed, ctxErr := h.changes(ctx, max(noticeTime-taken, 0)); ctxErr != nil {
 		return false
 	} else if !noticed {
-		// It was too short to be noticed; but a store that is only slow must
-		// not get the same call twice.
+		// The outage was too short to be noticed. But a store that is only slow
+		// must not get the same call twice.
 		return !errors.Is(err, ErrTimeout) && !errors.Is(err, ErrOutcomeUnknown)
 	}
 	return h.wait(ctx) == nil
 }
 
-// close releases every waiter with ErrUnavailable and ends the listening.
+// close releases all waiters with ErrUnavailable and removes the listener.
 func (h *health) close() {
 	h.mu.Lock()
 	if h.closed {
@@ -174,7 +175,7 @@ func (h *health) close() {
 	}
 	h.closed = true
 	close(h.change)
-	h.down.Store(true) // leads every later wait to the closed mark
+	h.down.Store(true) // makes every later wait look at closed
 	stop := h.stop
 	h.mu.Unlock()
 	if stop != nil {

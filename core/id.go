@@ -10,30 +10,30 @@ import (
 	"log/slog"
 )
 
-// An ID is the secret that makes a browser the owner of a session. It prints
-// as a short fingerprint under fmt, slog and encoding/json, so that it does
-// not end up in a log by accident; string(id) gives the real one. Some ways
-// past that are open, since none of these asks the value: in an unexported
-// field, as the key of a map in JSON, under %p.
+// An ID is a session id: the secret that gives a browser access to a session.
+// fmt, slog and encoding/json print only a short fingerprint of it, so that it
+// does not get into a log by accident; string(id) is the id itself. The
+// fingerprint does not protect an ID in an unexported field, as the key of a
+// map in JSON, or under %p, since these do not call its methods.
 type ID string
 
 const (
-	idBytes = 24  // of randomness, 192 bits: 32 characters (K15)
-	minID   = 16  // characters that an own generator must give at least
-	maxID   = 128 // characters that are looked at at all
+	idBytes = 24  // random bytes, 192 bits: 32 characters (K15)
+	minID   = 16  // minimum characters of an id from Options.NewID
+	maxID   = 128 // maximum characters of an id
 )
 
-// newID is the default generator. crypto/rand does not fail: where the system
-// has no randomness the program ends.
+// newID is the default generator. crypto/rand does not return errors: without a
+// source of randomness it ends the program.
 func newID() ID {
 	var b [idBytes]byte
 	rand.Read(b[:])
 	return ID(base64.RawURLEncoding.EncodeToString(b[:]))
 }
 
-// shaped reports whether id can be one: 1 to 128 of A-Z a-z 0-9 - _. Anything
-// else must not reach a store, where it could mean a path, another key or a
-// hash slot.
+// shaped reports whether id has the form of an id: 1 to 128 of A-Z a-z 0-9 - _.
+// Other text must not reach a store, which could read it as a path, another key
+// or a hash slot.
 func (id ID) shaped() bool {
 	if len(id) == 0 || len(id) > maxID {
 		return false
@@ -48,7 +48,7 @@ func (id ID) shaped() bool {
 	return true
 }
 
-// checkNew checks what a generator of the user's made.
+// checkNew checks an id from Options.NewID.
 func (id ID) checkNew() error {
 	switch {
 	case len(id) < minID:
@@ -56,18 +56,18 @@ func (id ID) checkNew() error {
 	case len(id) > maxID:
 		return fmt.Errorf("Options.NewID made an id of %d characters, at most %d are allowed", len(id), maxID)
 	case !id.shaped():
-		return errors.New("Options.NewID made an id with other characters than A-Z a-z 0-9 - _")
+		return errors.New("Options.NewID made an id with characters other than A-Z a-z 0-9 - _")
 	}
 	return nil
 }
 
-// String returns the fingerprint of id: the same for the same id, useless to
-// who wants to be its owner.
+// String returns the fingerprint of id. Equal ids have equal fingerprints; the
+// id can't be derived from it.
 func (id ID) String() string {
 	if id == "" {
 		return "no id"
 	}
-	// Not the hash that the store's key is made of: that one stays out of logs.
+	// Not the hash in the store's key, which must not appear in logs.
 	sum := sha256.Sum256([]byte("gensession fingerprint\x00" + string(id)))
 	return "id:" + hex.EncodeToString(sum[:4])
 }
@@ -75,26 +75,26 @@ func (id ID) String() string {
 // Format prints the fingerprint under every verb.
 func (id ID) Format(f fmt.State, _ rune) { fmt.Fprint(f, id.String()) }
 
-// LogValue is the fingerprint.
+// LogValue returns the fingerprint.
 func (id ID) LogValue() slog.Value { return slog.StringValue(id.String()) }
 
-// MarshalText is the fingerprint: to keep an id somewhere, convert it to a
-// string knowingly.
+// MarshalText returns the fingerprint. To store an id, convert it with
+// string(id).
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
-// hashedKey is the store's key of id by default: what lies in the store, in
-// its backups and its monitor is not enough to take a session over
+// hashedKey returns the store's key of id by default. The key is a hash, so that
+// a reader of the store, its backups or its command log can't hijack sessions
 // (CVE-2019-16782).
 func hashedKey(prefix string, id ID) string {
 	var in [maxID]byte
 	sum := sha256.Sum256(in[:copy(in[:], id)])
-	var key [160]byte // of which a prefix may take 100
+	var key [160]byte // a prefix takes at most 100
 	return string(base64.RawURLEncoding.AppendEncode(append(key[:0], prefix...), sum[:]))
 }
 
-// keyMark is what a record says of the key that it was written under: 96 bits
-// of the hash that the key ends with. It finds a reply that belongs to another
-// key; it is no secret.
+// keyMark returns the mark of key that its record contains: 96 bits of the hash
+// at the end of the key. It reveals a reply that belongs to another key. It is
+// not secret.
 func keyMark(key string) string {
 	if hash := len(key) - hashLen; hash > 0 {
 		key = key[hash:]

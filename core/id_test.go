@@ -78,9 +78,9 @@ func TestIDCheckNew(t *testing.T) {
 		{"abc", "3 characters, at least 16"},
 		{ID(strings.Repeat("a", 15)), "15 characters"},
 		{ID(strings.Repeat("a", 129)), "129 characters, at most 128"},
-		{"0123456789abcde/", "other characters"},
-		{"0123456789abcdef\r\nSet-Cookie: a=b", "other characters"},
-		{"0123456789abcdéf", "other characters"},
+		{"0123456789abcde/", "characters other than"},
+		{"0123456789abcdef\r\nSet-Cookie: a=b", "characters other than"},
+		{"0123456789abcdéf", "characters other than"},
 	} {
 		err := test.id.checkNew()
 		switch {

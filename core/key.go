@@ -17,9 +17,9 @@ import (
 // session.
 type Key[T any] string
 
-// Get returns the value, the zero T if there is none. A stored value of
-// another type is left as it is, reads as zero, and is reported through
-// Hooks.Error; [Key.Lookup] tells them apart.
+// Get returns the value, the zero T if there is none. If the stored value does
+// not decode into T, Get returns the zero T, leaves the stored value unchanged,
+// and reports the error to Hooks.Error; [Key.Lookup] returns it.
 func (k Key[T]) Get(s *Session) T {
 	v, _, err := k.Lookup(s)
 	if err != nil {
@@ -28,15 +28,15 @@ func (k Key[T]) Get(s *Session) T {
 	return v
 }
 
-// Lookup returns the value and whether there is one. It is an error if what is
-// stored is no T, or T can't hold it.
+// Lookup returns the value and whether there is one. It returns an error if the
+// stored value does not decode into T.
 func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.edit(string(k))
 	if e != nil && e.held != nil {
 		if h, ok := e.held.(*held[T]); ok {
-			return h.v, true, nil // the same value at every Get
+			return h.v, true, nil // every Get returns the same value
 		}
 	}
 	raw, err := s.raw(string(k), e)
@@ -53,11 +53,11 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	return v, true, nil
 }
 
-// Set keeps v. It is an error, and changes nothing, if v can't be encoded, the
-// name is reserved or no UTF-8, or the session is committed or destroyed. A
-// value that can't be encoded also fails the commit, which saves nothing, until
-// a Set or Delete of the name succeeds. A value equal to the one that is stored
-// is no change.
+// Set sets the value to v. It returns an error and changes nothing if v can't be
+// encoded, if the name is reserved or not UTF-8, or if the session is committed
+// or destroyed. After a Set whose value can't be encoded the commit fails and
+// saves nothing, unless a later Set or Delete of the name succeeds. Setting the
+// stored value again is not a change.
 func (k Key[T]) Set(s *Session, v T) error {
 	if err := k.nameable(); err != nil {
 		return err
@@ -77,15 +77,15 @@ func (k Key[T]) Set(s *Session, v T) error {
 	return nil
 }
 
-// Update replaces the value with f of it; f gets the zero T if there is none.
-// It returns the new value.
+// Update replaces the value with the result of f, and returns it. f gets the
+// current value, the zero T if there is none.
 //
-// f may run more than once, each time with the value as it is then: when
-// another goroutine of this request changed it meanwhile, and at the commit
-// when another request did. So no update is lost: a hundred requests that add
-// one add a hundred. f must depend on its argument alone, must not use the
-// session, and may change its argument. Update fails as Set does, and if what
-// is stored is no T; then nothing is changed.
+// f may run more than once, each time on the current value: again if another
+// goroutine of this request changed the value meanwhile, and again at the commit
+// if another request did. So no update is lost: a hundred requests that add one
+// add a hundred. f must depend only on its argument, which it may change, and
+// must not use the session. Update returns the errors of Set, and an error if
+// the stored value does not decode into T; it then changes nothing.
 func (k Key[T]) Update(s *Session, f func(T) T) (T, error) {
 	if err := k.nameable(); err != nil {
 		var zero T
@@ -130,7 +130,7 @@ func (k Key[T]) Update(s *Session, f func(T) T) (T, error) {
 	}
 }
 
-// update is f on encoded values.
+// update applies f to an encoded value.
 func (k Key[T]) update(raw []byte, f func(T) T) (T, []byte, error) {
 	v, err := jsontext.Decode[T](raw)
 	if err != nil {
@@ -141,8 +141,8 @@ func (k Key[T]) update(raw []byte, f func(T) T) (T, []byte, error) {
 	return v, raw, err
 }
 
-// updated takes the result of an Update over, unless the value has changed
-// since that base and turn.
+// updated stores the result of an Update, unless the value has changed since base
+// and turn. It reports whether it stored the result.
 func (k Key[T]) updated(s *Session, base, turn uint32, v T, raw []byte, again update) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,10 +164,10 @@ func (k Key[T]) updated(s *Session, base, turn uint32, v T, raw []byte, again up
 	return true, nil
 }
 
-// Delete removes the value. Deleting what is not there is no change.
+// Delete removes the value. Deleting a missing value is not a change.
 func (k Key[T]) Delete(s *Session) error {
 	if reserved(string(k)) {
-		return fmt.Errorf("core: %w", errReserved)
+		return fmt.Errorf("session: %w", errReserved)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,13 +181,13 @@ func (k Key[T]) Delete(s *Session) error {
 	return nil
 }
 
-// nameable says why there can be no value under k.
+// nameable returns an error if there can be no value under k.
 func (k Key[T]) nameable() error {
 	if reserved(string(k)) {
-		return fmt.Errorf("core: %w", errReserved)
+		return fmt.Errorf("session: %w", errReserved)
 	}
 	if !utf8.ValidString(string(k)) {
-		return errName // JSON would keep the value under another one
+		return errName // JSON would store the value under another name
 	}
 	return nil
 }
@@ -195,20 +195,21 @@ func (k Key[T]) nameable() error {
 func (k Key[T]) encode(v T) ([]byte, error) {
 	raw, err := jsontext.Encode(v)
 	if err != nil {
-		return nil, fmt.Errorf("core: the value of %q can't be encoded: %w", string(k), err)
+		return nil, fmt.Errorf("session: the value of %q can't be encoded: %w", string(k), err)
 	}
 	return raw, nil
 }
 
-// fault does not quote what is stored, which encoding/json might.
+// fault returns an error without the text of encoding/json, which may quote the
+// stored value.
 func (k Key[T]) fault(error) error {
-	return fmt.Errorf("core: the stored value of %q is no %T%w", string(k), *new(T), errType)
+	return fmt.Errorf("session: the stored value of %q does not decode into %T%w", string(k), *new(T), errType)
 }
 
-// errType marks the errors of fault, without a word of its own.
+// errType marks the errors of fault. It has no text.
 var errType = errors.New("")
 
-// held is a value of type T in the hands of a handler.
+// held is a value of type T that a handler may change in place.
 type held[T any] struct{ v T }
 
 func (h *held[T]) encode() ([]byte, error) { return jsontext.Encode(h.v) }
@@ -221,7 +222,7 @@ func (h *held[T]) again(raw []byte) ([]byte, error) {
 	return jsontext.Encode(v)
 }
 
-// hold notes that the handler has v in its hands, if it can change it.
+// hold records that the handler has v, if it can change v in place.
 func hold[T any](e *edit, v T) {
 	e.held = nil
 	if !plain(&v) && jsontext.Changeable(v) {
@@ -229,8 +230,8 @@ func hold[T any](e *edit, v T) {
 	}
 }
 
-// plain reports whether a T is of the usual kinds that nobody can change in
-// place. It spares them the way through reflection, and an allocation.
+// plain reports whether T is a common type that can't be changed in place. It
+// avoids reflection and an allocation for them.
 func plain[T any](v *T) bool {
 	switch any(v).(type) {
 	case *string, *bool, *int, *int64, *float64:

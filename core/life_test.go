@@ -1067,9 +1067,9 @@ func TestARefusedCookieIsToldToTheLogger(t *testing.T) {
 	other.Take("/", e.jar.SetCookies...)
 	theirs := other.Jar("/").Cookies[0]
 	for name, test := range map[string]struct{ field, want string }{
-		"genuine":       {mine, ""},
+		"valid":         {mine, ""},
 		"none of ours":  {"a=b; c=d", ""},
-		"two":           {mine + "; " + theirs, "several cookies that are genuine"},
+		"two":           {mine + "; " + theirs, "several cookies with a valid signature"},
 		"a bomb":        {mine + strings.Repeat("; a=b", 200), "more cookies than a browser sends"},
 		"16 KiB":        {mine + "; a=" + strings.Repeat("b", 16<<10), "more cookies than a browser sends"},
 		"five":          {strings.Repeat(mine+"; ", 5), "more cookies than a browser sends"},

@@ -11,156 +11,156 @@ import (
 	"time"
 )
 
-// Options configure a [Manager]. The zero value has generic-session's
-// documented defaults and is safe; only Keys must be given. New copies what it
-// needs.
+// Options configure a [Manager]. The zero value is safe and has the documented
+// defaults of generic-session; only Keys are required. New copies the Options.
 type Options struct {
-	// Keys sign the cookie: the first signs, all verify, so that a new key is
-	// put in front and an old one dropped once its cookies have expired. 1 to
-	// 8 keys of at least 32 random bytes.
+	// Keys sign the cookie: 1 to 8 keys of at least 32 random bytes. The first
+	// key signs, and all keys verify. To rotate keys, put a new key first, and
+	// remove an old key when its cookies have expired.
 	Keys [][]byte
-	// Name of the cookie. Default "koa.sid". Over TLS, "__Host-sid" with
-	// Cookie.Secure On is the safest.
+	// Name is the name of the cookie. Default "koa.sid". Over TLS, "__Host-sid"
+	// with Cookie.Secure On is safest.
 	Name string
 	// Cookie are the attributes of the cookie.
 	Cookie CookieOptions
-	// Carrier, if set, replaces the cookie as the way of the id.
+	// Carrier, if set, transports the id in place of the cookie.
 	Carrier Carrier
 
-	// Prefix of the store's keys. Default "koa:sess:".
+	// Prefix is the prefix of the store's keys. Default "koa:sess:".
 	Prefix string
-	// NoPrefix makes the prefix empty: for a store that nothing else uses.
+	// NoPrefix makes the prefix empty, for a store that holds only sessions.
 	NoPrefix bool
-	// TTL is how long the store keeps a session after each save. Default: as
-	// long as its cookie lives. It is the idle timeout when Rolling is
-	// set.
+	// TTL is how long the store keeps a session after each save. Default: the
+	// lifetime of its cookie. With Rolling it is the idle timeout.
 	TTL time.Duration
-	// TTLFunc, if set, says it for each session; zero leaves it to TTL and the
-	// cookie, a negative one destroys the session. It must not change s.
+	// TTLFunc, if set, returns the ttl of each session. If it returns zero, TTL
+	// and the cookie determine the ttl; if it returns a negative value, the
+	// session is destroyed. It must not change s.
 	TTLFunc func(s *Session) time.Duration
-	// AbsoluteTimeout ends a session that long after its creation, however
-	// busy it is (ASVS 7.3.2). Default: never. Renew keeps the time of
-	// creation, Reset begins anew.
+	// AbsoluteTimeout is the maximum age of a session, whether it is used or not
+	// (ASVS 7.3.2). Default: no maximum. Renew keeps the time of creation, Reset
+	// sets it again.
 	AbsoluteTimeout time.Duration
-	// InsecureNoLimit keeps a session for ever where neither TTL nor its
-	// cookie say how long. Default: [DefaultMaxAge].
+	// InsecureNoLimit keeps a session for ever if neither TTL nor its cookie
+	// limits its lifetime. The default limit is [DefaultMaxAge].
 	InsecureNoLimit bool
-	// Rolling renews ttl and cookie on every request that has a stored
+	// Rolling renews the ttl and the cookie on every request with a stored
 	// session.
 	Rolling bool
-	// TouchEvery spaces the renewals of Rolling out: a session that this
-	// process renewed less than TouchEvery ago is left alone, so that reading
-	// it costs no write. Never longer than half of the session's life.
-	// Default: a tenth of that, [DefaultTouchEvery] at most; with KoaCompat
-	// every request renews, which 1 (a nanosecond) chooses, too.
+	// TouchEvery is the minimum time between two renewals of a session by
+	// Rolling in this process, so that most reads need no write. It counts at
+	// most half of the session's lifetime. Default: a tenth of the lifetime, at
+	// most [DefaultTouchEvery]. With KoaCompat every request renews; set
+	// TouchEvery to 1 (a nanosecond) to choose that without KoaCompat.
 	TouchEvery time.Duration
 
-	// Defer loads a session only when the handler asks for it.
+	// Defer loads a session only when the handler uses it.
 	Defer bool
-	// AllowEmpty stores new sessions that nobody put anything into.
+	// AllowEmpty also stores new sessions without values.
 	AllowEmpty bool
-	// NewID makes an id: 16 to 128 of A-Z a-z 0-9 - _, with at least 128 bits
-	// of randomness, never the same twice. Default: 24 random bytes.
+	// NewID returns a new id: 16 to 128 characters of A-Z a-z 0-9 - _, with at
+	// least 128 random bits. It must never return the same id twice. Default:
+	// 24 random bytes.
 	NewID func(ctx context.Context) (string, error)
-	// InsecureIDFrom, if it returns an id, beats the Carrier, unsigned.
-	// Who can choose what it returns can take sessions over: never let it read
-	// what a browser sends.
+	// InsecureIDFrom, if it returns an id, overrides the Carrier. The id is not
+	// signed. Anyone who controls its result can hijack sessions: it must not
+	// read anything that a browser sends.
 	InsecureIDFrom func(ctx context.Context, jar Jar) ID
-	// ResetUnknown makes the browser forget an id that the store does not
-	// know. By default it keeps it: a request that began before a login
-	// must not delete the cookie of the session after it.
+	// ResetUnknown removes the browser's cookie if the store has no session of
+	// its id. By default the cookie stays: a request that began before a login
+	// must not remove the cookie that the login set.
 	ResetUnknown bool
-	// KeepInvalid leaves a session that Hooks.Valid refused in the store
-	//. By default it is destroyed.
+	// KeepInvalid keeps a session in the store that Hooks.Valid has rejected. By
+	// default it is destroyed.
 	KeepInvalid bool
-	// OnConflict says what happens when another request saved the session
-	// while this one ran. Default: ConflictMerge where the store has versions.
+	// OnConflict is the policy for a session that another request saved while
+	// this request ran. Default: ConflictMerge if the store has versions.
 	OnConflict ConflictPolicy
-	// MaxSize is the largest record in bytes. Default 256 KiB.
+	// MaxSize is the maximum size of a stored session in bytes. Default 256 KiB.
 	MaxSize int
 
-	// OpTimeout is the time that one call of the store may take. Default
-	// 500 ms.
+	// OpTimeout is the timeout of each call of the store. Default 500 ms.
 	OpTimeout time.Duration
 	// ReconnectTimeout is how long requests wait for a store that went down,
-	// counted from when it did. Default 10 s.
+	// counted from the moment when it went down. Default 10 s.
 	ReconnectTimeout time.Duration
-	// FailFast makes them not wait at all.
+	// FailFast makes requests fail at once while the store is down.
 	FailFast bool
-	// MaxWaiters is how many requests may wait at once. Default 10,000.
+	// MaxWaiters is the maximum number of waiting requests. Default 10,000.
 	MaxWaiters int
 
-	// Hooks are called on the way of a request.
+	// Hooks are called while a request is handled.
 	Hooks Hooks
-	// Logger gets debug events: ids as fingerprints, never a value. Default:
-	// none.
+	// Logger receives debug events. They contain ids as fingerprints, and never
+	// a value. Default: no logging.
 	Logger *slog.Logger
 
-	// InsecureShortKeys allows keys of less than 32 bytes.
+	// InsecureShortKeys allows keys shorter than 32 bytes.
 	InsecureShortKeys bool
-	// InsecureAllowHTTP sends a cookie with Secure On over a connection that
-	// does not look like TLS: for a proxy in front that can't say so.
+	// InsecureAllowHTTP sends a cookie with Secure On over a connection that is
+	// not known to use TLS, for a TLS proxy that does not announce itself.
 	InsecureAllowHTTP bool
 
 	koa bool // set by KoaCompat
 }
 
-// Hooks see sessions pass. They run on the request's goroutine and may use
-// the session's values, but not its Save, Renew, Reset and Destroy. A
-// hook that panics ends the request like a panic of the handler: nothing is
-// saved.
+// Hooks are callbacks for the events of a session. They run on the goroutine of
+// the request. They may use the values of the session, but must not call its
+// Save, Renew, Reset or Destroy. A panic in a hook has the effect of a panic in
+// the handler: nothing is saved.
 type Hooks struct {
-	// Valid has the last say over a session that was loaded. False: the
-	// request gets a new one. An error fails the request. It is not asked
-	// about new sessions.
+	// Valid decides whether a loaded session may be used. If it returns false,
+	// the request gets a new session. If it returns an error, the request
+	// fails. It is not called for new sessions.
 	Valid func(ctx context.Context, jar Jar, s *Session) (bool, error)
-	// BeforeSave runs once before a session is written, when it is clear that
-	// it will be; its changes are written too. An error ends the save.
+	// BeforeSave is called once before a session is written. Its changes are
+	// written too. If it returns an error, the save fails.
 	BeforeSave func(ctx context.Context, jar Jar, s *Session) error
-	// Error decides about every failure (generic-session's errorHandler): what
-	// it returns fails the operation, nil lets the request go on. Then a
-	// session that could not be read is empty, is not saved, and leaves the
-	// browser's cookie alone; one that could not be saved sends no cookie.
-	// Renew and Reset return their errors whatever the hook says.
+	// Error is called for every failure (generic-session's errorHandler). The
+	// operation fails with the error that it returns. If it returns nil, the
+	// request goes on: a session that could not be read is then empty, is not
+	// saved, and leaves the browser's cookie unchanged; for a session that
+	// could not be saved no cookie is sent. Renew and Reset return their errors
+	// even if the hook returns nil.
 	//
-	// Without the hook every error fails its operation, but for three that
-	// only the hook and the Logger see: a record that can't be read
-	// ([ErrCorrupt] in [OpGet]; the request gets a new session, the record
-	// stays), a session that was [ErrGone] when the request ended, and a value
-	// that [Key.Get] found to be of another type ([OpDecode]).
+	// Without the hook every error fails its operation, except for three that
+	// go to the Logger only: a record that can't be read ([ErrCorrupt] in
+	// [OpGet]; the request gets a new session, and the record stays), a session
+	// that was [ErrGone] at the end of the request, and a stored value that
+	// [Key.Get] could not decode into its type ([OpDecode]).
 	Error func(ctx context.Context, e *Error) error
 }
 
-// A ConflictPolicy says what becomes of a session that two requests changed at the
-// same time. Each way but the default needs a store with versions
+// A ConflictPolicy is the reaction to two requests that changed one session at
+// the same time. All policies but ConflictDefault need a store with versions
 // ([Swapper]).
 type ConflictPolicy uint8
 
 // The policies.
 const (
-	// ConflictDefault is ConflictMerge with a store that has versions. With
-	// one that has none the last write wins, whatever it writes over.
+	// ConflictDefault is ConflictMerge if the store has versions. Otherwise the
+	// last write wins unconditionally.
 	ConflictDefault ConflictPolicy = iota
-	// ConflictMerge lays the values that this request changed over what the
-	// other one saved. Of one value that both set, the later save wins; what
-	// Key.Update changed is computed again from the other one's.
+	// ConflictMerge applies the changes of this request to the session that the
+	// other request saved. If both set the same value, the later save wins.
+	// The function of Key.Update runs again on the value of the other request.
 	ConflictMerge
-	// ConflictRefuse fails the later save with ErrConflict.
+	// ConflictRefuse makes the later save fail with ErrConflict.
 	ConflictRefuse
-	// ConflictLastWriteWins replaces what the other request saved. A session
-	// that was destroyed stays so.
+	// ConflictLastWriteWins replaces the session that the other request saved. A
+	// destroyed session stays destroyed.
 	ConflictLastWriteWins
 )
 
-// KoaCompat returns the Options that share sessions with a running
-// koa-generic-session app: its cookies (signed with HMAC-SHA-1 by any keys),
-// its store keys (prefix and bare id) and its JSON. Set Keys to the app's
-// keys, and what it has configured otherwise.
+// KoaCompat returns Options for sharing sessions with a running
+// koa-generic-session app: its cookies (signed with HMAC-SHA-1 by keys of any
+// length), its store keys (prefix and plain id) and its JSON. Set Keys to the
+// keys of the app, and any option that the app has changed.
 //
-// Weaker than the default, since the original is: SHA-1, keys of any length,
-// ids readable in the store, records that don't name their key, no SameSite.
-// AbsoluteTimeout is not available, since the original does not store when a
-// session began.
+// These Options are weaker than the default, as the original is: SHA-1, keys of
+// any length, ids readable in the store, records without a mark of their key,
+// no SameSite. AbsoluteTimeout is not available, since the original does not
+// store the time of creation.
 func KoaCompat() *Options {
 	return &Options{
 		ResetUnknown:      true,
@@ -170,64 +170,64 @@ func KoaCompat() *Options {
 	}
 }
 
-// A Manager runs the sessions of one application: it holds the options and
-// the store. It is safe for concurrent use. Make one with [New], and close it
-// when the server has shut down.
+// A Manager loads and saves the sessions of one application. It is safe for
+// concurrent use. Create it with [New], and close it after the server has shut
+// down.
 type Manager struct {
 	o       Options
 	dialect dialect
 	store   Store
 	swapper Swapper // nil if the store has no versions
-	keeper  Keeper  // swapper, if it is one
-	toucher Toucher // nil if it can't touch
+	keeper  keeper  // swapper, if it is a keeper
+	toucher Toucher // nil if the store can't touch
 	carrier Carrier
-	cookie  *signedCookie // the carrier, if it is ours
+	cookie  *signedCookie // the carrier, if it is the default one
 	config  CookieOptions // complete
-	blank   *ownCookie    // that of a new session in KoaCompat, else nil
-	born    time.Time     // what the deadlines of calls count from
+	blank   *ownCookie    // of a new session in KoaCompat, else nil
+	born    time.Time     // the deadlines of calls count from it
 
 	sharedEnd atomic.Pointer[sharedEnd]
 	health    *health
 	touched   *recently // nil if renewals are not spaced out
 }
 
-// New returns a Manager that keeps sessions in store. It reports every misfit
-// of the options at once, with what to do about it. o may be nil only for an
-// unsigned Carrier of your own, since the cookie needs Keys.
+// New returns a Manager that keeps sessions in store. Its error lists all invalid
+// or conflicting options, each with the remedy. o must not be nil, since the
+// cookie needs Keys.
 //
-// The store stays the caller's to close, after the Manager.
+// The caller closes the store, after the Manager.
 func New(store Store, o *Options) (*Manager, error) {
 	m := &Manager{store: store, born: time.Now()}
 	if o != nil {
 		m.o = *o
 	}
 	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
-		return nil, errors.New("core.New: the store is nil: pass one, such as memorystore.New(nil)")
+		return nil, errors.New("session: New: the store is nil: pass a store, such as memorystore.New(nil)")
 	}
 	m.dialect = dialect{koa: m.o.koa}
 	m.swapper, _ = As[Swapper](store)
 	m.keeper = keeperOf(m.swapper)
 	m.toucher, _ = As[Toucher](store)
 
-	var misfits []error
-	misfit := func(format string, a ...any) { misfits = append(misfits, fmt.Errorf(format, a...)) }
-	m.fillIn(misfit)
-	m.check(misfit)
+	var problems []error
+	problem := func(format string, a ...any) { problems = append(problems, fmt.Errorf(format, a...)) }
+	m.fillIn(problem)
+	m.check(problem)
 	if m.o.Carrier == nil {
 		if err := m.newCookie(); err != nil {
-			misfit("%w", err)
+			problem("%w", err)
 		}
 	} else {
 		m.carrier = m.o.Carrier
 		if len(m.o.Keys) > 0 {
-			misfit("Options has both Keys and a Carrier: the Carrier is not signed by this package, so drop the Keys")
+			problem("Options has both Keys and a Carrier: this package does not sign the id of a Carrier, so remove the Keys")
 		}
 		if err := m.config.check(""); err != nil {
-			misfit("%w", err)
+			problem("%w", err)
 		}
 	}
-	if len(misfits) > 0 {
-		return nil, fmt.Errorf("core.New: %w", errors.Join(misfits...))
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("session: New: %w", errors.Join(problems...))
 	}
 	m.o.Keys = nil
 	if m.o.Rolling && (m.dialect.spaced() || m.o.TouchEvery > 0) {
@@ -241,11 +241,11 @@ func New(store Store, o *Options) (*Manager, error) {
 	return m, nil
 }
 
-// fillIn puts the defaults where nothing is said.
-func (m *Manager) fillIn(misfit func(string, ...any)) {
+// fillIn sets the defaults of options that are not set.
+func (m *Manager) fillIn(problem func(string, ...any)) {
 	o := &m.o
 	if o.FailFast && o.ReconnectTimeout != 0 {
-		misfit("Options has both FailFast and ReconnectTimeout: drop one")
+		problem("Options has both FailFast and ReconnectTimeout: remove one")
 	}
 	given := o.Cookie
 	m.config = given.or(CookieOptions{
@@ -271,14 +271,14 @@ func setDefault[T comparable](v *T, to T) {
 	}
 }
 
-// check looks for options that contradict each other or make no sense.
-func (m *Manager) check(misfit func(string, ...any)) {
+// check reports invalid and conflicting options.
+func (m *Manager) check(problem func(string, ...any)) {
 	o := &m.o
 	if o.NoPrefix && o.Prefix != "" {
-		misfit("Options has both Prefix and NoPrefix: drop one")
+		problem("Options has both Prefix and NoPrefix: remove one")
 	}
 	if len(o.Prefix) > 100 || !keyText(o.Prefix) {
-		misfit("Options.Prefix must be at most 100 bytes of printable ASCII without blanks")
+		problem("Options.Prefix must be at most 100 bytes of printable ASCII without blanks")
 	}
 	for _, d := range []struct {
 		name  string
@@ -288,33 +288,33 @@ func (m *Manager) check(misfit func(string, ...any)) {
 		{"OpTimeout", o.OpTimeout}, {"ReconnectTimeout", o.ReconnectTimeout},
 	} {
 		if d.value < 0 {
-			misfit("Options.%s is negative: leave it out for the default", d.name)
+			problem("Options.%s is negative: omit it for the default", d.name)
 		}
 	}
 	if o.MaxSize < 0 || o.MaxWaiters < 0 {
-		misfit("Options.MaxSize or MaxWaiters is negative: leave it out for the default")
+		problem("Options.MaxSize or MaxWaiters is negative: omit it for the default")
 	}
 	if o.TouchEvery > 0 && !o.Rolling {
-		misfit("Options.TouchEvery spaces the renewals of Rolling out: set Rolling too")
+		problem("Options.TouchEvery is the time between two renewals by Rolling: set Rolling too")
 	}
 	life := o.TTL
 	if life == 0 && !m.config.NoMaxAge {
 		life = m.config.MaxAge
 	}
 	if o.TouchEvery > 0 && life > 0 && o.TouchEvery >= life {
-		misfit("Options.TouchEvery is not shorter than the life of a session: a busy one would expire between two renewals")
+		problem("Options.TouchEvery is not shorter than the lifetime of a session, which would expire between two renewals: set a shorter one")
 	}
 	if o.AbsoluteTimeout > 0 && o.koa {
-		misfit("Options.AbsoluteTimeout needs the time of creation, which KoaCompat does not store")
+		problem("Options.AbsoluteTimeout needs the time of creation, which KoaCompat does not store")
 	}
 	if h, ok := o.Carrier.(header); ok && !(fieldName(string(h)) && h.free()) {
-		misfit("core.Header needs the name of a header field that has no other meaning, such as X-Session-Id")
+		problem("core.Header needs the name of a header field that has no other meaning, such as X-Session-Id")
 	}
 	if o.OnConflict > ConflictLastWriteWins {
-		misfit("Options.OnConflict has no such value: use one of the ConflictPolicy constants")
+		problem("Options.OnConflict has an unknown value: use a ConflictPolicy constant")
 	}
 	if o.OnConflict != ConflictDefault && m.swapper == nil {
-		misfit("Options.OnConflict needs a store with versions (core.Swapper), which this one has not: %w", errors.ErrUnsupported)
+		problem("Options.OnConflict needs a store with versions (core.Swapper), which this store lacks: %w", errors.ErrUnsupported)
 	}
 }
 
@@ -323,14 +323,14 @@ func (m *Manager) newCookie() error {
 	o := &m.o
 	c := &signedCookie{name: o.Name, sigName: o.Name + sigSuffix, signed: m.config.Signed == On, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key}
 	if c.signed {
-		c.genuine = newGenuine()
+		c.verified = newVerified()
 	}
 	errs := []error{checkName(o.Name), m.config.check(o.Name)}
 	switch {
 	case c.signed && len(o.Keys) == 0:
-		errs = append(errs, errors.New("Options.Keys is empty, but the cookie is signed: give at least one key of 32 random bytes, or set Cookie.Signed to core.Off"))
+		errs = append(errs, errors.New("Options.Keys is empty, but the cookie is signed: set at least one key of 32 random bytes, or set Cookie.Signed to core.Off"))
 	case !c.signed && len(o.Keys) > 0:
-		errs = append(errs, errors.New("Options has Keys, but Cookie.Signed is Off: drop one"))
+		errs = append(errs, errors.New("Options has Keys, but Cookie.Signed is Off: remove one"))
 	default:
 		keys, err := m.dialect.keyring(o.Keys, o.InsecureShortKeys)
 		errs = append(errs, err)
@@ -340,39 +340,40 @@ func (m *Manager) newCookie() error {
 	return errors.Join(errs...)
 }
 
-// RotateKeys replaces Options.Keys for all requests from now on: the first
-// signs, all verify. On an error the old keys stay.
+// RotateKeys replaces Options.Keys for all later requests: the first key signs,
+// and all verify. If it returns an error, the old keys stay in use.
 func (m *Manager) RotateKeys(keys [][]byte) error {
 	if m.cookie == nil || !m.cookie.signed {
-		return errors.New("core: RotateKeys: the cookie is not signed")
+		return errors.New("session: RotateKeys: the cookie is not signed")
 	}
 	if len(keys) == 0 {
-		return errors.New("core: RotateKeys: no keys")
+		return errors.New("session: RotateKeys: no keys")
 	}
 	ring, err := m.dialect.keyring(keys, m.o.InsecureShortKeys)
 	if err != nil {
-		return fmt.Errorf("core: RotateKeys: %w", err)
+		return fmt.Errorf("session: RotateKeys: %w", err)
 	}
 	m.cookie.keys.Store(ring)
 	return nil
 }
 
-// Close ends the waiting of requests for the store: they get ErrUnavailable at
-// once. Requests that have their session finish their commit. A second Close
-// does nothing. The store is not closed.
+// Close stops all waiting for the store: requests that wait for it get
+// ErrUnavailable at once. Requests that have loaded their session finish their
+// commit. Close does not close the store. A second Close does nothing. The error
+// is always nil.
 func (m *Manager) Close() error {
 	m.health.close()
 	return nil
 }
 
-// Guarantees tells in a line what concurrent requests of one session can rely
-// on, which depends on the abilities of the store and on OnConflict.
+// Guarantees returns one line about the guarantees for concurrent requests of a
+// session. They depend on the capabilities of the store and on OnConflict.
 func (m *Manager) Guarantees() string {
 	switch {
 	case m.swapper == nil:
-		return "last write wins, also over a removal: the store has no versions"
+		return "last write wins, even over a removal: the store has no versions"
 	case m.o.OnConflict == ConflictRefuse:
-		return "a save that meets another one fails with ErrConflict; a destroyed session stays destroyed"
+		return "a save that conflicts with another one fails with ErrConflict; a destroyed session stays destroyed"
 	case m.o.OnConflict == ConflictLastWriteWins:
 		return "last write wins; a destroyed session stays destroyed"
 	default:
@@ -380,7 +381,7 @@ func (m *Manager) Guarantees() string {
 	}
 }
 
-// key is where the store keeps the session of id.
+// key returns the store's key of id.
 func (m *Manager) key(id ID) string {
 	return m.dialect.key(m.o.Prefix, id)
 }
@@ -405,7 +406,7 @@ func keyText(s string) bool {
 	return true
 }
 
-// newID makes an id with the user's generator or our own (K15).
+// newID returns a new id, from Options.NewID if that is set (K15).
 func (m *Manager) newID(ctx context.Context) (ID, error) {
 	if m.o.NewID == nil {
 		return newID(), nil
@@ -418,7 +419,7 @@ func (m *Manager) newID(ctx context.Context) (ID, error) {
 	return id, id.checkNew()
 }
 
-// report hands a failure to the hook, which decides what becomes of it.
+// report passes a failure to Hooks.Error, whose result it returns.
 func (m *Manager) report(ctx context.Context, op Op, err error) error {
 	e := &Error{Op: op, Err: err}
 	m.debug(ctx, "session error", slog.String("op", string(op)), slog.Any("error", err))
@@ -428,8 +429,8 @@ func (m *Manager) report(ctx context.Context, op Op, err error) error {
 	return m.o.Hooks.Error(ctx, e)
 }
 
-// failAlways is report for what no hook can make good: a caller who goes on after
-// a Renew that failed would have a login with the old id.
+// failAlways is report for failures that the hook can't suppress: a caller that
+// continued after a failed Renew would log in under the old id.
 func (m *Manager) failAlways(ctx context.Context, op Op, err error) error {
 	if failed := m.report(ctx, op, err); failed != nil {
 		return failed
@@ -437,7 +438,8 @@ func (m *Manager) failAlways(ctx context.Context, op Op, err error) error {
 	return &Error{Op: op, Err: err}
 }
 
-// note is report for what fails nothing unless the hook wants it.
+// note is report for failures that fail the operation only if the hook
+// returns an error.
 func (m *Manager) note(ctx context.Context, op Op, err error) error {
 	failed := m.report(ctx, op, err)
 	if m.o.Hooks.Error == nil {

@@ -10,10 +10,9 @@ import (
 	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
-// A session may have cookie options of its own (K25). They are stored as
-// generic-session does, under "cookie" with JavaScript's names; by default
-// only those that differ from the configuration, in KoaCompat all of them
-// (K19).
+// A session may have its own cookie options (K25). They are stored in the form of
+// generic-session, under "cookie" with the names of JavaScript. By default only
+// those are stored that differ from the configuration, in KoaCompat all (K19).
 
 // optionNames are the members of a stored cookie in the order in which new
 // ones are written.
@@ -23,8 +22,8 @@ func optionNames() [11]string {
 
 const isoMillis = "2006-01-02T15:04:05.000Z"
 
-// option returns the JSON of one option of complete options, nil where it is
-// left out.
+// option returns the JSON of one option of complete options, nil if it is
+// omitted.
 func (c *CookieOptions) option(name string) []byte {
 	text := func(s string) []byte {
 		if s == "" {
@@ -77,8 +76,8 @@ func (c *CookieOptions) option(name string) []byte {
 	return nil
 }
 
-// setOption is the way back. What it does not understand changes nothing: a
-// stored record must not be able to break a Set-Cookie line.
+// setOption sets an option from its JSON. It ignores invalid values: a stored
+// record must not be able to break a Set-Cookie line.
 func (c *CookieOptions) setOption(name string, raw []byte) {
 	text, isText := "", len(raw) > 0 && raw[0] == '"'
 	if isText {
@@ -178,14 +177,14 @@ func (s SameSite) rank() int {
 	}
 }
 
-// An ownCookie is what a session has chosen for its cookie. Once made it stays
-// as it is; nil has chosen nothing.
+// An ownCookie is the cookie options of one session. It is immutable; nil means
+// that the session has none.
 type ownCookie struct {
 	members []member // the options that are stored
 	// then is what the configuration demanded of cookies when they were chosen
 	// (K25); nil in KoaCompat.
 	then    *demands
-	options *CookieOptions // complete, when somebody has asked; guarded by Session.mu
+	options *CookieOptions // complete, computed at first use; guarded by Session.mu
 }
 
 func (o *ownCookie) all() []member {
@@ -197,7 +196,7 @@ func (o *ownCookie) all() []member {
 
 func sameOwn(a, b *ownCookie) bool { return slices.EqualFunc(a.all(), b.all(), sameMember) }
 
-// over are the options that config and o make together.
+// over returns config overridden by o.
 func (o *ownCookie) over(config CookieOptions) CookieOptions {
 	if o == nil {
 		return config
@@ -205,9 +204,9 @@ func (o *ownCookie) over(config CookieOptions) CookieOptions {
 	return ownOptions(config, o.members, o.then)
 }
 
-// ownOptions are the complete options of a session: the configuration, what
-// is stored with the session over it, and over that again whatever the
-// configuration has become stricter in since (then may be nil).
+// ownOptions returns the complete options of a session: the configuration,
+// overridden by the options stored with the session, overridden in turn by every
+// demand of the configuration that is stricter than then, which may be nil.
 func ownOptions(config CookieOptions, own []member, then *demands) CookieOptions {
 	c := config
 	for i := range own {
@@ -236,8 +235,8 @@ func ownOptions(config CookieOptions, own []member, then *demands) CookieOptions
 }
 
 // storeOptions returns the members to store for the options want of a session
-// that had own: those that differ from config, or for Koa those that differ
-// from what own says. It changes nothing of own.
+// with the stored members own: those that differ from config, or for Koa those
+// that differ from own. It does not change own.
 func storeOptions(config, want CookieOptions, own []member, koa bool) []member {
 	out := append([]member{}, own...)
 	before := ownOptions(config, own, nil)

@@ -298,7 +298,7 @@ func (r *record) parseMeta(raw []byte, key string) (then *demands, err error) {
 }
 
 // encode returns the bytes to store, behind the key, if they are within MaxSize.
-// Nobody writes into them any more: a Keeper has them for good, and another
+// Nobody writes into them any more: a keeper has them for good, and another
 // store may be late with them.
 func (r *record) encode(key string, m *Manager) (text []byte, err error) {
 	if text, err = m.dialect.encode(r, key); err != nil {

@@ -31,7 +31,7 @@ type Session struct {
 	visit *Visit
 
 	ctx     context.Context // the request's
-	carries *pair           // what the request carries, if it is a cookie of ours
+	carries *signedID       // what the request carries, if it is a cookie of ours
 	err     error           // why loading failed, or the result of the commit; the visit guards it
 
 	// op is held while the store is changed, and taken before mu. It guards
@@ -167,7 +167,7 @@ type holder interface {
 // What can't be the name of a value.
 var (
 	errReserved = errors.New(`the names "cookie" and "_gs" are reserved`)
-	errName     = errors.New("core: the name of a value must be valid UTF-8")
+	errName     = errors.New("session: the name of a value must be valid UTF-8")
 )
 
 // ID returns the id of the session. A new session gets one when it is first
@@ -288,15 +288,15 @@ func (s *Session) Replace(values any) error {
 func membersOf(values any) ([]member, error) {
 	raw, err := jsontext.Encode(values)
 	if err != nil {
-		return nil, fmt.Errorf("core: the values can't be encoded: %w", err)
+		return nil, fmt.Errorf("session: the values can't be encoded: %w", err)
 	}
 	members, ok := jsontext.ParseObject(raw, nil)
 	if !ok {
-		return nil, errors.New("core: the values are no JSON object: give a map or a struct")
+		return nil, errors.New("session: the values are no JSON object: give a map or a struct")
 	}
 	for i := range members {
 		if reserved(string(members[i].Name)) {
-			return nil, fmt.Errorf("core: %w", errReserved)
+			return nil, fmt.Errorf("session: %w", errReserved)
 		}
 	}
 	return members, nil
@@ -357,7 +357,7 @@ func (s *Session) SetCookie(c CookieOptions) error {
 	m := s.visit.manager
 	c = c.or(m.config)
 	if err := c.check(m.o.Name); err != nil {
-		return fmt.Errorf("core: Session.SetCookie: %w", err)
+		return fmt.Errorf("session: Session.SetCookie: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

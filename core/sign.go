@@ -18,7 +18,7 @@ const (
 	minFIPSKey = 14 // HMAC refuses shorter ones under fips140=only
 	maxKeys    = 8  // each costs one HMAC for every forged cookie
 
-	maxSignature = 64 // more than any of ours has, in characters
+	maxSignature = 64 // characters; our signatures are shorter
 )
 
 // A keyring signs with its first key and verifies with all of them, in the
@@ -27,8 +27,8 @@ type keyring struct {
 	macs []*mac
 }
 
-// newKeyring copies the keys. sha1 makes keygrip's signatures, which only
-// KoaCompat wants.
+// newKeyring copies the keys. sha1Sum selects the signatures of keygrip, for
+// KoaCompat.
 func newKeyring(keys [][]byte, sha1Sum, short bool) (*keyring, error) {
 	if len(keys) > maxKeys {
 		return nil, fmt.Errorf("Options.Keys has %d keys, at most %d are allowed: drop the oldest", len(keys), maxKeys)
@@ -54,8 +54,8 @@ func (r *keyring) sign(dst []byte, name, value string) []byte {
 	return r.macs[0].append(dst, name, value)
 }
 
-// verify returns the index of the key that made signature, -1 for none. The
-// comparison takes the same time wherever the first difference is.
+// verify returns the index of the key that made signature, -1 for none. It
+// compares in constant time.
 func (r *keyring) verify(name, value, signature string) int {
 	var want, got [maxSignature]byte
 	if len(signature) > len(got) {
@@ -63,7 +63,7 @@ func (r *keyring) verify(name, value, signature string) int {
 	}
 	s := got[:copy(got[:], signature)]
 	for i, m := range r.macs {
-		// Compared in its encoded form: decoding would let several texts pass
+		// The encoded forms are compared: decoding would accept several texts
 		// for one signature.
 		if subtle.ConstantTimeCompare(m.append(want[:0], name, value), s) == 1 {
 			return i

@@ -6,135 +6,92 @@ import (
 	"time"
 )
 
-// A Store keeps payloads under keys, each until its ttl is over. These three
-// methods are all that an author must write; what a store can do beyond them
-// it says by the small interfaces below, and [As] finds them.
+// A Store keeps payloads under keys, each until its ttl expires. An author must
+// write these three methods only. The small interfaces below are optional
+// capabilities; [As] finds them.
 //
-// Duties of every method: it is safe for concurrent use; it honours the
-// deadline and the cancellation of ctx, whatever the client library underneath
-// does; it returns raw errors wrapped once with one of this package's
-// sentinels ([ErrUnavailable], [ErrTimeout], [ErrOutcomeUnknown], [ErrRefused],
-// [ErrCorrupt], [ErrTooLarge]), so that errors.Is tells the class; and no
-// error or log line of it contains a key or a payload.
+// Every method must be safe for concurrent use. It must return when ctx is
+// cancelled or its deadline passes, even if the underlying client library does
+// not. It wraps each raw error once with a sentinel of this package
+// ([ErrUnavailable], [ErrTimeout], [ErrOutcomeUnknown], [ErrRefused],
+// [ErrCorrupt], [ErrTooLarge]), so that errors.Is tells the class. Its errors
+// and log lines contain neither a key nor a payload.
 //
 // A key is 1 to 250 bytes of printable ASCII without blanks. A payload is any
-// bytes, none included. [github.com/gensession/gensession/core/storetest] is
-// the whole test of an implementation.
+// sequence of bytes, also an empty one. The package
+// [github.com/gensession/gensession/core/storetest] tests an implementation.
 type Store interface {
-	// Get returns the payload under key, or an error that is [ErrNotFound]
-	// when there is none or its ttl is over, to the precision of the store.
-	// The caller owns the slice: the store neither keeps nor changes it.
+	// Get returns the payload under key, or an error that is [ErrNotFound] if
+	// there is none or its ttl has expired, to the precision of the store. The
+	// caller owns the slice: the store neither keeps nor changes it.
 	Get(ctx context.Context, key string) ([]byte, error)
 
-	// Set stores data under key for ttl, whatever was there before. A ttl of
-	// zero keeps it until it is destroyed; a store that can only count coarser
-	// units rounds up, never to zero; a negative ttl is an error. The store
-	// copies what it keeps: data stays the caller's. A refused Set leaves the
-	// old payload as it was.
+	// Set stores data under key for ttl and replaces any previous payload. With
+	// a ttl of zero the payload stays until it is destroyed. A store with
+	// coarser units rounds the ttl up, never to zero. A negative ttl is an
+	// error. The caller keeps ownership of data: the store copies it. A Set
+	// that the store refuses leaves the previous payload unchanged.
 	Set(ctx context.Context, key string, data []byte, ttl time.Duration) error
 
 	// Destroy removes key. A missing key is no error.
 	Destroy(ctx context.Context, key string) error
 }
 
-// A Version names one write of one key: any other write of that key gets
-// another one. It is opaque, and compared for equality only. Zero is no
-// version: in a call it stands for "no such key yet".
+// A Version identifies one write of one key: every write of that key gets a
+// different Version. It is opaque and compared for equality only. Zero is not a
+// version: as an argument it means that the key must not exist yet.
 type Version uint64
 
-// A Swapper has versions: it can write only if nobody else has written since.
-// With it no update of a concurrent request is lost and no destroyed session
-// comes back.
+// A Swapper is a [Store] with versions: it can write on condition that nobody
+// else has written since the read. With it no update of a concurrent request
+// is lost, and a destroyed session never comes back.
 //
-// Fallback without it: [Store.Get] and [Store.Set], so that the last write
-// wins, also over a removal.
+// Fallback without it: [Store.Get] and [Store.Set]. The last write then wins,
+// even over a removal.
 type Swapper interface {
-	// GetVersion is [Store.Get] with the version of what it returns.
+	// GetVersion is [Store.Get] that also returns the version of the payload.
 	GetVersion(ctx context.Context, key string) ([]byte, Version, error)
 
-	// SetVersion stores data for ttl, both as in [Store.Set], if the key still
-	// has version v: else it changes nothing and returns [ErrConflict] when
-	// another write was there, [ErrNotFound] when the key is gone or its ttl
-	// over. A zero v creates: it is ErrConflict when the key exists. The
-	// decision and the write are one atomic step.
+	// SetVersion stores data for ttl, as [Store.Set] does, if the key still has
+	// version v. Otherwise it changes nothing and returns [ErrConflict] if
+	// another write came first, or [ErrNotFound] if the key is gone or its ttl
+	// has expired. A zero v creates the key, and is ErrConflict if the key
+	// exists. The comparison and the write are one atomic step.
 	//
-	// It returns the version of this write; zero with a nil error when the
-	// server does not tell it, and the core then reads before it writes again.
+	// SetVersion returns the version of this write. It may return zero with a
+	// nil error if the server does not report the version; the core then reads
+	// before it writes again.
 	SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v Version) (Version, error)
 }
 
-// A Keeper is a [Swapper] that keeps its payloads in this process, as strings:
-// it shows them, and takes them, without making a copy for each caller.
+// A Toucher is a [Store] that can renew a ttl without rewriting the payload.
 //
-// View and Keep wait for nothing but each other, so the core gives them no
-// deadline of their own. A store that asks anybody else must not be a Keeper.
-//
-// Fallback without it: [Swapper]. So is a type asked that wraps a Keeper or
-// embeds one, since it may have methods of its own instead.
-type Keeper interface {
-	Swapper
-
-	// View is GetVersion with the payload as a string, which like any string
-	// never changes: a store that overwrites the bytes in place, or gives them
-	// back to a pool, must not have this method.
-	View(ctx context.Context, key string) (string, Version, error)
-
-	// Keep is SetVersion with a string that the store may keep as it is: the
-	// key, which is keyLen bytes long, and behind it the payload.
-	Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error)
-}
-
-// A Toucher can begin a new ttl without rewriting the payload. Touching leaves
-// the version as it is.
-//
-// Fallback without it: the unchanged payload is written again.
+// Fallback without it: the core writes the unchanged payload again.
 type Toucher interface {
-	// Touch gives key a new ttl, counted from now and meant as in [Store.Set].
-	// It returns [ErrNotFound] when the key is gone or its ttl over, and never
-	// brings it back.
+	// Touch sets the ttl of key, counted from now, as [Store.Set] does. It does
+	// not change the version. It returns [ErrNotFound] if the key is gone or its
+	// ttl has expired, and never restores such a key.
 	Touch(ctx context.Context, key string, ttl time.Duration) error
 }
 
-// A Notifier tells when the store becomes unreachable and when it is back
-// (generic-session's disconnect and connect).
+// A Notifier is a [Store] that reports when it becomes unreachable and when it
+// is reachable again (generic-session's disconnect and connect).
 //
-// Fallback without it: requests meet the store's errors one by one and never
-// wait for it.
+// Fallback without it: requests never wait for the store; each gets its error.
 type Notifier interface {
 	// Notify calls f(false) when the store goes down and f(true) when it is up
-	// again, in order and never twice the same in a row. A store that is down
-	// already calls f(false) before Notify returns; one that is up calls
-	// nothing. f must not block and must not call the store. No call begins
-	// after stop has returned; stop may be called more than once, but not from
-	// within f.
+	// again, in order and never twice in a row with the same value. If the
+	// store is already down, it calls f(false) before Notify returns; if the
+	// store is up, it does not call f. f must not block and must not call the
+	// store. No call of f begins after stop has returned. stop may be called
+	// more than once, but not from within f.
 	Notify(f func(up bool)) (stop func())
 }
 
-// keeperOf returns s as a Keeper, if it is one by itself: methods that come from
-// an embedded store would go past those of the one around it.
-func keeperOf(s Swapper) Keeper {
-	k, ok := s.(Keeper)
-	if !ok {
-		return nil
-	}
-	t, keeper := reflect.TypeOf(s), reflect.TypeFor[Keeper]()
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	if t.Kind() == reflect.Struct {
-		for i := range t.NumField() {
-			if f := t.Field(i); f.Anonymous && (f.Type.Implements(keeper) || reflect.PointerTo(f.Type).Implements(keeper)) {
-				return nil
-			}
-		}
-	}
-	return k
-}
-
-// As finds an ability of s: s itself if it is a T, else what s wraps, asked
-// through methods Unwrap() Store. A wrapper has Unwrap only if it is harmless
-// to go past it: one that changes keys or payloads must offer the abilities
-// itself instead.
+// As returns the capability T of s: s itself if it is a T, otherwise the first
+// T in the chain of its Unwrap() Store methods. A wrapper may have Unwrap only
+// if bypassing it is harmless: a wrapper that changes keys or payloads must
+// implement the capabilities itself.
 func As[T any](s Store) (T, bool) {
 	for s != nil {
 		if t, ok := s.(T); ok {
@@ -148,4 +105,53 @@ func As[T any](s Store) (T, bool) {
 	}
 	var none T
 	return none, false
+}
+
+// A keeper is a [Swapper] that holds its payloads in this process, as strings,
+// and hands them out and takes them without copying. It is an internal fast
+// path: the core finds it by its methods, and stores/memory has them. It is no
+// part of the public API.
+//
+// View and Keep must never block on anything but each other, since the core
+// gives them no deadline of their own.
+//
+// Fallback without it: [Swapper]. The core also falls back when a type embeds a
+// keeper; see [keeperOf].
+type keeper interface {
+	Swapper
+	viewKeeper
+}
+
+// A viewKeeper has the two methods that make a [Swapper] a keeper.
+type viewKeeper interface {
+	// View is GetVersion with the payload as a string. The string must never
+	// change: a store that overwrites the bytes in place, or returns them to a
+	// pool, must not have this method.
+	View(ctx context.Context, key string) (string, Version, error)
+
+	// Keep is SetVersion with a string that the store may keep without copying.
+	// The first keyLen bytes of text are the key, the rest is the payload.
+	Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error)
+}
+
+// keeperOf returns s as a keeper if the type of s defines View and Keep itself.
+// Methods promoted from an embedded store would bypass GetVersion and
+// SetVersion of the type that embeds it.
+func keeperOf(s Swapper) keeper {
+	k, ok := s.(keeper)
+	if !ok {
+		return nil
+	}
+	t, promoted := reflect.TypeOf(s), reflect.TypeFor[viewKeeper]()
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() == reflect.Struct {
+		for i := range t.NumField() {
+			if f := t.Field(i); f.Anonymous && (f.Type.Implements(promoted) || reflect.PointerTo(f.Type).Implements(promoted)) {
+				return nil
+			}
+		}
+	}
+	return k
 }

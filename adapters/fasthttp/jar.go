@@ -34,16 +34,15 @@ const (
 	asSent
 )
 
-var _ core.BufferJar = (*Jar)(nil)
+// The core finds AppendCookie and SetCookieBytes by their names.
+var _ interface {
+	core.Jar
+	AppendCookie(dst []byte) []byte
+	SetCookieBytes(name string, line []byte, replace bool)
+} = (*Jar)(nil)
 
-// NewJar returns the Jar of ctx. secure is what its Secure answers.
-func NewJar(ctx *fasthttp.RequestCtx, secure bool) *Jar {
-	j := new(Jar)
-	j.Open(ctx, secure)
-	return j
-}
-
-// Open makes j, which is new, the Jar of ctx: see [core.NewVisitOf].
+// Open makes j, which is new, the Jar of ctx; see [core.NewVisitOf]. Secure
+// returns secure.
 func (j *Jar) Open(ctx *fasthttp.RequestCtx, secure bool) { j.ctx, j.secure = ctx, secure }
 
 // Close cuts j off from its ctx: from then on it has begun and is empty. Call
@@ -151,7 +150,7 @@ func (j *Jar) Path() string {
 	return target.Path(string(j.ctx.Request.Header.RequestURI()))
 }
 
-// Secure returns what NewJar was told.
+// Secure returns what Open was given.
 func (j *Jar) Secure() bool { return j.secure }
 
 // RequestHeader returns the field as the middlewares further out have left it.

@@ -46,8 +46,10 @@ func TestJar(t *testing.T) {
 	jartest.Run(t, func(t *testing.T, l net.Listener, handle func(jartest.Exchange)) {
 		app := fiber.New(quiet)
 		app.Use(func(c *fiber.Ctx) error {
+			jar := new(fasthttpsession.Jar)
+			jar.Open(c.Context(), fibersession.Secure(c))
 			handle(jartest.Exchange{
-				Jar:          fasthttpsession.NewJar(c.Context(), fibersession.Secure(c)),
+				Jar:          jar,
 				ParseCookies: func() { c.Cookies("a") },
 				AddHeader:    c.Context().Response.Header.Add,
 			})

@@ -16,8 +16,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/gensession/gensession/core"
 )
 
 // A request is sent as it stands: net/http's client would put its fields in
@@ -50,12 +48,12 @@ type server struct {
 	mu      sync.Mutex
 	use     func(Exchange)
 	calls   int
-	buffers bool // the Jar is a core.BufferJar
+	buffers bool // the Jar is a bufferJar
 	bytes   bool // cookies are set by SetCookieBytes
 }
 
 func (s *server) handle(x Exchange) {
-	b, ok := x.Jar.(core.BufferJar)
+	b, ok := x.Jar.(bufferJar)
 	s.mu.Lock()
 	use := s.use
 	s.calls++

@@ -139,9 +139,9 @@ var payloadCases = []Case{{
 	Rule: "View and Keep are GetVersion and SetVersion with strings, which do not change when the key does",
 	test: func(c *check) {
 		swapper, _ := core.As[core.Swapper](c.store)
-		s, ok := swapper.(core.Keeper) // as in Case.Run
+		s, ok := swapper.(keeper) // as in Case.Run
 		if !ok {
-			c.Skip("the store is no core.Keeper: the core calls GetVersion and SetVersion, or Get and Set")
+			c.Skip("the store has no View and Keep: the core calls the methods of core.Swapper or core.Store")
 		}
 		var version core.Version
 		for i, payload := range []string{"payload", "", "\x00\r\n\xff"} {

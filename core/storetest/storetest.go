@@ -77,12 +77,13 @@ func Cases() []Case {
 // Run tests s, which nobody else uses meanwhile. It calls t.FailNow or
 // t.SkipNow like a test, and so belongs into the goroutine of one.
 //
-// A [core.Keeper] is tested twice, the second time by View and Keep.
+// A store that has the methods View and Keep of stores/memory is tested twice,
+// the second time through these.
 func (c Case) Run(t testing.TB, s core.Store) {
 	t.Helper()
 	c.run(t, s)
 	swapper, _ := core.As[core.Swapper](s)
-	if k, ok := swapper.(core.Keeper); ok { // not through As, as the core does not go past a wrapper's methods
+	if k, ok := swapper.(keeper); ok { // not through As, as the core does not go past a wrapper's methods
 		c.run(t, byStrings{s, k})
 	}
 }
@@ -92,10 +93,19 @@ func (c Case) run(t testing.TB, s core.Store) {
 	c.test(&check{TB: t, rule: c.Rule, ctx: context.Background(), store: s, prefix: "storetest:" + rand.Text() + ":"})
 }
 
-// byStrings is a Keeper used by View and Keep where it can be.
+// A keeper has the methods by which core finds a store in this process that
+// returns and takes payloads as strings, without copying.
+type keeper interface {
+	core.Swapper
+	View(ctx context.Context, key string) (string, core.Version, error)
+	Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v core.Version) (core.Version, error)
+}
+
+// byStrings calls View and Keep of a keeper in place of GetVersion and
+// SetVersion.
 type byStrings struct {
 	core.Store
-	core.Keeper
+	keeper
 }
 
 func (s byStrings) Unwrap() core.Store { return s.Store }

@@ -423,7 +423,7 @@ func TestFlags(t *testing.T) {
 		{[]string{"-nonsense"}, 2, "not defined"},
 		{[]string{"extra"}, 2, "unexpected argument"},
 		{[]string{"-adapter", "gin"}, 2, "fiber, fasthttp and nethttp"},
-		{[]string{"-store", "redis://user:secret@local host:6379/%zz"}, 2, "redis store"},
+		{[]string{"-store", "redis://user:secret@local host:6379/%zz"}, 2, "redisstore: "},
 		{[]string{"-store", "redis://"}, 2, "-store"},
 		{[]string{"-store", "memcache://localhost"}, 2, "host:port"},
 		{[]string{"-store", "mysql://user:secret@localhost"}, 2, "memory"},

@@ -93,8 +93,8 @@ func (c *conn) watch() {
 	}
 }
 
-// persevere lets reading wait for as long as the call may take.
-func (c *conn) persevere() {
+// extendDeadline lets reading wait for as long as the call may take.
+func (c *conn) extendDeadline() {
 	c.patient = true
 	c.Conn.SetReadDeadline(c.deadline)
 	c.watch()
@@ -104,7 +104,7 @@ func (c *conn) persevere() {
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n == 0 && !c.patient && errors.Is(err, os.ErrDeadlineExceeded) && c.ctx.Err() == nil {
-		c.persevere()
+		c.extendDeadline()
 		n, err = c.Conn.Read(b)
 	}
 	c.got += n

@@ -19,14 +19,14 @@ import (
 // The errors are made once where they can be: a miss is an everyday thing.
 // None names a key.
 var (
-	errNotFound = fmt.Errorf("memcache store: %w", core.ErrNotFound)
-	errConflict = fmt.Errorf("memcache store: %w", core.ErrConflict)
-	errRace     = fmt.Errorf("memcache store: %w, again and again", core.ErrConflict)
-	errClosed   = fmt.Errorf("memcache store: %w: it is closed", core.ErrUnavailable)
-	errNegative = fmt.Errorf("memcache store: %w: a negative ttl", core.ErrRefused)
-	errKey      = fmt.Errorf("memcache store: %w: %s", core.ErrRefused, storekey.Rule)
-	errNoCAS    = fmt.Errorf("memcache store: %w: the server has no versions (it was started with -C)", core.ErrRefused)
-	errTooLarge = fmt.Errorf("memcache store: %w for Options.MaxPayload", core.ErrTooLarge)
+	errNotFound = fmt.Errorf("memcachestore: %w", core.ErrNotFound)
+	errConflict = fmt.Errorf("memcachestore: %w", core.ErrConflict)
+	errRace     = fmt.Errorf("memcachestore: %w, again and again", core.ErrConflict)
+	errClosed   = fmt.Errorf("memcachestore: %w: it is closed", core.ErrUnavailable)
+	errNegative = fmt.Errorf("memcachestore: %w: a negative ttl", core.ErrRefused)
+	errKey      = fmt.Errorf("memcachestore: %w: %s", core.ErrRefused, storekey.Rule)
+	errNoCAS    = fmt.Errorf("memcachestore: %w: the server has no versions (it was started with -C)", core.ErrRefused)
+	errTooLarge = fmt.Errorf("memcachestore: %w for Options.MaxPayload", core.ErrTooLarge)
 )
 
 // What can be wrong with an answer that gomemcache is content with.
@@ -130,8 +130,8 @@ func (r *request) class(err error) error {
 	case errors.Is(err, memcache.ErrMalformedKey):
 		return errKey
 	}
-	if said, ok := answer(err); ok {
-		return said
+	if refusal, ok := answer(err); ok {
+		return refusal
 	}
 	if !late(err) && !lost(err) && !errors.Is(err, context.Canceled) && !outOfStep(err) {
 		err = errStrange // gomemcache would quote it, and it may be anything
@@ -147,15 +147,15 @@ func (r *request) class(err error) error {
 	}
 	switch {
 	case r.verb.writes() && !neverSent(err):
-		return fmt.Errorf("memcache store: %w: %w", core.ErrOutcomeUnknown, err)
+		return fmt.Errorf("memcachestore: %w: %w", core.ErrOutcomeUnknown, err)
 	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("memcache store: %w", err)
+		return fmt.Errorf("memcachestore: %w", err)
 	case late(err):
-		return fmt.Errorf("memcache store: %w: %w", core.ErrTimeout, err)
+		return fmt.Errorf("memcachestore: %w: %w", core.ErrTimeout, err)
 	case lost(err):
-		return fmt.Errorf("memcache store: %w: %w", core.ErrUnavailable, err)
+		return fmt.Errorf("memcachestore: %w: %w", core.ErrUnavailable, err)
 	default:
-		return fmt.Errorf("memcache store: %w: %w", core.ErrCorrupt, err)
+		return fmt.Errorf("memcachestore: %w: %w", core.ErrCorrupt, err)
 	}
 }
 
@@ -184,5 +184,5 @@ func answer(err error) (error, bool) {
 	case what == "Too many open connections":
 		class = core.ErrUnavailable
 	}
-	return fmt.Errorf("memcache store: %w: %s", class, line[:min(len(line), 100)]), true
+	return fmt.Errorf("memcachestore: %w: %s", class, line[:min(len(line), 100)]), true
 }

@@ -71,15 +71,15 @@ type node struct {
 	slots slots
 
 	mu   sync.Mutex
-	idle []*lane // the one used last is used next
+	idle []*connClient // the one used last is used next
 
 	probing sync.Mutex
-	prober  *lane // beside the slots, which may all be taken
+	prober  *connClient // beside the slots, which may all be taken
 }
 
 func newNode(a address, dial dialFunc, conns int) *node {
 	n := &node{address: a, dial: dial, slots: newSlots(conns)}
-	n.prober = newLane(n)
+	n.prober = newConnClient(n)
 	return n
 }
 
@@ -94,12 +94,12 @@ func (n *node) do(r *request) error {
 	return err
 }
 
-func (n *node) take() *lane {
+func (n *node) take() *connClient {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	last := len(n.idle) - 1
 	if last < 0 {
-		return newLane(n)
+		return newConnClient(n)
 	}
 	l := n.idle[last]
 	n.idle[last] = nil
@@ -107,7 +107,7 @@ func (n *node) take() *lane {
 	return l
 }
 
-func (n *node) put(l *lane) {
+func (n *node) put(l *connClient) {
 	if l.conn == nil {
 		return // a new one is as good
 	}
@@ -149,21 +149,21 @@ func (n *node) probe(ctx context.Context) error {
 
 // A lane is a client of gomemcache with one connection, which carries out one
 // request at a time. So the connection can know the call that it is for.
-type lane struct {
+type connClient struct {
 	client *memcache.Client
 	node   *node
 	r      *request
 	conn   *conn // nil: none is open
 }
 
-func newLane(n *node) *lane {
-	l := &lane{node: n, client: memcache.NewFromSelector(&n.address)}
+func newConnClient(n *node) *connClient {
+	l := &connClient{node: n, client: memcache.NewFromSelector(&n.address)}
 	l.client.MaxIdleConns = 1
 	l.client.DialContext = l.dial
 	return l
 }
 
-func (l *lane) do(r *request) error {
+func (l *connClient) do(r *request) error {
 	l.r = r
 	if l.conn != nil && !l.conn.resume(r) {
 		l.hangUp()
@@ -183,14 +183,14 @@ func (l *lane) do(r *request) error {
 }
 
 // hangUp closes the connection, if there is one.
-func (l *lane) hangUp() {
+func (l *connClient) hangUp() {
 	l.client.Close()
 	l.conn = nil
 }
 
 // dial opens the connection for the request that is carried out now. The
 // context is gomemcache's, and its time too long or too short.
-func (l *lane) dial(_ context.Context, network, address string) (net.Conn, error) {
+func (l *connClient) dial(_ context.Context, network, address string) (net.Conn, error) {
 	l.conn = nil
 	ctx, cancel := context.WithDeadline(l.r.ctx, l.r.deadline)
 	defer cancel()
@@ -203,7 +203,7 @@ func (l *lane) dial(_ context.Context, network, address string) (net.Conn, error
 		nc.Close()
 		return nil, unsent{net.ErrClosed}
 	}
-	c.persevere() // TLS may still have to shake hands
+	c.extendDeadline() // TLS may still have to shake hands
 	l.conn = c
 	return c, nil
 }

@@ -63,13 +63,13 @@ func Open(servers []string, o *Options) (*Store, error) {
 		dial = o.DialContext
 	}
 	if len(servers) == 0 {
-		return nil, errors.New("memcache store: no servers")
+		return nil, errors.New("memcachestore: no servers")
 	}
 	var all nodes
 	for _, server := range servers {
 		network := networkOf(server)
 		if network == "" {
-			return nil, fmt.Errorf("memcache store: server %q is neither host:port nor a path", server)
+			return nil, fmt.Errorf("memcachestore: server %q is neither host:port nor a path", server)
 		}
 		all = append(all, newNode(address{network, server}, dial, conns))
 	}
@@ -105,16 +105,16 @@ func networkOf(server string) string {
 // The store may call its Close, which closes idle connections and no more.
 func New(client *memcache.Client, o *Options) (*Store, error) {
 	if client == nil {
-		return nil, errors.New("memcache store: no client")
+		return nil, errors.New("memcachestore: no client")
 	}
 	if o != nil && o.DialContext != nil {
-		return nil, errors.New("memcache store: Options.DialContext is for Open, set that of the client")
+		return nil, errors.New("memcachestore: Options.DialContext is for Open, set that of the client")
 	}
 	s, conns, err := configure(o)
 	if err != nil {
 		return nil, err
 	}
-	return s.start(&borrowed{client, newSlots(conns), newSlots(probes)}), nil
+	return s.start(&sharedClient{client, newSlots(conns), newSlots(probes)}), nil
 }
 
 // configure makes a store without servers.
@@ -123,7 +123,7 @@ func configure(o *Options) (s *Store, conns int, err error) {
 		o = &Options{}
 	}
 	if o.Timeout < 0 || o.MaxConns < 0 || o.MaxPayload < 0 {
-		return nil, 0, errors.New("memcache store: a negative option")
+		return nil, 0, errors.New("memcachestore: a negative option")
 	}
 	s = &Store{timeout: o.Timeout, maxPayload: o.MaxPayload, born: time.Now()}
 	if conns = o.MaxConns; conns == 0 {

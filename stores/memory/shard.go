@@ -68,39 +68,39 @@ func cost(text string) int64 { return int64(len(text)) + 128 }
 
 // room counts what may still be stored. Without a limit it counts nothing,
 // which spares all shards a common lock.
-type room struct {
+type quota struct {
 	maxEntries, maxBytes int64
 
 	mu             sync.Mutex
 	entries, bytes int64
 }
 
-func (r *room) limited() bool { return r.maxEntries > 0 || r.maxBytes > 0 }
+func (q *quota) limited() bool { return q.maxEntries > 0 || q.maxBytes > 0 }
 
 // take takes room for so many entries and bytes more, if there is; less is
 // always fine.
-func (r *room) take(entries, bytes int64) bool {
-	if !r.limited() || entries == 0 && bytes == 0 {
+func (q *quota) take(entries, bytes int64) bool {
+	if !q.limited() || entries == 0 && bytes == 0 {
 		return true
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if entries > 0 && r.maxEntries > 0 && r.entries+entries > r.maxEntries ||
-		bytes > 0 && r.maxBytes > 0 && r.bytes+bytes > r.maxBytes {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if entries > 0 && q.maxEntries > 0 && q.entries+entries > q.maxEntries ||
+		bytes > 0 && q.maxBytes > 0 && q.bytes+bytes > q.maxBytes {
 		return false
 	}
-	r.entries += entries
-	r.bytes += bytes
+	q.entries += entries
+	q.bytes += bytes
 	return true
 }
 
 // give returns the room of one entry.
-func (r *room) give(bytes int64) {
-	if !r.limited() {
+func (q *quota) give(bytes int64) {
+	if !q.limited() {
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.entries--
-	r.bytes -= bytes
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.entries--
+	q.bytes -= bytes
 }

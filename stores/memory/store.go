@@ -58,7 +58,7 @@ type Store struct {
 	seed   maphash.Seed
 	start  time.Time // the time of all records counts from here, monotonically
 	shards [shards]shard
-	room   room
+	quota  quota
 
 	closed    atomic.Bool
 	once      sync.Once
@@ -68,9 +68,15 @@ type Store struct {
 
 var (
 	_ core.Store    = (*Store)(nil)
-	_ core.Keeper   = (*Store)(nil)
+	_ core.Swapper  = (*Store)(nil)
 	_ core.Toucher  = (*Store)(nil)
 	_ core.Notifier = (*Store)(nil)
+
+	// The core finds View and Keep by their names.
+	_ interface {
+		View(ctx context.Context, key string) (string, core.Version, error)
+		Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v core.Version) (core.Version, error)
+	} = (*Store)(nil)
 )
 
 // New makes an empty store. Nil options are fine.
@@ -85,7 +91,7 @@ func New(o *Options) *Store {
 	s := &Store{
 		seed:  maphash.MakeSeed(),
 		start: time.Now(),
-		room:  room{maxEntries: int64(o.MaxEntries), maxBytes: o.MaxBytes},
+		quota: quota{maxEntries: int64(o.MaxEntries), maxBytes: o.MaxBytes},
 	}
 	s.sweeper.at.Store(int64(never))
 	return s
@@ -172,7 +178,7 @@ func (s *Store) write(ctx context.Context, text string, keyLen int, ttl time.Dur
 		if ok {
 			entries, bytes = 0, int64(len(text)-len(r.text))
 		}
-		if !s.room.take(entries, bytes) {
+		if !s.quota.take(entries, bytes) {
 			sh.mu.Unlock()
 			if err := s.makeRoom(ctx, cost(text)); err != nil {
 				return 0, err
@@ -262,9 +268,9 @@ func (s *Store) Close() error {
 func (s *Store) lock(ctx context.Context, key string) (*shard, error) {
 	if err := ctx.Err(); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
-			return nil, fmt.Errorf("memory store: %w: %w", core.ErrTimeout, err)
+			return nil, fmt.Errorf("memorystore: %w: %w", core.ErrTimeout, err)
 		}
-		return nil, fmt.Errorf("memory store: %w", err)
+		return nil, fmt.Errorf("memorystore: %w", err)
 	}
 	sh := &s.shards[maphash.String(s.seed, key)%shards]
 	if !sh.mu.TryLock() {
@@ -293,7 +299,7 @@ func (s *Store) find(sh *shard, key string, now time.Duration) (r record, ok boo
 // drop removes the record of key.
 func (s *Store) drop(sh *shard, key string, r record) {
 	delete(sh.records, key)
-	s.room.give(cost(r.text))
+	s.quota.give(cost(r.text))
 }
 
 // now is the age of the store: monotonic, so that a change of the wall clock
@@ -312,11 +318,11 @@ const never time.Duration = math.MaxInt64
 
 // The errors are made once: a miss is an everyday thing. They name no key.
 var (
-	errNotFound = fmt.Errorf("memory store: %w", core.ErrNotFound)
-	errConflict = fmt.Errorf("memory store: %w", core.ErrConflict)
-	errClosed   = fmt.Errorf("memory store: %w: it is closed", core.ErrUnavailable)
-	errNegative = fmt.Errorf("memory store: %w: a negative ttl", core.ErrRefused)
-	errKey      = fmt.Errorf("memory store: %w: %s", core.ErrRefused, storekey.Rule)
-	errFull     = fmt.Errorf("memory store: %w: it is full (Options.MaxEntries, MaxBytes)", core.ErrRefused)
-	errTooLarge = fmt.Errorf("memory store: %w for Options.MaxBytes", core.ErrTooLarge)
+	errNotFound = fmt.Errorf("memorystore: %w", core.ErrNotFound)
+	errConflict = fmt.Errorf("memorystore: %w", core.ErrConflict)
+	errClosed   = fmt.Errorf("memorystore: %w: it is closed", core.ErrUnavailable)
+	errNegative = fmt.Errorf("memorystore: %w: a negative ttl", core.ErrRefused)
+	errKey      = fmt.Errorf("memorystore: %w: %s", core.ErrRefused, storekey.Rule)
+	errFull     = fmt.Errorf("memorystore: %w: it is full (Options.MaxEntries, MaxBytes)", core.ErrRefused)
+	errTooLarge = fmt.Errorf("memorystore: %w for Options.MaxBytes", core.ErrTooLarge)
 )

@@ -151,7 +151,7 @@ func (sh *shard) giveWay() {
 // makeRoom removes expired records until there are some less, or fails if
 // there are none. A record of this size is what the room is for.
 func (s *Store) makeRoom(ctx context.Context, size int64) error {
-	if s.room.maxBytes > 0 && size > s.room.maxBytes {
+	if s.quota.maxBytes > 0 && size > s.quota.maxBytes {
 		return errTooLarge
 	}
 	for i := range s.shards {

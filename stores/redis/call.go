@@ -24,7 +24,7 @@ import (
 // for the end of a dial of its own that failed, as long as that takes. A call
 // that a goroutine of its own carries out can be left at any time, but costs
 // twice the time of a round trip to a near server. So that is done only when
-// there is reason to: see pace.
+// there is reason to: see limiter.
 
 // attempts of a call over broken connections: as many as a client has to one
 // server by default, each of which may have been left behind by its restart,
@@ -63,12 +63,12 @@ func (s *Store) do(ctx context.Context, r request) (rueidis.RedisMessage, error)
 		result := send(ctx, *client, r)
 		if err := result.NonRedisError(); err != nil && n < attempts && ctx.Err() == nil && r.again(err) {
 			s.health.Lost()
-			s.pace.trouble()
+			s.limiter.trouble()
 			continue
 		}
 		reply, err := s.finish(result, r)
-		if s.near != nil && !r.op.reads() {
-			s.near.wrote(r.key, errors.Is(err, core.ErrOutcomeUnknown))
+		if s.cache != nil && !r.op.reads() {
+			s.cache.wrote(r.key, errors.Is(err, core.ErrOutcomeUnknown))
 		}
 		return reply, err
 	}
@@ -89,7 +89,7 @@ func (s *Store) finish(result rueidis.RedisResult, r request) (rueidis.RedisMess
 	reply, err := result.ToMessage()
 	if err == nil || err == rueidis.Nil {
 		s.health.Answered()
-		s.pace.answer()
+		s.limiter.answer()
 		return reply, nil
 	}
 	kind, class := classify(err, r)
@@ -98,12 +98,12 @@ func (s *Store) finish(result rueidis.RedisResult, r request) (rueidis.RedisMess
 		s.health.Answered()
 	case lost:
 		s.health.Lost()
-		s.pace.trouble()
+		s.limiter.trouble()
 	case late:
 		s.health.Late()
-		s.pace.trouble()
+		s.limiter.trouble()
 	case left:
-		s.pace.trouble()
+		s.limiter.trouble()
 	}
 	return reply, describe(err, class, r)
 }
@@ -111,18 +111,18 @@ func (s *Store) finish(result rueidis.RedisResult, r request) (rueidis.RedisMess
 // send carries a request out here, or hands it off.
 func (s *Store) send(ctx context.Context, client rueidis.Client, r request) rueidis.RedisResult {
 	deadline, _ := ctx.Deadline()
-	if !s.pace.enter(r.began, deadline, 2*s.timeout) {
+	if !s.limiter.enter(r.began, deadline, 2*s.timeout) {
 		return s.handOff(ctx, client, r)
 	}
 	result := r.run(ctx, client)
-	s.pace.leave()
+	s.limiter.leave()
 	return result
 }
 
 // handOff lets a goroutine carry a request out, and leaves it when ctx ends.
 func (s *Store) handOff(ctx context.Context, client rueidis.Client, r request) rueidis.RedisResult {
 	select {
-	case s.pace.places <- struct{}{}:
+	case s.limiter.places <- struct{}{}:
 	case <-ctx.Done():
 		return rueidis.NewErrorResult(&unsentError{ctx.Err()})
 	}
@@ -138,11 +138,11 @@ func (s *Store) handOff(ctx context.Context, client rueidis.Client, r request) r
 			// that somebody does, for long after an outage.
 			outcome = r.run(context.WithoutCancel(ctx), client)
 		}
-		if s.near != nil && !r.op.reads() {
-			s.near.wrote(r.key, false) // for who has left
+		if s.cache != nil && !r.op.reads() {
+			s.cache.wrote(r.key, false) // for who has left
 		}
 		result <- outcome
-		<-s.pace.places // when the client is done with it, not when the caller has left
+		<-s.limiter.places // when the client is done with it, not when the caller has left
 	}()
 	select {
 	case r := <-result:
@@ -160,15 +160,15 @@ func (e *unsentError) Unwrap() error { return e.error }
 // unsent gives a ctx that had ended its class.
 func unsent(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("redis store: %w: %w", core.ErrTimeout, err)
+		return fmt.Errorf("redisstore: %w: %w", core.ErrTimeout, err)
 	}
-	return fmt.Errorf("redis store: %w", err)
+	return fmt.Errorf("redisstore: %w", err)
 }
 
-// A pace knows whether calls can be carried out by their callers. They can
+// A limiter knows whether calls can be carried out by their callers. They can
 // while answers come, few wait for one, and nothing has gone wrong of late.
 // Then there are connections, so that nobody dials, and places in their rings.
-type pace struct {
+type limiter struct {
 	start  time.Time
 	direct atomic.Int64 // calls that their callers carry out
 	began  atomic.Int64 // when the first of them did
@@ -199,27 +199,27 @@ const (
 	warming = 64
 )
 
-func (p *pace) init() {
-	p.start = time.Now()
-	p.last.Store(int64(-idle))
-	p.places = make(chan struct{}, maxHandOff)
-	p.crowd = int64(4 * runtime.GOMAXPROCS(0))
+func (l *limiter) init() {
+	l.start = time.Now()
+	l.last.Store(int64(-idle))
+	l.places = make(chan struct{}, maxHandOff)
+	l.crowd = int64(4 * runtime.GOMAXPROCS(0))
 }
 
 // enter lets the caller carry out a call that began at; it must leave then.
-func (p *pace) enter(at, deadline time.Time, longest time.Duration) bool {
-	now := int64(at.Sub(p.start))
-	quiet := time.Duration(now - p.last.Load())
-	if quiet > idle || p.warm.Load() < warming || now < p.calm.Load() || deadline.Sub(at) > longest {
+func (l *limiter) enter(at, deadline time.Time, longest time.Duration) bool {
+	now := int64(at.Sub(l.start))
+	quiet := time.Duration(now - l.last.Load())
+	if quiet > idle || l.warm.Load() < warming || now < l.calm.Load() || deadline.Sub(at) > longest {
 		return false
 	}
-	n := p.direct.Add(1)
+	n := l.direct.Add(1)
 	if n == 1 {
-		p.began.Store(now)
+		l.began.Store(now)
 		return true
 	}
-	if n > maxDirect || quiet > stall && time.Duration(now-p.began.Load()) > stall {
-		p.direct.Add(-1)
+	if n > maxDirect || quiet > stall && time.Duration(now-l.began.Load()) > stall {
+		l.direct.Add(-1)
 		return false
 	}
 	return true
@@ -227,18 +227,18 @@ func (p *pace) enter(at, deadline time.Time, longest time.Duration) bool {
 
 // crowded reports whether so many calls are on their way that the processors
 // are what they wait for.
-func (p *pace) crowded() bool { return p.direct.Load() > p.crowd }
+func (l *limiter) crowded() bool { return l.direct.Load() > l.crowd }
 
-func (p *pace) leave() { p.direct.Add(-1) }
+func (l *limiter) leave() { l.direct.Add(-1) }
 
-func (p *pace) answer() {
-	p.last.Store(int64(time.Since(p.start)))
-	if p.warm.Load() < warming {
-		p.warm.Add(1)
+func (l *limiter) answer() {
+	l.last.Store(int64(time.Since(l.start)))
+	if l.warm.Load() < warming {
+		l.warm.Add(1)
 	}
 }
 
-func (p *pace) trouble() {
-	p.warm.Store(0)
-	p.calm.Store(int64(time.Since(p.start) + calming))
+func (l *limiter) trouble() {
+	l.warm.Store(0)
+	l.calm.Store(int64(time.Since(l.start) + calming))
 }

@@ -18,15 +18,15 @@ import (
 
 // The errors that are everyday things are made once. They name no key.
 var (
-	errNotFound = fmt.Errorf("redis store: %w", core.ErrNotFound)
-	errConflict = fmt.Errorf("redis store: %w", core.ErrConflict)
-	errClosed   = fmt.Errorf("redis store: %w: it is closed", core.ErrUnavailable)
-	errDown     = fmt.Errorf("redis store: %w: there has been no connection yet", core.ErrUnavailable)
-	errNegative = fmt.Errorf("redis store: %w: a negative ttl", core.ErrRefused)
-	errKey      = fmt.Errorf("redis store: %w: %s", core.ErrRefused, storekey.Rule)
-	errTooLarge = fmt.Errorf("redis store: %w for Options.MaxSize", core.ErrTooLarge)
-	errReply    = fmt.Errorf("redis store: %w: the reply is of another type", core.ErrCorrupt)
-	errFIPS     = fmt.Errorf("redis store: %w with GODEBUG=fips140=only: Redis names scripts by their SHA-1, and versions of records are SHA-1 in them", errors.ErrUnsupported)
+	errNotFound = fmt.Errorf("redisstore: %w", core.ErrNotFound)
+	errConflict = fmt.Errorf("redisstore: %w", core.ErrConflict)
+	errClosed   = fmt.Errorf("redisstore: %w: it is closed", core.ErrUnavailable)
+	errDown     = fmt.Errorf("redisstore: %w: there has been no connection yet", core.ErrUnavailable)
+	errNegative = fmt.Errorf("redisstore: %w: a negative ttl", core.ErrRefused)
+	errKey      = fmt.Errorf("redisstore: %w: %s", core.ErrRefused, storekey.Rule)
+	errTooLarge = fmt.Errorf("redisstore: %w for Options.MaxSize", core.ErrTooLarge)
+	errReply    = fmt.Errorf("redisstore: %w: the reply is of another type", core.ErrCorrupt)
+	errFIPS     = fmt.Errorf("redisstore: %w with GODEBUG=fips140=only: Redis names scripts by their SHA-1, and versions of records are SHA-1 in them", errors.ErrUnsupported)
 	errState    = errors.New("the cluster's state is not ok")
 )
 
@@ -56,7 +56,7 @@ var codes = map[string]error{
 // classify returns what err says of the server and of the call.
 func classify(err error, r request) (kind, error) {
 	if server, ok := rueidis.IsRedisErr(err); ok {
-		return said(server.Error())
+		return classifyReply(server.Error())
 	}
 	var neverLeft *unsentError
 	unsent := errors.As(err, &neverLeft) || undialed(err) || neverSent(err, r.began)
@@ -78,9 +78,9 @@ func classify(err error, r request) (kind, error) {
 	}
 }
 
-// said classifies the text of a server, which the client gives without an ERR
+// classifyReply classifies the text of a server, which the client gives without an ERR
 // before it.
-func said(text string) (kind, error) {
+func classifyReply(text string) (kind, error) {
 	code, _, _ := strings.Cut(text, " ")
 	class, known := codes[code]
 	switch {
@@ -130,20 +130,20 @@ func broken(err error) bool {
 func describe(err, class error, r request) error {
 	if server, ok := rueidis.IsRedisErr(err); ok {
 		whole := server.Error()
-		if text := discreet(whole, r); text != whole {
-			return fmt.Errorf("redis store: %w: %s", class, text)
+		if text := redact(whole, r); text != whole {
+			return fmt.Errorf("redisstore: %w: %s", class, text)
 		}
 	}
 	if class == nil {
-		return fmt.Errorf("redis store: %w", err)
+		return fmt.Errorf("redisstore: %w", err)
 	}
-	return fmt.Errorf("redis store: %w: %w", class, err)
+	return fmt.Errorf("redisstore: %w: %w", class, err)
 }
 
-// discreet returns what may be told of the text of a server: all that follows a
+// redact returns what may be told of the text of a server: all that follows a
 // code, if it does not quote; the name of an unknown command; of other texts
 // what comes before anything that may be a quotation.
-func discreet(text string, r request) string {
+func redact(text string, r request) string {
 	code, _, _ := strings.Cut(text, " ")
 	coded := code != "" && strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 	if !coded {

@@ -9,10 +9,10 @@ func Digest(data []byte) core.Version { return digest(data) }
 
 // NearBytes is how many bytes of payload a store has copies of.
 func NearBytes(s *Store) (n int) {
-	for i := range s.near.shards {
-		shard := &s.near.shards[i]
+	for i := range s.cache.shards {
+		shard := &s.cache.shards[i]
 		shard.mu.RLock()
-		for _, copies := range []map[string]nearCopy{shard.young, shard.old} {
+		for _, copies := range []map[string]cacheEntry{shard.young, shard.old} {
 			for _, c := range copies {
 				n += len(c.data)
 			}

@@ -27,7 +27,7 @@ func Open(url string, o *Options) (*Store, error) {
 	c, err := rueidis.ParseURL(url)
 	if err != nil {
 		// What url.Parse says quotes the URL, and the password with it.
-		return nil, errors.New("redis store: the URL is not one of redis://user:password@host:port/db, rediss://… and unix:///path?db=0")
+		return nil, errors.New("redisstore: the URL is not one of redis://user:password@host:port/db, rediss://… and unix:///path?db=0")
 	}
 	return OpenOption(c, o)
 }
@@ -53,24 +53,24 @@ func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
 	}
 	for _, addr := range c.InitAddress {
 		if addr == "" || addr == "/" {
-			return nil, errors.New("redis store: an address is empty: a socket needs a path, as in unix:///path/to/redis.sock")
+			return nil, errors.New("redisstore: an address is empty: a socket needs a path, as in unix:///path/to/redis.sock")
 		}
 	}
-	if s.near != nil && (c.DisableCache || c.AlwaysRESP2 || c.ClientTrackingOptions != nil) {
-		return nil, errors.New("redis store: Options.NearCache goes with none of DisableCache, AlwaysRESP2 and ClientTrackingOptions")
+	if s.cache != nil && (c.DisableCache || c.AlwaysRESP2 || c.ClientTrackingOptions != nil) {
+		return nil, errors.New("redisstore: Options.NearCache goes with none of DisableCache, AlwaysRESP2 and ClientTrackingOptions")
 	}
-	c = watched(settings(c), s.pace.crowded)
-	if s.near != nil {
-		c = tracking(c, s.near)
+	c = watched(settings(c), s.limiter.crowded)
+	if s.cache != nil {
+		c = tracking(c, s.cache)
 	}
 	s.dialer = &dialer{option: c}
 	switch err := s.dialer.dial(context.Background(), &s.client); {
 	case err == nil:
 	case unreachable(err):
 		s.health.Down()
-	case s.near != nil && errors.Is(err, rueidis.ErrNoCache):
+	case s.cache != nil && errors.Is(err, rueidis.ErrNoCache):
 		s.Close()
-		return nil, fmt.Errorf("redis store: Options.NearCache needs CLIENT TRACKING, of Redis 6 or newer: %w", err)
+		return nil, fmt.Errorf("redisstore: Options.NearCache needs CLIENT TRACKING, of Redis 6 or newer: %w", err)
 	default:
 		s.Close()
 		return nil, unopened(err)
@@ -83,7 +83,7 @@ func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
 func unopened(err error) error {
 	var class error
 	if server, ok := rueidis.IsRedisErr(err); ok {
-		_, class = said(server.Error())
+		_, class = classifyReply(server.Error())
 	}
 	return describe(err, class, request{})
 }
@@ -109,7 +109,7 @@ func settings(c rueidis.ClientOption) rueidis.ClientOption {
 }
 
 // tracking returns c with servers that tell of changes to all that was read.
-func tracking(c rueidis.ClientOption, n *near) rueidis.ClientOption {
+func tracking(c rueidis.ClientOption, n *clientCache) rueidis.ClientOption {
 	c.DisableCache = false
 	c.ClientTrackingOptions = []string{}
 	told := c.OnInvalidations
@@ -136,7 +136,7 @@ func patient(d net.Dialer) net.Dialer {
 // that may come.
 func unreachable(err error) bool {
 	if server, ok := rueidis.IsRedisErr(err); ok {
-		_, class := said(server.Error())
+		_, class := classifyReply(server.Error())
 		return errors.Is(class, core.ErrUnavailable)
 	}
 	if _, ok := errors.AsType[*net.AddrError](err); ok {
@@ -204,7 +204,7 @@ func (d *dialer) down() error {
 	}
 	text := d.err.Error()
 	if _, ok := rueidis.IsRedisErr(d.err); ok {
-		text = discreet(text, request{})
+		text = redact(text, request{})
 	}
 	return fmt.Errorf("%w: %s", errDown, text)
 }

@@ -40,7 +40,7 @@ func ask(ctx context.Context, client rueidis.Client) (err error) {
 		}
 	}
 	if server, ok := rueidis.IsRedisErr(err); ok {
-		if kind, _ := said(server.Error()); kind == answered {
+		if kind, _ := classifyReply(server.Error()); kind == answered {
 			return nil
 		}
 	}
@@ -61,7 +61,7 @@ func askCluster(ctx context.Context, client rueidis.Client) error {
 			continue
 		}
 		if server, ok := rueidis.IsRedisErr(err); ok {
-			if kind, _ := said(server.Error()); kind == answered {
+			if kind, _ := classifyReply(server.Error()); kind == answered {
 				return nil // it may not tell
 			}
 		}

@@ -58,13 +58,13 @@ type Store struct {
 	timeout time.Duration
 	maxSize int
 
-	client atomic.Pointer[rueidis.Client] // nil until there has been a connection
-	dialer *dialer                        // nil if the client is the user's
-	health *health.Prober
-	closed atomic.Bool
-	once   sync.Once
-	pace   pace
-	near   *near // nil without Options.NearCache
+	client  atomic.Pointer[rueidis.Client] // nil until there has been a connection
+	dialer  *dialer                        // nil if the client is the user's
+	health  *health.Prober
+	closed  atomic.Bool
+	once    sync.Once
+	limiter limiter
+	cache   *clientCache // nil without Options.NearCache
 }
 
 var (
@@ -83,10 +83,10 @@ var (
 // ten.
 func New(client rueidis.Client, o *Options) (*Store, error) {
 	if client == nil {
-		return nil, errors.New("redis store: no client")
+		return nil, errors.New("redisstore: no client")
 	}
 	if o != nil && o.NearCache != 0 {
-		return nil, fmt.Errorf("redis store: %w: Options.NearCache needs a client that tells the store of changes: use Open or OpenOption", errors.ErrUnsupported)
+		return nil, fmt.Errorf("redisstore: %w: Options.NearCache needs a client that tells the store of changes: use Open or OpenOption", errors.ErrUnsupported)
 	}
 	s, err := newStore(o)
 	if err != nil {
@@ -105,13 +105,13 @@ func newStore(o *Options) (*Store, error) {
 	case fips140.Enforced():
 		return nil, errFIPS
 	case s.timeout < 0:
-		return nil, fmt.Errorf("redis store: Options.Timeout is %v", s.timeout)
+		return nil, fmt.Errorf("redisstore: Options.Timeout is %v", s.timeout)
 	case s.maxSize < 0:
-		return nil, fmt.Errorf("redis store: Options.MaxSize is %d", s.maxSize)
+		return nil, fmt.Errorf("redisstore: Options.MaxSize is %d", s.maxSize)
 	case o.NearCache < 0:
-		return nil, fmt.Errorf("redis store: Options.NearCache is %v", o.NearCache)
+		return nil, fmt.Errorf("redisstore: Options.NearCache is %v", o.NearCache)
 	case o.NearCache > 0:
-		s.near = newNear(o.NearCache)
+		s.cache = newClientCache(o.NearCache)
 	}
 	if s.timeout == 0 {
 		s.timeout = 500 * time.Millisecond
@@ -119,15 +119,15 @@ func newStore(o *Options) (*Store, error) {
 	if s.maxSize == 0 {
 		s.maxSize = 16 << 20
 	}
-	s.pace.init()
+	s.limiter.init()
 	s.health = health.New(s.probe)
 	return s, nil
 }
 
 // Get returns the payload under key.
 func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
-	if s.near != nil {
-		data, _, err := s.nearRead(ctx, key)
+	if s.cache != nil {
+		data, _, err := s.cachedRead(ctx, key)
 		return data, err
 	}
 	return s.read(ctx, request{op: opGet, key: key})
@@ -135,8 +135,8 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 
 // GetVersion returns the payload under key, and its version.
 func (s *Store) GetVersion(ctx context.Context, key string) ([]byte, core.Version, error) {
-	if s.near != nil {
-		return s.nearRead(ctx, key)
+	if s.cache != nil {
+		return s.cachedRead(ctx, key)
 	}
 	data, err := s.read(ctx, request{op: opGet, key: key})
 	if err != nil {

@@ -14,10 +14,10 @@ import (
 	"unicode/utf8"
 )
 
-// Values are JSON as encoding/json means it, written as JSON.stringify writes
-// it (K38). This file is the difference between the two, and the short ways
-// for the kinds of values that sessions are made of. Short and long way give
-// the same result; a fuzz target holds them to it.
+// Values are encoded by the rules of encoding/json, in the notation of
+// JSON.stringify (K38). This file implements the difference between the two, and
+// fast paths for common types. The fast paths have the same result as
+// encoding/json; a fuzz target checks that.
 
 // Encode returns v as JSON without blanks, with <, >, & and U+2028/9 as they
 // are.
@@ -25,7 +25,7 @@ import (
 // A value that could not be decoded again is an error: it would make the whole
 // record unreadable.
 func Encode[T any](v T) ([]byte, error) {
-	switch p := any(&v).(type) { // a pointer, or v would be put on the heap for it
+	switch p := any(&v).(type) { // a pointer, since any(v) would allocate
 	case *string:
 		return AppendString(nil, *p), nil
 	case *int:
@@ -104,7 +104,7 @@ const hexDigits = "0123456789abcdef"
 
 func appendOddString(b []byte, s string) []byte {
 	b = append(b, '"')
-	for _, r := range s { // bytes that are no UTF-8 come out as U+FFFD
+	for _, r := range s { // invalid UTF-8 becomes U+FFFD
 		switch {
 		case r == '"' || r == '\\':
 			b = append(b, '\\', byte(r))
@@ -133,8 +133,8 @@ func Decode[T any](raw []byte) (T, error) {
 	if raw == nil || decodeShort(raw, &v) {
 		return v, nil
 	}
-	long := new(T) // apart from v, which so stays off the heap
-	// A copy, since an UnmarshalJSON of the user's may keep it or write into it.
+	long := new(T) // separate from v, so that v does not escape to the heap
+	// A copy, since a user's UnmarshalJSON may keep it or write into it.
 	err := json.Unmarshal(bytes.Clone(raw), long)
 	if err != nil {
 		var zero T
@@ -184,8 +184,8 @@ func decodeShort[T any](raw []byte, v *T) bool {
 	return false
 }
 
-// PlainString returns the text of a JSON string that stands for itself:
-// printable ASCII without escapes.
+// PlainString returns the text of a JSON string of printable ASCII without
+// escapes.
 func PlainString(raw []byte) ([]byte, bool) {
 	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
 		return nil, false
@@ -217,8 +217,8 @@ func plainInt(raw []byte) (int64, bool) {
 	return n, true
 }
 
-// Changeable reports whether v can be changed in place by who holds it: maps,
-// slices, pointers, and what contains them. A nil one can't.
+// Changeable reports whether the holder of v can change it in place: whether v is
+// a non-nil map, slice or pointer, or contains one.
 func Changeable(v any) bool {
 	switch v.(type) {
 	case nil, string, bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64, time.Time, time.Duration, json.Number:
@@ -293,7 +293,8 @@ func Same(a, b []byte) bool {
 	return sameValue(va, vb)
 }
 
-// kind tells objects, arrays, strings, numbers and the words apart.
+// kind returns a byte that distinguishes objects, arrays, strings, numbers and
+// each of the literals true, false and null.
 func kind(raw []byte) byte {
 	if len(raw) == 0 {
 		return 0
@@ -352,9 +353,8 @@ func sameNumber(a, b string) bool {
 	return a == b || oka && okb && string(da) == string(db) && (len(da) == 0 || ea == eb && na == nb)
 }
 
-// decimal takes a JSON number apart: its digits without zeros at either end,
-// the exponent of the last digit, and whether it is negative. Zero has no
-// digits.
+// decimal splits a JSON number into its digits without zeros at either end, the
+// exponent of the last digit, and its sign. Zero has no digits.
 func decimal(s string) (digits []byte, exp int64, negative, ok bool) {
 	if negative = s[0] == '-'; negative {
 		s = s[1:]

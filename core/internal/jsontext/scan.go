@@ -6,14 +6,14 @@ import (
 	"math/bits"
 )
 
-// One strict pass over a JSON object (RFC 8259): accepts what json.Valid
-// accepts, and notes where its members stand.
+// A strict scanner of one JSON object (RFC 8259). It accepts the texts that
+// json.Valid accepts, and returns the members of the object.
 
-// MaxDepth is how deep values may nest, as in encoding/json.
+// MaxDepth is the maximum nesting depth of values, as in encoding/json.
 const MaxDepth = 10000
 
-// ManyMembers is from where on names are looked up in a map, lest an object
-// with thousands of names costs their square.
+// ManyMembers is the number of members from which names are looked up in a map,
+// so that the time does not grow with the square of their number.
 const ManyMembers = 64
 
 // A Member of a JSON object: its name, decoded, and its value as it stands. Both
@@ -33,9 +33,9 @@ func Index(members []Member, name string) int {
 	return -1
 }
 
-// ParseObject appends the members of the object in text to into, in their
-// order. Of two of the same name the later value counts, at the earlier place.
-// The members are parts of text.
+// ParseObject appends the members of the object in text to into, in order. If a
+// name occurs twice, the later value takes the place of the earlier one. The
+// members are slices of text.
 func ParseObject(text []byte, into []Member) (members []Member, ok bool) {
 	s := scanner{text: text}
 	s.space()
@@ -111,7 +111,7 @@ func (s *scanner) space() {
 	}
 }
 
-// next steps over c if it is there.
+// next skips c if it comes next.
 func (s *scanner) next(c byte) bool {
 	if s.at < len(s.text) && s.text[s.at] == c {
 		s.at++
@@ -120,7 +120,7 @@ func (s *scanner) next(c byte) bool {
 	return false
 }
 
-// name reads a member's name. One without escapes is a part of the text.
+// name reads the name of a member. A name without escapes is a slice of the text.
 func (s *scanner) name() (name []byte, ok bool) {
 	start := s.at
 	plain, ok := s.string()
@@ -137,7 +137,7 @@ func (s *scanner) name() (name []byte, ok bool) {
 	return []byte(decoded), true
 }
 
-// string steps over a string; plain means ASCII without escapes.
+// string skips a string; plain means ASCII without escapes.
 func (s *scanner) string() (plain, ok bool) {
 	if !s.next('"') {
 		return false, false
@@ -178,16 +178,16 @@ func (s *scanner) string() (plain, ok bool) {
 	return false, false
 }
 
-// plainBytes counts the bytes that text begins with and that stand for
-// themselves in a string: all but controls, quotes, backslashes and what is
-// not ASCII. It looks at eight at a time, since most of a record is strings.
+// plainBytes counts the leading bytes of text that a string contains unescaped:
+// ASCII except controls, quotes and backslashes. It tests eight bytes at a time,
+// since a record is mostly strings.
 func plainBytes(text []byte) (n int) {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	for ; len(text)-n >= 8; n += 8 {
 		w := binary.LittleEndian.Uint64(text[n:])
 		quote, backslash := w^ones*'"', w^ones*'\\'
-		// The lowest top bit that is set marks the first such byte: borrows
-		// only spoil the bytes above it.
+		// The lowest set top bit marks the first other byte: borrows change only
+		// the bytes above it.
 		odd := (w | (w - ones*' ') | (quote - ones) | (backslash - ones)) & tops
 		if odd != 0 {
 			return n + bits.TrailingZeros64(odd)/8
@@ -210,7 +210,7 @@ func hex4(b []byte) bool {
 	return true
 }
 
-// value steps over any value.
+// value skips any value.
 func (s *scanner) value(depth int) bool {
 	if s.at >= len(s.text) || depth > MaxDepth {
 		return false
@@ -234,7 +234,7 @@ func (s *scanner) value(depth int) bool {
 	}
 }
 
-// list steps over an object or an array.
+// list skips an object or an array.
 func (s *scanner) list(end byte, depth int, named bool) bool {
 	s.at++
 	if depth+1 > MaxDepth {
@@ -272,7 +272,7 @@ func (s *scanner) word(w string) bool {
 	return false
 }
 
-// number steps over -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?
+// number skips -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?
 func (s *scanner) number() bool {
 	s.next('-')
 	if !s.next('0') && !s.digits() {

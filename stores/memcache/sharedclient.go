@@ -12,13 +12,13 @@ import (
 // borrowed is a client of the user's. How long its calls take is not in our
 // hands, so each runs in a goroutine of its own, which nobody waits for longer
 // than the call may take; the slots bound how many there are.
-type borrowed struct {
+type sharedClient struct {
 	client  *memcache.Client
 	slots   slots
 	probing slots
 }
 
-func (b *borrowed) do(r *request) error {
+func (b *sharedClient) do(r *request) error {
 	if err := b.slots.enter(r); err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func wait(r *request, done <-chan error) error {
 	}
 }
 
-func (b *borrowed) drop(string) { b.client.Close() }
+func (b *sharedClient) drop(string) { b.client.Close() }
 
 // probes is how many keys a probe asks for, so that they belong to several
 // servers if there are several.
@@ -68,7 +68,7 @@ const probes = 8
 
 // probe asks for keys that are never there: a miss is an answer. Ping would be
 // content with nothing less than all servers.
-func (b *borrowed) probe(ctx context.Context) error {
+func (b *sharedClient) probe(ctx context.Context) error {
 	answers := make(chan error, probes)
 	for i := range probes {
 		select {
@@ -116,7 +116,7 @@ func (b *borrowed) probe(ctx context.Context) error {
 // others are asked for.
 const probePatience = 100 * time.Millisecond
 
-func (b *borrowed) close(limit time.Duration) {
+func (b *sharedClient) close(limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	b.slots.close(ctx.Done())

@@ -18,17 +18,17 @@ func (j *requestJar) Secure() bool                           { return false }
 func (j *requestJar) DefaultResponseHeader(_, _ string) bool { return true }
 func (j *requestJar) SetCookie(_, _ string, _ bool)          { j.sent++ }
 
-// bufferJar is one whose field lies in a buffer.
-type bufferJar struct{ *requestJar }
+// bufferedJar is one whose field lies in a buffer.
+type bufferedJar struct{ *requestJar }
 
-func (j bufferJar) AppendCookie(dst []byte) []byte      { return append(dst, j.field...) }
-func (j bufferJar) SetCookieBytes(string, []byte, bool) { j.sent++ }
+func (j bufferedJar) AppendCookie(dst []byte) []byte      { return append(dst, j.field...) }
+func (j bufferedJar) SetCookieBytes(string, []byte, bool) { j.sent++ }
 
 func testKey(b byte) []byte { return bytes.Repeat([]byte{b}, minKey) }
 
 // What is read from a Cookie field is the same however often it came before,
 // and however well its parts are known.
-func TestGenuineChangesNothing(t *testing.T) {
+func TestVerifiedChangesNothing(t *testing.T) {
 	t.Parallel()
 	first, second := testKey(1), testKey(2)
 	ids := []string{"0123456789abcdef0123456789abcdef", "an-id-of-another-length", "fedcba9876543210fedcba9876543210"}
@@ -42,11 +42,11 @@ func TestGenuineChangesNothing(t *testing.T) {
 	pairOf := func(id, signature string) string { return "koa.sid=" + id + "; koa.sid.sig=" + signature }
 	var fields []string
 	for i, id := range ids {
-		genuine, old, other := sign(first, id), sign(second, id), sign(testKey(3), id)
-		fields = append(fields, pairOf(id, genuine), pairOf(id, old), pairOf(id, other), pairOf(id, sign(first, ids[(i+1)%3])),
-			pairOf(id, genuine[1:]), pairOf(id, genuine+"A"), pairOf(id, strings.ToLower(genuine)), pairOf(id, genuine[:42]+"."), pairOf(id, strings.Repeat("A", 1000)),
-			pairOf(id[1:], genuine), pairOf(id+"A", genuine), "koa.sid="+id, "koa.sid="+id+"; koa.sid.sig=", "koa.sid.sig="+genuine,
-			pairOf(id, genuine)+"; "+pairOf(ids[(i+1)%3], sign(first, ids[(i+1)%3])), pairOf(id, genuine)+"; "+pairOf(id, genuine), pairOf(id, genuine)+"; koa.sid=forged-forged-forged",
+		valid, old, other := sign(first, id), sign(second, id), sign(testKey(3), id)
+		fields = append(fields, pairOf(id, valid), pairOf(id, old), pairOf(id, other), pairOf(id, sign(first, ids[(i+1)%3])),
+			pairOf(id, valid[1:]), pairOf(id, valid+"A"), pairOf(id, strings.ToLower(valid)), pairOf(id, valid[:42]+"."), pairOf(id, strings.Repeat("A", 1000)),
+			pairOf(id[1:], valid), pairOf(id+"A", valid), "koa.sid="+id, "koa.sid="+id+"; koa.sid.sig=", "koa.sid.sig="+valid,
+			pairOf(id, valid)+"; "+pairOf(ids[(i+1)%3], sign(first, ids[(i+1)%3])), pairOf(id, valid)+"; "+pairOf(id, valid), pairOf(id, valid)+"; koa.sid=forged-forged-forged",
 		)
 	}
 	newCarrier := func() *Manager {
@@ -61,13 +61,13 @@ func TestGenuineChangesNothing(t *testing.T) {
 		for _, field := range fields {
 			for range 3 {
 				var jars [3]requestJar
-				var got [3]pair
+				var got [3]signedID
 				var reissue [3]bool
 				for i, m := range []*Manager{newCarrier(), warm, warm} {
 					jars[i].field = field
 					var jar Jar = &jars[i]
 					if i == 2 {
-						jar = bufferJar{&jars[i]}
+						jar = bufferedJar{&jars[i]}
 					}
 					p, again, _ := m.cookie.read(jar)
 					if reissue[i] = again; p != nil {
@@ -90,8 +90,8 @@ func TestGenuineChangesNothing(t *testing.T) {
 	if p, _, _ := warm.cookie.read(&requestJar{field: fields[0]}); p == nil || p.key == "" {
 		t.Error("nothing was remembered: this test proves nothing")
 	}
-	known := bufferJar{&requestJar{field: fields[0]}}
-	if p := warm.cookie.recallFrom(known, warm.cookie.keys.Load()); p == nil {
+	known := bufferedJar{&requestJar{field: fields[0]}}
+	if p := warm.cookie.lookupBuffered(known, warm.cookie.keys.Load()); p == nil {
 		t.Error("nothing is known of a field in a buffer")
 	}
 
@@ -112,24 +112,24 @@ func TestGenuineChangesNothing(t *testing.T) {
 	}
 }
 
-// One pair that comes once takes nothing up, nor do two that take turns.
-func TestGenuineTakesUpWhatComesAgain(t *testing.T) {
+// A signed id that comes once is not stored, nor are two that alternate.
+func TestVerifiedAddsWhatComesAgain(t *testing.T) {
 	t.Parallel()
-	g := newGenuine()
+	c := newVerified()
 	ring := &keyring{}
 	key := func(id ID) string { return "key of " + string(id) }
 	large := strings.Repeat("x", 1<<10) + "an id"
 	id := large[1<<10:]
-	g.meet(id, "signature", ring, key)
-	if g.recall(id, "signature", ring) != nil {
-		t.Error("taken up at once")
+	c.add(id, "signature", ring, key)
+	if c.lookup(id, "signature", ring) != nil {
+		t.Error("added at once")
 	}
-	g.meet(id, "signature", ring, key)
-	p := g.recall(id, "signature", ring)
+	c.add(id, "signature", ring, key)
+	p := c.lookup(id, "signature", ring)
 	if p == nil || p.key != "key of an id" {
 		t.Fatalf("%+v", p)
 	}
-	for _, wrong := range []*pair{g.recall(id, "signaturE", ring), g.recall(id, "signature ", ring), g.recall(id, "", ring), g.recall(id, strings.Repeat("s", 1000), ring), g.recall("another id", "signature", ring), g.recall(id, "signature", &keyring{})} {
+	for _, wrong := range []*signedID{c.lookup(id, "signaturE", ring), c.lookup(id, "signature ", ring), c.lookup(id, "", ring), c.lookup(id, strings.Repeat("s", 1000), ring), c.lookup("another id", "signature", ring), c.lookup(id, "signature", &keyring{})} {
 		if wrong != nil {
 			t.Error("what differs is taken for the same")
 		}

@@ -26,54 +26,54 @@ import (
 //
 // What bounds the age of a copy is time alone. That the server tells of changes
 // only makes it better.
-type near struct {
+type clientCache struct {
 	bound time.Duration
 	start time.Time
 	seed  maphash.Seed
 
 	all    atomic.Int64 // mark of all keys, as an age of the near
 	marks  [1 << 16]atomic.Int64
-	shards [nearShards]nearShard
+	shards [cacheShards]cacheShard
 }
 
 const (
-	nearShards = 16
-	nearSize   = 32 << 20 // of all copies, with what they take beside their bytes
+	cacheShards = 16
+	cacheSize   = 32 << 20 // of all copies, with what they take beside their bytes
 
 	// A shard has two generations. When the young one is full or older than the
 	// bound it becomes the old one, and that goes: so what is over time is not
 	// kept by new copies, and no list has to be in order.
-	nearGeneration = nearSize / nearShards / 2
-	nearLargest    = nearGeneration / 4
-	nearOverhead   = 160
+	cacheGeneration = cacheSize / cacheShards / 2
+	cacheLargest    = cacheGeneration / 4
+	cacheOverhead   = 160
 )
 
-type nearShard struct {
+type cacheShard struct {
 	mu         sync.RWMutex
-	young, old map[string]nearCopy
+	young, old map[string]cacheEntry
 	size       int           // of the young ones
 	turned     time.Duration // when they began, as an age of the near
 }
 
-type nearCopy struct {
+type cacheEntry struct {
 	data    []byte
 	version core.Version
 	asked   time.Time
 	life    time.Duration // from then
 }
 
-func newNear(bound time.Duration) *near {
-	return &near{bound: bound, start: time.Now(), seed: maphash.MakeSeed()}
+func newClientCache(bound time.Duration) *clientCache {
+	return &clientCache{bound: bound, start: time.Now(), seed: maphash.MakeSeed()}
 }
 
-func (n *near) hash(key string) uint64 { return maphash.String(n.seed, key) }
+func (n *clientCache) hash(key string) uint64 { return maphash.String(n.seed, key) }
 
-func (n *near) mark(hash uint64) *atomic.Int64 { return &n.marks[hash%uint64(len(n.marks))] }
+func (n *clientCache) mark(hash uint64) *atomic.Int64 { return &n.marks[hash%uint64(len(n.marks))] }
 
-func (n *near) shard(hash uint64) *nearShard { return &n.shards[hash>>32%nearShards] }
+func (n *clientCache) shard(hash uint64) *cacheShard { return &n.shards[hash>>32%cacheShards] }
 
 // get returns a copy of what is good of key.
-func (n *near) get(key string) ([]byte, core.Version, bool) {
+func (n *clientCache) get(key string) ([]byte, core.Version, bool) {
 	hash := n.hash(key)
 	s := n.shard(hash)
 	s.mu.RLock()
@@ -100,22 +100,22 @@ func (n *near) get(key string) ([]byte, core.Version, bool) {
 
 // put keeps a copy of what a read returned that was sent after asked. The
 // record had pttl milliseconds, or none to end if that is negative.
-func (n *near) put(key string, data []byte, v core.Version, asked time.Time, pttl int64) {
+func (n *clientCache) put(key string, data []byte, v core.Version, asked time.Time, pttl int64) {
 	life := n.bound
 	if pttl >= 0 && pttl < int64(life/time.Millisecond)+1 {
 		life = min(life, time.Duration(pttl)*time.Millisecond)
 	}
-	size := len(key) + len(data) + nearOverhead
-	if life == 0 || size > nearLargest {
+	size := len(key) + len(data) + cacheOverhead
+	if life == 0 || size > cacheLargest {
 		return
 	}
-	c := nearCopy{bytes.Clone(data), v, asked, life}
+	c := cacheEntry{bytes.Clone(data), v, asked, life}
 	key = strings.Clone(key)
 	s := n.shard(n.hash(key))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if age := time.Since(n.start); s.young == nil || s.size+size > nearGeneration || age-s.turned > n.bound {
-		s.old, s.young, s.size, s.turned = s.young, map[string]nearCopy{}, 0, age
+	if age := time.Since(n.start); s.young == nil || s.size+size > cacheGeneration || age-s.turned > n.bound {
+		s.old, s.young, s.size, s.turned = s.young, map[string]cacheEntry{}, 0, age
 	}
 	s.young[key] = c
 	s.size += size // also when it takes the place of another
@@ -123,7 +123,7 @@ func (n *near) put(key string, data []byte, v core.Version, asked time.Time, ptt
 
 // wrote marks a key that this store has written, or tried to. While nobody
 // knows whether a write was applied or will be, the server is asked.
-func (n *near) wrote(key string, unknown bool) {
+func (n *clientCache) wrote(key string, unknown bool) {
 	age := time.Since(n.start)
 	if unknown {
 		age += n.bound
@@ -133,7 +133,7 @@ func (n *near) wrote(key string, unknown bool) {
 
 // changed hears from the server which keys have changed that were read; nil
 // stands for all, also when a connection has ended that would have told.
-func (n *near) changed(keys []rueidis.RedisMessage) {
+func (n *clientCache) changed(keys []rueidis.RedisMessage) {
 	age := int64(time.Since(n.start))
 	if keys == nil {
 		raise(&n.all, age)
@@ -156,15 +156,15 @@ func raise(mark *atomic.Int64, to int64) {
 	}
 }
 
-// nearRead is a read by way of the copies.
-func (s *Store) nearRead(ctx context.Context, key string) ([]byte, core.Version, error) {
+// cachedRead is a read by way of the copies.
+func (s *Store) cachedRead(ctx context.Context, key string) ([]byte, core.Version, error) {
 	if s.closed.Load() {
 		return nil, 0, errClosed
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, 0, unsent(err)
 	}
-	if data, v, ok := s.near.get(key); ok {
+	if data, v, ok := s.cache.get(key); ok {
 		return data, v, nil
 	}
 	pttl := int64(pttlUnknown)
@@ -175,7 +175,7 @@ func (s *Store) nearRead(ctx context.Context, key string) ([]byte, core.Version,
 	}
 	v := digest(data)
 	if pttl == pttlNone || pttl >= 0 {
-		s.near.put(key, data, v, asked, pttl)
+		s.cache.put(key, data, v, asked, pttl)
 	}
 	return data, v, nil
 }
