@@ -213,3 +213,11 @@ func wantIs(t *testing.T, err, target error) {
 		t.Errorf("error is %v, want %v", err, target)
 	}
 }
+
+var bg = context.Background()
+
+type profile struct {
+	Name string            `json:"name"`
+	Tags []string          `json:"tags"`
+	More map[string]string `json:"more"`
+}

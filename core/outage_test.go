@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
@@ -401,4 +403,58 @@ func (o *overtaken) SetVersion(ctx context.Context, key string, data []byte, ttl
 		o.late = nil
 	}
 	return o.Store.SetVersion(ctx, key, data, ttl, v)
+}
+
+func TestK43Waiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApp(t, nil)
+		a.ok(a.get("/", count(t)))
+		begin := time.Now()
+		a.store.Down()
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() { // one with a session, and a newcomer
+				a.ok(a.send(a.browser.Jar("/"), nil))
+				a.ok(a.send(&jartest.Jar{}, nil))
+			})
+		}
+		time.Sleep(3 * time.Second)
+		a.store.Up()
+		wg.Wait()
+		if d := time.Since(begin); d != 3*time.Second {
+			t.Errorf("waited %v, want 3s", d)
+		}
+		a.store.Down()
+		time.Sleep(4 * time.Second)
+		begin = time.Now()
+		e := a.get("/", nil) // the window began at the disconnect
+		wantIs(t, e.begin, core.ErrUnavailable)
+		if d := time.Since(begin); d != 6*time.Second {
+			t.Errorf("waited %v, want 6s", d)
+		}
+		e = a.send(&jartest.Jar{}, nil)
+		wantIs(t, e.begin, core.ErrUnavailable)
+		if d := time.Since(begin); d != 6*time.Second {
+			t.Error("after the window it does not fail at once")
+		}
+		var as *core.Error
+		if !errors.As(e.begin, &as) || as.Op != core.OpWait || core.Status(e.begin) != 503 {
+			t.Errorf("%v", e.begin)
+		}
+		time.Sleep(time.Hour) // nobody waits, nothing happens
+		a.store.Up()
+		a.wantVisits(1)
+	})
+	t.Run("swallowed, then destroyed", func(t *testing.T) {
+		a := newApp(t, &core.Options{FailFast: true, Hooks: core.Hooks{Error: func(context.Context, *core.Error) error { return nil }}})
+		a.ok(a.get("/", count(t)))
+		a.store.Down()
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+			a.store.Up()
+			must(t, s.Destroy(bg))
+		})).wantCookies(t, "-koa.sid -koa.sid.sig")
+		if a.store.Calls(storetest.OpDestroy) != 1 {
+			t.Error("the session was not revoked")
+		}
+	})
 }

@@ -1,10 +1,14 @@
 package core_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gensession/gensession/core"
@@ -296,4 +300,143 @@ func setCookies(t *testing.T, m *core.Manager) []string {
 		t.Fatalf("Set-Cookie: %q", jar.SetCookies)
 	}
 	return jar.SetCookies
+}
+
+func TestK15OwnGenerator(t *testing.T) {
+	for name, c := range map[string]struct {
+		id   string
+		err  error
+		fail bool
+	}{
+		"good":      {id: "a-good_id-0123456789"},
+		"empty":     {fail: true},
+		"short":     {id: "abc", fail: true},
+		"malformed": {id: "has a blank 0123456789", fail: true},
+		"path":      {id: "../../../../etc/passwd", fail: true},
+		"long":      {id: strings.Repeat("a", 129), fail: true},
+		"error":     {err: errors.New("no randomness"), fail: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var seen core.Op
+			a := newApp(t, &core.Options{
+				NewID: func(context.Context) (string, error) { return c.id, c.err },
+				Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error { seen = e.Op; return e }},
+			})
+			e := a.get("/", count(t))
+			if c.fail != (e.commit != nil) {
+				t.Errorf("commit: %v, want failure %v", e.commit, c.fail)
+			}
+			if c.fail && (seen != core.OpID || e.cookies() != "" || a.store.Calls(storetest.OpSetVersion) != 0) {
+				t.Errorf("op %q, cookies %q, %d writes", seen, e.cookies(), a.store.Calls(storetest.OpSetVersion))
+			}
+		})
+	}
+	t.Run("repeated", func(t *testing.T) {
+		a := newApp(t, &core.Options{NewID: func(context.Context) (string, error) { return "always-the-same-id", nil }})
+		a.ok(a.get("/", count(t)))
+		a.browser = &jartest.Browser{}
+		e := a.get("/", func(_ *core.Visit, s *core.Session) { must(t, visits.Set(s, 77)) })
+		if e.commit == nil || e.cookies() != "" {
+			t.Errorf("a repeated id was used: %v, %q", e.commit, e.cookies())
+		}
+	})
+	t.Run("made only when needed", func(t *testing.T) {
+		made := 0
+		a := newApp(t, &core.Options{NewID: func(context.Context) (string, error) { made++; return "0123456789abcdef", nil }})
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { visits.Get(s) }))
+		if made != 0 {
+			t.Errorf("%d ids made for a request that needs none", made)
+		}
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+			if first := s.ID(); first == "" || s.ID() != first {
+				t.Error("no id, or another one at each call")
+			}
+		}))
+		if made != 1 {
+			t.Errorf("%d ids made, want 1", made)
+		}
+	})
+}
+
+func TestK52Close(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApp(t, &core.Options{FailFast: true})
+		a.ok(a.get("/", count(t)))
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+			must(t, a.manager.Close())
+			must(t, visits.Set(s, 2)) // a request in flight finishes its commit
+		})).wantCookies(t, pair)
+		must(t, a.manager.Close())
+		b := newAppOn(t, a.store, nil)
+		a.store.Down()
+		done := make(chan error)
+		go func() { done <- b.send(&jartest.Jar{}, nil).begin }()
+		time.Sleep(time.Second)
+		must(t, b.manager.Close())
+		wantIs(t, <-done, core.ErrUnavailable)
+		a.store.Up()
+	})
+}
+
+func TestErrorsAndLogsTellNoSecrets(t *testing.T) {
+	var log bytes.Buffer
+	var reported []string
+	a := newApp(t, &core.Options{
+		FailFast: true,
+		Rolling:  true,
+		Logger:   slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error {
+			reported = append(reported, e.Error())
+			return e
+		}},
+	})
+	ids := map[string]bool{}
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Set("secret", "payload-canary")) }))
+	ids[a.value()] = true
+	for _, op := range []storetest.Op{storetest.OpGetVersion, storetest.OpSetVersion, storetest.OpTouch, storetest.OpDestroy} {
+		for _, err := range []error{core.ErrNotFound, core.ErrConflict, core.ErrRefused, core.ErrCorrupt, context.DeadlineExceeded} {
+			a.store.Before(failing(op, err))
+			for _, h := range []handler{
+				func(_ *core.Visit, s *core.Session) {}, count(t),
+				func(_ *core.Visit, s *core.Session) { s.Renew(bg) },
+				func(_ *core.Visit, s *core.Session) { core.Key[int]("secret").Get(s) },
+				func(_ *core.Visit, s *core.Session) { s.Destroy(bg) },
+			} {
+				if e := a.send(a.browser.Jar("/"), h); e.err() != nil {
+					reported = append(reported, e.err().Error())
+				}
+			}
+			a.store.Before(nil)
+		}
+	}
+	all := log.String() + strings.Join(reported, "\n")
+	if len(reported) < 20 || log.Len() == 0 {
+		t.Fatalf("the test saw too little: %d errors", len(reported))
+	}
+	for id := range ids {
+		if strings.Contains(all, id) || strings.Contains(all, hashedKey(core.ID(id))) {
+			t.Error("an id or a key is in an error or a log line")
+		}
+	}
+	if strings.Contains(all, "canary") {
+		t.Error("a value is in an error or a log line")
+	}
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+		if text := fmt.Sprintf("%v %+v %#v %s %q %d %x", s, s, s, s, s, s, s); strings.Contains(text, a.value()) || strings.Contains(text, "canary") {
+			t.Errorf("a printed session tells %q", text)
+		}
+	}))
+}
+
+func TestNewFindsMoreMisfits(t *testing.T) {
+	for want, o := range map[string]*core.Options{
+		"core.Header": {Carrier: core.Header("a b")},
+		"FailFast":    {FailFast: true, ReconnectTimeout: time.Second, Keys: [][]byte{testKey}},
+		"TouchEvery":  {Rolling: true, TouchEvery: 48 * time.Hour, Keys: [][]byte{testKey}},
+		"Path":        {Cookie: core.CookieOptions{Path: "/a?b"}, Keys: [][]byte{testKey}},
+	} {
+		if _, err := core.New(newMemory(t), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/textproto"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
-	"github.com/gensession/gensession/core/storetest"
 )
 
 // meanwhile runs a first request of the browser in which, after it has loaded
@@ -270,180 +267,12 @@ func TestHundredUpdates(t *testing.T) {
 	}))
 }
 
-// One session in the hands of many goroutines of one request.
-func TestSessionIsSafeForConcurrentUse(t *testing.T) {
-	a := newApp(t, nil)
-	a.ok(a.get("/", count(t)))
-	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
-		var wg sync.WaitGroup
-		for i := range 8 {
-			wg.Go(func() {
-				for j := range 20 {
-					if _, err := visits.Update(s, func(n int) int { return n + 1 }); err != nil {
-						t.Error(err)
-					}
-					must(t, s.Set(fmt.Sprint(i), j))
-					s.Get(fmt.Sprint(i))
-					s.Names()
-					s.JSON()
-					s.ID()
-					s.Cookie()
-					must(t, s.SetCookie(core.CookieOptions{MaxAge: time.Duration(1+j) * time.Hour}))
-					s.SetSaveMode(core.SaveIfChanged)
-					if j%7 == 0 {
-						must(t, s.Save(bg))
-					}
-					if i == 0 && j == 10 {
-						must(t, s.Renew(bg))
-					}
-				}
-			})
-		}
-		wg.Wait()
-	}))
-	a.wantVisits(161)
-	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
-		if len(s.Names()) != 9 {
-			t.Errorf("names %v", s.Names())
-		}
-	}))
-}
-
-// Commit and the last changes of a handler's goroutine: each change is either
-// saved or told to be late.
-func TestLateGoroutine(t *testing.T) {
-	for range 200 {
-		a := newApp(t, nil)
-		done := make(chan int)
-		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
-			must(t, visits.Set(s, 1))
-			go func() {
-				n := 1
-				for {
-					if _, err := visits.Update(s, func(n int) int { return n + 1 }); err != nil {
-						wantIs(t, err, core.ErrCommitted)
-						break
-					}
-					n++
-				}
-				done <- n
-			}()
-		}))
-		a.wantVisits(<-done)
-	}
-}
-
-// A store without versions: the last write wins, and nothing else is lost.
-func TestPlainStore(t *testing.T) {
-	a := newAppOn(t, plainStore{newMemory(t)}, nil)
-	if g := a.manager.Guarantees(); !strings.Contains(g, "last write wins") {
-		t.Errorf("Guarantees: %q", g)
-	}
-	a.ok(a.get("/", count(t))).wantCookies(t, pair)
-	a.ok(a.get("/", count(t)))
-	a.wantVisits(2)
-	old := a.value()
-	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) })).wantCookies(t, pair)
-	if a.value() == old {
-		t.Error("Renew kept the id")
-	}
-	a.wantVisits(2)
-	if _, err := a.manager.GetByID(bg, core.ID(old)); !errors.Is(err, core.ErrNotFound) {
-		t.Error("the old id lives")
-	}
-	a.fails(core.ErrRefused, a.get("/", func(_ *core.Visit, s *core.Session) {
-		a.store.Before(failing(storetest.OpDestroy, core.ErrRefused))
-		wantIs(t, s.Renew(bg), core.ErrRefused)
-		a.store.Before(nil)
-	}))
-	a.wantVisits(2)
-	a.ok(a.meanwhile(set(t, "a", 1), set(t, "b", 2)))
-	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
-		if s.Get("b") != nil || s.Get("a") == nil {
-			t.Error("not the last write")
-		}
-	}))
-	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) }))
-	a.wantVisits(0)
-	if _, err := core.New(plainStore{newMemory(t)}, &core.Options{Keys: [][]byte{testKey}, OnConflict: core.ConflictMerge}); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("New: %v, want ErrUnsupported", err)
-	}
-}
-
-// forgetful is a store that does not tell the version of a write, as
-// memcached does not.
-type forgetful struct {
-	core.Store
-	core.Swapper
-}
-
-func (f forgetful) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
-	_, err := f.Swapper.SetVersion(ctx, key, data, ttl, v)
-	return 0, err
-}
-
-func TestStoreThatTellsNoVersion(t *testing.T) {
-	m := newMemory(t)
-	a := newAppOn(t, forgetful{m, m}, nil)
-	a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
-		count(t)(v, s)
-		must(t, s.Save(bg))
-		jar := &jartest.Jar{Cookies: []string{cookieField(v, s)}}
-		a.ok(a.send(jar, count(t)))
-		count(t)(v, s)
-		must(t, s.Save(bg))
-		must(t, s.Renew(bg))
-		count(t)(v, s)
-		must(t, s.Renew(bg))
-	}))
-	a.wantVisits(4)
-}
-
 // cookieField is what the browser would send of the cookies set so far.
 func cookieField(v *core.Visit, s *core.Session) string {
 	b := &jartest.Browser{}
 	jar := v.Jar().(*jartest.Jar)
 	b.Take("/", jar.SetCookies...)
 	return b.Cookie("/")
-}
-
-// Renew with an answer that got lost: the old id is dead or alive, never both.
-func TestRenewOutcomeUnknown(t *testing.T) {
-	a := newApp(t, nil)
-	a.ok(a.get("/", count(t)))
-	old := core.ID(a.value())
-	writes := 0
-	a.store.After(func(_ context.Context, op storetest.Op, key string) error {
-		if op == storetest.OpSetVersion && !strings.HasSuffix(key, ".old") {
-			if writes++; writes == 2 { // the tombstone
-				return core.ErrOutcomeUnknown
-			}
-		}
-		return nil
-	})
-	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) })).wantCookies(t, pair)
-	a.store.After(nil)
-	if _, err := a.manager.GetByID(bg, old); !errors.Is(err, core.ErrNotFound) {
-		t.Error("two ids live")
-	}
-	a.wantVisits(1)
-
-	old = core.ID(a.value())
-	writes = 0
-	a.store.Before(func(_ context.Context, op storetest.Op, key string) error {
-		if op == storetest.OpSetVersion && !strings.HasSuffix(key, ".old") {
-			if writes++; writes == 2 { // it did not get there
-				return core.ErrOutcomeUnknown
-			}
-		}
-		return nil
-	})
-	a.fails(core.ErrOutcomeUnknown, a.get("/", func(_ *core.Visit, s *core.Session) { wantIs(t, s.Renew(bg), core.ErrOutcomeUnknown) })).wantCookies(t, "")
-	a.store.Before(nil)
-	if core.ID(a.value()) != old {
-		t.Error("the browser has another id")
-	}
-	a.wantVisits(1)
 }
 
 // ConflictRefuse with a store that tells no versions: one's own Save is no
@@ -472,89 +301,100 @@ func TestConflictRefuseWithoutToldVersions(t *testing.T) {
 	a.wantVisits(6)
 }
 
-// A Save that waits for the commit of its request comes too late.
-func TestSaveDuringCommit(t *testing.T) {
-	a := newApp(t, nil)
-	entered, release := make(chan bool), make(chan bool)
-	v, _ := a.manager.NewVisit(a.browser.Jar("/"), nil)
-	s, err := v.Session(bg)
-	must(t, err)
-	must(t, visits.Set(s, 1))
-	a.store.Before(func(context.Context, storetest.Op, string) error { close(entered); <-release; return nil })
-	done := make(chan error)
-	go func() { done <- v.Commit(bg) }()
-	<-entered
-	late := make(chan error)
-	go func() { late <- s.Save(bg) }()
-	wantIs(t, visits.Set(s, 2), core.ErrCommitted)
-	close(release)
-	must(t, <-done)
-	wantIs(t, <-late, core.ErrCommitted)
-}
-
-// A tombstone that comes late finds another version.
-func TestRenewFencesALateTombstone(t *testing.T) {
-	a := newApp(t, nil)
-	a.ok(a.get("/", count(t)))
-	swapper, _ := core.As[core.Swapper](a.store)
-	key := hashedKey(core.ID(a.value()))
-	_, version, err := swapper.GetVersion(bg, key)
-	must(t, err)
-	writes := 0
-	a.store.Before(func(_ context.Context, op storetest.Op, k string) error {
-		if op == storetest.OpSetVersion && k == key {
-			if writes++; writes == 1 {
-				return core.ErrOutcomeUnknown
-			}
-		}
-		return nil
-	})
-	a.fails(core.ErrOutcomeUnknown, a.get("/", func(_ *core.Visit, s *core.Session) { wantIs(t, s.Renew(bg), core.ErrOutcomeUnknown) }))
-	a.store.Before(nil)
-	_, err = swapper.SetVersion(bg, key, []byte("null"), time.Minute, version)
-	wantIs(t, err, core.ErrConflict)
-	a.wantVisits(1)
-	a.ok(a.get("/", count(t)))
-	a.wantVisits(2)
-}
-
-// What Save has put into the response is taken out again when the session turns
-// out to have another id since: this response may be the later one.
-func TestASavedIDThatDiedIsNotSent(t *testing.T) {
-	for name, o := range map[string]*core.Options{"cookie": nil, "header": {Carrier: core.Header("X-Session")}} {
-		for change, other := range map[string]func(a *app, id core.ID) error{
-			"renewed": func(a *app, id core.ID) error {
-				jar := a.browser.Jar("/")
-				if o != nil {
-					jar.Request = textproto.MIMEHeader{"X-Session": {string(id)}}
-				}
-				return a.send(jar, func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }).err()
-			},
-			"destroyed": func(a *app, id core.ID) error { return a.manager.DestroyByID(bg, id) },
-		} {
-			t.Run(name+", "+change, func(t *testing.T) {
-				a := newApp(t, o)
-				first := a.send(&jartest.Jar{}, count(t))
-				a.browser.Take("/", first.jar.SetCookies...)
-				id := first.jar.Response.Get("X-Session")
-				jar := a.browser.Jar("/")
-				if o != nil {
-					jar.Request = textproto.MIMEHeader{"X-Session": {id}}
-				}
-				jar.SetCookie("theirs", "theirs=1", false)
-				e := a.send(jar, func(_ *core.Visit, s *core.Session) {
-					must(t, visits.Set(s, 7))
-					must(t, s.Save(bg))
-					if len(jar.SetCookies) < 2 && jar.Response.Get("X-Session") == "" {
-						t.Fatal("Save has sent nothing: this test proves nothing")
+func TestK37TTL(t *testing.T) {
+	for name, c := range map[string]struct {
+		o    core.Options
+		set  func(s *core.Session)
+		life time.Duration // 0: for ever
+	}{
+		"default":              {life: 24 * time.Hour},
+		"MaxAge":               {o: core.Options{Cookie: core.CookieOptions{MaxAge: 1500 * time.Millisecond}}, life: 1500 * time.Millisecond},
+		"TTL":                  {o: core.Options{TTL: 5 * time.Second}, life: 5 * time.Second},
+		"TTLFunc":              {o: core.Options{TTL: time.Hour, TTLFunc: func(s *core.Session) time.Duration { return time.Duration(visits.Get(s)) * 7 * time.Second }}, life: 7 * time.Second},
+		"TTLFunc says nothing": {o: core.Options{TTL: time.Hour, TTLFunc: func(s *core.Session) time.Duration { return 0 }}, life: time.Hour},
+		"Expires":              {o: core.Options{Cookie: core.CookieOptions{NoMaxAge: true, Expires: time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)}}, life: time.Hour},
+		"none: a default":      {o: core.Options{Cookie: core.CookieOptions{NoMaxAge: true}}, life: core.DefaultMaxAge},
+		"none: for ever":       {o: core.Options{InsecureNoLimit: true, Cookie: core.CookieOptions{NoMaxAge: true}}},
+		"absolute":             {o: core.Options{AbsoluteTimeout: time.Minute}, life: time.Minute},
+		"own cookie": {set: func(s *core.Session) {
+			c := s.Cookie()
+			c.MaxAge = 90 * time.Second
+			s.SetCookie(c)
+		}, life: 90 * time.Second},
+		"past": {set: func(s *core.Session) {
+			c := s.Cookie()
+			c.MaxAge, c.NoMaxAge, c.Expires = 0, true, time.Now().Add(-time.Second)
+			s.SetCookie(c)
+		}, life: -1},
+		"TTLFunc in the past": {o: core.Options{TTLFunc: func(s *core.Session) time.Duration { return -1 }}, life: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newApp(t, &c.o)
+				var id core.ID
+				a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+					must(t, visits.Set(s, 1))
+					if c.set != nil {
+						c.set(s)
 					}
-					must(t, other(a, s.ID()))
-					must(t, visits.Set(s, 8))
-				})
-				if !slices.Equal(e.jar.SetCookies, []string{"theirs=1"}) || e.jar.Response.Get("X-Session") != "" {
-					t.Errorf("the response carries %q and %q", e.jar.SetCookies, e.jar.Response.Get("X-Session"))
+					id = s.ID()
+				}))
+				there := func() bool {
+					_, err := a.manager.GetByID(bg, id)
+					return err == nil
+				}
+				switch {
+				case c.life < 0:
+					if there() {
+						t.Error("stored though its time is over")
+					}
+				case c.life == 0:
+					time.Sleep(1000 * time.Hour)
+					if !there() {
+						t.Error("it has expired")
+					}
+				default:
+					time.Sleep(c.life - time.Nanosecond)
+					if !there() {
+						t.Error("gone too early")
+					}
+					time.Sleep(time.Nanosecond)
+					if there() {
+						t.Error("still there")
+					}
 				}
 			})
-		}
+		})
 	}
+	t.Run("a time in the past destroys", func(t *testing.T) {
+		a := newApp(t, nil)
+		a.ok(a.get("/", count(t)))
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+			c := s.Cookie()
+			c.MaxAge, c.NoMaxAge, c.Expires = 0, true, time.Now().Add(-time.Second)
+			must(t, s.SetCookie(c))
+		})).wantCookies(t, "-koa.sid -koa.sid.sig")
+		a.wantVisits(0)
+	})
+}
+
+func TestRequirement17AbsoluteTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApp(t, &core.Options{AbsoluteTimeout: time.Hour, Rolling: true})
+		a.ok(a.get("/", count(t)))
+		// A store that kept the record too long does not matter.
+		id := core.ID(a.value())
+		key := hashedKey(id)
+		data, err := a.store.Get(bg, key)
+		must(t, err)
+		must(t, a.store.Set(bg, key, data, 0))
+		time.Sleep(time.Hour - time.Nanosecond)
+		a.wantVisits(1)
+		must(t, a.store.Set(bg, key, data, 0))
+		time.Sleep(time.Nanosecond)
+		a.wantVisits(0)
+		if _, err := a.store.Get(bg, key); !errors.Is(err, core.ErrNotFound) {
+			t.Error("the expired record is still stored")
+		}
+	})
 }
