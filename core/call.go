@@ -8,7 +8,7 @@ import (
 
 // A callContext is the context of one call of the store: with a deadline, and
 // in writes without the cancellation of the request. It is a
-// context.WithTimeout that starts its timer only for who waits for it.
+// context.WithTimeout that starts its timer when the first caller waits for it.
 type callContext struct {
 	context.Context
 	manager *Manager

@@ -77,6 +77,9 @@
 //   - A session that is destroyed, renewed, reset or expires while a request
 //     runs does not come back. That request saves nothing and sends no cookie,
 //     and Hooks.Error gets [ErrGone]; its response is not changed.
+//   - A request whose Renew or Reset failed, or that set a value that can't be
+//     encoded, saves nothing more until the same call succeeds, and its commit
+//     returns the error: a refused login is not stored by half.
 //   - Renew leaves exactly one valid id: the new one, or with an error the old
 //     one. It loses no change of another request. The same holds for Reset,
 //     which removes the values. If two of them run at the same time, the

@@ -27,7 +27,7 @@ type fields struct {
 	room  uint32 // before that, for the front of the record, if it was spliced just now
 	looks uint32 // how often a value was looked for
 	found *table // nil if there are none
-	last  place  // of the value found last: who asks for it mostly asks again
+	last  place  // of the value found last, which is often asked for again
 }
 
 // text is the values as they stand.

@@ -5,8 +5,7 @@ import (
 	"errors"
 )
 
-// The ways in which an id dies: destroyed, regenerated, renewed. All of them
-// reach the store at once. Session.op is held throughout.
+// Destroy, Reset and Renew, which end an id. All of them reach the store at once. Session.op is held throughout.
 
 // Destroy ends the session: it is removed from the store at once, and the
 // browser told to forget it. Reading gives no values any more and
@@ -27,7 +26,8 @@ func (s *Session) Destroy(ctx context.Context) error {
 
 // Reset destroys the session and begins a new, empty one with a new id,
 // which is stored if something is put into it. After an error the old
-// session is as it was. It is ErrGone if another request has ended the session
+// session is as it was, and this request saves nothing more until Reset or
+// Destroy succeeds. It is ErrGone if another request has ended the session
 // meanwhile, or given it another id, which a new session of this one must not
 // replace in the browser.
 func (s *Session) Reset(ctx context.Context) error {
@@ -41,8 +41,11 @@ func (s *Session) Reset(ctx context.Context) error {
 // Renew gives the session a new id and keeps its values. Call it whenever the
 // user's rights grow, as at a login: an id that somebody planted before is
 // worthless then (session fixation; ASVS 7.2.4). The session is saved under
-// the new id at once and the old one is dead. After an error the old session
-// is as it was, and the login must be refused.
+// the new id at once and the old one is dead.
+//
+// After an error the old session is as it was, and the login must be refused:
+// this request saves nothing more, whatever it sets, and its commit returns the
+// error, until Renew, Reset or Destroy succeeds.
 func (s *Session) Renew(ctx context.Context) error {
 	if err := s.enter(); err != nil {
 		return s.note(callRenew, err)
@@ -69,7 +72,7 @@ func (s *Session) whole(call string, f func() error) error {
 	return err
 }
 
-// note is outcome for who does not hold mu.
+// note calls outcome with mu held.
 func (s *Session) note(call string, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

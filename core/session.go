@@ -14,8 +14,7 @@ import (
 	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
-// A Session is what a handler holds: the values that belong to the browser of
-// this request. Its methods are safe for concurrent use within the request.
+// A Session holds the values that belong to the browser of this request. Its methods are safe for concurrent use within the request.
 // Once the response has begun, or the handler has returned, changes fail with
 // [ErrCommitted]; reading goes on to work.
 //
@@ -34,9 +33,8 @@ type Session struct {
 	carries *signedID       // what the request carries, if it is a cookie of ours
 	err     error           // why loading failed, or the result of the commit; the visit guards it
 
-	// op is held while the store is changed, and taken before mu. It guards
-	// entry together with mu: who holds one of them may read it, who holds both
-	// may change it.
+	// op is held while the store is changed, and taken before mu. Together with
+	// mu it guards entry: either lock allows to read it, both to change it.
 	op sync.Mutex
 	entry
 

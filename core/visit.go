@@ -10,10 +10,9 @@ import (
 	"time"
 )
 
-// A Visit is the way of one request through a [Manager], from the Cookie field
-// to the Set-Cookie lines. Adapters make one for each request; handlers meet
-// its [Session]. This file reads downwards in the order in which things
-// happen.
+// A Visit loads and commits the session of one HTTP request. Adapters make one
+// for each request; handlers get its [Session]. This file reads downwards in the
+// order in which things happen.
 //
 // Its methods are safe for concurrent use.
 //
@@ -46,7 +45,7 @@ const (
 	ended                 // committed or abandoned without having been loaded
 )
 
-// NewVisit prepares the way of one request. outer is the visit of a middleware
+// NewVisit returns the Visit of one request. outer is the visit of a middleware
 // further out, nil if there is none. ok is false when one of them has the same
 // manager or the same cookie: mounted twice, the first works and the second
 // does nothing.
@@ -193,7 +192,7 @@ func (v *Visit) needSession() *Session {
 }
 
 // hookContext returns ctx for the hooks that run while v is loaded. In deferred mode
-// it would lead them to v, and who asks v then would wait for itself.
+// it would lead them to v, and a hook that asked v would wait for itself.
 func (v *Visit) hookContext(ctx context.Context) context.Context {
 	o := &v.manager.o
 	if o.Hooks.Valid == nil && o.Hooks.Error == nil && o.InsecureIDFrom == nil {
