@@ -44,8 +44,8 @@ func (s versionedStore) SetVersion(ctx context.Context, key string, data []byte,
 
 var goodKeys = [][]byte{[]byte("0123456789abcdef0123456789abcdef")}
 
-// TestNewMisfits: New finds what can't work, and its message says what to do.
-func TestNewMisfits(t *testing.T) {
+// TestNewReportsProblems: New finds what can't work, and its message says what to do.
+func TestNewReportsProblems(t *testing.T) {
 	t.Parallel()
 	type o = core.Options
 	type c = core.CookieOptions
@@ -62,12 +62,12 @@ func TestNewMisfits(t *testing.T) {
 		noKeys  bool // else good ones are added where there are none
 		want    []string
 	}{
-		{name: "no keys", noKeys: true, want: []string{"Options.Keys is empty", "give at least one key of 32 random bytes", "Cookie.Signed to core.Off"}},
+		{name: "no keys", noKeys: true, want: []string{"Options.Keys is empty", "set at least one key of 32 random bytes", "Cookie.Signed to core.Off"}},
 		{name: "short key", options: o{Keys: [][]byte{[]byte("keyboard cat")}}, want: []string{"Options.Keys[0] has 12 bytes, at least 32", "openssl rand", "InsecureShortKeys"}},
 		{name: "empty key", options: o{Keys: [][]byte{{}}, InsecureShortKeys: true}, want: []string{"Options.Keys[0] has 0 bytes"}},
 		{name: "nine keys", options: o{Keys: [][]byte{goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0]}}, want: []string{"9 keys, at most 8", "drop the oldest"}},
-		{name: "keys, but unsigned", options: o{Keys: goodKeys, Cookie: c{Signed: core.Off}}, want: []string{"Options has Keys, but Cookie.Signed is Off: drop one"}},
-		{name: "keys and a carrier", options: o{Keys: goodKeys, Carrier: carrier}, want: []string{"both Keys and a Carrier", "drop the Keys"}},
+		{name: "keys, but unsigned", options: o{Keys: goodKeys, Cookie: c{Signed: core.Off}}, want: []string{"Options has Keys, but Cookie.Signed is Off: remove one"}},
+		{name: "keys and a carrier", options: o{Keys: goodKeys, Carrier: carrier}, want: []string{"both Keys and a Carrier", "remove the Keys"}},
 		{name: "carrier and a bad path", options: o{Carrier: carrier, Cookie: c{Path: "a"}}, noKeys: true, want: []string{"begin with /"}},
 
 		{name: "name with =", options: o{Name: "a=b"}, want: []string{`cookie name "a=b"`, "one of ; ="}},
@@ -91,11 +91,11 @@ func TestNewMisfits(t *testing.T) {
 		{name: "__Host- with a domain", options: o{Name: "__Host-sid", Cookie: c{Secure: core.On, Domain: "example.com"}}, want: []string{"no Domain"}},
 		{name: "__Host- with a path", options: o{Name: "__Host-sid", Cookie: c{Secure: core.On, Path: "/a"}}, want: []string{"the Path /"}},
 
-		{name: "name of a signature", options: o{Name: "sid.sig"}, want: []string{`cookie name "sid.sig" ends as that of the signature`}},
+		{name: "name of a signature", options: o{Name: "sid.sig"}, want: []string{`cookie name "sid.sig" ends with .sig`}},
 		{name: "header with a blank", options: o{Carrier: core.Header("X Session")}, noKeys: true, want: []string{"core.Header needs the name of a header field"}},
 		{name: "header of HTTP", options: o{Carrier: core.Header("set-cookie")}, noKeys: true, want: []string{"no other meaning, such as X-Session-Id"}},
 
-		{name: "prefix and none", options: o{Prefix: "a", NoPrefix: true}, want: []string{"both Prefix and NoPrefix: drop one"}},
+		{name: "prefix and none", options: o{Prefix: "a", NoPrefix: true}, want: []string{"both Prefix and NoPrefix: remove one"}},
 		{name: "prefix with a blank", options: o{Prefix: "a b"}, want: []string{"Prefix must be at most 100 bytes of printable ASCII"}},
 		{name: "prefix with a control", options: o{Prefix: "a\x00"}, want: []string{"Prefix must be"}},
 		{name: "long prefix", options: o{Prefix: strings.Repeat("p", 101)}, want: []string{"Prefix must be"}},
@@ -109,9 +109,9 @@ func TestNewMisfits(t *testing.T) {
 		{name: "negative MaxWaiters", options: o{MaxWaiters: -1}, want: []string{"MaxSize or MaxWaiters is negative"}},
 		{name: "TouchEvery without Rolling", options: o{TouchEvery: time.Minute}, want: []string{"TouchEvery", "set Rolling too"}},
 		{name: "TouchEvery over TTL", options: o{TouchEvery: time.Hour, TTL: time.Hour, Rolling: true}, want: []string{"TouchEvery is not shorter"}},
-		{name: "FailFast and a timeout", options: o{FailFast: true, ReconnectTimeout: time.Second}, want: []string{"both FailFast and ReconnectTimeout: drop one"}},
+		{name: "FailFast and a timeout", options: o{FailFast: true, ReconnectTimeout: time.Second}, want: []string{"both FailFast and ReconnectTimeout: remove one"}},
 		{name: "absolute limit in compat", options: koa(func(o *core.Options) { o.AbsoluteTimeout = time.Hour }), want: []string{"AbsoluteTimeout needs the time of creation, which KoaCompat does not store"}},
-		{name: "unknown policy", options: o{OnConflict: 99}, want: []string{"OnConflict has no such value"}},
+		{name: "unknown policy", options: o{OnConflict: 99}, want: []string{"OnConflict has an unknown value"}},
 		{name: "merge without versions", options: o{OnConflict: core.ConflictMerge}, want: []string{"OnConflict needs a store with versions (core.Swapper)"}},
 
 		{name: "all at once", noKeys: true,
@@ -146,7 +146,7 @@ func TestNewMisfits(t *testing.T) {
 	t.Run("nil store", func(t *testing.T) {
 		t.Parallel()
 		for _, store := range []core.Store{nil, (*storetest.Faulty)(nil)} { // the second: of a New whose error was ignored
-			if _, err := core.New(store, &core.Options{Keys: goodKeys}); err == nil || !strings.Contains(err.Error(), "the store is nil: pass one") {
+			if _, err := core.New(store, &core.Options{Keys: goodKeys}); err == nil || !strings.Contains(err.Error(), "the store is nil: pass a store") {
 				t.Error(err)
 			}
 		}
