@@ -10,28 +10,28 @@ import (
 	"github.com/gensession/gensession/stores/internal/peek"
 )
 
-// patience is how long an answer may take before anybody looks whether the
-// call was cancelled. Most are there in a fraction of it.
+// patience is how long a call waits for a reply before it checks for
+// cancellation. Most replies come in a fraction of it.
 const patience = 10 * time.Millisecond
 
-// fresh is how long a connection is taken to be as it was.
+// fresh is how long a connection is assumed to be alive after a call.
 const fresh = time.Millisecond
 
-// largeWrite is what may not go into the buffers of the connection at once, so
-// that writing has to wait for the server, too.
+// largeWrite is the size above which a write may exceed the buffers of the
+// connection and wait for the server.
 const largeWrite = 16 << 10
 
-// A conn is a connection of one lane. It keeps the time limit of the call that
-// the lane carries out, which gomemcache knows nothing of, and counts the
-// bytes of the answer.
+// A conn is the connection of one connClient. It enforces the deadline of the
+// current call, which gomemcache does not know, and counts the bytes of the
+// reply.
 type conn struct {
 	net.Conn
 	peeker   *peek.Peeker
-	plain    bool      // no TLS, which speaks unasked
+	plain    bool      // no TLS, which may send unrequested bytes
 	begun    time.Time // when the last call began
 	deadline time.Time
 	patient  bool        // reading waits until the deadline
-	got      int         // bytes of the answer
+	got      int         // bytes of the reply
 	stop     func() bool // ends the watch over ctx
 	ctx      context.Context
 	closed   bool
@@ -43,28 +43,27 @@ func newConn(nc net.Conn) *conn {
 	return c
 }
 
-// resume takes up a call on a connection that has been idle. It reports false
-// if the connection is of no use.
+// resume begins a call on an idle connection. It returns false if the connection
+// can't be used.
 //
-// To look costs a call of the system. A read does without when the last call is
-// no more than fresh ago: if the server has gone since, the read is repeated;
-// and the look would not find an answer too many that comes a moment later, when
-// the command is under way.
+// The check of the connection costs a system call. A read omits it if the last
+// call is at most fresh ago: if the server has closed the connection since, the
+// read is repeated. The check would not find a surplus reply that arrives after
+// it.
 func (c *conn) resume(r *request) bool {
 	last := c.begun
 	return c.begin(r) && (!r.verb.writes() && c.begun.Sub(last) < fresh || c.alive())
 }
 
-// alive reports whether the idle connection is of use, as far as that can be
-// told. A server that was restarted has closed it, and the next command would
-// be lost; bytes in it that nobody has asked for would be taken for the next
-// answer.
+// alive reports whether the idle connection seems usable. A server that was
+// restarted has closed it, and the next command would be lost. Surplus bytes in
+// it would be taken for the next reply.
 func (c *conn) alive() bool {
 	_, n, gone := c.peeker.Peek()
 	return !gone && (n == 0 || !c.plain)
 }
 
-// begin takes up a call. It reports false if the connection is closed.
+// begin begins a call. It returns false if the connection is closed.
 func (c *conn) begin(r *request) bool {
 	c.begun = time.Now()
 	soon := c.begun.Add(patience)
@@ -73,19 +72,18 @@ func (c *conn) begin(r *request) bool {
 	if c.patient {
 		soon = r.deadline
 	}
-	// Two deadlines: a TLS connection is lost once a write was late.
+	// Two deadlines: a TLS connection is unusable after a write timeout.
 	return c.Conn.SetReadDeadline(soon) == nil && c.Conn.SetWriteDeadline(r.deadline) == nil
 }
 
-// end lays down the call, and reports false if the connection can't be used
-// for another.
+// end ends the call. It returns false if the connection can't be used again.
 func (c *conn) end() bool {
 	stop := c.stop
 	c.ctx, c.stop = nil, nil
 	return !c.closed && (stop == nil || stop())
 }
 
-// watch makes the connection end its waiting when ctx ends.
+// watch makes reads and writes of the connection fail when ctx ends.
 func (c *conn) watch() {
 	if c.stop == nil {
 		nc := c.Conn
@@ -93,14 +91,14 @@ func (c *conn) watch() {
 	}
 }
 
-// extendDeadline lets reading wait for as long as the call may take.
+// extendDeadline extends the read deadline from patience to that of the call.
 func (c *conn) extendDeadline() {
 	c.patient = true
 	c.Conn.SetReadDeadline(c.deadline)
 	c.watch()
 }
 
-// Read is that of the connection, until the call has to end.
+// Read reads from the connection until the call has to end.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n == 0 && !c.patient && errors.Is(err, os.ErrDeadlineExceeded) && c.ctx.Err() == nil {
@@ -111,7 +109,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Write is that of the connection, until the call has to end.
+// Write writes to the connection until the call has to end.
 func (c *conn) Write(b []byte) (int, error) {
 	if len(b) > largeWrite {
 		c.watch()
@@ -119,7 +117,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// SetDeadline does nothing: gomemcache would begin a new one for each line.
+// SetDeadline does nothing: gomemcache would set a new deadline for each line.
 func (c *conn) SetDeadline(time.Time) error { return nil }
 
 // Close closes the connection.

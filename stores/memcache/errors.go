@@ -16,34 +16,33 @@ import (
 	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
-// The errors are made once where they can be: a miss is an everyday thing.
-// None names a key.
+// Frequent errors are created once. They contain no key.
 var (
 	errNotFound = fmt.Errorf("memcachestore: %w", core.ErrNotFound)
 	errConflict = fmt.Errorf("memcachestore: %w", core.ErrConflict)
-	errRace     = fmt.Errorf("memcachestore: %w, again and again", core.ErrConflict)
+	errRace     = fmt.Errorf("memcachestore: %w in each of 8 attempts", core.ErrConflict)
 	errClosed   = fmt.Errorf("memcachestore: %w: it is closed", core.ErrUnavailable)
-	errNegative = fmt.Errorf("memcachestore: %w: a negative ttl", core.ErrRefused)
+	errNegative = fmt.Errorf("memcachestore: %w: the ttl is negative", core.ErrRefused)
 	errKey      = fmt.Errorf("memcachestore: %w: %s", core.ErrRefused, storekey.Rule)
 	errNoCAS    = fmt.Errorf("memcachestore: %w: the server has no versions (it was started with -C)", core.ErrRefused)
 	errTooLarge = fmt.Errorf("memcachestore: %w for Options.MaxPayload", core.ErrTooLarge)
 )
 
-// What can be wrong with an answer that gomemcache is content with.
+// Errors of replies that gomemcache accepts.
 var (
-	errForeign = errors.New("the answer is about another key")
-	errStep    = errors.New("more has come than one answer")
-	errStrange = errors.New("the answer can't be understood")
+	errForeign = errors.New("the reply is for another key")
+	errStep    = errors.New("more bytes than one reply")
+	errStrange = errors.New("the reply is not valid")
 )
 
-// unsent says that the request never left.
+// unsent is the error of a request that was never sent.
 type unsent struct{ err error }
 
 func (u unsent) Error() string { return u.err.Error() }
 func (u unsent) Unwrap() error { return u.err }
 
-// neverSent reports whether the server can't carry the command out, since it
-// has not got all of it.
+// neverSent reports whether the server can't execute the command, since it has
+// not received all of it.
 func neverSent(err error) bool {
 	if _, ok := errors.AsType[unsent](err); ok {
 		return true
@@ -107,13 +106,13 @@ func lost(err error) bool {
 	return ok
 }
 
-// outOfStep reports whether question and answer on a connection may no longer
-// belong together.
+// outOfStep reports whether replies on a connection may no longer belong to their
+// requests.
 func outOfStep(err error) bool {
 	return errors.Is(err, errStep) || errors.Is(err, errForeign)
 }
 
-// class gives err the class that the contract of a store asks for.
+// class wraps err with the class that the contract of a store requires.
 func (r *request) class(err error) error {
 	switch {
 	case err == nil:
@@ -134,7 +133,7 @@ func (r *request) class(err error) error {
 		return refusal
 	}
 	if !late(err) && !lost(err) && !errors.Is(err, context.Canceled) && !outOfStep(err) {
-		err = errStrange // gomemcache would quote it, and it may be anything
+		err = errStrange // gomemcache quotes the reply, which may contain a payload
 	}
 	if late(err) {
 		cause := r.ctx.Err()
@@ -159,7 +158,7 @@ func (r *request) class(err error) error {
 	}
 }
 
-// answer is the error for a server that says no, and whether it does.
+// answer returns the error for an error reply, and whether err is one.
 func answer(err error) (error, bool) {
 	text := err.Error()
 	if !strings.HasPrefix(text, "memcache: unexpected") {

@@ -5,15 +5,14 @@ import (
 	"time"
 )
 
-// month is the longest time that memcached takes for one: above it a number is
-// a date, as seconds since 1970.
+// month is the longest expiration in seconds. memcached takes a larger number for
+// a date, in seconds since 1970.
 const month = 30 * 24 * 60 * 60
 
-// expiration is ttl as memcached wants it. Zero stays zero, which is no end.
+// expiration returns ttl in the form of memcached. Zero has no end.
 //
-// memcached compares whole seconds of a clock that ticks once in one. Of n
-// seconds the first may therefore be over in a moment, and it takes n + 1 to
-// be never early.
+// memcached compares whole seconds of a clock that ticks once a second. The first
+// second may therefore end at once, and a ttl of n seconds needs n + 1.
 func expiration(ttl time.Duration, now time.Time) int32 {
 	if ttl <= 0 {
 		return 0
@@ -33,7 +32,7 @@ func expiration(ttl time.Duration, now time.Time) int32 {
 	if date += seconds; date <= math.MaxInt32 {
 		return int32(date)
 	}
-	// The last date, unless the longest time reaches further.
+	// The last date, unless 30 days reach further.
 	if math.MaxInt32-now.Unix() > month {
 		return math.MaxInt32
 	}

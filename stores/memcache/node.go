@@ -12,8 +12,8 @@ import (
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// A backend carries requests out. Its errors are those of gomemcache and of
-// this package, not yet those of the core.
+// A backend executes requests. Its errors are those of gomemcache and of this
+// package, not yet those of the core.
 type backend interface {
 	do(r *request) error
 	drop(key string)                 // closes the idle connections to the server of key
@@ -21,12 +21,12 @@ type backend interface {
 	close(limit time.Duration)
 }
 
-// nodes are the servers of a store that has its own connections. Each has its
-// own bounds: one that does not answer keeps no call from the others.
+// nodes are the servers of a store with its own connections. Each has its own
+// limits, so that a server that does not reply does not block calls to others.
 type nodes []*node
 
-// of is the server that a key belongs to, as gomemcache's ServerList has it:
-// another client with the same list finds the same keys.
+// of returns the server of a key, chosen as in gomemcache's ServerList: another
+// client with the same list finds the same keys.
 func (all nodes) of(key string) *node {
 	if len(all) == 1 {
 		return all[0]
@@ -64,17 +64,17 @@ func (all nodes) close(limit time.Duration) {
 	}
 }
 
-// A node is one server, and the lanes to it.
+// A node is one server with its clients.
 type node struct {
 	address
 	dial  dialFunc
 	slots slots
 
 	mu   sync.Mutex
-	idle []*connClient // the one used last is used next
+	idle []*connClient // the last one is used next
 
 	probing sync.Mutex
-	prober  *connClient // beside the slots, which may all be taken
+	prober  *connClient // needs no slot, since all may be taken
 }
 
 func newNode(a address, dial dialFunc, conns int) *node {
@@ -109,7 +109,7 @@ func (n *node) take() *connClient {
 
 func (n *node) put(l *connClient) {
 	if l.conn == nil {
-		return // a new one is as good
+		return // a new one will do
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -147,8 +147,8 @@ func (n *node) probe(ctx context.Context) error {
 	return err
 }
 
-// A lane is a client of gomemcache with one connection, which carries out one
-// request at a time. So the connection can know the call that it is for.
+// A connClient is a client of gomemcache with one connection and one request at a
+// time, so that the connection knows its current call.
 type connClient struct {
 	client *memcache.Client
 	node   *node
@@ -182,14 +182,14 @@ func (l *connClient) do(r *request) error {
 	return err
 }
 
-// hangUp closes the connection, if there is one.
+// hangUp closes the connection if one is open.
 func (l *connClient) hangUp() {
 	l.client.Close()
 	l.conn = nil
 }
 
-// dial opens the connection for the request that is carried out now. The
-// context is gomemcache's, and its time too long or too short.
+// dial opens the connection for the current request. It ignores the context of
+// gomemcache, which has another deadline.
 func (l *connClient) dial(_ context.Context, network, address string) (net.Conn, error) {
 	l.conn = nil
 	ctx, cancel := context.WithDeadline(l.r.ctx, l.r.deadline)
@@ -208,8 +208,8 @@ func (l *connClient) dial(_ context.Context, network, address string) (net.Conn,
 	return c, nil
 }
 
-// An address is the place of one server, and gomemcache's selector of it.
-// Names are resolved when a connection is opened, not once and for all.
+// An address is the address of one server, and gomemcache's selector of it. Names
+// are resolved whenever a connection is opened.
 type address struct{ network, address string }
 
 func (a *address) Network() string                     { return a.network }

@@ -14,45 +14,44 @@ import (
 	"github.com/gensession/gensession/stores/internal/health"
 )
 
-// Options are the bounds of a store. Nil and the zero value are safe defaults.
+// Options configure a store. Nil and the zero value are valid and safe.
 type Options struct {
-	// Timeout is the time that a call may take whose context has no deadline,
-	// opening a connection included. Default 500 ms. The core gives each call
+	// Timeout is the timeout of a call whose context has no deadline. It
+	// includes opening a connection. Default 500 ms. The core gives each call
 	// a deadline: see core.Options.OpTimeout.
 	Timeout time.Duration
 
-	// MaxConns is how many calls may be under way at once for each server,
-	// and how many connections are opened to it and kept. A call above it
-	// waits for one before it to end. Default 128: memcached allows 1024 in
-	// all, of all processes.
+	// MaxConns is the maximum number of concurrent calls, and of connections,
+	// for each server. Further calls wait. Default 128: memcached by default
+	// allows 1024 connections of all processes together.
 	//
-	// For a store that was made by [New] it bounds the calls of all servers
-	// together; for the connections see MaxIdleConns of the client.
+	// For a store made by [New] it limits the calls of all servers together;
+	// for the connections see MaxIdleConns of the client.
 	MaxConns int
 
-	// MaxPayload is the size of the largest payload. A larger one is
-	// [core.ErrTooLarge] and is not sent. Default 1 MiB less 2 KiB, which is
-	// what a server with its own defaults can take with any key; raise it
-	// together with the server's -I.
+	// MaxPayload is the maximum size of a payload. A larger payload is not
+	// sent, and the error is [core.ErrTooLarge]. Default 1 MiB less 2 KiB, which
+	// a server with default settings accepts with any key; raise it together
+	// with the server's -I.
 	MaxPayload int
 
-	// DialContext opens connections, with TLS for example, instead of a
-	// net.Dialer. It must obey its context. For a store that was made by [New]
-	// see DialContext of the client.
+	// DialContext opens connections in place of a net.Dialer, for example with
+	// TLS. It must return when its context ends. For a store made by [New] set
+	// DialContext of the client.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 const (
 	defaultTimeout = 500 * time.Millisecond
-	grace          = 50 * time.Millisecond // that a call may be late
+	grace          = 50 * time.Millisecond // how late a call may end
 )
 
-// Open makes a store on servers, each as host:port or as the path of a unix
-// socket. It opens no connection yet: a server that is down is no error here.
+// Open returns a store on servers, each given as host:port or as the path of a
+// unix socket. Open does not connect: it is not an error if a server is down.
 //
-// The order of the list decides which keys belong to which server, and has to
-// be the same in all processes. A name is resolved again for each connection,
-// so a server may come back under another address.
+// The order of the list determines which keys belong to which server, and must
+// be the same in all processes. A name is resolved for each new connection, so
+// a server may change its address.
 func Open(servers []string, o *Options) (*Store, error) {
 	s, conns, err := configure(o)
 	if err != nil {
@@ -63,7 +62,7 @@ func Open(servers []string, o *Options) (*Store, error) {
 		dial = o.DialContext
 	}
 	if len(servers) == 0 {
-		return nil, errors.New("memcachestore: no servers")
+		return nil, errors.New("memcachestore: Open: the list of servers is empty")
 	}
 	var all nodes
 	for _, server := range servers {
@@ -76,7 +75,7 @@ func Open(servers []string, o *Options) (*Store, error) {
 	return s.start(all), nil
 }
 
-// networkOf is what a server is dialed on, or "" if it never can be.
+// networkOf returns the network of a server, "" if the address is invalid.
 func networkOf(server string) string {
 	if i := strings.IndexAny(server, "/:"); i >= 0 && server[i] == '/' {
 		return "unix"
@@ -91,24 +90,26 @@ func networkOf(server string) string {
 	return "tcp"
 }
 
-// New makes a store on a client of the user's, who goes on using it for other
-// things and closes it after the store.
+// New returns a store that uses a client of the caller. The caller may use the
+// client for other things too, and closes it after the store.
 //
-// [Open] is the better choice where nothing speaks against it: a client knows
-// no deadlines, so each call runs in a goroutine of its own, which makes it a
-// third to a half dearer (some 15 to 20 microseconds); it finds out that idle
-// connections are dead by losing the first write after a restart of the
-// server, which then fails with [core.ErrOutcomeUnknown]; and calls to a
-// server that does not answer take room from those to the others. The client
-// needs a Timeout of its own, which bounds how long a call goes on after the
-// store has given it up, and as many MaxIdleConns as there are calls at once.
-// The store may call its Close, which closes idle connections and no more.
+// Prefer [Open] unless you need to share a client. A client has no deadlines, so
+// each call runs in its own goroutine, which makes it a third to a half slower
+// (15 to 20 microseconds). The client does not notice dead idle connections: the
+// first write after a restart of the server fails with [core.ErrOutcomeUnknown].
+// Calls to a server that does not reply reduce the number of calls to the other
+// servers.
+//
+// Set Timeout of the client, which limits how long a call continues after the
+// store has abandoned it, and set MaxIdleConns to the number of concurrent
+// calls. The store may call Close of the client, which closes idle connections
+// only.
 func New(client *memcache.Client, o *Options) (*Store, error) {
 	if client == nil {
-		return nil, errors.New("memcachestore: no client")
+		return nil, errors.New("memcachestore: New: the client is nil")
 	}
 	if o != nil && o.DialContext != nil {
-		return nil, errors.New("memcachestore: Options.DialContext is for Open, set that of the client")
+		return nil, errors.New("memcachestore: New: Options.DialContext is for Open: set DialContext of the client")
 	}
 	s, conns, err := configure(o)
 	if err != nil {
@@ -123,7 +124,7 @@ func configure(o *Options) (s *Store, conns int, err error) {
 		o = &Options{}
 	}
 	if o.Timeout < 0 || o.MaxConns < 0 || o.MaxPayload < 0 {
-		return nil, 0, errors.New("memcachestore: a negative option")
+		return nil, 0, errors.New("memcachestore: Options.Timeout, MaxConns or MaxPayload is negative: omit it for the default")
 	}
 	s = &Store{timeout: o.Timeout, maxPayload: o.MaxPayload, born: time.Now()}
 	if conns = o.MaxConns; conns == 0 {

@@ -12,7 +12,7 @@ import (
 type verb byte
 
 const (
-	verbGet verb = iota // gets, which tells the number for cas
+	verbGet verb = iota // gets, which returns the number for cas
 	verbVersion
 	verbAdd
 	verbReplace
@@ -34,7 +34,7 @@ type request struct {
 	answer *memcache.Item // of verbGet
 }
 
-// send lets a client carry out the command.
+// send executes the command with a client.
 func (r *request) send(c *memcache.Client) (err error) {
 	switch r.verb {
 	case verbGet:
@@ -55,9 +55,9 @@ func (r *request) send(c *memcache.Client) (err error) {
 	return err
 }
 
-// fits reports whether an answer that came to err and r.answer is n bytes
-// long. If more have come, the next answer on this connection would be
-// something else: gomemcache looks no further than to the end of the first.
+// fits reports whether the reply that led to err and r.answer has n bytes. If more
+// bytes came, the next reply on this connection would be wrong: gomemcache reads
+// only to the end of the first.
 func (r *request) fits(err error, n int) bool {
 	var want int
 	switch {
@@ -68,7 +68,7 @@ func (r *request) fits(err error, n int) bool {
 		want = len("VALUE ") + len(it.Key) + len("   \r\n\r\nEND\r\n") +
 			digits(uint64(it.Flags)) + digits(uint64(len(it.Value))) + digits(it.CasID) + len(it.Value)
 		if it.CasID == 0 && n == want-2 {
-			return true // some that stand between leave the number out
+			return true // some proxies omit the number
 		}
 	case err == nil && r.verb == verbTouch:
 		want = len("TOUCHED\r\n")
@@ -90,7 +90,7 @@ func (r *request) fits(err error, n int) bool {
 	return n == want
 }
 
-// digits is how many a number has.
+// digits returns the number of decimal digits of n.
 func digits(n uint64) int {
 	d := 1
 	for n > 9 {

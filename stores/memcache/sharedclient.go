@@ -9,9 +9,10 @@ import (
 	"github.com/bradfitz/gomemcache/memcache"
 )
 
-// borrowed is a client of the user's. How long its calls take is not in our
-// hands, so each runs in a goroutine of its own, which nobody waits for longer
-// than the call may take; the slots bound how many there are.
+// A sharedClient is the backend of a client that the user has passed to New. The
+// store does not control how long its calls take. So each call runs in its own
+// goroutine, and the caller waits for it until its deadline at most. The slots
+// limit the number of goroutines.
 type sharedClient struct {
 	client  *memcache.Client
 	slots   slots
@@ -24,7 +25,7 @@ func (b *sharedClient) do(r *request) error {
 	}
 	own := *r
 	if own.verb.writes() {
-		own.item.Value = bytes.Clone(r.item.Value) // it may be sent after the caller got its own back
+		own.item.Value = bytes.Clone(r.item.Value) // it may be sent after the caller has returned
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -39,7 +40,7 @@ func (b *sharedClient) do(r *request) error {
 	return err
 }
 
-// wait returns what done tells, or why the call had to end before.
+// wait returns the result from done, or the reason for ending earlier.
 func wait(r *request, done <-chan error) error {
 	left := time.Until(r.deadline)
 	timer := time.NewTimer(min(left, patience))
@@ -62,12 +63,12 @@ func wait(r *request, done <-chan error) error {
 
 func (b *sharedClient) drop(string) { b.client.Close() }
 
-// probes is how many keys a probe asks for, so that they belong to several
+// probes is the number of keys that a probe reads, so that they belong to several
 // servers if there are several.
 const probes = 8
 
-// probe asks for keys that are never there: a miss is an answer. Ping would be
-// content with nothing less than all servers.
+// probe reads keys that never exist: a miss is a reply. Ping would need a reply of
+// every server.
 func (b *sharedClient) probe(ctx context.Context) error {
 	answers := make(chan error, probes)
 	for i := range probes {
@@ -82,7 +83,7 @@ func (b *sharedClient) probe(ctx context.Context) error {
 			answers <- err
 		}()
 		if i == 0 {
-			// One is enough as long as all is well.
+			// One reply is enough.
 			select {
 			case err := <-answers:
 				if answered(err) {
@@ -112,8 +113,8 @@ func (b *sharedClient) probe(ctx context.Context) error {
 	return err
 }
 
-// probePatience is how long the first key of a probe is waited for before the
-// others are asked for.
+// probePatience is how long a probe waits for the first key before it reads the
+// others.
 const probePatience = 100 * time.Millisecond
 
 func (b *sharedClient) close(limit time.Duration) {

@@ -8,11 +8,11 @@ import (
 )
 
 var (
-	errBusy = errors.New("Options.MaxConns calls are under way")
+	errBusy = errors.New("Options.MaxConns calls are in progress")
 	errShut = errors.New("it is closed")
 )
 
-// slots bound how many calls are under way at once.
+// slots limit the number of concurrent calls.
 type slots struct {
 	taken  chan struct{}
 	closed chan struct{}
@@ -22,7 +22,7 @@ func newSlots(n int) slots {
 	return slots{make(chan struct{}, n), make(chan struct{})}
 }
 
-// enter waits for a place, not longer than the call may take.
+// enter waits for a slot, at most until the deadline of the call.
 func (s slots) enter(r *request) error {
 	select {
 	case s.taken <- struct{}{}:
@@ -45,8 +45,8 @@ func (s slots) enter(r *request) error {
 
 func (s slots) leave() { <-s.taken }
 
-// close turns away who waits and who comes, and waits until nobody is inside,
-// if that is soon.
+// close makes waiting and later calls fail, and waits until the calls in progress
+// end or limit is closed.
 func (s slots) close(limit <-chan struct{}) {
 	close(s.closed)
 	for range cap(s.taken) {

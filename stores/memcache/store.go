@@ -5,27 +5,26 @@
 //	...
 //	sessions, err := core.New(store, &core.Options{Keys: keys})
 //
-// memcached is a cache, and sessions in it can be lost. All of them are gone
-// when their server restarts. A server whose memory is full drops what was
-// used least recently, or, started with -M, refuses new sessions and keeps the
-// old ones. There are no replicas: the sessions of a server that is down can't
-// be reached until it is back, and then begin anew, while those of the other
-// servers go on. And each key belongs to one server of the list, by its place
-// in it, so that a change of the list moves most keys elsewhere and logs their
-// visitors out. A site that can't live with this needs a store that writes to
-// disk.
+// memcached is a cache, and sessions in it can be lost. A restart of a server
+// loses all its sessions. A server whose memory is full evicts the least recently
+// used sessions; started with -M, it refuses new sessions and keeps the old ones.
+// There are no replicas: while a server is down its sessions are unavailable, and
+// afterwards they are lost; those of the other servers are not affected. Each key
+// belongs to one server by its position in the list, so that a change of the list
+// moves most keys and logs their users out. If that is not acceptable, use a
+// store that writes to disk.
 //
-// What it does well is to be fast, and to be shared by many processes. It has
-// all abilities of a store: versions, by cas; touching; and notifying. No call
-// ever uses the command set, since memcached forgets the old value when it has
-// to refuse a new one: a refused write leaves the session as it was.
+// The store is fast and can be shared by many processes. It has all capabilities
+// of a store: versions (by cas), touching and notifying. It never uses the
+// command set, since memcached deletes the old value if it refuses the new one: a
+// refused write leaves the session unchanged.
 //
-// A ttl is kept to the second. memcached's own clock ticks once in a second,
-// so a session is given one second more than its ttl, rounded up, and lives
-// for up to two seconds longer than asked, never shorter. One of more than 30
-// days is sent as a date by the clock of this machine, and ends by that of the
-// server. Dates end in January 2038, for gomemcache and for memcached: a ttl
-// that reaches further ends there, or after 30 days, whichever is later.
+// A ttl has the precision of a second. The clock of memcached ticks once a
+// second, so the store rounds a ttl up and adds one second: a session lives up to
+// two seconds longer than its ttl, never shorter. A ttl of more than 30 days is
+// sent as a date by the clock of this machine, and expires by the clock of the
+// server. Dates end in January 2038, in gomemcache and in memcached: a longer ttl
+// ends then, or after 30 days, whichever is later.
 package memcachestore
 
 import (
@@ -48,7 +47,7 @@ type Store struct {
 	closed     atomic.Bool
 
 	born     time.Time
-	nextLost atomic.Int64 // when the next loss counts, as an age of the store
+	nextLost atomic.Int64 // when the next loss is reported, as time since born
 }
 
 var (
@@ -67,9 +66,9 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	return r.answer.Value, nil
 }
 
-// GetVersion returns the payload under key and its version, which is the
-// number that cas asks for. A server that was started with -C has none, and
-// the call is then [core.ErrRefused].
+// GetVersion returns the payload under key and its version, which is the number
+// for cas. On a server started with -C, which has no versions, the error is
+// [core.ErrRefused].
 func (s *Store) GetVersion(ctx context.Context, key string) ([]byte, core.Version, error) {
 	r := request{verb: verbGet, ctx: ctx}
 	if err := s.read(&r, key); err != nil {
@@ -88,10 +87,9 @@ func (s *Store) read(r *request, key string) error {
 	return s.ask(r)
 }
 
-// Set stores data under key for ttl, zero being without an end. It replaces
-// what is there, else it adds, and begins again when another call came
-// between; when that happens for the eighth time it gives up with
-// [core.ErrConflict].
+// Set stores data under key for ttl. A ttl of zero has no end. Set uses replace,
+// then add if the key does not exist, and starts again if another call came in
+// between. After 8 attempts it returns [core.ErrConflict].
 func (s *Store) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
 	r := request{ctx: ctx}
 	if err := s.prepareWrite(&r, key, data, ttl); err != nil {
@@ -110,9 +108,9 @@ func (s *Store) Set(ctx context.Context, key string, data []byte, ttl time.Durat
 	return errRace
 }
 
-// SetVersion is Set if the version of key is v still, or if there is no key
-// and v is zero. memcached does not tell the version of the new payload, so
-// the one returned is always zero.
+// SetVersion is Set on condition that key still has version v, or does not exist
+// if v is zero. It always returns the version zero, since memcached does not
+// report the new version.
 func (s *Store) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
 	r := request{verb: verbCAS, ctx: ctx}
 	if err := s.prepareWrite(&r, key, data, ttl); err != nil {
@@ -125,7 +123,7 @@ func (s *Store) SetVersion(ctx context.Context, key string, data []byte, ttl tim
 	return 0, s.ask(&r)
 }
 
-// Touch gives key a new ttl, counted from now.
+// Touch sets the ttl of key, counted from now.
 func (s *Store) Touch(ctx context.Context, key string, ttl time.Duration) error {
 	if ttl < 0 {
 		return errNegative
@@ -165,8 +163,8 @@ func (s *Store) prepareWrite(r *request, key string, data []byte, ttl time.Durat
 	return nil
 }
 
-// prepare gives a request its key and its deadline, unless the call may not be
-// carried out.
+// prepare sets the key and the deadline of a request. It returns an error if the
+// call must not be executed.
 func (s *Store) prepare(r *request, key string) error {
 	if s.closed.Load() {
 		return errClosed
@@ -190,8 +188,8 @@ func (s *Store) prepare(r *request, key string) error {
 	return nil
 }
 
-// ask carries out one command, a second time if that can't do harm: the first
-// connection may have been one to a server that has restarted since.
+// ask executes one command. It repeats the command if that is safe: the first
+// connection may be from before a restart of the server.
 func (s *Store) ask(r *request) error {
 	err := s.backend.do(r)
 	if r.mayRepeat(err) {
@@ -217,8 +215,8 @@ func (s *Store) ask(r *request) error {
 	return r.class(err)
 }
 
-// reportLost has the servers probed, but not for each of many calls: a probe may
-// find that others are up.
+// reportLost triggers a probe of the servers, at most once in lostEvery: a probe
+// may find that other servers are up.
 func (s *Store) reportLost() {
 	now := time.Since(s.born)
 	if next := s.nextLost.Load(); now >= time.Duration(next) && s.nextLost.CompareAndSwap(next, int64(now+lostEvery)) {
@@ -228,16 +226,15 @@ func (s *Store) reportLost() {
 
 const lostEvery = 20 * time.Millisecond
 
-// Notify calls f when no server can be reached any more, and when one can be
-// again. With several servers, the sessions of one that is down meet errors
-// meanwhile, and nobody waits for it.
+// Notify calls f(false) when no server is reachable, and f(true) when one is
+// reachable again. If one of several servers is down, requests for its sessions
+// fail at once.
 func (s *Store) Notify(f func(up bool)) (stop func()) { return s.health.Notify(f) }
 
-// Close ends the watch over the servers, waits for the calls that are under
-// way, at most for Options.Timeout, and closes the connections that the store
-// has opened. A client that was given to [New] stays open. Calls after it fail
-// with [core.ErrUnavailable]. The second Close does nothing. The error is
-// always nil.
+// Close stops the probes, waits for calls in progress, at most for
+// Options.Timeout, and closes the connections that the store has opened. A
+// client passed to [New] stays open. Later calls fail with
+// [core.ErrUnavailable]. A second Close does nothing. The error is always nil.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil

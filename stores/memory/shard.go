@@ -9,22 +9,21 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// A record is what is kept under one key. It lies in the map itself, and key
-// and payload are one piece: so a read of one session among a million meets
-// little cold memory, and the garbage collector finds one object for each
-// session, without pointers in it. The text never changes, and so can be read
-// without the lock of the shard.
+// A record is the entry of one key. It is stored in the map by value, and key and
+// payload are one string. So a read touches little memory, and the garbage
+// collector has one object without pointers for each session. The text never
+// changes, so it can be read without the lock of the shard.
 type record struct {
 	text    string // the key and then the payload
 	version core.Version
-	expires time.Duration // as an age of the store
+	expires time.Duration // as time since start
 }
 
-// payload is that of the record of key.
+// payload returns the payload of r, whose key is key.
 func (r record) payload(key string) string { return r.text[len(key):] }
 
-// shards is a power of two, and so large that two requests seldom meet in one,
-// and a million sessions are only some thousands in each.
+// shards is a power of two, and so large that two requests rarely use the same
+// shard, and a million sessions are a few thousand for each shard.
 const shards = 256
 
 // A shard is the part of the records that one lock guards. A Go map suits: it
@@ -33,16 +32,16 @@ const shards = 256
 type shard struct {
 	mu      sync.Mutex
 	records map[string]record // nil until the first one
-	version core.Version      // the last one given here; a key never changes its shard
-	due     time.Duration     // no record expires before it
-	peak    int               // the most records since the map was made
-	waiting atomic.Int32      // calls that found it locked
-	_       [20]byte          // fills the cache line: neighbours shall not slow each other down
+	version core.Version      // the last version used here; a key never changes its shard
+	due     time.Duration     // no record expires earlier
+	peak    int               // maximum of len(records) since the map was made
+	waiting atomic.Int32      // calls that wait for mu
+	_       [20]byte          // fills the cache line, against false sharing
 }
 
-// put stores r under key. The map gets the key that is in r: the caller's may
-// be a part of something large, or of a buffer that is used again. Go puts it
-// in place of an equal one, and so lets go of the old text.
+// put stores r under key. The map gets the key from r.text, since key may refer to
+// a large string or a reused buffer. Go replaces an equal key, and so releases
+// the old text.
 func (sh *shard) put(key string, r record) {
 	if sh.records == nil {
 		sh.records = map[string]record{}
@@ -55,19 +54,19 @@ func (sh *shard) put(key string, r record) {
 
 // join makes the text of a record.
 func join(key string, data []byte) string {
-	var text strings.Builder // hands out what it has without copying it once more
+	var text strings.Builder // String does not copy
 	text.Grow(len(key) + len(data))
 	text.WriteString(key)
 	text.Write(data)
 	return text.String()
 }
 
-// cost is what a record takes of Options.MaxBytes, with what Go needs to keep
-// it: 70 to 130 bytes, depending on how full its map is.
+// cost returns the bytes of a record that count for Options.MaxBytes, including
+// the overhead of Go, which is 70 to 130 bytes depending on the load of the map.
 func cost(text string) int64 { return int64(len(text)) + 128 }
 
-// room counts what may still be stored. Without a limit it counts nothing,
-// which spares all shards a common lock.
+// A quota counts the stored entries and bytes. Without a limit it does not count,
+// which avoids a lock common to all shards.
 type quota struct {
 	maxEntries, maxBytes int64
 
@@ -77,8 +76,8 @@ type quota struct {
 
 func (q *quota) limited() bool { return q.maxEntries > 0 || q.maxBytes > 0 }
 
-// take takes room for so many entries and bytes more, if there is; less is
-// always fine.
+// take adds entries and bytes if the limits allow it, and reports whether it did.
+// Negative numbers are always allowed.
 func (q *quota) take(entries, bytes int64) bool {
 	if !q.limited() || entries == 0 && bytes == 0 {
 		return true
@@ -94,7 +93,7 @@ func (q *quota) take(entries, bytes int64) bool {
 	return true
 }
 
-// give returns the room of one entry.
+// give removes one entry with its bytes.
 func (q *quota) give(bytes int64) {
 	if !q.limited() {
 		return

@@ -1,22 +1,20 @@
-// Package memorystore keeps sessions in the memory of this process: nothing to
-// install, no network, no error but the bounds that you set.
+// Package memorystore keeps sessions in the memory of this process. It needs no
+// server and no network, and fails only at the limits that you set.
 //
-// It is right for tests, for small sites and for tools, with three things
-// known. All sessions are lost when the process ends. A second process knows
-// nothing of them, so several instances behind a balancer need a store that
-// they share. And memory is what an attacker can fill: a site that gives a
-// session to everybody should set [Options.MaxEntries] or [Options.MaxBytes].
+// It suits tests, small sites and tools. Its limitations are: all sessions are
+// lost when the process ends; other processes can't see the sessions, so several
+// instances behind a load balancer need a shared store; and an attacker can fill
+// the memory, so a site that creates sessions for anonymous visitors should set
+// [Options.MaxEntries] or [Options.MaxBytes].
 //
 //	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: keys})
 //
-// It has all abilities: versions, keeping, touching and notifying (it goes down
-// once, when it is closed). It holds encoded text, never live values, as strings,
-// which nothing changes. So two requests can't come to share anything that one
-// of them could change.
+// The store has all capabilities: versions, touching and notifying (it goes down
+// when it is closed). It holds encoded sessions as immutable strings, never live
+// values, so that two requests never share data that one of them could change.
 //
-// A million sessions are ordinary for it. Each takes 80 to 130 bytes more than
-// its key and payload, and no call has to wait longer for the sweeper of
-// expired ones the more there are.
+// A session takes 80 to 130 bytes more than its key and payload. The removal of
+// expired sessions does not delay calls, even with a million sessions.
 package memorystore
 
 import (
@@ -34,29 +32,28 @@ import (
 	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
-// Options bound a store. The zero value and nil bound nothing.
+// Options limit a store. Nil and the zero value set no limits.
 type Options struct {
-	// MaxEntries is how many sessions the store holds at most. Zero or less
-	// is no limit.
+	// MaxEntries is the maximum number of sessions. Zero or less means no
+	// limit.
 	//
-	// When the store is full and nothing in it has expired, a new session is
-	// refused with an error that is [core.ErrRefused]. No live session is ever
-	// dropped to make room.
+	// If the store is full and no session has expired, a new session is refused
+	// with [core.ErrRefused]. A live session is never evicted.
 	MaxEntries int
 
-	// MaxBytes is how much memory the sessions take at most: keys, payloads
-	// and 128 bytes for each. Zero or less is no limit.
+	// MaxBytes is the maximum memory of all sessions: the keys, the payloads and
+	// 128 bytes for each session. Zero or less means no limit.
 	//
-	// A write that does not fit is refused as above, also one that makes an
-	// old session larger, which then stays as it was. One that could never fit
-	// is [core.ErrTooLarge].
+	// A write that exceeds it is refused as above. That includes a write that
+	// makes a stored session larger, which then stays unchanged. The error of a
+	// session that could never fit is [core.ErrTooLarge].
 	MaxBytes int64
 }
 
 // A Store keeps sessions in memory. It is safe for concurrent use.
 type Store struct {
 	seed   maphash.Seed
-	start  time.Time // the time of all records counts from here, monotonically
+	start  time.Time // the times of records count from here, monotonically
 	shards [shards]shard
 	quota  quota
 
@@ -79,11 +76,11 @@ var (
 	} = (*Store)(nil)
 )
 
-// New makes an empty store. Nil options are fine.
+// New returns an empty store. Nil options are valid.
 //
-// Nothing runs while the store is idle: a timer sweeps the expired sessions
-// out as long as there are some that can expire. So a store that is forgotten
-// without Close gives its memory back by and by.
+// A timer removes expired sessions. It runs only while the store has sessions
+// that can expire. So a store that is dropped without Close frees its memory
+// when its sessions have expired.
 func New(o *Options) *Store {
 	if o == nil {
 		o = &Options{}
@@ -103,7 +100,7 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	return data, err
 }
 
-// GetVersion returns a copy of the payload under key, and its version.
+// GetVersion returns a copy of the payload under key and its version.
 func (s *Store) GetVersion(ctx context.Context, key string) ([]byte, core.Version, error) {
 	payload, version, err := s.View(ctx, key)
 	if err != nil {
@@ -112,7 +109,8 @@ func (s *Store) GetVersion(ctx context.Context, key string) ([]byte, core.Versio
 	return []byte(payload), version, nil
 }
 
-// View returns the payload under key as it is kept, and its version.
+// View returns the payload under key without copying it, and its version. It is
+// a fast path for the core.
 func (s *Store) View(ctx context.Context, key string) (string, core.Version, error) {
 	sh, err := s.lock(ctx, key)
 	if err != nil {
@@ -126,25 +124,26 @@ func (s *Store) View(ctx context.Context, key string) (string, core.Version, err
 	return r.payload(key), r.version, nil
 }
 
-// Set stores a copy of data under key for ttl, zero being without an end.
+// Set stores a copy of data under key for ttl. A ttl of zero has no end.
 func (s *Store) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
 	_, err := s.write(ctx, join(key, data), len(key), ttl, nil)
 	return err
 }
 
-// SetVersion is Set if the version of key is v still, or if there is no key
-// and v is zero.
+// SetVersion is Set on condition that key still has version v, or does not exist
+// if v is zero.
 func (s *Store) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
 	return s.write(ctx, join(key, data), len(key), ttl, &v)
 }
 
-// Keep is SetVersion of the key that text begins with and of what follows it.
-// The store keeps text.
+// Keep is SetVersion without copying: the first keyLen bytes of text are the key,
+// and the rest is the payload. It is a fast path for the core.
 func (s *Store) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v core.Version) (core.Version, error) {
 	return s.write(ctx, text, keyLen, ttl, &v)
 }
 
-// write stores text, if the version of its key is *want; a nil want is any.
+// write stores text if the version of its key is *want. A nil want matches any
+// version.
 func (s *Store) write(ctx context.Context, text string, keyLen int, ttl time.Duration, want *core.Version) (core.Version, error) {
 	if ttl < 0 {
 		return 0, errNegative
@@ -157,7 +156,7 @@ func (s *Store) write(ctx context.Context, text string, keyLen int, ttl time.Dur
 		}
 		now := s.now()
 		r, ok := s.find(sh, key, now)
-		if !ok && !storekey.Valid(key) { // one that is there was valid when it came
+		if !ok && !storekey.Valid(key) { // an existing key is valid
 			sh.mu.Unlock()
 			return 0, errKey
 		}
@@ -183,7 +182,7 @@ func (s *Store) write(ctx context.Context, text string, keyLen int, ttl time.Dur
 			if err := s.makeRoom(ctx, cost(text)); err != nil {
 				return 0, err
 			}
-			continue // the key may have changed meanwhile
+			continue // the record may have changed meanwhile
 		}
 
 		sh.version++
@@ -195,7 +194,7 @@ func (s *Store) write(ctx context.Context, text string, keyLen int, ttl time.Dur
 	}
 }
 
-// Touch gives key a new ttl, counted from now.
+// Touch sets the ttl of key, counted from now.
 func (s *Store) Touch(ctx context.Context, key string, ttl time.Duration) error {
 	if ttl < 0 {
 		return errNegative
@@ -230,8 +229,8 @@ func (s *Store) Destroy(ctx context.Context, key string) error {
 	return nil
 }
 
-// Len tells how many sessions the store holds now, those included that have
-// expired and wait to be swept out.
+// Len returns the number of stored sessions, including expired ones that are not
+// yet removed.
 func (s *Store) Len() int {
 	n := 0
 	for i := range s.shards {
@@ -243,19 +242,20 @@ func (s *Store) Len() int {
 	return n
 }
 
-// Notify calls f(false) when the store is closed, at once if it is already.
+// Notify calls f(false) when the store is closed, or at once if it is already
+// closed.
 func (s *Store) Notify(f func(up bool)) (stop func()) { return s.listeners.Notify(f) }
 
-// Close forgets all sessions and stops the sweeper; when it returns, nothing
-// of the store runs any more. Calls after it fail with [core.ErrUnavailable].
-// The second Close does nothing. The error is always nil.
+// Close removes all sessions and stops the sweeper. When it returns, the store
+// has no running goroutine. Later calls fail with [core.ErrUnavailable]. A second
+// Close does nothing. The error is always nil.
 func (s *Store) Close() error {
 	s.once.Do(func() {
 		s.closed.Store(true)
 		s.sweeper.stop()
 		for i := range s.shards {
 			sh := &s.shards[i]
-			sh.mu.Lock() // the calls before have ended, and those after it see closed
+			sh.mu.Lock() // earlier calls have ended, and later ones see closed
 			sh.records = nil
 			sh.mu.Unlock()
 		}
@@ -264,7 +264,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// lock returns the locked shard of key, unless the call may not be carried out.
+// lock returns the locked shard of key, or an error if the call must not be
+// executed.
 func (s *Store) lock(ctx context.Context, key string) (*shard, error) {
 	if err := ctx.Err(); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -285,8 +286,8 @@ func (s *Store) lock(ctx context.Context, key string) (*shard, error) {
 	return sh, nil
 }
 
-// find returns the record of key, if it is alive now. It removes an expired
-// one: a ttl is over exactly when it is over, whatever the sweeper does.
+// find returns the record of key if it has not expired. It removes an expired
+// record, so that a ttl is exact whatever the sweeper does.
 func (s *Store) find(sh *shard, key string, now time.Duration) (r record, ok bool) {
 	r, ok = sh.records[key]
 	if ok && r.expires <= now {
@@ -302,11 +303,11 @@ func (s *Store) drop(sh *shard, key string, r record) {
 	s.quota.give(cost(r.text))
 }
 
-// now is the age of the store: monotonic, so that a change of the wall clock
-// ends no session and revives none.
+// now returns the time since start. It is monotonic, so that a change of the wall
+// clock neither ends nor revives a session.
 func (s *Store) now() time.Duration { return time.Since(s.start) }
 
-// after is the moment when a ttl that begins now is over.
+// after returns when a ttl that begins now ends.
 func after(now, ttl time.Duration) time.Duration {
 	if ttl == 0 || ttl >= never-now { // 292 years
 		return never
@@ -316,12 +317,12 @@ func after(now, ttl time.Duration) time.Duration {
 
 const never time.Duration = math.MaxInt64
 
-// The errors are made once: a miss is an everyday thing. They name no key.
+// Frequent errors are created once. They contain no key.
 var (
 	errNotFound = fmt.Errorf("memorystore: %w", core.ErrNotFound)
 	errConflict = fmt.Errorf("memorystore: %w", core.ErrConflict)
 	errClosed   = fmt.Errorf("memorystore: %w: it is closed", core.ErrUnavailable)
-	errNegative = fmt.Errorf("memorystore: %w: a negative ttl", core.ErrRefused)
+	errNegative = fmt.Errorf("memorystore: %w: the ttl is negative", core.ErrRefused)
 	errKey      = fmt.Errorf("memorystore: %w: %s", core.ErrRefused, storekey.Rule)
 	errFull     = fmt.Errorf("memorystore: %w: it is full (Options.MaxEntries, MaxBytes)", core.ErrRefused)
 	errTooLarge = fmt.Errorf("memorystore: %w for Options.MaxBytes", core.ErrTooLarge)

@@ -8,39 +8,37 @@ import (
 	"time"
 )
 
-// Expired records that nobody asks for again must go, and the requests of the
-// others must not feel it. A pass over a million records takes some tenths of a
-// second, so no lock may be held for a pass, nor for a shard, which grows too.
-// The sweeper therefore ranges over the map of a shard and gives the lock away
-// every few records in the middle of the loop. Go allows that: what is removed
-// meanwhile does not come, what is added may or may not, nothing comes twice.
+// The sweeper removes expired records without delaying requests. A pass over a
+// million records takes some tenths of a second, so no lock may be held for a
+// whole pass or a whole shard. The sweeper ranges over the map of a shard and
+// releases the lock after every few records. Go allows that: a record removed
+// meanwhile is not visited, an added one may be, and none is visited twice.
 //
-// Each shard knows a moment before which nothing in it expires. A pass looks
-// only into those where it has come, and finds it anew for them. So a store
-// full of long sessions costs a pass next to nothing, and the store can look
-// for room on the spot before it refuses a new session.
+// Each shard has a time before which no record expires. A pass visits only the
+// shards where that time has come, and computes it again. So a pass over
+// sessions that do not expire costs almost nothing, and the store can look for
+// expired records before it refuses a new session.
 const (
-	sweepEvery = time.Minute // how long an expired record may lie about
-	sweepSlice = 64          // records looked at under one lock: up to 20 microseconds
-	shrinkAt   = 4           // a map is made anew when it holds so many times less than once
-	shrinkMax  = 1024        // and no more than this, since that is done under one lock
+	sweepEvery = time.Minute // how long an expired record may stay
+	sweepSlice = 64          // records visited under one lock: up to 20 microseconds
+	shrinkAt   = 4           // a map is replaced if it holds at most 1/shrinkAt of its peak
+	shrinkMax  = 1024        // and at most that many records, since the lock is held
 )
 
-// A sweeper is the timer of a store and what it has started. While nothing can
-// expire it has nothing to do, and no goroutine ever waits for it.
+// A sweeper is the timer of a store. It is stopped while nothing can expire, and
+// no goroutine waits for it.
 type sweeper struct {
-	at      atomic.Int64 // when the next pass begins, as an age of the store; or never
+	at      atomic.Int64 // when the next pass begins, as time since start; or never
 	running sync.WaitGroup
-	one     sync.Mutex // one shard is swept at a time
+	one     sync.Mutex // held while a shard is swept
 
 	mu      sync.Mutex
 	timer   *time.Timer
 	stopped bool
 }
 
-// arm sees to it that a pass begins not later than sweepEvery after expires.
-// So two passes are that far apart at least, and those that expire meanwhile
-// share one.
+// arm makes a pass begin at the latest sweepEvery after expires. So passes are at
+// least sweepEvery apart, and records that expire meanwhile share one.
 func (s *Store) arm(expires time.Duration) {
 	w := &s.sweeper
 	late := func() bool { return expires < time.Duration(w.at.Load())-sweepEvery }
@@ -59,11 +57,11 @@ func (s *Store) arm(expires time.Duration) {
 		w.running.Add(1)
 		w.timer = time.AfterFunc(in, s.pass)
 	case !w.timer.Reset(in):
-		w.running.Add(1) // else it is the pass that was to come, only earlier
+		w.running.Add(1) // otherwise the pending pass only begins earlier
 	}
 }
 
-// stop ends the sweeper for good, and returns when nothing of it runs.
+// stop stops the sweeper for ever, and waits for a running pass.
 func (w *sweeper) stop() {
 	w.mu.Lock()
 	w.stopped = true
@@ -74,10 +72,10 @@ func (w *sweeper) stop() {
 	w.running.Wait()
 }
 
-// pass sweeps all shards, and arms the timer for what is left.
+// pass sweeps all shards, and arms the timer for the remaining records.
 func (s *Store) pass() {
 	defer s.sweeper.running.Done()
-	s.sweeper.at.Store(int64(never)) // first: who writes behind our back arms it
+	s.sweeper.at.Store(int64(never)) // first, so that a concurrent write arms the timer
 	next := never
 	for i := range s.shards {
 		if s.closed.Load() {
@@ -89,8 +87,8 @@ func (s *Store) pass() {
 	s.arm(next)
 }
 
-// sweep removes the expired records of a shard. It returns how many, and a
-// moment before which no other expires.
+// sweep removes the expired records of a shard. It returns their number, and a
+// time before which no other record expires.
 func (s *Store) sweep(sh *shard) (removed int, due time.Duration) {
 	s.sweeper.one.Lock()
 	defer s.sweeper.one.Unlock()
@@ -106,7 +104,8 @@ func (s *Store) sweep(sh *shard) (removed int, due time.Duration) {
 		return 0, sh.due
 	}
 
-	// From here on writes lower sh.due for what they add; due is for the rest.
+	// From here on writes lower sh.due for the records that they add; due is for
+	// the others.
 	sh.due, due = never, never
 	seen := 0
 	for key, r := range sh.records {
@@ -125,7 +124,7 @@ func (s *Store) sweep(sh *shard) (removed int, due time.Duration) {
 	}
 	sh.due = min(sh.due, due)
 
-	// A map never gets smaller by itself.
+	// A map never shrinks.
 	if n := len(sh.records); n <= sh.peak/shrinkAt && n <= shrinkMax {
 		smaller := make(map[string]record, n)
 		for key, r := range sh.records {
@@ -136,20 +135,20 @@ func (s *Store) sweep(sh *shard) (removed int, due time.Duration) {
 	return removed, sh.due
 }
 
-// giveWay lets those have the locked shard who wait for it. The mutex alone
-// would not: who unlocks and locks again is mostly faster than one who has to
-// wake up first, slice after slice.
+// giveWay lets waiting calls lock the shard. The mutex alone would not: the
+// goroutine that unlocks and locks again is mostly faster than one that has to
+// wake up first.
 func (sh *shard) giveWay() {
 	sh.mu.Unlock()
 	runtime.Gosched()
 	for begun := time.Now(); sh.waiting.Load() > 0 && time.Since(begun) < time.Millisecond; {
-		runtime.Gosched() // but not for ever, if they are so many that there is always one
+		runtime.Gosched() // at most a millisecond, since there may always be a waiter
 	}
 	sh.mu.Lock()
 }
 
-// makeRoom removes expired records until there are some less, or fails if
-// there are none. A record of this size is what the room is for.
+// makeRoom removes the expired records of one shard, for a new record of size. It
+// fails if no record has expired.
 func (s *Store) makeRoom(ctx context.Context, size int64) error {
 	if s.quota.maxBytes > 0 && size > s.quota.maxBytes {
 		return errTooLarge
@@ -159,7 +158,7 @@ func (s *Store) makeRoom(ctx context.Context, size int64) error {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return nil // the next call says it
+			return nil // the next call returns the error
 		}
 	}
 	return errFull

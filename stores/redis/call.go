@@ -15,23 +15,21 @@ import (
 	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
-// The way of a call: with a deadline, a second try for a read that met a
-// broken connection and for any call that was never sent, and a report to the
-// prober.
+// A call has a deadline. It is retried if it is a read that failed on a broken
+// connection, or if it was never sent. Its outcome is reported to the prober.
 //
-// The client alone does not keep a deadline in all states: it waits for a
-// place in the ring of a connection, for a dial that another call began, and
-// for the end of a dial of its own that failed, as long as that takes. A call
-// that a goroutine of its own carries out can be left at any time, but costs
-// twice the time of a round trip to a near server. So that is done only when
-// there is reason to: see limiter.
+// The client does not keep the deadline in all states: it waits without limit for
+// a place in the ring of a connection, for a dial that another call began, and
+// for the end of a failed dial. A call in its own goroutine can be abandoned at
+// any time, but takes twice as long as a round trip to a nearby server. So the
+// store uses a goroutine only if there is reason to: see limiter.
 
-// attempts of a call over broken connections: as many as a client has to one
-// server by default, each of which may have been left behind by its restart,
-// and one more. They share the time of one call.
+// attempts is the maximum number of attempts of a call over broken connections:
+// one for each default connection of a client to a server, which may all be from
+// before its restart, and one more. They share the deadline of the call.
 const attempts = 5
 
-// do carries out a request. A nil reply is no error here.
+// do executes a request. A nil reply is not an error here.
 func (s *Store) do(ctx context.Context, r request) (rueidis.RedisMessage, error) {
 	var none rueidis.RedisMessage
 	if s.closed.Load() {
@@ -49,11 +47,11 @@ func (s *Store) do(ctx context.Context, r request) (rueidis.RedisMessage, error)
 		return none, s.dialer.down()
 	}
 	r.began = time.Now()
-	r.key = strings.Clone(r.key) // it may be a view into a buffer of the caller's
+	r.key = strings.Clone(r.key) // it may refer to a buffer of the caller
 	send := s.send
 	if _, ok := ctx.Deadline(); !ok {
 		if ctx.Done() != nil {
-			send = s.handOff // cancelling it is all that its owner has
+			send = s.handOff // only a goroutine notices the cancellation at once
 		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
@@ -74,17 +72,16 @@ func (s *Store) do(ctx context.Context, r request) (rueidis.RedisMessage, error)
 	}
 }
 
-// again reports whether a request that met err can be sent once more.
+// again reports whether a request that failed with err can be sent again.
 func (r *request) again(err error) bool {
 	if !r.op.reads() {
 		return neverSent(err, r.began)
 	}
-	// If a timeout, it is that of another call, whose end took the connection
-	// with it.
+	// A timeout here is that of another call, which closed the connection.
 	return broken(err) || timedOut(err)
 }
 
-// finish reports how it went, and gives an error its class.
+// finish reports the outcome to the prober and wraps an error with its class.
 func (s *Store) finish(result rueidis.RedisResult, r request) (rueidis.RedisMessage, error) {
 	reply, err := result.ToMessage()
 	if err == nil || err == rueidis.Nil {
@@ -108,7 +105,7 @@ func (s *Store) finish(result rueidis.RedisResult, r request) (rueidis.RedisMess
 	return reply, describe(err, class, r)
 }
 
-// send carries a request out here, or hands it off.
+// send executes a request in this goroutine, or hands it off.
 func (s *Store) send(ctx context.Context, client rueidis.Client, r request) rueidis.RedisResult {
 	deadline, _ := ctx.Deadline()
 	if !s.limiter.enter(r.began, deadline, 2*s.timeout) {
@@ -119,7 +116,7 @@ func (s *Store) send(ctx context.Context, client rueidis.Client, r request) ruei
 	return result
 }
 
-// handOff lets a goroutine carry a request out, and leaves it when ctx ends.
+// handOff executes a request in another goroutine and abandons it when ctx ends.
 func (s *Store) handOff(ctx context.Context, client rueidis.Client, r request) rueidis.RedisResult {
 	select {
 	case s.limiter.places <- struct{}{}:
@@ -132,17 +129,16 @@ func (s *Store) handOff(ctx context.Context, client rueidis.Client, r request) r
 		if err := ctx.Err(); err != nil {
 			outcome = rueidis.NewErrorResult(&unsentError{err})
 		} else {
-			// The client returns when ctx ends, but what it has queued stays
-			// queued. Without an end the place is held until that is done: else
-			// more and more calls that nobody waits for would be before those
-			// that somebody does, for long after an outage.
+			// The client returns when ctx ends, but its command stays queued.
+			// Without ctx the place is held until the command is done: otherwise
+			// abandoned commands would delay later ones long after an outage.
 			outcome = r.run(context.WithoutCancel(ctx), client)
 		}
 		if s.cache != nil && !r.op.reads() {
-			s.cache.wrote(r.key, false) // for who has left
+			s.cache.wrote(r.key, false) // the caller may have returned
 		}
 		result <- outcome
-		<-s.limiter.places // when the client is done with it, not when the caller has left
+		<-s.limiter.places // when the client is done, not when the caller returns
 	}()
 	select {
 	case r := <-result:
@@ -157,7 +153,7 @@ type unsentError struct{ error }
 
 func (e *unsentError) Unwrap() error { return e.error }
 
-// unsent gives a ctx that had ended its class.
+// unsent wraps the error of a ctx that ended before the call was sent.
 func unsent(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("redisstore: %w: %w", core.ErrTimeout, err)
@@ -165,37 +161,36 @@ func unsent(err error) error {
 	return fmt.Errorf("redisstore: %w", err)
 }
 
-// A limiter knows whether calls can be carried out by their callers. They can
-// while answers come, few wait for one, and nothing has gone wrong of late.
-// Then there are connections, so that nobody dials, and places in their rings.
+// A limiter decides whether calls can run in the goroutines of their callers.
+// They can while replies come, few calls wait, and there was no recent failure.
+// Then connections are open, so that no call dials, and their rings have places.
 type limiter struct {
 	start  time.Time
-	direct atomic.Int64 // calls that their callers carry out
-	began  atomic.Int64 // when the first of them did
-	last   atomic.Int64 // when the last answer came
-	calm   atomic.Int64 // until then all are handed off
-	warm   atomic.Int64 // answers since then
+	direct atomic.Int64 // calls in the goroutines of their callers
+	began  atomic.Int64 // when the first of them began
+	last   atomic.Int64 // when the last reply came
+	calm   atomic.Int64 // until then all calls are handed off
+	warm   atomic.Int64 // replies since then
 	places chan struct{}
-	crowd  int64 // calls that are a crowd for the processors there are
+	crowd  int64 // calls that keep all processors busy
 }
 
 const (
-	// Together they are less than a ring has places, which are 1024.
+	// Their sum is less than the 1024 places of a ring.
 	maxDirect  = 256
 	maxHandOff = 512
 
-	// stall is how long no answer may come to those who wait, and idle how
-	// long when none does, before calls are handed off.
+	// Calls are handed off if no reply came for stall while calls wait, or for
+	// idle while none does.
 	stall = 20 * time.Millisecond
 	idle  = time.Second
 
-	// A call that ran out of time keeps its place in a ring until its
-	// connection ends: within calming, if the client has the settings of
-	// OpenOption, or not much worse ones.
+	// A call that timed out keeps its place in a ring until its connection ends:
+	// within calming, if the client has about the settings of OpenOption.
 	calming = 15 * time.Second
 
-	// A client dials when a call needs a connection, each of which has been
-	// used after so many.
+	// A client dials when a call needs a connection. After warming replies all
+	// connections are open.
 	warming = 64
 )
 
@@ -206,7 +201,8 @@ func (l *limiter) init() {
 	l.crowd = int64(4 * runtime.GOMAXPROCS(0))
 }
 
-// enter lets the caller carry out a call that began at; it must leave then.
+// enter reports whether the caller may run a call that began at at. If so, the
+// caller must call leave.
 func (l *limiter) enter(at, deadline time.Time, longest time.Duration) bool {
 	now := int64(at.Sub(l.start))
 	quiet := time.Duration(now - l.last.Load())
@@ -225,8 +221,7 @@ func (l *limiter) enter(at, deadline time.Time, longest time.Duration) bool {
 	return true
 }
 
-// crowded reports whether so many calls are on their way that the processors
-// are what they wait for.
+// crowded reports whether there are so many calls that they wait for processors.
 func (l *limiter) crowded() bool { return l.direct.Load() > l.crowd }
 
 func (l *limiter) leave() { l.direct.Add(-1) }

@@ -14,35 +14,34 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// A near keeps copies of records in the process, for Options.NearCache.
+// A clientCache is the in-process cache of Options.NearCache.
 //
-// A copy is dated with the time before its read was sent, and a mark with the
-// time at which something is known to have changed: when a write of this store
-// returns, and when the server tells that a key has changed. A copy is good
-// only if it is younger than the mark of its key, so a read that was on its way
-// meanwhile can't bring an old record back, and neither the order of replies
-// and news nor that of goroutines matters. Marks are shared by keys with the
-// same hash, which costs a needless read at times.
+// An entry has the time before its read was sent. A mark has the time of the
+// last known change of its keys: when a write of this store returned, or when the
+// server reported a change. An entry is valid only if it is younger than the
+// mark of its key. So a read in flight can't bring an old record back, and the
+// order of replies, reports and goroutines does not matter. Keys with the same
+// hash share a mark, which occasionally causes a needless read.
 //
-// What bounds the age of a copy is time alone. That the server tells of changes
-// only makes it better.
+// Only time limits the age of an entry. The reports of the server make most
+// entries end earlier.
 type clientCache struct {
 	bound time.Duration
 	start time.Time
 	seed  maphash.Seed
 
-	all    atomic.Int64 // mark of all keys, as an age of the near
+	all    atomic.Int64 // mark of all keys, as time since start
 	marks  [1 << 16]atomic.Int64
 	shards [cacheShards]cacheShard
 }
 
 const (
 	cacheShards = 16
-	cacheSize   = 32 << 20 // of all copies, with what they take beside their bytes
+	cacheSize   = 32 << 20 // bytes of all entries, overhead included
 
 	// A shard has two generations. When the young one is full or older than the
-	// bound it becomes the old one, and that goes: so what is over time is not
-	// kept by new copies, and no list has to be in order.
+	// bound, it replaces the old one. So expired entries are removed without a
+	// sorted list.
 	cacheGeneration = cacheSize / cacheShards / 2
 	cacheLargest    = cacheGeneration / 4
 	cacheOverhead   = 160
@@ -51,15 +50,15 @@ const (
 type cacheShard struct {
 	mu         sync.RWMutex
 	young, old map[string]cacheEntry
-	size       int           // of the young ones
-	turned     time.Duration // when they began, as an age of the near
+	size       int           // of young
+	turned     time.Duration // when young was created, as time since start
 }
 
 type cacheEntry struct {
 	data    []byte
 	version core.Version
 	asked   time.Time
-	life    time.Duration // from then
+	life    time.Duration // counted from asked
 }
 
 func newClientCache(bound time.Duration) *clientCache {
@@ -72,7 +71,7 @@ func (n *clientCache) mark(hash uint64) *atomic.Int64 { return &n.marks[hash%uin
 
 func (n *clientCache) shard(hash uint64) *cacheShard { return &n.shards[hash>>32%cacheShards] }
 
-// get returns a copy of what is good of key.
+// get returns a copy of the valid entry of key.
 func (n *clientCache) get(key string) ([]byte, core.Version, bool) {
 	hash := n.hash(key)
 	s := n.shard(hash)
@@ -89,8 +88,8 @@ func (n *clientCache) get(key string) ([]byte, core.Version, bool) {
 	if asked := int64(c.asked.Sub(n.start)); asked <= n.mark(hash).Load() || asked <= n.all.Load() {
 		return nil, 0, false
 	}
-	// By both clocks: one stands still while the machine sleeps, the other may
-	// be set.
+	// By both clocks: the monotonic one stops while the machine sleeps, and the
+	// wall clock may be set.
 	wall := time.Duration(now.UnixNano() - c.asked.UnixNano())
 	if now.Sub(c.asked) >= c.life || wall >= c.life || wall < 0 {
 		return nil, 0, false
@@ -98,8 +97,8 @@ func (n *clientCache) get(key string) ([]byte, core.Version, bool) {
 	return bytes.Clone(c.data), c.version, true
 }
 
-// put keeps a copy of what a read returned that was sent after asked. The
-// record had pttl milliseconds, or none to end if that is negative.
+// put adds a copy of the result of a read that was sent after asked. The record
+// had pttl milliseconds left; a negative pttl means no end.
 func (n *clientCache) put(key string, data []byte, v core.Version, asked time.Time, pttl int64) {
 	life := n.bound
 	if pttl >= 0 && pttl < int64(life/time.Millisecond)+1 {
@@ -118,11 +117,11 @@ func (n *clientCache) put(key string, data []byte, v core.Version, asked time.Ti
 		s.old, s.young, s.size, s.turned = s.young, map[string]cacheEntry{}, 0, age
 	}
 	s.young[key] = c
-	s.size += size // also when it takes the place of another
+	s.size += size // also if it replaces another entry
 }
 
-// wrote marks a key that this store has written, or tried to. While nobody
-// knows whether a write was applied or will be, the server is asked.
+// wrote marks a key that this store has written or tried to write. While the
+// outcome of a write is unknown, reads go to the server.
 func (n *clientCache) wrote(key string, unknown bool) {
 	age := time.Since(n.start)
 	if unknown {
@@ -131,8 +130,8 @@ func (n *clientCache) wrote(key string, unknown bool) {
 	raise(n.mark(n.hash(key)), int64(age))
 }
 
-// changed hears from the server which keys have changed that were read; nil
-// stands for all, also when a connection has ended that would have told.
+// changed marks the keys that the server reports as changed. Nil means all keys;
+// rueidis passes it also when a connection with tracking ends.
 func (n *clientCache) changed(keys []rueidis.RedisMessage) {
 	age := int64(time.Since(n.start))
 	if keys == nil {
@@ -156,7 +155,7 @@ func raise(mark *atomic.Int64, to int64) {
 	}
 }
 
-// cachedRead is a read by way of the copies.
+// cachedRead reads from the cache, or from the server into the cache.
 func (s *Store) cachedRead(ctx context.Context, key string) ([]byte, core.Version, error) {
 	if s.closed.Load() {
 		return nil, 0, errClosed

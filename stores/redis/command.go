@@ -32,19 +32,19 @@ const (
 // reads reports whether a command can be repeated without harm.
 func (o op) reads() bool { return o <= opExists }
 
-// A request is one command on one key. It holds strings, so that one which is
-// still on its way when its caller has left can't change.
+// A request is one command on one key. It holds strings, so that it can't change
+// while it is still queued after its caller has returned.
 type request struct {
 	op      op
 	key     string
 	data    string
-	ms      int64 // ttl, zero being none
+	ms      int64 // ttl, zero for none
 	version core.Version
-	pttl    *int64 // where opLook puts it
+	pttl    *int64 // result of opLook
 	began   time.Time
 }
 
-// What PTTL says beside milliseconds, and what stands for no answer.
+// Results of PTTL that are not milliseconds; pttlUnknown is no reply.
 const (
 	pttlNone    = -1
 	pttlUnknown = -3
@@ -53,13 +53,13 @@ const (
 // run sends the command and waits for the reply.
 func (r *request) run(ctx context.Context, c rueidis.Client) rueidis.RedisResult {
 	switch b := c.B(); r.op {
-	// Reads are made in a way that the client does not know them as such: it
-	// would repeat them for as long as ctx lasts, or ask a replica.
+	// Reads are built so that the client does not recognize them as reads: it
+	// would repeat them until ctx ends, or ask a replica.
 	case opGet:
 		return c.Do(ctx, b.Arbitrary("GET").Keys(r.key).Build())
 	case opLook:
-		// The ttl first: if the record is replaced in between, the server has
-		// news for us already.
+		// The ttl first: if the record is replaced in between, the server
+		// reports the change.
 		both := c.DoMulti(ctx, b.Arbitrary("PTTL").Keys(r.key).Build(), b.Arbitrary("GET").Keys(r.key).Build())
 		if ms, err := both[0].AsInt64(); err == nil {
 			*r.pttl = ms
@@ -90,10 +90,10 @@ func (r *request) run(ctx context.Context, c rueidis.Client) rueidis.RedisResult
 	}
 }
 
-// swap stores ARGV[2] for ARGV[3] milliseconds if the digest of what is there
-// begins with ARGV[1]. It answers OK, one of the numbers below, or with the
-// error of a command as it is, which older servers would wrap into another. It is
-// made at first use, since its name is a SHA-1.
+// swap stores ARGV[2] for ARGV[3] milliseconds if the digest of the record begins
+// with ARGV[1]. It returns OK, one of the numbers below, or the unchanged error of
+// a command, which older servers would wrap. It is created at first use, since
+// its name is a SHA-1.
 var swap = sync.OnceValue(func() *rueidis.Lua {
 	return rueidis.NewLuaScript(`
 local old = redis.pcall('GET', KEYS[1])
@@ -105,7 +105,7 @@ return redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 `)
 })
 
-// hexVersion is how the script knows a version: 16 digits.
+// hexVersion returns the version as the 16 digits that the script expects.
 func hexVersion(v core.Version) string {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(v))
@@ -116,10 +116,10 @@ func hexVersion(v core.Version) string {
 
 const swapGone = 0 // and 1 is a conflict
 
-// digest is the version of a record: the first eight bytes of its SHA-1. It
-// guards against accidents, and who could make two records of one digest is
-// the writer of both. Should it be zero, which it is not in this world, a swap
-// of the record would only ever be a conflict.
+// digest returns the version of a record: the first eight bytes of its SHA-1. It
+// protects against accidents, not attacks: only a writer of records could produce
+// two with the same digest. Zero is replaced, so that a swap of that record is
+// always a conflict.
 func digest(data []byte) core.Version {
 	sum := sha1.Sum(data)
 	return max(1, core.Version(binary.BigEndian.Uint64(sum[:])))

@@ -1,72 +1,71 @@
-// Package redisstore keeps sessions in Redis, or in what speaks its protocol
-// and has its Lua scripts (Valkey and others): a single server, one behind
+// Package redisstore keeps sessions in Redis, or in another server with its
+// protocol and Lua scripts such as Valkey: a single server, a server behind
 // Sentinel, or a Cluster. Sessions outlive the process, and any number of
-// processes share them.
+// processes can share them.
 //
 //	store, err := redisstore.Open("redis://localhost:6379/0", nil)
 //	...
 //	sessions, err := core.New(store, &core.Options{Keys: keys})
 //
-// [Open] and [OpenOption] make a client with settings that are safe for
-// sessions, and work also when Redis is down at the start. [New] takes a client
-// that there is already.
+// [Open] and [OpenOption] create a client with settings that are safe for
+// sessions, and succeed even if Redis is down at the start. [New] uses an
+// existing client.
 //
-// It has all abilities. A ttl is exact to the millisecond. Versions need one
-// script on one key, and what is stored is the payload and nothing else: a
-// program that reads and writes the same keys with GET and SETEX, as a Koa
-// application does, sees its own kind of records and has its writes noticed.
-// Every command names one key, so all of it works in a Cluster; the commands
-// are GET, SET, DEL, PEXPIRE, PERSIST, EXISTS, EVALSHA, EVAL and PING, in a
-// Cluster CLUSTER INFO too, for which a user of an ACL should have leave.
+// The store has all capabilities. A ttl is exact to the millisecond. Versions
+// need one script on one key, and only the payload is stored: another program
+// can read and write the same keys with GET and SETEX, as a Koa application
+// does, and its writes are detected. Every command uses one key, so all of them
+// work in a Cluster. The commands, which an ACL must allow, are GET, SET, DEL,
+// PEXPIRE, PERSIST, EXISTS, EVALSHA, EVAL and PING, and in a Cluster also
+// CLUSTER INFO.
 //
-// [Options].NearCache answers reads from copies in the process that are at most
-// so old, for those to whom speed is worth that.
+// [Options].NearCache enables an in-process cache for reads, with entries that
+// are at most NearCache stale.
 //
-// # What it promises
+// # Guarantees
 //
-// A call ends when its ctx does, whatever the server does and however many
-// calls wait with it. There is one limit: a call that is alone on a connection
-// when the server falls silent notices at its deadline only that it was
-// cancelled before. A call that meets a connection which a restart of the
-// server left behind is sent again, a write only if nothing of it can have
-// reached the server. Else a write is sent once: if its answer does not come it
-// may have been applied, or still be, and that is [core.ErrOutcomeUnknown].
-// [core.ErrUnavailable] says that it was not applied and will not be.
+// A call ends when its ctx ends, whatever the server does and however many
+// calls wait. There is one exception: a call that is alone on a connection to a
+// silent server notices a cancellation only at its deadline. A call that fails
+// on a connection from before a restart of the server is sent again; a write
+// only if no byte of it can have reached the server. Otherwise a write is sent
+// once. If its reply does not come, it may have been applied or may still be:
+// the error is [core.ErrOutcomeUnknown]. [core.ErrUnavailable] means that it was
+// not applied and will not be.
 //
-// A reply that no command asked for, as a broken proxy may send, or a server
-// that has enough clients, ends the connection and not the process.
+// An unexpected reply, from a broken proxy or from a server that has too many
+// clients, ends the connection and not the process.
 //
-// The last two need connections that the store has made: on a client given to
-// [New], which does not tell, a write that met a dead connection is
-// ErrOutcomeUnknown always, and a reply too many, or of a size that none has, makes rueidis panic.
+// The last two guarantees need connections made by the store. With a client
+// passed to [New], a write on a dead connection is always ErrOutcomeUnknown, and
+// an unexpected reply, or one with an invalid size, makes rueidis panic.
 //
-// An outage is noticed within a second and so is its end, without a call
-// having to find out.
+// The store notices an outage and its end within a second, even without calls.
 //
-// # What it can't promise
+// # Limits
 //
-// Redis replicates after it has answered. When a replica takes over, the last
-// writes of the old master may be lost: a lost SET logs somebody out, and a
-// lost DEL logs somebody in again who had logged out. WAIT makes that rarer and
-// not impossible, so it is not used; who can't live with it keeps sessions on a
-// server without failover. Replicas are never read, since that would have the
-// same effect every day.
+// Redis replicates after it has replied. In a failover the last writes of the
+// old master may be lost: a lost SET logs a user out, and a lost DEL logs a
+// user in again who had logged out. WAIT would make that rarer but not
+// impossible, so it is not used. If that is not acceptable, keep sessions on a
+// server without failover. The store never reads from replicas, where old data
+// is normal.
 //
-// A server that has reached maxmemory removes keys by its maxmemory-policy. Let
-// that be noeviction, on a server that is not also a cache: then new sessions
-// are refused with [core.ErrRefused], and logging out works still. With any
-// other policy sessions vanish, and with allkeys-lru those of quiet users
-// first.
+// A server that has reached maxmemory evicts keys by its maxmemory-policy. Use
+// noeviction, on a server that is not also a cache: new sessions then fail with
+// [core.ErrRefused], and logging out still works. With any other policy sessions
+// disappear; with allkeys-lru those of inactive users first.
 //
 // Without appendonly or save a restart of the server loses all sessions. With
-// appendfsync everysec, its default, it loses those written in the last second.
+// appendfsync everysec, its default, a crash loses the writes of the last
+// second.
 //
 // # Versions
 //
-// The version of a record is the beginning of the SHA-1 of its bytes, which
-// the server computes too when it compares. So a version costs no byte in the
-// store and survives writers that know nothing of it. Two writes of the same
-// bytes have the same version: that is harmless, since who read the first and
-// overwrites the second has read what it overwrites. The core's own records
-// never repeat by chance; they name their time and their key.
+// The version of a record is the beginning of the SHA-1 of its bytes, which the
+// server computes too when it compares. So a version takes no space in the
+// store, and programs that know nothing of versions can write. Two writes of the
+// same bytes have the same version. That is harmless: a writer that has read
+// the first has read the bytes that it overwrites. Records of the core never
+// repeat by chance, since they contain their time and their key.
 package redisstore

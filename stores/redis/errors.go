@@ -16,44 +16,44 @@ import (
 	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
-// The errors that are everyday things are made once. They name no key.
+// Frequent errors are created once. They contain no key.
 var (
 	errNotFound = fmt.Errorf("redisstore: %w", core.ErrNotFound)
 	errConflict = fmt.Errorf("redisstore: %w", core.ErrConflict)
 	errClosed   = fmt.Errorf("redisstore: %w: it is closed", core.ErrUnavailable)
 	errDown     = fmt.Errorf("redisstore: %w: there has been no connection yet", core.ErrUnavailable)
-	errNegative = fmt.Errorf("redisstore: %w: a negative ttl", core.ErrRefused)
+	errNegative = fmt.Errorf("redisstore: %w: the ttl is negative", core.ErrRefused)
 	errKey      = fmt.Errorf("redisstore: %w: %s", core.ErrRefused, storekey.Rule)
 	errTooLarge = fmt.Errorf("redisstore: %w for Options.MaxSize", core.ErrTooLarge)
-	errReply    = fmt.Errorf("redisstore: %w: the reply is of another type", core.ErrCorrupt)
+	errReply    = fmt.Errorf("redisstore: %w: the reply has the wrong type", core.ErrCorrupt)
 	errFIPS     = fmt.Errorf("redisstore: %w with GODEBUG=fips140=only: Redis names scripts by their SHA-1, and versions of records are SHA-1 in them", errors.ErrUnsupported)
 	errState    = errors.New("the cluster's state is not ok")
 )
 
-// A kind is what an error says of the server.
+// A kind is what an error reveals about the server.
 type kind uint8
 
 const (
-	answered kind = iota // it answered, and said no
-	lost                 // it is not there, or not ready
-	late                 // it did not answer in time
-	left                 // the caller did not wait
+	answered kind = iota // it replied with an error
+	lost                 // it is unreachable or not ready
+	late                 // it did not reply in time
+	left                 // nothing: the caller cancelled
 )
 
-// codes are the classes of the errors that a server begins with a word for.
-// The others are core.ErrRefused.
+// codes are the classes of the error codes of Redis. Other codes are
+// core.ErrRefused.
 var codes = map[string]error{
 	"WRONGTYPE":   core.ErrCorrupt,
 	"LOADING":     core.ErrUnavailable,
 	"CLUSTERDOWN": core.ErrUnavailable,
 	"MASTERDOWN":  core.ErrUnavailable,
 	"TRYAGAIN":    core.ErrUnavailable,
-	"MOVED":       core.ErrUnavailable, // more often than the client follows
+	"MOVED":       core.ErrUnavailable, // after the maximum of redirections
 	"ASK":         core.ErrUnavailable,
-	"BUSY":        core.ErrUnavailable, // a script runs
+	"BUSY":        core.ErrUnavailable, // a script is running
 }
 
-// classify returns what err says of the server and of the call.
+// classify returns the kind of err and the class of the failed call.
 func classify(err error, r request) (kind, error) {
 	if server, ok := rueidis.IsRedisErr(err); ok {
 		return classifyReply(server.Error())
@@ -78,8 +78,8 @@ func classify(err error, r request) (kind, error) {
 	}
 }
 
-// classifyReply classifies the text of a server, which the client gives without an ERR
-// before it.
+// classifyReply classifies an error reply, whose prefix ERR the client has
+// removed.
 func classifyReply(text string) (kind, error) {
 	code, _, _ := strings.Cut(text, " ")
 	class, known := codes[code]
@@ -98,21 +98,20 @@ func classifyReply(text string) (kind, error) {
 	return answered, core.ErrRefused
 }
 
-// timedOut reports whether time was over: that of the call, or that which the
-// client gives to a connection.
+// timedOut reports whether err is a timeout of the call or of the connection.
 func timedOut(err error) bool {
 	var e net.Error
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) ||
 		errors.As(err, &e) && e.Timeout()
 }
 
-// undialed reports whether there was no connection to send anything on.
+// undialed reports whether no connection could be opened.
 func undialed(err error) bool {
 	var e *net.OpError
 	return errors.As(err, &e) && e.Op == "dial" || errors.Is(err, rueidis.ErrNoSlot)
 }
 
-// broken reports whether a connection ended that there had been.
+// broken reports whether an open connection broke.
 func broken(err error) bool {
 	if undialed(err) || timedOut(err) {
 		return false
@@ -124,9 +123,9 @@ func broken(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
 }
 
-// describe wraps an error with its class, unless that is nil. Servers quote
-// what they do not understand: what is left of their text has neither key nor
-// payload, and an error whose text was cut is not wrapped itself.
+// describe wraps err with its class, unless that is nil. Servers quote commands in
+// their errors: the result contains neither key nor payload, and an error whose
+// text was shortened is not wrapped itself.
 func describe(err, class error, r request) error {
 	if server, ok := rueidis.IsRedisErr(err); ok {
 		whole := server.Error()
@@ -140,9 +139,9 @@ func describe(err, class error, r request) error {
 	return fmt.Errorf("redisstore: %w: %w", class, err)
 }
 
-// redact returns what may be told of the text of a server: all that follows a
-// code, if it does not quote; the name of an unknown command; of other texts
-// what comes before anything that may be a quotation.
+// redact removes quotations from the error text of a server. A text with a code
+// stays whole unless it contains the key or the payload. Of an unknown command the
+// name stays. Other texts are cut before the first possible quotation.
 func redact(text string, r request) string {
 	code, _, _ := strings.Cut(text, " ")
 	coded := code != "" && strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
@@ -159,6 +158,6 @@ func redact(text string, r request) string {
 	case coded:
 		return code
 	default:
-		return "an error that is not told"
+		return "the error text is withheld"
 	}
 }

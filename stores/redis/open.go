@@ -14,38 +14,39 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// Open makes a store with a client of its own, from one of
+// Open returns a store with its own client. The url has one of the forms
 //
 //	redis://user:password@host:port/db
 //	rediss://user:password@host:port/db      over TLS
 //	unix:///path/to/redis.sock?db=0
 //
-// all parts but the host or the path being optional. One address may be that
-// of any node of a Cluster; more are given as ?addr=host:port&addr=host:port.
-// With ?master_set=name they are those of sentinels. See [OpenOption].
+// All parts but the host or the path are optional. The address may be that of
+// any node of a Cluster. More addresses are given as
+// ?addr=host:port&addr=host:port. With ?master_set=name the addresses are those
+// of sentinels. See [OpenOption].
 func Open(url string, o *Options) (*Store, error) {
 	c, err := rueidis.ParseURL(url)
 	if err != nil {
-		// What url.Parse says quotes the URL, and the password with it.
-		return nil, errors.New("redisstore: the URL is not one of redis://user:password@host:port/db, rediss://… and unix:///path?db=0")
+		// The error of url.Parse quotes the URL with the password.
+		return nil, errors.New("redisstore: the URL has none of the forms redis://user:password@host:port/db, rediss://… and unix:///path?db=0")
 	}
 	return OpenOption(c, o)
 }
 
-// OpenOption makes a store with a client of its own, for what a URL can't say:
-// certificates, credentials that change, Sentinel with its own password.
+// OpenOption returns a store with its own client, for settings that a URL can't
+// express: certificates, changing credentials, a password of Sentinel.
 //
-// The client gets settings that are right for sessions: no cache but that of
-// Options.NearCache, no retries but the store's own, at most 5 redirections; and unless
-// c has others, 500 ms for a dial, 1 s for a connection to answer, 300 ms
-// between its signs of life, 5 s between two looks at the sentinels, and one
-// connection to each server. All calls share that one without waiting for each
-// other, and the more do, the better it is used: two were slower where it was
-// measured. PipelineMultiplex has more of them, for payloads of megabytes.
+// The client gets settings for sessions: no cache except for Options.NearCache,
+// no retries except those of the store, at most 5 redirections. Unless c sets
+// them, the dial timeout is 500 ms, the timeout of a connection (ConnWriteTimeout)
+// 1 s, the keep-alive interval 300 ms, the refresh interval of Sentinel 5 s, and
+// there is one connection to each server. All calls are pipelined on it; two
+// connections were slower in measurements. For payloads of megabytes set
+// PipelineMultiplex to use more.
 //
-// A server that can't be reached yet is no error, be it a single one, a Cluster
-// or one behind Sentinel: the store is down, as its listeners are told, and
-// connects as soon as it can be. One that refuses the password is an error.
+// It is not an error if the server, Cluster or Sentinel is unreachable: the store
+// is then down, reports that to its listeners, and connects as soon as possible.
+// It is an error if the server rejects the password.
 func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
 	s, err := newStore(o)
 	if err != nil {
@@ -53,11 +54,11 @@ func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
 	}
 	for _, addr := range c.InitAddress {
 		if addr == "" || addr == "/" {
-			return nil, errors.New("redisstore: an address is empty: a socket needs a path, as in unix:///path/to/redis.sock")
+			return nil, errors.New("redisstore: an address is empty: a unix socket needs a path, as in unix:///path/to/redis.sock")
 		}
 	}
 	if s.cache != nil && (c.DisableCache || c.AlwaysRESP2 || c.ClientTrackingOptions != nil) {
-		return nil, errors.New("redisstore: Options.NearCache goes with none of DisableCache, AlwaysRESP2 and ClientTrackingOptions")
+		return nil, errors.New("redisstore: Options.NearCache can't be combined with DisableCache, AlwaysRESP2 or ClientTrackingOptions")
 	}
 	c = watched(settings(c), s.limiter.crowded)
 	if s.cache != nil {
@@ -78,8 +79,8 @@ func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
 	return s, nil
 }
 
-// unopened is the error of a client that could not be made. What a server says
-// of the handshake may quote the password.
+// unopened returns the error of a client that could not be created. The server's
+// error of the handshake may quote the password.
 func unopened(err error) error {
 	var class error
 	if server, ok := rueidis.IsRedisErr(err); ok {
@@ -108,7 +109,8 @@ func settings(c rueidis.ClientOption) rueidis.ClientOption {
 	return c
 }
 
-// tracking returns c with servers that tell of changes to all that was read.
+// tracking returns c with CLIENT TRACKING, so that servers report changes of the
+// keys that were read.
 func tracking(c rueidis.ClientOption, n *clientCache) rueidis.ClientOption {
 	c.DisableCache = false
 	c.ClientTrackingOptions = []string{}
@@ -132,22 +134,22 @@ func patient(d net.Dialer) net.Dialer {
 	return d
 }
 
-// unreachable reports whether a client could not be made because of a server
-// that may come.
+// unreachable reports whether a client could not be created because the server is
+// down, and may come up.
 func unreachable(err error) bool {
 	if server, ok := rueidis.IsRedisErr(err); ok {
 		_, class := classifyReply(server.Error())
 		return errors.Is(class, core.ErrUnavailable)
 	}
 	if _, ok := errors.AsType[*net.AddrError](err); ok {
-		return false // what is no address will not become one
+		return false // an invalid address stays invalid
 	}
 	var n net.Error
 	return errors.As(err, &n) || timedOut(err) || broken(err)
 }
 
-// A dialer makes the client of a store. The client's package makes none while
-// the server can't be reached, so it is tried again and again.
+// A dialer creates the client of a store. rueidis creates none while the server is
+// unreachable, so the dialer tries repeatedly.
 type dialer struct {
 	option rueidis.ClientOption
 
@@ -157,7 +159,7 @@ type dialer struct {
 	err    error         // of the last try
 }
 
-// dial puts a new client into its place, or waits for a try that has begun.
+// dial stores a new client in client, or waits for an attempt in progress.
 func (d *dialer) dial(ctx context.Context, client *atomic.Pointer[rueidis.Client]) error {
 	d.mu.Lock()
 	if d.trying == nil {
@@ -193,9 +195,8 @@ func (d *dialer) try(client *atomic.Pointer[rueidis.Client]) {
 	d.trying = nil
 }
 
-// down is the error of a call while there is no client, with the text of the
-// last try: its class is another one, for it was another thing that ran out of
-// time, perhaps.
+// down returns the error of a call while there is no client. It contains only
+// the text of the last attempt, whose class does not apply to the call.
 func (d *dialer) down() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -209,7 +210,7 @@ func (d *dialer) down() error {
 	return fmt.Errorf("%w: %s", errDown, text)
 }
 
-// close closes the client, and waits for one that is just being made.
+// close closes the client. It waits for an attempt in progress.
 func (d *dialer) close(client *atomic.Pointer[rueidis.Client]) {
 	d.mu.Lock()
 	d.closed = true

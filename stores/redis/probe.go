@@ -7,8 +7,8 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// probe asks the server whether it is there, for the prober. A server that
-// refuses to tell is.
+// probe checks for the prober whether the server replies. A server that rejects
+// the command counts as up.
 func (s *Store) probe(ctx context.Context) error {
 	if s.client.Load() == nil {
 		if err := s.dialer.dial(ctx, &s.client); err != nil {
@@ -17,7 +17,7 @@ func (s *Store) probe(ctx context.Context) error {
 	}
 	client := *s.client.Load()
 	result := make(chan error, 1)
-	go func() { // since the client may not end with ctx
+	go func() { // since the client may not return when ctx ends
 		if client.Mode() == rueidis.ClientModeCluster {
 			result <- askCluster(ctx, client)
 		} else {
@@ -32,7 +32,7 @@ func (s *Store) probe(ctx context.Context) error {
 	}
 }
 
-// ask asks one server, over a connection that is alive.
+// ask pings one server. It tries again on a broken connection.
 func ask(ctx context.Context, client rueidis.Client) (err error) {
 	for range attempts {
 		if err = client.Do(ctx, client.B().Arbitrary("PING").Build()).Error(); err == nil || !broken(err) || ctx.Err() != nil {
@@ -47,8 +47,7 @@ func ask(ctx context.Context, client rueidis.Client) (err error) {
 	return err
 }
 
-// askCluster asks the servers of a cluster one by one until one says that all
-// is well: a cluster is up as long as it says so.
+// askCluster asks the nodes one by one until one reports that the cluster is ok.
 func askCluster(ctx context.Context, client rueidis.Client) error {
 	err := error(rueidis.ErrNoSlot)
 	for _, node := range client.Nodes() {
@@ -62,7 +61,7 @@ func askCluster(ctx context.Context, client rueidis.Client) error {
 		}
 		if server, ok := rueidis.IsRedisErr(err); ok {
 			if kind, _ := classifyReply(server.Error()); kind == answered {
-				return nil // it may not tell
+				return nil // the ACL may forbid CLUSTER INFO
 			}
 		}
 		if ctx.Err() != nil {

@@ -15,41 +15,41 @@ import (
 	"github.com/gensession/gensession/stores/internal/health"
 )
 
-// Options of a store. The zero value and nil are fine.
+// Options configure a store. Nil and the zero value are valid.
 type Options struct {
-	// Timeout is the time that a call may take whose ctx has no deadline; the
-	// core's always have one. A ctx whose deadline is more than twice as far
-	// away makes a call dearer. Default 500 ms.
+	// Timeout is the timeout of a call whose ctx has no deadline; calls of the
+	// core always have one. A call with a deadline of more than twice Timeout
+	// is more expensive. Default 500 ms.
 	Timeout time.Duration
 
-	// MaxSize is the length of the largest payload; a longer one is
-	// [core.ErrTooLarge] and not sent. It must not exceed the server's
-	// proto-max-bulk-len, which is 512 MiB: more makes the server hang up.
-	// Default 16 MiB.
+	// MaxSize is the maximum size of a payload. A larger payload is not sent,
+	// and the error is [core.ErrTooLarge]. MaxSize must not exceed the server's
+	// proto-max-bulk-len (512 MiB by default), above which the server closes the
+	// connection. Default 16 MiB.
 	MaxSize int
 
-	// NearCache, if not zero, lets reads be answered from copies in the process
-	// that are at most so old, without asking the server; bench/RESULTS.md has
-	// what that spares. A second is a good choice. Zero, the default, asks the
-	// server for each.
+	// NearCache, if not zero, enables an in-process cache: reads return entries
+	// that are at most NearCache old without asking the server. A second is a
+	// good choice; bench/RESULTS.md has the gain. Zero, the default, disables
+	// the cache.
 	//
-	// The server tells of changes (CLIENT TRACKING), so that a copy is mostly
-	// gone a round trip after the record has changed. The bound holds also when
-	// it does not get through: after that time the server is asked, whatever
-	// happened. Writes are never made on the strength of a copy, since they
-	// compare versions with the server; a change that was made from an old copy
-	// is a conflict, and the core reads again. What this store has written itself
-	// it reads at once. Copies never outlive their records; misses are not kept.
+	// The server reports changes (CLIENT TRACKING), so that an entry is usually
+	// invalidated one round trip after the record has changed. If a report is
+	// lost, the entry still expires after NearCache. Writes do not depend on the
+	// cache, since the server compares versions: a change that is based on an
+	// old entry is a conflict, and the core reads again. The store always reads
+	// its own writes. Entries never outlive their records. Misses are not
+	// cached.
 	//
-	// What it means for a logout: Destroy, Reset and Renew take effect at
-	// once in the process that does them. Another process which has read the
-	// session within that time may let the old cookie in until the time is over,
-	// to read; it can't save anything. Where the end of a session must hold
-	// everywhere at once, leave NearCache off.
+	// At a logout, Destroy, Reset and Renew take effect at once in the process
+	// that calls them. Another process that has read the session within the
+	// last NearCache may accept the old cookie for reading until the entry
+	// expires; it can't save. If a logout must take effect everywhere at once,
+	// leave NearCache zero.
 	//
-	// It needs Redis 6 or newer and, in an ACL, +client|tracking and +pttl, and
-	// takes up to 33 MiB of memory. The client must be the store's own: [New]
-	// refuses it.
+	// NearCache needs Redis 6 or newer, and in an ACL +client|tracking and
+	// +pttl. It uses up to 33 MiB of memory. It needs a client made by the store:
+	// [New] returns an error.
 	NearCache time.Duration
 }
 
@@ -74,19 +74,19 @@ var (
 	_ core.Notifier = (*Store)(nil)
 )
 
-// New makes a store that uses a client of the caller, who also closes it, after
-// the store. Nil options are fine.
+// New returns a store that uses a client of the caller. The caller closes the
+// client, after the store. Nil options are valid.
 //
-// The client is used as it is, though it never caches a session, repeats a read
-// or asks a replica for one. Its connections should not outlive a silent server
-// by long: a ConnWriteTimeout of a second, as [OpenOption] sets, instead of
-// ten.
+// The store keeps the settings of the client, but does not use its cache, its
+// retries of reads or its replicas. Set ConnWriteTimeout to a second, as
+// [OpenOption] does, in place of the default of ten: it limits how long a
+// connection to a silent server stays open.
 func New(client rueidis.Client, o *Options) (*Store, error) {
 	if client == nil {
-		return nil, errors.New("redisstore: no client")
+		return nil, errors.New("redisstore: New: the client is nil")
 	}
 	if o != nil && o.NearCache != 0 {
-		return nil, fmt.Errorf("redisstore: %w: Options.NearCache needs a client that tells the store of changes: use Open or OpenOption", errors.ErrUnsupported)
+		return nil, fmt.Errorf("redisstore: %w: Options.NearCache needs a client that reports changes to the store: use Open or OpenOption", errors.ErrUnsupported)
 	}
 	s, err := newStore(o)
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	return s.read(ctx, request{op: opGet, key: key})
 }
 
-// GetVersion returns the payload under key, and its version.
+// GetVersion returns the payload under key and its version.
 func (s *Store) GetVersion(ctx context.Context, key string) ([]byte, core.Version, error) {
 	if s.cache != nil {
 		return s.cachedRead(ctx, key)
@@ -145,7 +145,7 @@ func (s *Store) GetVersion(ctx context.Context, key string) ([]byte, core.Versio
 	return data, digest(data), nil
 }
 
-// read asks the server.
+// read reads from the server.
 func (s *Store) read(ctx context.Context, r request) ([]byte, error) {
 	reply, err := s.do(ctx, r)
 	if err != nil {
@@ -154,14 +154,14 @@ func (s *Store) read(ctx context.Context, r request) ([]byte, error) {
 	if reply.IsNil() {
 		return nil, errNotFound
 	}
-	data, err := reply.AsBytes() // made for this reply: nobody else has it
+	data, err := reply.AsBytes() // made for this reply and not shared
 	if err != nil {
 		return nil, errReply
 	}
 	return data, nil
 }
 
-// Set stores data under key for ttl, zero being without an end.
+// Set stores data under key for ttl. A ttl of zero has no end.
 func (s *Store) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
 	if err := s.fits(data, ttl); err != nil {
 		return err
@@ -170,8 +170,8 @@ func (s *Store) Set(ctx context.Context, key string, data []byte, ttl time.Durat
 	return err
 }
 
-// SetVersion is Set if the version of key is v still, or if there is no key
-// and v is zero.
+// SetVersion is Set on condition that key still has version v, or does not exist
+// if v is zero.
 func (s *Store) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
 	if err := s.fits(data, ttl); err != nil {
 		return 0, err
@@ -195,7 +195,7 @@ func (s *Store) SetVersion(ctx context.Context, key string, data []byte, ttl tim
 	return digest(data), nil
 }
 
-// Touch gives key a new ttl, counted from now.
+// Touch sets the ttl of key, counted from now.
 func (s *Store) Touch(ctx context.Context, key string, ttl time.Duration) error {
 	if ttl < 0 {
 		return errNegative
@@ -205,7 +205,7 @@ func (s *Store) Touch(ctx context.Context, key string, ttl time.Duration) error 
 		r.op = opPersist
 	}
 	reply, err := s.do(ctx, r)
-	if err == nil && ttl == 0 && isZero(reply) { // it had no ttl, or there is none
+	if err == nil && ttl == 0 && isZero(reply) { // the key has no ttl, or does not exist
 		reply, err = s.do(ctx, request{op: opExists, key: key})
 	}
 	if err == nil && isZero(reply) {
@@ -220,14 +220,15 @@ func (s *Store) Destroy(ctx context.Context, key string) error {
 	return err
 }
 
-// Notify calls f(false) when the server can't be reached and f(true) when it
-// is back, each within a second; and f(false) when the store is closed.
+// Notify calls f(false) when the server becomes unreachable and f(true) when it is
+// reachable again, each within a second. It calls f(false) when the store is
+// closed.
 func (s *Store) Notify(f func(up bool)) (stop func()) { return s.health.Notify(f) }
 
-// Close ends what the store runs, and closes the client unless it is the
-// user's; calls in flight end first, for which a server that does not answer
-// has a second. Calls after it fail with [core.ErrUnavailable]. The second
-// Close does nothing. The error is always nil.
+// Close stops the goroutines of the store, and closes the client unless it was
+// passed to [New]. It waits for calls in flight, at most a second if the server
+// does not reply. Later calls fail with [core.ErrUnavailable]. A second Close
+// does nothing. The error is always nil.
 func (s *Store) Close() error {
 	s.once.Do(func() {
 		s.closed.Store(true)
@@ -239,7 +240,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// fits checks what is the same for all writes.
+// fits checks the size and the ttl of a write.
 func (s *Store) fits(data []byte, ttl time.Duration) error {
 	if ttl < 0 {
 		return errNegative
@@ -250,7 +251,7 @@ func (s *Store) fits(data []byte, ttl time.Duration) error {
 	return nil
 }
 
-// millis rounds up, so that no key goes too early.
+// millis returns ttl in milliseconds, rounded up so that no key expires early.
 func millis(ttl time.Duration) int64 {
 	ms := int64(ttl / time.Millisecond)
 	if ttl%time.Millisecond > 0 {
