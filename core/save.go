@@ -42,7 +42,7 @@ func (s *Session) enter() error {
 	return err
 }
 
-var errFromHook = errors.New("core: Save, Renew, Reset and Destroy can't be called from a hook")
+var errFromHook = errors.New("session: Save, Renew, Reset and Destroy can't be called from a hook")
 
 // mayStore says why the store can't be changed now.
 func (s *Session) mayStore() error {

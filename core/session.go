@@ -156,7 +156,7 @@ type holder interface {
 // What can't be the name of a value.
 var (
 	errReserved = errors.New(`the names "cookie" and "_gs" are reserved`)
-	errName     = errors.New("core: the name of a value must be valid UTF-8")
+	errName     = errors.New("session: the name of a value must be valid UTF-8")
 )
 
 // ID returns the id of the session. A new session gets one when it is first
@@ -277,15 +277,15 @@ func (s *Session) Replace(values any) error {
 func membersOf(values any) ([]member, error) {
 	raw, err := encode(values)
 	if err != nil {
-		return nil, fmt.Errorf("core: the values can't be encoded: %w", err)
+		return nil, fmt.Errorf("session: the values can't be encoded: %w", err)
 	}
 	members, ok := parseObject(raw, nil)
 	if !ok {
-		return nil, errors.New("core: the values are no JSON object: give a map or a struct")
+		return nil, errors.New("session: the values are no JSON object: give a map or a struct")
 	}
 	for i := range members {
 		if reserved(string(members[i].name)) {
-			return nil, fmt.Errorf("core: %w", errReserved)
+			return nil, fmt.Errorf("session: %w", errReserved)
 		}
 	}
 	return members, nil
@@ -346,7 +346,7 @@ func (s *Session) SetCookie(c CookieOptions) error {
 	m := s.visit.manager
 	c = c.or(m.config)
 	if err := c.check(m.o.Name); err != nil {
-		return fmt.Errorf("core: Session.SetCookie: %w", err)
+		return fmt.Errorf("session: Session.SetCookie: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -401,7 +401,7 @@ func (v *Visit) last(ctx context.Context) error {
 }
 
 // errPanicked is the result of a commit in which a hook panicked.
-var errPanicked = errors.New("core: a hook panicked, the session was not saved")
+var errPanicked = errors.New("session: a hook panicked, the session was not saved")
 
 // end reports whether there is a session to commit, and lets none be loaded
 // from now on.
