@@ -293,7 +293,7 @@ var cases = []rule{
 			x.AddHeader("Set-Cookie", "later=1")
 		})
 	}},
-	{name: "DropCookies", rule: "DropCookies drops every line of that name and no other, whoever has set it, and none if there is none.", test: func(s *server) error {
+	{name: "DropCookies", rule: "DropCookies removes every line of that name, whatever code has set it, and no other line.", test: func(s *server) error {
 		return s.setCookies([]string{"aa=1", "A=2", "b=3", "a =4", "x=a=5", "a=6"}, func(x Exchange) {
 			x.Jar.DropCookies("a")
 			for _, line := range []string{"a=0; path=/", "aa=1", "A=2", "a=0", "b=3", "a =4", "x=a=5"} {
