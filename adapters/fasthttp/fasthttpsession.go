@@ -1,28 +1,33 @@
-// Package fasthttpsession brings sessions to plain fasthttp. For Fiber there is
-// fibersession, which stands on it.
+// Package fasthttpsession is the session middleware for fasthttp. For Fiber use
+// fibersession, which is built on this package.
 //
 //	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: keys})
 //	…
 //	handler := fasthttpsession.New(sessions, nil)(app)
 //
-// The session is saved when the handler has returned, before fasthttp sends
-// the first byte, and before a function given to Hijack runs. What runs later
-// can read the session, but a change is [core.ErrCommitted].
+// The session is saved after the handler has returned, before fasthttp sends the
+// first byte and before a function passed to Hijack runs. Later code can read the
+// session, but a change fails with [core.ErrCommitted].
 //
-// A function given to SetBodyStreamWriter runs beside the handler: fasthttp
-// starts it at once. What it changes while the handler runs is saved, what it
-// changes later is [core.ErrCommitted], and which of the two it is can't be
-// told: change the session in the handler. A reader given to SetBodyStream is
-// read after the save.
+// fasthttp runs a function passed to SetBodyStreamWriter concurrently with the
+// handler. Its changes are saved if they come before the handler returns, and
+// fail with [core.ErrCommitted] afterwards; since that is a race, change the
+// session in the handler. A reader passed to SetBodyStream is read after the
+// save.
 //
-// If it can't be saved, the handler's response is dropped and the client gets
-// an error; see [Options]. A handler that panics saves nothing, and the panic
-// goes on.
+// If the session can't be saved, the response of the handler is discarded and the
+// client gets an error; see [Options]. If the handler panics, nothing is saved,
+// and the panic continues.
 //
-// Mount fasthttp.TimeoutHandler below the session, not around it: a handler
-// whose time is over would go on and save a session whose cookie goes nowhere.
-// Below, its session is not saved, since the handler may be in the middle of a
-// change.
+// Mount fasthttp.TimeoutHandler inside the session middleware, not around it:
+// otherwise a handler that has timed out would continue and save a session whose
+// cookie is never sent. If it is mounted inside, the session of such a handler is
+// not saved, since the handler may be in the middle of a change.
+//
+// # For adapters
+//
+// [Jar], [SetContext] and [Discard] are for adapters of frameworks that are built
+// on fasthttp, such as fibersession. Applications do not need them.
 package fasthttpsession
 
 import (
@@ -35,29 +40,29 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// Options are the choices of [New]. nil and the zero Options are fine.
+// Options configure [New]. Nil and the zero value are valid.
 type Options struct {
 	// Secure reports whether the browser's request came over TLS. The default
-	// is ctx.IsTLS. Behind a proxy that ends TLS look at the field that this
-	// proxy sets, and only if the request can't have come past the proxy.
+	// is ctx.IsTLS. Behind a proxy that terminates TLS, read the header field
+	// that the proxy sets, but only if no request can bypass the proxy.
 	Secure func(ctx *fasthttp.RequestCtx) bool
 
-	// Context returns the context that the stores and hooks get. It must not
-	// be ctx or stem from it, since fasthttp uses ctx again for other requests.
-	// The default is context.Background: stores have deadlines of their own.
+	// Context returns the context for stores and hooks. It must not be ctx or
+	// derived from it, since fasthttp reuses ctx for other requests. The default
+	// is context.Background; calls of stores have their own deadlines.
 	Context func(ctx *fasthttp.RequestCtx) context.Context
 
-	// Error answers a request whose session could not be loaded or saved, in
-	// place of the handler's response, which is gone by then; see [Discard].
-	// [core.Status] gives the status for err. The default answers with the
-	// status and its text, and nothing of err, which tells about the inside of
-	// the server; log it in [core.Hooks].
+	// Error writes the response if the session could not be loaded or saved.
+	// The response of the handler is already discarded; see [Discard].
+	// [core.Status] returns the status for err. The default sends the status
+	// and its text. It does not send the text of err, which reveals internals of
+	// the server: log err in [core.Hooks].
 	Error func(ctx *fasthttp.RequestCtx, err error)
 }
 
-// New returns the middleware that gives the requests below it a session of m.
-// Mounted twice with the same manager, the outer one works and the inner one
-// does nothing; managers with different cookies live side by side.
+// New returns middleware that gives each request a session of m. If it is mounted
+// twice with the same manager, the inner one does nothing. Managers with
+// different cookies can be combined.
 func New(m *core.Manager, o *Options) func(fasthttp.RequestHandler) fasthttp.RequestHandler {
 	mw := middleware{manager: m}
 	if o != nil {
@@ -77,9 +82,9 @@ func New(m *core.Manager, o *Options) func(fasthttp.RequestHandler) fasthttp.Req
 	}
 }
 
-// From returns the session of ctx, the innermost if several managers are
-// mounted. It is [core.ErrNoSession] if the middleware is missing or the
-// request lies outside the cookie's path.
+// From returns the session of ctx, that of the innermost middleware if there are
+// several. The error is [core.ErrNoSession] if the middleware is missing or the
+// request path is outside the cookie's path.
 func From(ctx *fasthttp.RequestCtx) (*core.Session, error) {
 	c, err := Context(ctx)
 	if err != nil {
@@ -88,7 +93,8 @@ func From(ctx *fasthttp.RequestCtx) (*core.Session, error) {
 	return core.From(c)
 }
 
-// FromManager is [From] for one of several managers.
+// FromManager returns the session of ctx that m manages. Its errors are those of
+// [From].
 func FromManager(ctx *fasthttp.RequestCtx, m *core.Manager) (*core.Session, error) {
 	c, err := Context(ctx)
 	if err != nil {
@@ -97,8 +103,8 @@ func FromManager(ctx *fasthttp.RequestCtx, m *core.Manager) (*core.Session, erro
 	return m.From(c)
 }
 
-// Visit returns what stands behind the session of ctx, to destroy or replace
-// one that is not loaded yet.
+// Visit returns the [core.Visit] of ctx, with which a handler can destroy or
+// replace a session that is not loaded.
 func Visit(ctx *fasthttp.RequestCtx) (*core.Visit, error) {
 	c, err := Context(ctx)
 	if err != nil {
@@ -110,8 +116,8 @@ func Visit(ctx *fasthttp.RequestCtx) (*core.Visit, error) {
 // contextKey is the key of the user value that holds the context.
 type contextKey struct{}
 
-// Context returns a context for [core.From], with which code that knows no
-// fasthttp finds the session. Unlike ctx it can be kept. It is
+// Context returns a context from which [core.From] returns the session, for code
+// that does not depend on fasthttp. Unlike ctx it may be kept. The error is
 // [core.ErrNoSession] if the middleware is missing.
 func Context(ctx *fasthttp.RequestCtx) (context.Context, error) {
 	if c, ok := ctx.UserValue(contextKey{}).(context.Context); ok {
@@ -120,12 +126,12 @@ func Context(ctx *fasthttp.RequestCtx) (context.Context, error) {
 	return nil, errMissing
 }
 
-// errMissing is made once: every outermost middleware asks and meets it.
+// errMissing is created once, since every outermost middleware gets it.
 var errMissing = fmt.Errorf("%w: the middleware is missing", core.ErrNoSession)
 
-// SetContext makes c, which [core.NewContext] has returned, the context of
-// ctx. [New] does it: this is for the middleware of a framework that is built
-// on fasthttp. nil takes it away again.
+// SetContext sets the result of [Context] to c, which [core.NewContext] has
+// returned, or removes it if c is nil. It is for adapters of frameworks that are
+// built on fasthttp.
 func SetContext(ctx *fasthttp.RequestCtx, c context.Context) { ctx.SetUserValue(contextKey{}, c) }
 
 type middleware struct {
@@ -159,7 +165,7 @@ func (mw *middleware) serve(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandl
 	SetContext(ctx, core.NewContext(base, visit))
 	next(ctx)
 	if ctx.LastTimeoutErrorResponse() != nil {
-		// The answer is made, and the handler still runs, on this ctx.
+		// The response is complete, and the handler still runs with this ctx.
 		return
 	}
 	SetContext(ctx, before)
@@ -181,9 +187,10 @@ func answer(ctx *fasthttp.RequestCtx, err error) {
 	ctx.SetBodyString(fasthttp.StatusMessage(status) + "\n")
 }
 
-// Discard makes room for an error: it drops the body of the response, also a
-// stream, the fields that describe it, and what was given to Hijack. Other
-// fields stay, such as those of a middleware further out, and the cookies.
+// Discard prepares the response for an error. It removes the body or the stream,
+// the header fields that describe the body, and the function passed to Hijack.
+// Cookies and other fields stay, such as those of outer middleware. Discard is
+// for adapters of frameworks that are built on fasthttp.
 func Discard(ctx *fasthttp.RequestCtx) {
 	ctx.Hijack(nil)
 	ctx.HijackSetNoResponse(false)

@@ -11,13 +11,13 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// A Jar is the [core.Jar] of a RequestCtx. [New] makes its own: this one is for
-// the middleware of a framework that is built on fasthttp.
+// A Jar is the [core.Jar] of a RequestCtx. It is for adapters of frameworks that
+// are built on fasthttp; [New] creates its own Jar.
 //
-// It copies every string, since fasthttp overwrites its buffers in the next
-// request. It reads the Cookie field as it came over the wire: a middleware
-// that changes the cookies of the request, as Fiber's encryptcookie does, must
-// leave out the session's, which are its name and its name with ".sig".
+// It copies every string, since fasthttp reuses its buffers. It reads the Cookie
+// field as it was received: a middleware that changes the cookies of the request,
+// such as Fiber's encryptcookie, must exclude the two session cookies, whose names
+// are the cookie name without and with ".sig".
 type Jar struct {
 	mu     sync.Mutex // held by every method but Secure
 	ctx    *fasthttp.RequestCtx
@@ -25,7 +25,7 @@ type Jar struct {
 	names  naming
 }
 
-// A naming is what is known of how fasthttp treats the names of fields.
+// A naming is how fasthttp treats the names of header fields.
 type naming uint8
 
 const (
@@ -41,25 +41,25 @@ var _ interface {
 	SetCookieBytes(name string, line []byte, replace bool)
 } = (*Jar)(nil)
 
-// Open makes j, which is new, the Jar of ctx; see [core.NewVisitOf]. Secure
-// returns secure.
+// Open makes j, which must be new, the Jar of ctx; see [core.NewVisitOf]. The
+// method Secure then returns secure.
 func (j *Jar) Open(ctx *fasthttp.RequestCtx, secure bool) { j.ctx, j.secure = ctx, secure }
 
-// Close cuts j off from its ctx: from then on it has begun and is empty. Call
-// it before the handler returns, since fasthttp uses ctx again. A goroutine
-// that outlives its request and still holds the session would reach into
-// somebody else's.
+// Close detaches j from its ctx: from then on Begun returns true, and all fields
+// are empty. Call it before the handler returns, since fasthttp reuses ctx.
+// Otherwise a goroutine that outlives its request and still holds the session
+// would access another request.
 func (j *Jar) Close() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.ctx = nil
 }
 
-// Cookie returns the Cookie field, or what is left of it if the request was
-// made by hand and not read from a connection.
+// Cookie returns the Cookie field. For a request that was not read from a
+// connection it returns the cookies that fasthttp has parsed.
 func (j *Jar) Cookie() string { return string(j.AppendCookie(nil)) }
 
-// AppendCookie appends the same to dst.
+// AppendCookie appends the result of Cookie to dst.
 func (j *Jar) AppendCookie(dst []byte) []byte {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -71,8 +71,8 @@ func (j *Jar) AppendCookie(dst []byte) []byte {
 	if len(raw) == 0 {
 		return append(dst, joined(header.PeekAll("Cookie"), "; ")...)
 	}
-	// Not Peek: once anybody has asked for a cookie, it returns a list that is
-	// put together anew, without what fasthttp did not understand.
+	// Not Peek: after fasthttp has parsed the cookies, it returns a list of the
+	// parsed ones, without those that fasthttp does not understand.
 	for found := false; len(raw) > 0; {
 		if !isCookie(raw) {
 			_, raw, _ = bytes.Cut(raw, newline)
@@ -108,7 +108,7 @@ var (
 	nameSetCookie              = []byte("Set-Cookie")
 )
 
-// nextField cuts the first field off a header.
+// nextField splits the first field from a header.
 func nextField(raw []byte) (name, value, rest []byte) {
 	line, _, _ := bytes.Cut(raw, newline)
 	name, _, _ = bytes.Cut(line, colon)
@@ -116,8 +116,8 @@ func nextField(raw []byte) (name, value, rest []byte) {
 	return name, value, rest
 }
 
-// fieldValue returns what stands in raw up to the end of the field, and joins
-// its lines if it is folded, as fasthttp and net/http do.
+// fieldValue returns the value at the beginning of raw. It joins folded lines, as
+// fasthttp and net/http do.
 func fieldValue(raw []byte) (value, rest []byte) {
 	line, rest, _ := bytes.Cut(raw, newline)
 	value = trim(line)
@@ -128,7 +128,7 @@ func fieldValue(raw []byte) (value, rest []byte) {
 	return value, rest
 }
 
-// trim is bytes.Trim(b, " \t\r"), which makes a table of them first.
+// trim is bytes.Trim(b, " \t\r") without its table.
 func trim(b []byte) []byte {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\r') {
 		b = b[1:]
@@ -139,7 +139,7 @@ func trim(b []byte) []byte {
 	return b
 }
 
-// Path takes the request line, which stays as the browser sent it when a router
+// Path returns the path from the request line, which does not change if a router
 // changes the URI.
 func (j *Jar) Path() string {
 	j.mu.Lock()
@@ -153,7 +153,7 @@ func (j *Jar) Path() string {
 // Secure returns what Open was given.
 func (j *Jar) Secure() bool { return j.secure }
 
-// RequestHeader returns the field as the middlewares further out have left it.
+// RequestHeader returns the field, with the changes of outer middleware.
 func (j *Jar) RequestHeader(name string) string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -168,16 +168,16 @@ func (j *Jar) RequestHeader(name string) string {
 	for len(raw) > 0 {
 		var sent []byte
 		if sent, _, raw = nextField(raw); isNamed(sent, name) {
-			// Peek and not the value, which a middleware may have removed.
+			// Peek, since a middleware may have removed the field.
 			return string(header.PeekBytes(sent))
 		}
 	}
 	return ""
 }
 
-// normalizes reports whether fasthttp brings the names of fields into one
-// form. With Server.DisableHeaderNamesNormalizing it compares them byte by
-// byte, and then it does not find its own Host in small letters.
+// normalizes reports whether fasthttp normalizes the names of fields. With
+// Server.DisableHeaderNamesNormalizing it compares them byte by byte, and then
+// does not find the field Host by the name host.
 func (j *Jar) normalizes() bool {
 	if j.names == unknown {
 		j.names = asSent
@@ -188,12 +188,12 @@ func (j *Jar) normalizes() bool {
 	return j.names == normalized
 }
 
-// SetCookie adds line, and with replace drops those of that name.
+// SetCookie adds line. With replace it first removes the lines of that name.
 func (j *Jar) SetCookie(name, line string, replace bool) {
 	j.SetCookieBytes(name, []byte(line), replace)
 }
 
-// SetCookieBytes is SetCookie.
+// SetCookieBytes is SetCookie with a line that it copies.
 func (j *Jar) SetCookieBytes(name string, line []byte, replace bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -203,12 +203,11 @@ func (j *Jar) SetCookieBytes(name string, line []byte, replace bool) {
 	if replace {
 		j.drop(name)
 	}
-	// This field it adds to those that are there, and keeps the bytes; SetCookie
-	// would not.
+	// SetCanonical appends this field and keeps its bytes; SetCookie would not.
 	j.ctx.Response.Header.SetCanonical(nameSetCookie, line)
 }
 
-// DropCookies drops the lines of that name.
+// DropCookies removes the lines of that name.
 func (j *Jar) DropCookies(name string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -218,7 +217,7 @@ func (j *Jar) DropCookies(name string) {
 }
 
 // drop removes the lines of that name. DelCookie would change the order of the
-// others, and goes by names that it has decoded.
+// others, and compares decoded names.
 func (j *Jar) drop(name string) {
 	header := &j.ctx.Response.Header
 	named := func(line []byte) bool {
@@ -243,8 +242,8 @@ func (j *Jar) drop(name string) {
 	}
 }
 
-// ResponseHeader returns the fields of the response, one fasthttp sends by
-// default included.
+// ResponseHeader returns the fields of the response, including those that
+// fasthttp sends by default.
 func (j *Jar) ResponseHeader(name string) string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -287,7 +286,7 @@ func (j *Jar) setResponseHeader(name, value string) {
 			header.Del(s)
 		}
 	}
-	// Set alone would replace the first of several.
+	// Set alone would replace only the first of several.
 	if value == "" || len(header.PeekAll(name)) > 1 {
 		header.Del(name)
 	}
@@ -296,8 +295,8 @@ func (j *Jar) setResponseHeader(name, value string) {
 	}
 }
 
-// DefaultResponseHeader sets the field of the response if it has no value, one
-// that fasthttp sends by default included.
+// DefaultResponseHeader sets the field of the response if it has no value. A value
+// that fasthttp sends by default counts.
 func (j *Jar) DefaultResponseHeader(name, value string) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -314,7 +313,7 @@ func (j *Jar) DefaultResponseHeader(name, value string) bool {
 		j.setResponseHeader(name, value)
 		return true
 	}
-	// What nearly every request sets goes the short way.
+	// A fast path for the fields that nearly every request sets.
 	var canonical []byte
 	switch name {
 	case "Vary":
@@ -333,8 +332,8 @@ func (j *Jar) DefaultResponseHeader(name, value string) bool {
 	return true
 }
 
-// Begun reports whether j is closed: fasthttp sends nothing before the handler
-// has returned.
+// Begun reports whether j is closed. fasthttp sends nothing before the handler has
+// returned.
 func (j *Jar) Begun() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -1,37 +1,35 @@
-// Package fibersession brings sessions to Fiber v2.
+// Package fibersession is the session middleware for Fiber v2.
 //
 //	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: keys})
 //	…
 //	app.Use(fibersession.New(sessions, nil))
 //
-// The session is saved when the handlers below have returned, also when they
-// returned an error, and before Fiber sends the first byte. What runs later,
-// such as the app's ErrorHandler, can read the session, but a change is
-// [core.ErrCommitted].
+// The session is saved after the handlers have returned, even with an error, and
+// before Fiber sends the first byte. Later code, such as the app's ErrorHandler,
+// can read the session, but a change fails with [core.ErrCommitted].
 //
-// A function given to SetBodyStreamWriter runs beside the handler: fasthttp
-// starts it at once. What it changes while the handlers run is saved, what it
-// changes later is [core.ErrCommitted], and which of the two it is can't be
-// told: change the session in the handler. A reader given to SendStream is read
-// after the save.
+// fasthttp runs a function passed to SetBodyStreamWriter concurrently with the
+// handler. Its changes are saved if they come before the handlers return, and
+// fail with [core.ErrCommitted] afterwards; since that is a race, change the
+// session in the handler. A reader passed to SendStream is read after the save.
 //
-// Errors go to the app's ErrorHandler, which is the place to log and to shape
-// them. An error of the session shows it, through errors.As, a *fiber.Error
-// with the fitting status, and through errors.Is the error of the core. Its
-// text is that of the status only: the default ErrorHandler sends the text to
-// the client, and the error of a store tells about the inside of the server.
-// An error of a handler goes on as it is, and wins over one of saving, which
-// then only [core.Hooks] see.
+// Errors go to the app's ErrorHandler, which can log and format them. For an error
+// of the session errors.As finds a *fiber.Error with the status, and errors.Is
+// finds the error of the core. Its text is only that of the status, since the
+// default ErrorHandler sends the text to the client, and the error of a store
+// reveals internals of the server. An error of a handler is passed on unchanged,
+// and takes precedence over an error of the save, which then goes only to
+// [core.Hooks].
 //
-// A handler that answers by fasthttp's TimeoutError leaves the session unsaved,
-// since what it could not wait for may be in the middle of a change.
+// The session of a handler that responds with fasthttp's TimeoutError is not
+// saved, since the code that timed out may be in the middle of a change.
 //
-// A panic saves nothing, if it gets as far as this middleware: mount Fiber's
-// recover before it.
+// If a panic reaches this middleware, nothing is saved: mount Fiber's recover
+// before it.
 //
-// The cookies of the request are read as they came over the wire. Fiber's
-// encryptcookie must leave the session's alone: put its name, and its name
-// with ".sig", into Except.
+// The cookies of the request are read as they were received. Exclude the session
+// cookies from Fiber's encryptcookie: add the cookie name, and the name with
+// ".sig", to Except.
 package fibersession
 
 import (
@@ -48,23 +46,21 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// Options are the choices of [New]. nil and the zero Options are fine.
+// Options configure [New]. Nil and the zero value are valid.
 type Options struct {
-	// Next, if it returns true, lets a request pass without a session.
+	// Next, if it returns true, skips the middleware: the request has no session.
 	Next func(c *fiber.Ctx) bool
 
-	// Secure reports whether the browser's request came over TLS. The default
-	// believes a TLS connection, and a proxy's X-Forwarded-Proto only if the
-	// app has EnableTrustedProxyCheck and the proxy among its TrustedProxies.
-	// (c.Secure believes everybody who sends that field, unless the check is
-	// on.)
+	// Secure reports whether the browser's request came over TLS. By default
+	// that is a TLS connection to the app, or X-Forwarded-Proto of a proxy in
+	// TrustedProxies if the app has EnableTrustedProxyCheck. (Without the check,
+	// c.Secure trusts that field of every client.)
 	Secure func(c *fiber.Ctx) bool
 }
 
-// New returns the middleware that gives the requests below it a session of m.
-// Stores and hooks get c.UserContext. Mounted twice with the same manager, the
-// outer one works and the inner one does nothing; managers with different
-// cookies live side by side.
+// New returns middleware that gives each request a session of m. Stores and hooks
+// get c.UserContext. If it is mounted twice with the same manager, the inner one
+// does nothing. Managers with different cookies can be combined.
 func New(m *core.Manager, o *Options) fiber.Handler {
 	mw := middleware{manager: m}
 	if o != nil {
@@ -76,13 +72,13 @@ func New(m *core.Manager, o *Options) fiber.Handler {
 	return mw.handle
 }
 
-// From returns the session of c, the innermost if several managers are
-// mounted. It is [core.ErrNoSession] if the middleware is missing or the
-// request lies outside the cookie's path. A handler can return the error as it
-// is.
+// From returns the session of c, that of the innermost middleware if there are
+// several. The error is [core.ErrNoSession] if the middleware is missing or the
+// request path is outside the cookie's path. A handler can return the error
+// unchanged.
 //
-// [core.From] finds the same session in c.UserContext, so code that knows no
-// Fiber can use it.
+// [core.From] returns the same session from c.UserContext, for code that does not
+// depend on Fiber.
 func From(c *fiber.Ctx) (*core.Session, error) {
 	v, err := Visit(c)
 	if err != nil {
@@ -104,7 +100,8 @@ func Handler(f func(c *fiber.Ctx, s *core.Session) error) fiber.Handler {
 	}
 }
 
-// FromManager is [From] for one of several managers.
+// FromManager returns the session of c that m manages. Its errors are those of
+// [From].
 func FromManager(c *fiber.Ctx, m *core.Manager) (*core.Session, error) {
 	v, err := Visit(c)
 	if err != nil {
@@ -116,11 +113,11 @@ func FromManager(c *fiber.Ctx, m *core.Manager) (*core.Session, error) {
 	return session(c, v)
 }
 
-// Visit returns what stands behind the session of c, to destroy or replace one
-// that is not loaded yet.
+// Visit returns the [core.Visit] of c, with which a handler can destroy or replace
+// a session that is not loaded.
 func Visit(c *fiber.Ctx) (*core.Visit, error) {
 	ctx := c.Context()
-	if ctx == nil { // a stream's writer asks, and Fiber has taken c back
+	if ctx == nil { // called from a stream's writer after Fiber has released c
 		return nil, wrap(fmt.Errorf("%w: the request is over", core.ErrNoSession))
 	}
 	v, err := fasthttpsession.Visit(ctx)
@@ -161,7 +158,8 @@ func (mw *middleware) handle(c *fiber.Ctx) error {
 	enter(c, core.NewContext(user, visit))
 	failed := c.Next()
 	if ctx.LastTimeoutErrorResponse() != nil {
-		// The answer is made, and what made it may still use the session.
+		// The response is complete, and the code that timed out may still use the
+		// session.
 		return failed
 	}
 	// The context of an outer session comes back with user, and the ErrorHandler
@@ -181,8 +179,8 @@ func (mw *middleware) handle(c *fiber.Ctx) error {
 	return nil
 }
 
-// enter makes the session known to From, whatever becomes of the user context,
-// and to core.From.
+// enter makes the session available to From, even if the user context is
+// replaced, and to core.From.
 func enter(c *fiber.Ctx, ctx context.Context) {
 	fasthttpsession.SetContext(c.Context(), ctx)
 	c.SetUserContext(ctx)
@@ -209,13 +207,13 @@ func secure() func(*fiber.Ctx) bool {
 	}
 }
 
-// A failure is an error of the session on its way to the ErrorHandler.
+// A failure is an error of the session for the ErrorHandler.
 type failure struct {
 	status *fiber.Error
 	err    error
 }
 
-// Error returns the text of the status, which is all that a client may see.
+// Error returns the text of the status, which may be sent to the client.
 func (f *failure) Error() string { return f.status.Message }
 
 // Unwrap returns the *fiber.Error and the error of the core.
@@ -229,9 +227,8 @@ func wrap(err error) error {
 	return &failure{&fiber.Error{Code: status, Message: fasthttp.StatusMessage(status)}, err}
 }
 
-// tidy gives an error of the session that a handler has returned, such as that
-// of Save, the form that the errors of this package have. The error of a
-// handler itself stays as it is.
+// tidy wraps an error of the session that a handler has returned, such as that of
+// Save, as the errors of this package. Other errors stay unchanged.
 func tidy(err error) error {
 	var ours *core.Error
 	var theirs *fiber.Error
@@ -241,8 +238,8 @@ func tidy(err error) error {
 	return err
 }
 
-// late reports whether err says that the session can't be changed any more, or
-// that there is none: these come as they are, since no operation has failed.
+// late reports whether err means that the session can't be changed any more, or
+// that there is none. The core does not wrap these in an Error.
 func late(err error) bool {
 	return errors.Is(err, core.ErrGone) || errors.Is(err, core.ErrCommitted) || errors.Is(err, core.ErrNoSession)
 }

@@ -15,25 +15,25 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// An exchange is one request and its response: the Jar of the core, and the
-// ResponseWriter of the handler, which commits the session before the first
-// byte. It can do all that a server's writer can; what the original one can't
-// answers http.ErrNotSupported.
+// An exchange is one request and its response. It is the Jar of the core and the
+// ResponseWriter of the handler, which commits the session before the first byte.
+// It has all methods of a server's writer; those that the original writer lacks
+// return http.ErrNotSupported.
 type exchange struct {
 	w     http.ResponseWriter
 	r     *http.Request
 	mw    *middleware
 	visit *core.Visit
 
-	// encoding is the Content-Encoding that was there before the handler. It
-	// belongs to a middleware that will encode our error answer as well.
+	// encoding is the Content-Encoding that was set before the handler. It
+	// belongs to a middleware that also encodes an error response.
 	encoding string
 
 	state   atomic.Uint32 // open, committed or failed
-	failing sync.Mutex    // held while a failed commit is answered
+	failing sync.Mutex    // held while the error of a commit is sent
 
 	jar   sync.Mutex // held by the Jar's methods that use the response's header
-	begun bool       // guarded by jar; the header is the server's then
+	begun bool       // guarded by jar; the server then owns the header
 }
 
 const (
@@ -51,15 +51,15 @@ var (
 	_ io.StringWriter = (*exchange)(nil)
 )
 
-// commit saves the session if that has not been done, and answers the error if
-// it can't. Every way to send something goes through it.
+// commit saves the session if it is not yet saved, and sends an error response if
+// that fails. Every method that sends something calls it.
 func (x *exchange) commit() error {
 	if x.state.Load() == committed {
 		return nil
 	}
-	// The state is left open while the core uses the Jar, and if one of its hooks
-	// panics: then nothing may be sent as if all were well.
-	err := x.visit.Commit(x.r.Context()) // a second one waits, and tells the result of the first
+	// The state stays open while the core uses the Jar, and if a hook panics:
+	// then no normal response may be sent.
+	err := x.visit.Commit(x.r.Context()) // a second call waits for the result of the first
 	if err == nil {
 		x.begin()
 		x.state.Store(committed)
@@ -88,23 +88,23 @@ func (x *exchange) failWith(err error) {
 	}
 }
 
-// begin closes the Jar's way to the response. A goroutine that outlives its
-// handler and still holds the session must not write into a header while the
-// server reads it.
+// begin disables the Jar's methods on the response. A goroutine that outlives its
+// handler and still holds the session must not write to a header that the server
+// reads.
 func (x *exchange) begin() {
 	x.jar.Lock()
 	defer x.jar.Unlock()
 	x.begun = true
 }
 
-// end is begin, unless the commit has done that.
+// end calls begin, unless the commit has called it.
 func (x *exchange) end() {
 	if x.state.Load() != committed {
 		x.begin()
 	}
 }
 
-// fail answers err in place of the handler.
+// fail sends an error response in place of the handler's response.
 func (x *exchange) fail(err error) {
 	x.begin()
 	header := x.w.Header()
@@ -126,7 +126,7 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
 func (x *exchange) Header() http.Header { return x.w.Header() }
 
 func (x *exchange) WriteHeader(status int) {
-	// An informational answer is not the response; 101 is the last of its kind.
+	// Informational responses do not count, except 101, which is final.
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		if x.commit() != nil {
 			return
@@ -149,13 +149,13 @@ func (x *exchange) WriteString(s string) (int, error) {
 	return io.WriteString(x.w, s)
 }
 
-// ReadFrom lets the original writer read from src itself: that is how a file
-// gets to the client without passing through the program.
+// ReadFrom lets the original writer read from src, so that a server can send a file
+// without copying it through the program.
 func (x *exchange) ReadFrom(src io.Reader) (int64, error) {
 	if err := x.commit(); err != nil {
 		return 0, err
 	}
-	// io.Copy finds the original's ReadFrom, and does without it otherwise.
+	// io.Copy uses ReadFrom of the original writer if it has one.
 	return io.Copy(x.w, src)
 }
 
@@ -182,8 +182,7 @@ func (x *exchange) Push(path string, o *http.PushOptions) error {
 	return http.ErrNotSupported
 }
 
-// CloseNotify is out of date, but gin's Stream still asks for it, and panics
-// if the writer has none.
+// CloseNotify is deprecated, but gin's Stream panics without it.
 func (x *exchange) CloseNotify() <-chan bool {
 	if n, ok := x.w.(interface{ CloseNotify() <-chan bool }); ok {
 		return n.CloseNotify()
@@ -195,8 +194,8 @@ func (x *exchange) CloseNotify() <-chan bool {
 
 func (x *exchange) Cookie() string { return joined(x.r.Header["Cookie"], "; ") }
 
-// Path takes the request line, which http.StripPrefix and the like leave as the
-// browser sent it. A request made by hand has none.
+// Path reads the request line, which http.StripPrefix and similar handlers do not
+// change. A request that was not read from a connection has none.
 func (x *exchange) Path() string {
 	if x.r.RequestURI == "" {
 		return x.r.URL.EscapedPath()
@@ -239,8 +238,8 @@ func (x *exchange) DropCookies(name string) {
 	}
 }
 
-// without returns the lines that are not of that name: in a new slice if there
-// are others, since the old one can be anybody's.
+// without returns lines without those of that name. It does not change lines,
+// which other code may hold.
 func without(lines []string, name string) []string {
 	named := func(l string) bool {
 		rest, ok := strings.CutPrefix(l, name)

@@ -1,24 +1,24 @@
-// Package httpsession brings sessions to net/http and to everything that is
-// built on it: chi, gorilla/mux, echo, gin.
+// Package httpsession is the session middleware for net/http and for routers and
+// frameworks built on it: chi, gorilla/mux, echo, gin.
 //
 //	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: keys})
 //	…
 //	handler := httpsession.New(sessions, nil)(mux)
 //
-// The session is saved before the first byte of the response goes out, whatever
-// sends it: Write, WriteHeader, Flush, Hijack, ReadFrom, or the end of the
-// handler. So change the session first and answer then. A later change is
-// [core.ErrCommitted]. Informational answers such as 103 Early Hints don't
-// count: the session is still open after them.
+// The session is saved before the first byte of the response is sent, by Write,
+// WriteHeader, Flush, Hijack, ReadFrom or the end of the handler. So change the
+// session before you write the response: a later change fails with
+// [core.ErrCommitted]. Informational responses such as 103 Early Hints do not
+// count; the session can be changed after them.
 //
-// If it can't be saved, the handler's response is dropped and the client gets
-// an error; see [Options]. A handler that panics saves nothing, and the panic
-// goes on.
+// If the session can't be saved, the response of the handler is discarded and the
+// client gets an error; see [Options]. If the handler panics, nothing is saved,
+// and the panic continues.
 //
-// Mount http.TimeoutHandler below the session, not around it: a handler whose
-// time is over would go on and save a session whose cookie goes nowhere. What a
-// handler sends through a writer that it has unwrapped by hand passes the
-// session by.
+// Mount http.TimeoutHandler inside the session middleware, not around it:
+// otherwise a handler that has timed out would continue and save a session whose
+// cookie is never sent. A handler that unwraps the ResponseWriter and writes to
+// the original one bypasses the session.
 package httpsession
 
 import (
@@ -27,27 +27,26 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// Options are the choices of [New]. nil and the zero Options are fine.
+// Options configure [New]. Nil and the zero value are valid.
 type Options struct {
 	// Secure reports whether the browser's request came over TLS. The default
-	// is r.TLS != nil. Behind a proxy that ends TLS look at the field that this
-	// proxy sets, and only if the request can't have come past the proxy:
+	// is r.TLS != nil. Behind a proxy that terminates TLS, read the header field
+	// that the proxy sets, but only if no request can bypass the proxy:
 	//
 	//	Secure: func(r *http.Request) bool { return r.Header.Get("X-Forwarded-Proto") == "https" }
 	Secure func(r *http.Request) bool
 
-	// Error answers a request whose session could not be loaded or saved, in
-	// place of the handler's response, of which nothing was sent. [core.Status]
-	// gives the status for err. Of the handler's header only what does not
-	// describe its body is left. The default answers with the status and its
-	// text, and nothing of err, which tells about the inside of the server;
-	// log it in [core.Hooks].
+	// Error writes the response if the session could not be loaded or saved. No
+	// byte of the handler's response was sent; its header fields stay, except
+	// those that describe the body. [core.Status] returns the status for err.
+	// The default sends the status and its text. It does not send the text of
+	// err, which reveals internals of the server: log err in [core.Hooks].
 	Error func(w http.ResponseWriter, r *http.Request, err error)
 }
 
-// New returns the middleware that gives the requests below it a session of m.
-// Mounted twice with the same manager, the outer one works and the inner one
-// does nothing; managers with different cookies live side by side.
+// New returns middleware that gives each request a session of m. If it is mounted
+// twice with the same manager, the inner one does nothing. Managers with
+// different cookies can be combined.
 func New(m *core.Manager, o *Options) func(http.Handler) http.Handler {
 	if o == nil {
 		o = new(Options)
@@ -64,18 +63,19 @@ func New(m *core.Manager, o *Options) func(http.Handler) http.Handler {
 	}
 }
 
-// From returns the session of r, the innermost if several managers are
-// mounted. It is [core.ErrNoSession] if the middleware is missing or r lies
-// outside the cookie's path.
+// From returns the session of r, that of the innermost middleware if there are
+// several. The error is [core.ErrNoSession] if the middleware is missing or the
+// path of r is outside the cookie's path.
 func From(r *http.Request) (*core.Session, error) { return core.From(r.Context()) }
 
-// FromManager is [From] for one of several managers.
+// FromManager returns the session of r that m manages. Its errors are those of
+// [From].
 func FromManager(r *http.Request, m *core.Manager) (*core.Session, error) {
 	return m.From(r.Context())
 }
 
-// Visit returns what stands behind the session of r, to destroy or replace one
-// that is not loaded yet.
+// Visit returns the [core.Visit] of r, with which a handler can destroy or replace
+// a session that is not loaded.
 func Visit(r *http.Request) (*core.Visit, error) { return core.VisitFrom(r.Context()) }
 
 type middleware struct {
@@ -87,7 +87,7 @@ type middleware struct {
 func (mw *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	ctx := r.Context()
 	outer, _ := core.VisitFrom(ctx) // nil if this is the outermost
-	// Not from a pool: a handler's goroutine can hold the writer for ever.
+	// Not from a pool: a goroutine of the handler may keep the writer for ever.
 	x, visit, ok := core.NewVisitOf[exchange](mw.manager, outer)
 	if !ok {
 		next.ServeHTTP(w, r)
@@ -102,7 +102,7 @@ func (mw *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Ha
 		return
 	}
 	next.ServeHTTP(x, r.WithContext(core.NewContext(ctx, visit)))
-	_ = x.commit() // the error is answered, and nobody is left to return it to
+	_ = x.commit() // commit sends the error to the client
 }
 
 func overTLS(r *http.Request) bool { return r.TLS != nil }

@@ -8,17 +8,16 @@ import (
 	"time"
 )
 
-// A Browser keeps the cookies of one host as RFC 6265 says: a cookie is known
-// by its name, domain and path together, goes out when its time is over, and
-// is sent to the paths below its own. Hand it the Set-Cookie lines of each
-// response and ask it for the Cookie field of the next request.
+// A Browser stores the cookies of one host by the rules of RFC 6265: a cookie is
+// identified by its name, domain and path, expires, and is sent to the paths
+// below its own. Pass it the Set-Cookie lines of each response, and get the
+// Cookie field of the next request from it.
 //
-// It asks time.Now, so in a testing/synctest bubble it lives in the bubble's
-// time. The zero Browser is ready and speaks plain HTTP. It is safe for
-// concurrent use.
+// It uses time.Now, and so the time of a testing/synctest bubble. The zero Browser
+// is ready to use and has plain HTTP. It is safe for concurrent use.
 type Browser struct {
-	// TLS says that the host is reached over TLS. Without it the browser
-	// neither takes nor sends a cookie that is marked secure.
+	// TLS means that requests go over TLS. Without it the browser neither stores
+	// nor sends a cookie with the secure attribute.
 	TLS bool
 
 	mu      sync.Mutex
@@ -29,11 +28,11 @@ type cookie struct {
 	name, value  string
 	domain, path string
 	secure       bool
-	expires      time.Time // zero: with the browser
+	expires      time.Time // zero: when the browser is closed
 }
 
-// Jar returns a [Jar] for a request of this browser. After the exchange its
-// SetCookies belong into [Browser.Take].
+// Jar returns a [Jar] for a request of this browser. After the exchange pass its
+// SetCookies to [Browser.Take].
 func (b *Browser) Jar(target string) *Jar {
 	j := &Jar{Target: target, TLS: b.TLS}
 	if field := b.Cookie(j.Path()); field != "" {
@@ -42,7 +41,7 @@ func (b *Browser) Jar(target string) *Jar {
 	return j
 }
 
-// Take keeps the cookies of a response to a request of that path.
+// Take stores the cookies of a response to a request with path.
 func (b *Browser) Take(path string, setCookies ...string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -64,12 +63,12 @@ func (b *Browser) keep(c cookie, now time.Time) {
 	case i >= 0 && gone:
 		b.cookies = slices.Delete(b.cookies, i, i+1)
 	case i >= 0:
-		b.cookies[i] = c // it keeps its place in the order
+		b.cookies[i] = c // it keeps its position
 	}
 }
 
-// Cookie returns the Cookie field for a request of that path: those of longer
-// paths first, then the older ones. It is "" if there is none.
+// Cookie returns the Cookie field for a request with path, "" if there is none.
+// Cookies with longer paths come first, then older cookies.
 func (b *Browser) Cookie(path string) string {
 	var pairs []string
 	for _, c := range b.sent(path) {
@@ -78,8 +77,8 @@ func (b *Browser) Cookie(path string) string {
 	return strings.Join(pairs, "; ")
 }
 
-// Value returns the value of the cookie of that name that a request of that
-// path would carry first.
+// Value returns the value of the first cookie of that name in a request with
+// path.
 func (b *Browser) Value(path, name string) (value string, ok bool) {
 	for _, c := range b.sent(path) {
 		if c.name == name {
@@ -106,13 +105,13 @@ func (b *Browser) sent(path string) []cookie {
 
 func over(c cookie, now time.Time) bool { return !c.expires.IsZero() && !c.expires.After(now) }
 
-// under is RFC 6265 section 5.1.4.
+// under implements RFC 6265 section 5.1.4.
 func under(path, of string) bool {
 	rest, ok := strings.CutPrefix(path, of)
 	return ok && (rest == "" || strings.HasSuffix(of, "/") || rest[0] == '/')
 }
 
-// parse is RFC 6265 section 5.2.
+// parse implements RFC 6265 section 5.2.
 func parse(line, path string, now time.Time) (cookie, bool) {
 	pair, rest, _ := strings.Cut(line, ";")
 	name, value, ok := strings.Cut(pair, "=")

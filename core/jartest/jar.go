@@ -7,26 +7,26 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// A Jar is a [core.Jar] in memory: an exchange without a server, for tests of
-// code that stands on the core. Set the request's fields, hand it over, and
-// read the response's. The zero Jar is a plain GET / without cookies.
+// A Jar is a [core.Jar] in memory: an exchange without a server, for tests of code
+// that uses the core. Set the fields of the request, pass the Jar to the code, and
+// read the fields of the response. The zero Jar is a GET / over plain HTTP without
+// cookies.
 type Jar struct {
 	// Cookies are the request's Cookie fields.
 	Cookies []string
 	// Target is the request target, "/" if empty. A query is cut off.
 	Target string
-	// TLS is what Secure answers.
+	// TLS is the result of Secure.
 	TLS bool
-	// Request holds the request's other fields, under their canonical names.
+	// Request holds the other request fields, under their canonical names.
 	Request textproto.MIMEHeader
 
 	// SetCookies are the Set-Cookie lines of the response, in order.
 	SetCookies []string
-	// Response holds the response's other fields, under their canonical names.
+	// Response holds the other response fields, under their canonical names.
 	Response textproto.MIMEHeader
-	// Sent is what Begun answers. Nothing is added to a response that has
-	// begun: the lines and fields that come after it are lost, as on a real
-	// connection.
+	// Sent is the result of Begun. If it is true, lines and fields that are set
+	// are lost, as on a real connection.
 	Sent bool
 }
 
@@ -50,7 +50,8 @@ func (j *Jar) Secure() bool { return j.TLS }
 // RequestHeader returns the first value of the field in Request.
 func (j *Jar) RequestHeader(name string) string { return j.Request.Get(name) }
 
-// SetCookie adds line to SetCookies and with replace drops those of the name.
+// SetCookie adds line to SetCookies. With replace it first removes the lines of
+// the name.
 func (j *Jar) SetCookie(name, line string, replace bool) {
 	if j.Sent {
 		return
@@ -61,7 +62,7 @@ func (j *Jar) SetCookie(name, line string, replace bool) {
 	j.SetCookies = append(j.SetCookies, line)
 }
 
-// DropCookies drops the lines of the name from SetCookies.
+// DropCookies removes the lines of the name from SetCookies.
 func (j *Jar) DropCookies(name string) {
 	if j.Sent {
 		return

@@ -1,9 +1,9 @@
-// Package jartest is the whole test of a [core.Jar], so of what an adapter
-// does for the core, and holds the tools to test without a server: a [Jar] in
-// memory and a [Browser] that keeps the cookies between two requests.
+// Package jartest tests an implementation of [core.Jar], which is the part of an
+// adapter that the core uses. It also has tools for tests without a server: a
+// [Jar] in memory, and a [Browser] that stores cookies between requests.
 //
 // The author of an adapter writes one function that starts a real server. The
-// suite sends it requests, byte by byte, and uses the Jar in the handler:
+// suite sends it raw requests and uses the Jar in the handler:
 //
 //	func TestJar(t *testing.T) {
 //		jartest.Run(t, func(t *testing.T, l net.Listener, handle func(jartest.Exchange)) {
@@ -31,24 +31,24 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// An Exchange is what a handler of the tested adapter has in hand. Its last two
-// fields do what other code of the same program may do to the same request, by
-// the means of its framework and behind the Jar's back.
+// An Exchange is one request in a handler of the tested adapter. ParseCookies and
+// AddHeader do what other code of the program may do to the same request through
+// the framework, without the Jar.
 type Exchange struct {
-	// Jar is the tested Jar, made for this request.
+	// Jar is the tested Jar of this request.
 	Jar core.Jar
-	// ParseCookies lets the framework parse the cookies of the request.
+	// ParseCookies makes the framework parse the cookies of the request.
 	ParseCookies func()
-	// AddHeader adds a field to the response, also one of that name again.
+	// AddHeader adds a field to the response, even if it has one of that name.
 	AddHeader func(name, value string)
 }
 
-// Run tests the Jar of an adapter, in a subtest for each rule. It calls serve
-// for each of them. serve starts a server on l that answers every request with
-// an empty 200 after handle has returned, takes request heads of 16 KiB, and
-// keeps connections alive, so that buffers are used again. It leaves the
-// stopping to t.Cleanup. For requests over TLS l is a TLS listener. handle is
-// safe for concurrent use.
+// Run tests the Jar of an adapter, with one subtest for each rule. It calls serve
+// in each subtest. serve must start a server on l that calls handle and then
+// sends an empty response with status 200, accepts request headers of 16 KiB,
+// keeps connections alive, so that buffers are reused, and is stopped by
+// t.Cleanup. For requests over TLS l is a TLS listener. handle is safe for
+// concurrent use.
 func Run(t *testing.T, serve func(t *testing.T, l net.Listener, handle func(Exchange))) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -59,8 +59,8 @@ func Run(t *testing.T, serve func(t *testing.T, l net.Listener, handle func(Exch
 	}
 }
 
-// A rule is one subtest. Its test returns what broke the rule, so that the
-// suite's own tests can ask whether a broken Jar is caught.
+// A rule is one subtest. Its test returns an error if the Jar breaks the rule, so
+// that the tests of the suite can check that a broken Jar is detected.
 type rule struct {
 	name string // of the subtest
 	rule string // in words
@@ -293,7 +293,7 @@ var cases = []rule{
 			x.AddHeader("Set-Cookie", "later=1")
 		})
 	}},
-	{name: "DropCookies", rule: "DropCookies drops every line of that name and no other, whoever has set it, and none if there is none.", test: func(s *server) error {
+	{name: "DropCookies", rule: "DropCookies removes every line of that name, whatever code has set it, and no other line.", test: func(s *server) error {
 		return s.setCookies([]string{"aa=1", "A=2", "b=3", "a =4", "x=a=5", "a=6"}, func(x Exchange) {
 			x.Jar.DropCookies("a")
 			for _, line := range []string{"a=0; path=/", "aa=1", "A=2", "a=0", "b=3", "a =4", "x=a=5"} {

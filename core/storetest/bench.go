@@ -14,14 +14,13 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// Bench measures the store that newStore makes: get, miss, set, create and
-// destroy as one, swap and touch, with payloads of several sizes, by one
-// caller and by as many as the machine runs at once, or by more if newStore
-// calls b.SetParallelism. The names are made for benchstat -col and -row:
-// op=get/size=256/mode=serial.
+// Bench measures the stores that newStore returns: get, miss, set, create with
+// destroy, swap and touch, with payloads of several sizes, by one caller and by
+// GOMAXPROCS callers, or more if newStore calls b.SetParallelism. The names suit
+// -col and -row of benchstat: op=get/size=256/mode=serial.
 //
-// Each operation is checked to have done its work, so a store that answers
-// fast with an error or with nothing measures as a failure.
+// Bench checks the result of each operation, so that a store that quickly returns
+// an error or nothing fails.
 func Bench(b *testing.B, newStore func(b *testing.B) core.Store) {
 	for _, op := range benchOps {
 		for _, size := range op.sizes {

@@ -90,7 +90,7 @@ var concurrentCases = []Case{{
 	},
 }, {
 	Name: "no lost update",
-	Rule: "who reads with GetVersion, writes with SetVersion and tries again after ErrConflict loses no update",
+	Rule: "a caller that reads with GetVersion, writes with SetVersion and tries again after ErrConflict loses no update",
 	test: func(c *check) {
 		s := c.swapper()
 		const goroutines, each = 8, 15

@@ -82,7 +82,7 @@ var payloadCases = []Case{{
 	},
 }, {
 	Name: "Set copies",
-	Rule: "the store copies what it keeps: the slice given to Set or SetVersion stays the caller's, who may change it",
+	Rule: "the store copies the slice passed to Set or SetVersion: the caller may change it afterwards",
 	test: func(c *check) {
 		data := []byte("what was stored")
 		c.ok("Set", c.store.Set(c.ctx, c.key("a"), data, time.Hour))

@@ -14,54 +14,53 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// A Server is what [Faults] does to the server of a store. It is a real one of
-// the test's own, since nothing else fails as they do. The functions report
-// what goes wrong themselves, as errors of the test, and may be called from
-// its goroutine only. The cases of those that are nil are skipped, each with a
-// line that says so.
+// A Server is the set of functions by which [Faults] controls the server of a
+// store. The server must be a real one and must belong to the test alone. The
+// functions report their failures as errors of the test, and are called only from
+// the goroutine of the test. If a function is nil, its cases are skipped.
 type Server struct {
-	// Stop ends the server, so that connections are refused, and Start starts
-	// it again at the same address. It may have lost what it held.
+	// Stop stops the server, so that connections are refused, and Start starts
+	// it again at the same address. It may lose its data.
 	Stop, Start func()
 
-	// Pause makes the server answer nothing, as SIGSTOP does, and Resume lets
-	// it go on with all that it was sent meanwhile. Pause returns when it has
-	// stopped.
+	// Pause stops all replies of the server, as SIGSTOP does, and returns when
+	// it has stopped. Resume makes it continue with the commands that it was
+	// sent meanwhile.
 	Pause, Resume func()
 
-	// Cut closes all connections to the server, which stays up. A proxy can do
-	// it where the server can't.
+	// Cut closes all connections to the server, which stays up. It may use a
+	// proxy.
 	Cut func()
 
-	// Fill leaves the server without memory, and without leave to drop what it
-	// holds: it refuses to store more. What it returns undoes that.
+	// Fill fills the memory of the server and disables eviction, so that the
+	// server refuses to store more. undo undoes that.
 	Fill func() (undo func())
 
-	// ReadOnly makes the server refuse all writes, removals included. What it
-	// returns undoes that.
+	// ReadOnly makes the server refuse all writes, including removals. undo
+	// undoes that.
 	ReadOnly func() (undo func())
 
-	// Spoil puts something under key that is no payload of the store, such as
-	// a value of another type, past the store.
+	// Spoil stores invalid data under key on the server directly, such as a value
+	// of another type.
 	Spoil func(key string)
 
-	// TooLarge is the size of a payload that the store or the server does not
-	// take. Zero skips the case.
+	// TooLarge is a size of a payload that the store or the server refuses. Zero
+	// skips the case.
 	TooLarge int
 }
 
-// Faults tests what a store makes of the faults of its server: that each call
-// ends in time, with an error of the right class; that a write which failed
-// was not applied, unless the error is [core.ErrOutcomeUnknown], and then is
-// whole; that all works again after the fault, without an error that only old
-// connections explain; and that nothing goes on running for calls that were
-// given up.
+// Faults tests a store while its server fails. It checks that
 //
-// Each fault is a subtest, with a store that newStore makes, and end ends,
-// together with all that it was made of, such as a client that it borrows. The
-// goroutines are counted, so no other test may run meanwhile (t.Parallel). All
-// of it takes some ten seconds. Time limits are generous, for machines that
-// are busy with other things.
+//   - each call ends in time, with an error of the right class;
+//   - a failed write was not applied, unless the error is
+//     [core.ErrOutcomeUnknown], and was never applied in part;
+//   - all calls work after the fault, without errors caused by old connections;
+//   - no goroutine is left for abandoned calls.
+//
+// Each fault is a subtest with a store from newStore. end closes that store and
+// everything it uses, such as a client. No other test may run meanwhile
+// (t.Parallel), since Faults counts goroutines. Faults takes about ten seconds.
+// Its time limits are generous, for busy machines.
 //
 //	func TestFaults(t *testing.T) {
 //		server := startServer(t)
@@ -81,9 +80,9 @@ func Faults(t *testing.T, server Server, newStore func(t testing.TB) (s core.Sto
 }
 
 const (
-	faultLimit = 200 * time.Millisecond // that a call gets
-	faultSlack = 2 * time.Second        // that it may be late on a busy machine
-	crowdSlack = 15 * time.Second       // thousands of them at once
+	faultLimit = 200 * time.Millisecond // timeout of a call
+	faultSlack = 2 * time.Second        // how late it may end on a busy machine
+	crowdSlack = 15 * time.Second       // the same for thousands of concurrent calls
 	crowdSize  = 2000
 	backLimit  = 10 * time.Second // until all works again
 )

@@ -12,7 +12,7 @@ import (
 // An Op names a method of a store, for the hooks of a [Faulty].
 type Op string
 
-// The methods of [core.Store] and of its abilities that reach a server.
+// The methods of [core.Store] and of its capabilities that access a server.
 const (
 	OpGet        Op = "get"
 	OpSet        Op = "set"
@@ -22,27 +22,27 @@ const (
 	OpTouch      Op = "touch"
 )
 
-// A Hook is told of one call of a [Faulty]. An error of it is what the caller
-// gets. It may block, to put calls of several goroutines in the order that a
-// test wants, may call the wrapped store, and is called from many goroutines
-// at once. It should return early when ctx ends, as a store has to.
+// A Hook is called for one call of a [Faulty]. The caller gets its error. A Hook
+// may block, to order the calls of several goroutines, and may call the wrapped
+// store. It must be safe for concurrent use. It should return when ctx ends, as a
+// store must.
 type Hook func(ctx context.Context, op Op, key string) error
 
-// A Faulty is a store that does what the store it wraps does, until a test
-// makes it fail, wait or go down. It counts the calls, too.
+// A Faulty wraps a store. It passes calls on, until a test makes it fail, wait or
+// go down. It also counts the calls.
 //
-// It has the abilities of the wrapped store, not more: [core.As] finds a
-// [core.Swapper], [core.Toucher] or [core.Notifier] in it exactly if it finds
-// one in the wrapped store, and their calls go by the hooks as all others do.
-// Any other ability stays hidden, since a call of it would go past the hooks.
+// It has the capabilities of the wrapped store: [core.As] finds a [core.Swapper],
+// [core.Toucher] or [core.Notifier] in it if and only if it finds one in the
+// wrapped store. Their calls run the hooks, too. Other capabilities are hidden,
+// since their calls would bypass the hooks.
 //
-// It is safe for concurrent use, and so are the methods that steer it.
+// All methods are safe for concurrent use.
 type Faulty struct {
 	store    core.Store
 	swapper  core.Swapper  // nil if the store is none
 	toucher  core.Toucher  // nil if the store is none
 	notifier core.Notifier // nil if the store is none
-	chain    core.Store    // the abilities, for Unwrap
+	chain    core.Store    // the capabilities, for Unwrap
 
 	mu            sync.Mutex
 	before, after Hook
@@ -53,11 +53,11 @@ type Faulty struct {
 	listeners map[*listener]struct{}
 }
 
-// NewFaulty wraps s. The result is a store as good as s until told otherwise.
+// NewFaulty returns a Faulty that wraps s.
 func NewFaulty(s core.Store) *Faulty {
 	f := &Faulty{store: s, calls: map[Op]int{}, listeners: map[*listener]struct{}{}}
-	// A method of Faulty itself could not be taken away again when s lacks the
-	// ability. So each one that s has is a link of a chain that As walks down.
+	// Faulty itself can't have the methods, since s may lack the capability. So
+	// each capability of s is a link of a chain that As follows.
 	if n, ok := core.As[core.Notifier](s); ok {
 		f.notifier = n
 		f.chain = faultyNotifier{f, f.chain}
@@ -73,36 +73,36 @@ func NewFaulty(s core.Store) *Faulty {
 	return f
 }
 
-// Before sets the hook that is called before each call reaches the wrapped
-// store; nil for none. When it returns an error, the store is not reached.
+// Before sets the hook that runs before each call of the wrapped store; nil
+// removes it. If it returns an error, the wrapped store is not called.
 func (f *Faulty) Before(h Hook) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.before = h
 }
 
-// After sets the hook that is called after each call that the wrapped store
-// has carried out without an error; nil for none. A write that it answers with
-// an error has been applied all the same: so the answer that got lost on its
-// way back is played, which is [core.ErrOutcomeUnknown].
+// After sets the hook that runs after each successful call of the wrapped store;
+// nil removes it. If it returns an error for a write, the write was applied
+// nevertheless. So a test can simulate a lost reply with
+// [core.ErrOutcomeUnknown].
 func (f *Faulty) After(h Hook) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.after = h
 }
 
-// Calls tells how many calls of op have begun, failed ones included.
+// Calls returns the number of calls of op that have begun, including failed ones.
 func (f *Faulty) Calls(op Op) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.calls[op]
 }
 
-// Down makes the store unreachable: its listeners are told, and every call
+// Down makes the store unreachable: it notifies the listeners, and every call
 // fails with [core.ErrUnavailable] until [Faulty.Up].
 func (f *Faulty) Down() { f.set(true) }
 
-// Up makes the store reachable again.
+// Up makes the store reachable again and notifies the listeners.
 func (f *Faulty) Up() { f.set(false) }
 
 func (f *Faulty) set(down bool) {
@@ -116,7 +116,7 @@ func (f *Faulty) set(down bool) {
 	}
 }
 
-// Get is Get of the wrapped store.
+// Get calls Get of the wrapped store.
 func (f *Faulty) Get(ctx context.Context, key string) (data []byte, err error) {
 	err = f.do(ctx, OpGet, key, func() error {
 		data, err = f.store.Get(ctx, key)
@@ -128,21 +128,21 @@ func (f *Faulty) Get(ctx context.Context, key string) (data []byte, err error) {
 	return data, nil
 }
 
-// Set is Set of the wrapped store.
+// Set calls Set of the wrapped store.
 func (f *Faulty) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
 	return f.do(ctx, OpSet, key, func() error { return f.store.Set(ctx, key, data, ttl) })
 }
 
-// Destroy is Destroy of the wrapped store.
+// Destroy calls Destroy of the wrapped store.
 func (f *Faulty) Destroy(ctx context.Context, key string) error {
 	return f.do(ctx, OpDestroy, key, func() error { return f.store.Destroy(ctx, key) })
 }
 
-// Unwrap leads [core.As] to the abilities of the wrapped store, all of them
-// with the hooks. It does not lead past them.
+// Unwrap returns a store with the capabilities of the wrapped store, for
+// [core.As]. Their calls run the hooks.
 func (f *Faulty) Unwrap() core.Store { return f.chain }
 
-// do is the way of every call.
+// do executes a call with its hooks.
 func (f *Faulty) do(ctx context.Context, op Op, key string, call func() error) error {
 	f.mu.Lock()
 	f.calls[op]++
@@ -159,7 +159,7 @@ func (f *Faulty) do(ctx context.Context, op Op, key string, call func() error) e
 	down := f.down
 	f.mu.Unlock()
 	if down {
-		return fmt.Errorf("%w: told to be down", core.ErrUnavailable)
+		return fmt.Errorf("%w: the test has called Down", core.ErrUnavailable)
 	}
 
 	if err := call(); err != nil {

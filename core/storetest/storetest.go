@@ -1,21 +1,21 @@
-// Package storetest is the whole test of a [core.Store]. The author of a store
+// Package storetest tests an implementation of [core.Store]. The author of a store
 // writes one function:
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) core.Store { return mystore.New(dial(t)) })
 //	}
 //
-// Each rule of the contract is a case of its own, and a store that breaks it
-// hears the rule in words. A store without an ability skips the cases of that
-// ability, with a line that says what the core does instead.
+// Each rule of the contract is one case. The failure of a case states the rule. A
+// store without a capability skips its cases, and the message states the
+// fallback of the core.
 //
-// What Run can't bring about are the faults of a server. [Faults] does, if the
-// author gives it the means to stop a real one, to pause it, to fill it up, to
-// cut its connections, as far as there are such means: it then checks the class
-// of every error, that each call ends in time, and what is stored afterwards.
+// [Faults] tests a store with a faulty server. The author passes functions that
+// stop, pause or fill a real server or close its connections. Faults checks the
+// class of every error, that each call ends in time, and the stored data
+// afterwards.
 //
-// [Outage] tests a store that tells when its server is down, [Bench] measures
-// a store, and [Faulty] makes one fail for the tests of those who use it.
+// [Outage] tests a store that is a [core.Notifier]. [Bench] measures a store.
+// [Faulty] wraps a store to make it fail in tests of code that uses a store.
 package storetest
 
 import (
@@ -31,11 +31,10 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// Run tests the store that newStore makes, one subtest a case, each with a
-// store of its own. The stores may share a server: no two cases use the same
-// key, and none expects to be alone. The cases that wait for a ttl run at the
-// same time, so that all of it takes a few seconds even with a store that
-// counts in whole ones.
+// Run tests the stores that newStore returns: one subtest for each case, each with
+// its own store. The stores may share a server, also with other clients, since no
+// two cases use the same key. The cases that wait for a ttl run concurrently, so
+// that Run takes a few seconds even for a store with a precision of seconds.
 func Run(t *testing.T, newStore func(t *testing.T) core.Store) {
 	t.Helper()
 	var waiting sync.WaitGroup
@@ -53,17 +52,17 @@ func Run(t *testing.T, newStore func(t *testing.T) core.Store) {
 	waiting.Wait()
 }
 
-// A Case is one rule and the test of it.
+// A Case is one rule of the contract with its test.
 type Case struct {
-	Name string // of the subtest
-	Rule string // as the contract has it
+	Name string // name of the subtest
+	Rule string // text of the rule
 
-	waits bool // spends its time asleep
+	waits bool // mostly sleeps
 	test  func(c *check)
 }
 
-// Cases returns all cases, for tests that [Run] does not suit: in a bubble of
-// testing/synctest, where the waiting is free, there can be no subtests.
+// Cases returns all cases, for tests that can't use [Run]: a bubble of
+// testing/synctest, in which waiting takes no time, can't have subtests.
 //
 //	for _, c := range storetest.Cases() {
 //		t.Run(c.Name, func(t *testing.T) {
@@ -74,16 +73,16 @@ func Cases() []Case {
 	return slices.Concat(basicCases, payloadCases, ttlCases, touchCases, versionCases, contextCases, concurrentCases, notifyCases)
 }
 
-// Run tests s, which nobody else uses meanwhile. It calls t.FailNow or
-// t.SkipNow like a test, and so belongs into the goroutine of one.
+// Run tests s, which must not be used by other code meanwhile. It may call
+// t.FailNow and t.SkipNow, so it must run in the goroutine of the test.
 //
-// A store that has the methods View and Keep of stores/memory is tested twice,
-// the second time through these.
+// A store that has the methods View and Keep of stores/memory is tested twice, the
+// second time through these methods.
 func (c Case) Run(t testing.TB, s core.Store) {
 	t.Helper()
 	c.run(t, s)
 	swapper, _ := core.As[core.Swapper](s)
-	if k, ok := swapper.(keeper); ok { // not through As, as the core does not go past a wrapper's methods
+	if k, ok := swapper.(keeper); ok { // not by As, since the core does not bypass the methods of a wrapper
 		c.run(t, byStrings{s, k})
 	}
 }
@@ -136,7 +135,7 @@ type check struct {
 	prefix string // of all keys of this run
 }
 
-// broken ends the run: the store did what the rule forbids.
+// broken ends the run with a failure that states the rule.
 func (c *check) broken(format string, args ...any) {
 	c.Helper()
 	c.Fatalf("%s\n\trule: %s", fmt.Sprintf(format, args...), c.rule)
@@ -144,7 +143,7 @@ func (c *check) broken(format string, args ...any) {
 
 func (c *check) key(name string) string { return c.prefix + name }
 
-// ok fails the run for an error of a call that has to succeed.
+// ok fails the run if a call that must succeed returned an error.
 func (c *check) ok(call string, err error) {
 	c.Helper()
 	if err != nil {
@@ -184,7 +183,7 @@ func (c *check) holds(name, want string) {
 	c.Helper()
 	data, err := c.store.Get(c.ctx, c.key(name))
 	if err != nil {
-		c.broken("Get failed where a payload of %d bytes is due: %v", len(want), err)
+		c.broken("Get failed, want a payload of %d bytes: %v", len(want), err)
 	}
 	if string(data) != want {
 		c.broken("Get returned %s, not %s", short(string(data)), short(want))
@@ -196,7 +195,7 @@ func (c *check) misses(name string) {
 	c.Helper()
 	data, err := c.store.Get(c.ctx, c.key(name))
 	if !errors.Is(err, core.ErrNotFound) {
-		c.broken("Get returned %s and %s where no key should be, not an error that is %q", short(string(data)), said(err), core.ErrNotFound)
+		c.broken("Get of a missing key returned %s and %s, not an error that is %q", short(string(data)), said(err), core.ErrNotFound)
 	}
 }
 
@@ -212,7 +211,7 @@ func (c *check) swapper() core.Swapper {
 	c.Helper()
 	s, ok := core.As[core.Swapper](c.store)
 	if !ok {
-		c.Skip("no core.Swapper: the last write wins, also over a removal")
+		c.Skip("no core.Swapper: the last write wins, even over a removal")
 	}
 	return s
 }
@@ -222,7 +221,7 @@ func (c *check) toucher() core.Toucher {
 	c.Helper()
 	t, ok := core.As[core.Toucher](c.store)
 	if !ok {
-		c.Skip("no core.Toucher: to renew a ttl the payload is written again")
+		c.Skip("no core.Toucher: the core writes the payload again to renew a ttl")
 	}
 	return t
 }
@@ -232,36 +231,36 @@ func (c *check) notifier() core.Notifier {
 	c.Helper()
 	n, ok := core.As[core.Notifier](c.store)
 	if !ok {
-		c.Skip("no core.Notifier: no request waits for the store, each meets its errors")
+		c.Skip("no core.Notifier: requests do not wait for the store, and get its errors")
 	}
 	return n
 }
 
-// version returns the version of a key that has to be there.
+// version returns the version of a key that must exist.
 func (c *check) version(name string) core.Version {
 	c.Helper()
 	_, v, err := c.swapper().GetVersion(c.ctx, c.key(name))
 	c.ok("GetVersion", err)
 	if v == 0 {
-		c.broken("GetVersion returned the version 0, which is none")
+		c.broken("GetVersion returned 0, which is not a version")
 	}
 	return v
 }
 
-// swap is a SetVersion that has to succeed.
+// swap is a SetVersion that must succeed.
 func (c *check) swap(name, data string, ttl time.Duration, v core.Version) (core.Version, span) {
 	c.Helper()
 	w := begin()
 	now, err := c.swapper().SetVersion(c.ctx, c.key(name), []byte(data), ttl, v)
 	w = w.end()
 	c.ok("SetVersion", err)
-	if now == 0 { // allowed: the server did not tell
+	if now == 0 { // allowed: the server does not report the version
 		now = c.version(name)
 	}
 	return now, w
 }
 
-// refuses is a SetVersion that has to fail and change nothing.
+// refuses is a SetVersion that must fail and change nothing.
 func (c *check) refuses(name string, v core.Version, sentinel error) {
 	c.Helper()
 	_, err := c.swapper().SetVersion(c.ctx, c.key(name), []byte("a write that should have been refused"), time.Hour, v)
@@ -275,27 +274,27 @@ func (c *check) touch(name string, ttl time.Duration) span {
 	return w.end()
 }
 
-// A span is when a call began and ended. The ttl that it set counts from some
-// moment between.
+// A span is the time from the begin to the end of a call. The ttl that the call
+// set counts from some moment within it.
 type span struct{ from, to time.Time }
 
 func begin() span        { return span{from: time.Now()} }
 func (s span) end() span { s.to = time.Now(); return s }
 
 const (
-	// shortTTL is waited for. It is no whole second, so that a store that
-	// rounds down shows.
+	// shortTTL is for cases that wait for its end. It is not a whole second, so
+	// that a store that rounds down fails.
 	shortTTL = 300 * time.Millisecond
-	// touchTTL is one that must not be over before the next call.
+	// touchTTL is for a ttl that must not end before the next call.
 	touchTTL = 1300 * time.Millisecond
-	// coarse is how late a store may be: one whose unit is the second, and
-	// whose clock ticks once in it, keeps a key for two more to be sure.
+	// coarse is how late a key may expire: a store whose clock ticks once a second
+	// keeps a key for up to two more seconds.
 	coarse = 2500 * time.Millisecond
 	step   = 10 * time.Millisecond
 )
 
-// expires waits until the ttl that was set in w is over. The run fails if the
-// key goes earlier, or does not go.
+// expires waits until the ttl that was set in w ends. The run fails if the key
+// expires too early or does not expire.
 func (c *check) expires(name string, w span, ttl time.Duration) {
 	c.Helper()
 	for {
@@ -317,10 +316,10 @@ func (c *check) expires(name string, w span, ttl time.Duration) {
 	}
 }
 
-// outlive waits until a ttl that was set before is over by the clock of this
-// store, however coarse: until another key that gets the same ttl now is gone.
+// outlive waits until a ttl that was set earlier has ended by the clock of the
+// store: until another key that gets the same ttl now is gone.
 func (c *check) outlive(ttl time.Duration) {
 	c.Helper()
 	c.expires("waited-for", c.set("waited-for", "x", ttl), ttl)
-	time.Sleep(step) // what goes off at the same moment goes first
+	time.Sleep(step) // lets the store finish what it does at the same moment
 }
