@@ -281,7 +281,7 @@ func TestW35AChangeThatCantBeEncodedFailsTheCommit(t *testing.T) {
 		e.wantCookies(t, "")
 	})
 	t.Run("a change in place", func(t *testing.T) {
-		a := newApp(t, nil)
+		a := newApp(t, &core.Options{Hooks: quiet})
 		a.ok(a.get("/", set(t, "m", map[string]any{})))
 		e := a.get("/", func(_ *core.Visit, s *core.Session) {
 			s.Get("m").(map[string]any)["f"] = func() {}

@@ -99,7 +99,7 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		return p, m.report(ctx, OpSet, err)
+		return p, m.lostChange(ctx, err)
 	}
 	if why == renewal && !m.rolls(s) {
 		if why = nothing; v.resend {
@@ -132,7 +132,7 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 		}
 		s.mu.Unlock()
 		if err != nil {
-			return plan{}, m.report(ctx, OpSet, err)
+			return plan{}, m.lostChange(ctx, err)
 		}
 		if _, err := s.needID(); err != nil {
 			return plan{}, m.report(ctx, OpID, err)
@@ -140,6 +140,16 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 	}
 	p.entry = s.snapshot()
 	return p, nil
+}
+
+// lostChange reports why the changes of a request can't be collected. A value
+// that was changed in place so that it can't be encoded fails the request like
+// one that Set refuses, whatever the hook says (DESIGN: closed on failure).
+func (m *Manager) lostChange(ctx context.Context, err error) error {
+	if errors.Is(err, ErrCorrupt) { // what is stored, not what the request did
+		return m.report(ctx, OpSet, err)
+	}
+	return m.failAlways(ctx, OpSet, err)
 }
 
 // carryOut does to the store what p says. It knows neither the request nor its
