@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -19,6 +20,9 @@ import (
 func TestW1ALoginThatAStoreRefuses(t *testing.T) {
 	for _, store := range []string{"memory", "redis", "memcache"} {
 		for _, fault := range []string{"full", "crowd"} {
+			if store == "memory" && fault == "crowd" {
+				continue // too fast to be hindered: no Renew is refused
+			}
 			t.Run(store+"/"+fault, func(t *testing.T) {
 				var args []string
 				if store == "memcache" {
@@ -65,14 +69,19 @@ func TestW1ALoginThatAStoreRefuses(t *testing.T) {
 							return err
 						})
 					})
+					// The disturbance ends before the commit, which would be refused by
+					// it as well: then nothing but the core keeps the login back.
+					stop = sync.OnceFunc(stop)
 					var failed error
 					commit := request(victim, func(ctx context.Context, s *core.Session) error {
 						if i%2 == 0 {
 							failed = s.Renew(ctx)
+							stop()
 							return errors.Join(failed, user.Set(s, "ada"))
 						}
 						err := user.Set(s, "ada")
 						failed = s.Renew(ctx)
+						stop()
 						return errors.Join(failed, err)
 					})
 					stop()
