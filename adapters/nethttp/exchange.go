@@ -2,6 +2,7 @@ package httpsession
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -62,8 +63,10 @@ func (x *exchange) commit() error {
 	err := x.visit.Commit(x.r.Context()) // a second call waits for the result of the first
 	if err == nil {
 		x.begin()
-		x.state.Store(committed)
-		return nil
+		if x.state.CompareAndSwap(open, committed) || x.state.Load() == committed {
+			return nil
+		}
+		return errAnswered
 	}
 	x.failing.Lock()
 	defer x.failing.Unlock()
@@ -72,6 +75,10 @@ func (x *exchange) commit() error {
 	}
 	return err
 }
+
+// errAnswered is what a writer gets after failWith: a middleware that still sends
+// something must not add it to the answer.
+var errAnswered = errors.New("httpsession: the error of the handler has been answered")
 
 // failWith answers the error of a handler, unless its response has begun. The
 // session is saved all the same (K27); if that fails, too, the handler's error is

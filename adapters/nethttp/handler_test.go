@@ -62,6 +62,7 @@ func TestHandlerFunc(t *testing.T) {
 		}
 		return visits.Set(s, 100)
 	})
+	mux.Handle("/trailer", trailing(httpsession.HandlerFunc(func(http.ResponseWriter, *http.Request, *core.Session) error { return errTeapot })))
 	answered := func(w http.ResponseWriter, _ *http.Request, err error) {
 		status := core.Status(err)
 		if errors.Is(err, errTeapot) {
@@ -92,6 +93,7 @@ func TestHandlerFunc(t *testing.T) {
 	want("/fails", 418, "I'm a teapot\n") // and is saved (K27)
 	want("/count", 200, "3")
 	want("/late", 200, "begun")
+	want("/trailer", 418, "I'm a teapot\n") // nothing behind the answer
 	want("/login", 503, "Service Unavailable\n")
 	want("/count", 200, "4")
 	store.Down()
@@ -104,4 +106,12 @@ func TestHandlerFunc(t *testing.T) {
 	if w.Code != 500 || w.Body.String() != "Internal Server Error\n" {
 		t.Errorf("without the middleware: %d %q", w.Code, w.Body)
 	}
+}
+
+// trailing sends something after the handler, as a compressing middleware does.
+func trailing(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r)
+		_, _ = w.Write([]byte("the end of a stream"))
+	})
 }
