@@ -64,6 +64,70 @@ type Swapper interface {
 	SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v Version) (Version, error)
 }
 
+// A Batcher is a [Swapper] that changes several keys in one atomic step. It
+// makes a login one round trip: the new session comes and the old one goes, or
+// neither.
+//
+// Fallback without it: the same writes one after the other, the new session
+// first.
+type Batcher interface {
+	Swapper
+
+	// Batch carries out all writes in one atomic step, or none of them. It
+	// returns the version of each write in the order of writes, zero for a
+	// removal. It checks all conditions before it changes anything. If a key has
+	// another version than its [Write] wants, Batch returns a [*Conflict] with
+	// what is there, an error that is [ErrConflict]; if the key is gone or its
+	// ttl has expired, [ErrNotFound].
+	//
+	// Batch returns errors.ErrUnsupported, and does nothing, if it can't change
+	// these keys in one step, such as keys in several slots of a cluster. It
+	// must support a single Write.
+	//
+	// A batch that only removes keys must work on a server that has no memory
+	// left.
+	Batch(ctx context.Context, writes ...Write) ([]Version, error)
+
+	// Append appends suffix to the payload of key in one atomic step, whatever
+	// its version is, and gives it a new version. The ttl stays. Append returns
+	// the payload and the version as they are then. It returns [ErrNotFound],
+	// and does nothing, if the key is gone or its ttl has expired. It may return
+	// another write's version and payload if that came directly after it.
+	Append(ctx context.Context, key string, suffix []byte) ([]byte, Version, error)
+}
+
+// A Write is one write of a [Batcher].
+type Write struct {
+	Key string
+	// Data is the new payload, and nil removes the key. The caller keeps
+	// ownership: the store copies it.
+	Data []byte
+	// TTL is how long the payload stays, as in [Store.Set].
+	TTL time.Duration
+	// Version is the version that the key must have. Zero means that the key
+	// must not exist, and is an error with a removal.
+	Version Version
+	// Note marks a payload that is no session but a note of short life about
+	// one that has gone. A store that limits the number of sessions must not
+	// count it, and may have a limit of its own for notes, beyond which it
+	// removes the oldest.
+	Note bool
+}
+
+// A Conflict is the [ErrConflict] of a [Batcher]: what a key has instead of the
+// version that a [Write] wants. The caller owns Data.
+type Conflict struct {
+	Write   int // the index of the write
+	Data    []byte
+	Version Version
+}
+
+// Error returns the text of [ErrConflict].
+func (c *Conflict) Error() string { return ErrConflict.Error() }
+
+// Unwrap returns [ErrConflict].
+func (c *Conflict) Unwrap() error { return ErrConflict }
+
 // A Toucher is a [Store] that can renew a ttl without rewriting the payload.
 //
 // Fallback without it: the core writes the unchanged payload again.
