@@ -13,7 +13,8 @@ import (
 // GetByID returns the values of the session of id as a JSON object that the
 // caller owns; ErrNotFound if there is no such session.
 func (m *Manager) GetByID(ctx context.Context, id ID) ([]byte, error) {
-	r, _, err := m.readByID(ctx, id)
+	now, err := m.seeByID(ctx, id, nil)
+	r := now.record
 	if err != nil {
 		return nil, &Error{OpGet, err}
 	}
@@ -36,9 +37,10 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 	existed := false
 	for {
 		key := m.key(id)
-		r, version, err := m.readByID(ctx, id)
+		now, err := m.seeByID(ctx, id, &tries)
+		r := now.record
 		if errors.Is(err, ErrNotFound) {
-			if existed || version != 0 || m.hasSuccessors(ctx, key) {
+			if existed || now.version != 0 { // a tombstone has a version, unlike what never was
 				return &Error{OpSet, ErrGone}
 			}
 			r, err = record{created: time.Now().UnixMilli(), own: m.blank}, id.checkNew()
@@ -60,7 +62,7 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 		if over {
 			return m.DestroyByID(ctx, id)
 		}
-		_, err = m.set(ctx, key, text, life, version)
+		_, err = m.set(ctx, key, text, life, now.version)
 		if err == nil {
 			return nil
 		}
@@ -80,19 +82,25 @@ func (m *Manager) DestroyByID(ctx context.Context, id ID) error {
 	if !id.shaped() {
 		return nil // no session can have it
 	}
-	if err := m.destroyWithSuccessors(ctx, m.key(id)); err != nil {
+	if _, err := m.end(ctx, target{key: m.key(id)}); err != nil {
 		return &Error{OpDestroy, err}
 	}
 	return nil
 }
 
-func (m *Manager) readByID(ctx context.Context, id ID) (record, Version, error) {
+// seeByID looks, for a write if there are tries, which waits for a request that
+// holds the session.
+func (m *Manager) seeByID(ctx context.Context, id ID, t *tries) (s lookup, err error) {
 	if !id.shaped() {
-		return record{}, 0, fmt.Errorf("%w: an id has other characters or another length", ErrNotFound)
+		return s, fmt.Errorf("%w: an id has other characters or another length", ErrNotFound)
 	}
-	r, version, err := m.read(ctx, m.key(id))
+	if t == nil {
+		s, err = m.look(ctx, m.key(id))
+	} else {
+		s, err = m.lookToWrite(ctx, m.key(id), "", t)
+	}
 	if errors.Is(err, ErrGone) {
-		err = ErrNotFound // a tombstone has a version, unlike what never was
+		err = ErrNotFound
 	}
-	return r, version, err
+	return s, err
 }

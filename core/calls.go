@@ -67,6 +67,40 @@ func (m *Manager) setOnce(ctx context.Context, key string, text []byte, ttl time
 	return version, classify(err, ErrOutcomeUnknown)
 }
 
+// batch carries out writes in one step, or none of them. A removal is repeated
+// after an outage: it has an effect once.
+func (m *Manager) batch(ctx context.Context, writes ...Write) ([]Version, error) {
+	versions, err := m.batchOnce(ctx, writes)
+	onlyRemoves := len(writes) == 1 && writes[0].Data == nil
+	if (onlyRemoves || !errors.Is(err, ErrOutcomeUnknown)) && m.again(ctx, err) {
+		return m.batchOnce(ctx, writes)
+	}
+	return versions, err
+}
+
+func (m *Manager) batchOnce(ctx context.Context, writes []Write) ([]Version, error) {
+	call := m.call(ctx)
+	defer call.end()
+	versions, err := m.batcher.Batch(call, writes...)
+	return versions, classify(err, ErrOutcomeUnknown)
+}
+
+// append appends suffix to what is under key, which may be done twice.
+func (m *Manager) append(ctx context.Context, key string, suffix []byte) (data []byte, version Version, err error) {
+	data, version, err = m.appendOnce(ctx, key, suffix)
+	if m.again(ctx, err) {
+		data, version, err = m.appendOnce(ctx, key, suffix)
+	}
+	return data, version, err
+}
+
+func (m *Manager) appendOnce(ctx context.Context, key string, suffix []byte) (data []byte, version Version, err error) {
+	call := m.call(ctx)
+	defer call.end()
+	data, version, err = m.batcher.Append(call, key, suffix)
+	return data, version, classify(err, ErrOutcomeUnknown)
+}
+
 func (m *Manager) touch(ctx context.Context, key string, ttl time.Duration) error {
 	err := m.touchOnce(ctx, key, ttl)
 	if m.again(ctx, err) {

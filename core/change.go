@@ -19,7 +19,8 @@ const (
 	resend         // the store has it all, but the id came in an old form (K12)
 	renewal        // rolling: nothing has changed
 	change
-	forced // SaveAlways, or a new empty session with AllowEmpty
+	forced  // SaveAlways, or a new empty session with AllowEmpty
+	signsIn // Login
 )
 
 // reason says why s is to be saved (K21, K22, K24, K26). mu is held.
@@ -32,6 +33,8 @@ func (s *Session) reason(last bool) (reason, error) {
 	switch {
 	case err != nil:
 		return nothing, err
+	case s.login != nil:
+		return signsIn, nil
 	case s.save == SaveAlways:
 		return forced, nil
 	case changed:
@@ -98,9 +101,19 @@ type changeSet struct {
 	replaceRev uint32 // of the session, then
 	cookieRev  uint32
 	why        reason
+	login      int64 // when, in Unix milliseconds; zero if it is no login
 	cleared    bool
 	ownSet     bool
 	blind      bool // the session was not loaded before
+}
+
+// alone are the changes without anything that was loaded: what the request would
+// have done to an empty session. Those that were made in place are not among
+// them, since they hold what was loaded. own are the cookie options.
+func (c changeSet) alone(own *ownCookie) changeSet {
+	c.cleared, c.own, c.ownSet = true, own, true
+	c.values = slices.DeleteFunc(slices.Clone(c.values), func(v valueChange) bool { return v.loaded })
+	return c
 }
 
 type valueChange struct {
@@ -110,7 +123,8 @@ type valueChange struct {
 	edit    *edit    // where it comes from, to be looked at under Session.mu only
 	turn    uint32   // of edit, then
 	assigns uint32
-	steps   int // how many updates of edit are in raw
+	steps   int  // how many updates of edit are in raw
+	loaded  bool // raw is what was loaded, changed in place
 }
 
 // takeChange collects what s changed since it was loaded or saved. A value set
@@ -125,7 +139,7 @@ func (s *Session) takeChange() (changeSet, error) {
 		if !e.own {
 			continue
 		}
-		if !s.cleared && !s.notLoaded && (e.assigned || e.updates == nil) {
+		if !s.cleared && !s.notLoaded && s.login == nil && (e.assigned || e.updates == nil) {
 			was, err := s.stored.find(e.name)
 			if err != nil {
 				return c, err
@@ -138,7 +152,7 @@ func (s *Session) takeChange() (changeSet, error) {
 		if c.values == nil && e.change != nil {
 			c.values, e.change = e.change[:0], nil
 		}
-		v := valueChange{e.name, e.raw, nil, e, e.turn, e.assigns, len(e.updates)}
+		v := valueChange{e.name, e.raw, nil, e, e.turn, e.assigns, len(e.updates), e.loaded}
 		if !e.assigned {
 			v.updates = e.updates[:len(e.updates):len(e.updates)]
 		}
@@ -157,6 +171,9 @@ func (c *changeSet) applied(base record, key string, again bool) (record, error)
 	}
 	if c.cleared {
 		r.fields = fields{buf: []byte{}}
+	}
+	if c.login != 0 {
+		r.login = c.login
 	}
 	if c.updates() {
 		r.fence = rand.Uint32() | 1 // two that add one to the same write the same

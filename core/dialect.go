@@ -86,6 +86,14 @@ func (d dialect) created(recorded int64) int64 {
 	return recorded
 }
 
+// recorded is at if the record has a place for times of its own, else zero.
+func (d dialect) recorded(at int64) int64 {
+	if d.koa {
+		return 0
+	}
+	return at
+}
+
 // spaced reports whether renewals have a distance where TouchEvery says nothing.
 func (d dialect) spaced() bool { return !d.koa }
 

@@ -14,18 +14,20 @@ import (
 // and the session takes the copy over afterwards.
 type entry struct {
 	id        ID
-	key       string  // of id in the store, "" if not made yet
-	requested string  // the key of an id that came with the request and is unknown
-	stored    record  // as it was loaded or last saved
-	version   Version // of stored; zero if unknown
-	wrote     int64   // when the store was written last, in Unix nanoseconds
+	key       string     // of id in the store, "" if not made yet
+	requested string     // the key of an id that came with the request and is unknown
+	givenUp   *tombstone // what stands there, if the id was given up for another
+	second    bool       // the second cookie carries the id: the first may be another request's by now
+	stored    record     // as it was loaded or last saved
+	version   Version    // of stored; zero if unknown
+	wrote     int64      // when the store was written last, in Unix nanoseconds
 
 	unknownWrite *unknownWrite // a save that had no answer
 
-	state          state
-	notLoaded      bool // what is stored has not been read: Visit.Replace or Visit.Destroy
-	successor      bool // an id was given up for this one, which is not stored yet
-	destroyPending bool // destroyed, but the store did not say so
+	state     state
+	notLoaded bool     // what is stored has not been read: Visit.Replace or Visit.Destroy
+	successor bool     // an id was given up for this one, which is not stored yet
+	unended   []target // whose end the store has not confirmed
 }
 
 type state uint8
@@ -48,11 +50,6 @@ func (m *Manager) storeKey(e *entry) string {
 		e.key = m.key(e.id)
 	}
 	return e.key
-}
-
-// found makes e what the store has under key.
-func (e *entry) found(id ID, key string, stored record, version Version) {
-	e.id, e.key, e.state, e.stored, e.version = id, key, live, stored, version
 }
 
 // written makes e what was written.
@@ -83,20 +80,38 @@ type tries struct {
 	manager *Manager
 	n       int
 	end     time.Time
+
+	held  string    // who holds the session, as far as this request has seen
+	since time.Time // when it saw that first
 }
 
-// next waits before the next try: longer each time, and by chance, so that
-// requests that met do not meet again. It is an ErrConflict when there have been
-// enough.
+// until is when the time for all tries is over.
+func (t *tries) until() time.Time {
+	if t.end.IsZero() {
+		t.end = time.Now().Add(triesTime * t.manager.o.OpTimeout)
+	}
+	return t.end
+}
+
+// next counts one more try, and waits before it: longer each time, and by chance,
+// so that requests that met do not meet again. It is an ErrConflict when there
+// have been enough.
 func (t *tries) next() error {
 	if t.n == maxTries {
 		return fmt.Errorf("%w, %d times in a row", ErrConflict, t.n)
 	}
-	if t.end.IsZero() {
-		t.end = time.Now().Add(triesTime * t.manager.o.OpTimeout)
-	}
-	time.Sleep(time.Duration(rand.Int64N(int64(min(firstRest<<min(t.n, 10), longRest)))))
 	t.n++
+	if t.n == 1 { // the least rest would take longer than the call
+		t.until()
+		return nil
+	}
+	return t.rest()
+}
+
+// rest waits as long as belongs before a next look.
+func (t *tries) rest() error {
+	t.until()
+	time.Sleep(time.Duration(rand.Int64N(int64(min(firstRest<<min(t.n, 10), longRest)))))
 	if time.Now().After(t.end) {
 		return fmt.Errorf("%w, and there was no quiet moment to save in", ErrConflict)
 	}
@@ -105,15 +120,8 @@ func (t *tries) next() error {
 
 // read gets the record under key: ErrGone if there is none.
 func (m *Manager) read(ctx context.Context, key string) (record, Version, error) {
-	data, version, err := m.get(ctx, key)
-	if errors.Is(err, ErrNotFound) || err == nil && isTombstone(data) {
-		return record{}, version, ErrGone
-	}
-	if err != nil {
-		return record{}, version, err
-	}
-	r, err := m.dialect.parse(data, key)
-	return r, version, err
+	s, err := m.look(ctx, key)
+	return s.record, s.version, err
 }
 
 // write stores e with the changes c. A write of another request in between is
@@ -139,38 +147,66 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 		}
 	}
 	if e.state == fresh {
+		if m.cookie == nil && e.givenUp != nil && e.givenUp.late {
+			return ErrGone // the browser has a session by now, whose id this one's would replace
+		}
 		return m.create(ctx, e, c)
 	}
 	key := m.storeKey(e)
 	reread := e.version == 0 && m.swapper != nil // what is stored may be another request's
-	for tries := (tries{manager: m}); ; {
-		base, version, err := m.base(ctx, e, c, key, reread)
+	tries := tries{manager: m}
+	var turn turn
+	defer turn.leave()
+	if m.queue.waiting(key) { // this request would meet those that wait
+		reread = true
+		if err := m.queue.enter(&turn, key, tries.until(), m.o.MaxWaiters); err != nil {
+			return err
+		}
+	}
+	for {
+		base, version, err := m.base(ctx, e, c, key, reread, &tries)
 		if err != nil {
 			return err
 		}
-		r, err := m.rebase(e, c, base, key, reread)
-		if err != nil {
+		var r record
+		var text []byte
+		var ttl time.Duration
+		same := false // the other request did the same
+		compute := func() (err error) {
+			if r, err = m.rebase(e, c, base, key, reread); err != nil {
+				return err
+			}
+			if same = reread && c.why == change && sameRecord(&r, &base); same {
+				return nil
+			}
+			text, ttl, err = m.encode(e, key, &r)
 			return err
 		}
-		if reread && c.why == change && sameRecord(&r, &base) {
-			e.written(r, version) // the other request did the same
-			return nil
+		if turn.line != nil && (c.updates() || m.o.TTLFunc != nil) {
+			err = turn.away(compute, tries.until())
+		} else {
+			err = compute()
 		}
-		if version, err = m.put(ctx, e, key, &r, version); err == nil {
+		if same && err == nil {
 			e.written(r, version)
 			return nil
 		}
-		if err == errExpired && !reread && m.swapper != nil {
+		if err == nil {
+			version, err = m.set(ctx, key, text, ttl, version)
+		}
+		switch {
+		case err == nil:
+			m.renewed(key)
+			e.written(r, version)
+			return nil
+		case err == errExpired && !reread && m.swapper != nil:
 			reread = true // another request may have prolonged it
 			continue
-		}
-		if !errors.Is(err, ErrConflict) {
+		case !errors.Is(err, ErrConflict), errors.Is(err, errCrowd):
 			return e.failed(c, r, err)
-		}
-		if c.why == renewal {
+		case c.why == renewal:
 			return m.renewedByAnother(ctx, e, key)
-		}
-		if e.unknownWrite != nil && c.updates() {
+		case e.unknownWrite != nil && c.updates():
 			return errOvertaken
 		}
 		reread = true
@@ -178,20 +214,25 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 		if err := tries.next(); err != nil {
 			return err
 		}
+		if turn.line == nil {
+			if err := m.queue.enter(&turn, key, tries.until(), m.o.MaxWaiters); err != nil {
+				return err
+			}
+		}
 	}
 }
 
 // base is what the changes c are laid over: what e was made from, or with reread
 // what the store has by now, unless ConflictRefuse forbids to go on with it.
-func (m *Manager) base(ctx context.Context, e *entry, c *changeSet, key string, reread bool) (record, Version, error) {
+func (m *Manager) base(ctx context.Context, e *entry, c *changeSet, key string, reread bool, t *tries) (record, Version, error) {
 	if !reread {
 		return e.stored, e.version, nil
 	}
-	r, version, err := m.read(ctx, key)
-	if err == nil && m.refuses(e, c, &r) {
+	s, err := m.lookToWrite(ctx, key, "", t)
+	if err == nil && m.refuses(e, c, &s.record) {
 		err = ErrConflict
 	}
-	return r, version, err
+	return s.record, s.version, err
 }
 
 // failed is the error of a write of r that was no conflict.
@@ -210,20 +251,35 @@ func (e *entry) failed(c *changeSet, r record, err error) error {
 // session becomes a new one (K48).
 func (m *Manager) load(ctx context.Context, e *entry) error {
 	key := m.storeKey(e)
-	r, version, err := m.read(ctx, key)
+	s, err := m.look(ctx, key)
 	switch {
 	case errors.Is(err, ErrGone):
 		id, err := m.newID(ctx)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errNewID, err)
 		}
-		*e = entry{id: id, stored: record{created: time.Now().UnixMilli()}, requested: key}
+		*e = entry{id: id, stored: record{created: time.Now().UnixMilli()}}
+		e.unknown(key, s.tombstone)
 		return nil
 	case err != nil:
 		return err
 	}
-	e.stored, e.version, e.notLoaded = r, version, false
+	e.loaded(s)
+	e.notLoaded = false
 	return nil
+}
+
+// unknown notes that key leads to no session, and what stands there.
+func (e *entry) unknown(key string, t *tombstone) {
+	e.requested, e.givenUp = key, t
+	e.second = t != nil && len(t.successors) > 0
+}
+
+// loaded makes e what was found. A version that is held is none to write with.
+func (e *entry) loaded(s lookup) {
+	if e.stored, e.version = s.record, s.version; s.held != "" {
+		e.version = 0
+	}
 }
 
 // renewedByAnother ends a renewal that met a write of another request: the
@@ -255,30 +311,40 @@ func (m *Manager) rebase(e *entry, c *changeSet, base record, key string, reread
 	return c.applied(base, key, reread)
 }
 
-// put encodes r and writes it under key, if key still has version.
-func (m *Manager) put(ctx context.Context, e *entry, key string, r *record, version Version) (Version, error) {
+// encode is the text of r under key, and how long the store keeps it: errExpired
+// if its time is over.
+func (m *Manager) encode(e *entry, key string, r *record) (text []byte, ttl time.Duration, err error) {
 	now := time.Now()
 	e.wrote = now.UnixNano() // the cookie that is sent for it counts from then, too
 	ttl, over := m.ttlOf(e, r, now)
 	if over {
-		return 0, errExpired
+		return nil, 0, errExpired
 	}
-	text, err := r.encode(key, m)
+	text, err = r.encode(key, m)
+	return text, ttl, err
+}
+
+// put encodes r and writes it under key, if key still has version.
+func (m *Manager) put(ctx context.Context, e *entry, key string, r *record, version Version) (Version, error) {
+	text, ttl, err := m.encode(e, key, r)
 	if err != nil {
 		return 0, err
 	}
-	version, err = m.set(ctx, key, text, ttl, version)
-	if err == nil && m.touched != nil {
-		m.touched.renewed(key)
+	if version, err = m.set(ctx, key, text, ttl, version); err == nil {
+		m.renewed(key)
 	}
 	return version, err
 }
 
+// renewed notes that key has its whole life again.
+func (m *Manager) renewed(key string) {
+	if m.touched != nil {
+		m.touched.renewed(key)
+	}
+}
+
 // create stores a new session, never over one that is there.
 func (m *Manager) create(ctx context.Context, e *entry, c *changeSet) error {
-	if e.requested != "" && m.hasSuccessors(ctx, e.requested) {
-		return ErrGone // the browser has another session by now
-	}
 	key := m.storeKey(e)
 	r, err := c.applied(record{created: e.stored.created, own: m.blank}, key, false)
 	if err != nil {
@@ -327,24 +393,45 @@ func (m *Manager) resolve(ctx context.Context, e *entry) (applied bool, err erro
 // renew begins the ttl of an unchanged session anew (K24). Another request may
 // have saved the session meanwhile and chosen another life for it, which a
 // touch from here must not take back: stores compare versions only when they
-// write, so we look afterwards, and give it the life that it should have.
-// errExpired means that its time is over.
+// write, so we look afterwards, and give it the life that it should have. Where
+// a call costs a round trip, the record is written as it is instead, which needs
+// no look. errExpired means that its time is over.
 func (m *Manager) renew(ctx context.Context, e *entry) error {
 	key := m.storeKey(e)
 	now := time.Now()
 	e.wrote = now.UnixNano()
 	ttl, over := m.ttlOf(e, &e.stored, now)
-	if over && m.swapper != nil { // another request may have prolonged it
-		r, version, err := m.read(ctx, key)
-		if err != nil {
-			return err
-		}
-		e.stored, e.version = r, version
-		ttl, over = m.ttlOf(e, &r, time.Now())
-	}
+	reread := over && m.swapper != nil // another request may have prolonged it
 	for range maxTries {
+		if reread {
+			s, err := m.look(ctx, key)
+			if err != nil {
+				return err
+			}
+			e.loaded(s)
+			ttl, over = m.ttlOf(e, &e.stored, time.Now())
+		}
 		if over {
 			return errExpired
+		}
+		if m.batcher != nil && m.keeper == nil && e.version != 0 {
+			text, err := e.stored.encode(key, m)
+			if err != nil {
+				return err
+			}
+			version, err := m.set(ctx, key, text, ttl, e.version)
+			if errors.Is(err, ErrConflict) {
+				reread = true
+				continue
+			}
+			if errors.Is(err, ErrNotFound) {
+				return ErrGone
+			}
+			if err != nil {
+				return err
+			}
+			e.version = version
+			break
 		}
 		if err := m.touch(ctx, key, ttl); errors.Is(err, ErrNotFound) {
 			return ErrGone
@@ -354,18 +441,19 @@ func (m *Manager) renew(ctx context.Context, e *entry) error {
 		if m.swapper == nil {
 			break
 		}
-		r, version, err := m.read(ctx, key)
+		s, err := m.look(ctx, key)
 		if errors.Is(err, ErrGone) {
 			return err
 		}
-		if err != nil || version == e.version {
+		if err != nil || s.version == e.version {
 			break
 		}
-		e.stored, e.version = r, version
-		ttl, over = m.ttlOf(e, &r, time.Now())
+		e.loaded(s)
+		if ttl, over = m.ttlOf(e, &e.stored, time.Now()); e.version == 0 {
+			break // its id is about to be given up
+		}
+		reread = false
 	}
-	if m.touched != nil {
-		m.touched.renewed(key)
-	}
+	m.renewed(key)
 	return nil
 }

@@ -48,7 +48,7 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	}
 	if !plain(&v) && jsontext.Changeable(v) {
 		e = s.editFor(string(k))
-		e.held, e.from = &held[T]{v}, raw
+		e.held, e.from, e.loaded = &held[T]{v}, raw, e.loaded || !e.own
 	}
 	return v, true, nil
 }

@@ -73,6 +73,12 @@ type Options struct {
 	// KeepInvalid keeps a session in the store that Hooks.Valid has rejected. By
 	// default it is destroyed.
 	KeepInvalid bool
+	// LateWindow is how long after an id was given up, as at a login, a request
+	// that still carries it counts as one that was under way then. Such a
+	// request can log in, but its Renew fails with ErrGone; with a Carrier of
+	// your own, or [Header], it can't store a session either, since its response
+	// would replace the new id. Default 3 s.
+	LateWindow time.Duration
 	// OnConflict is the policy for a session that another request saved while
 	// this request ran. Default: ConflictMerge if the store has versions.
 	OnConflict ConflictPolicy
@@ -179,6 +185,7 @@ type Manager struct {
 	store   Store
 	swapper Swapper // nil if the store has no versions
 	keeper  keeper  // swapper, if it is a keeper
+	batcher Batcher // nil if the store can't change several keys in one step
 	toucher Toucher // nil if the store can't touch
 	carrier Carrier
 	cookie  *signedCookie // the carrier, if it is the default one
@@ -189,6 +196,7 @@ type Manager struct {
 	sharedEnd atomic.Pointer[sharedEnd]
 	health    *health
 	touched   *recently // nil if renewals are not spaced out
+	queue     queue
 }
 
 // New returns a Manager that keeps sessions in store. Its error lists all invalid
@@ -207,6 +215,7 @@ func New(store Store, o *Options) (*Manager, error) {
 	m.dialect = dialect{koa: m.o.koa}
 	m.swapper, _ = As[Swapper](store)
 	m.keeper = keeperOf(m.swapper)
+	m.batcher, _ = As[Batcher](store)
 	m.toucher, _ = As[Toucher](store)
 
 	var problems []error
@@ -259,6 +268,7 @@ func (m *Manager) fillIn(problem func(string, ...any)) {
 		o.Prefix = "koa:sess:"
 	}
 	setDefault(&o.MaxSize, 256<<10)
+	setDefault(&o.LateWindow, 3*time.Second)
 	setDefault(&o.OpTimeout, 500*time.Millisecond)
 	setDefault(&o.ReconnectTimeout, 10*time.Second)
 	setDefault(&o.MaxWaiters, 10_000)
@@ -284,7 +294,7 @@ func (m *Manager) check(problem func(string, ...any)) {
 		name  string
 		value time.Duration
 	}{
-		{"TTL", o.TTL}, {"AbsoluteTimeout", o.AbsoluteTimeout}, {"TouchEvery", o.TouchEvery},
+		{"TTL", o.TTL}, {"AbsoluteTimeout", o.AbsoluteTimeout}, {"TouchEvery", o.TouchEvery}, {"LateWindow", o.LateWindow},
 		{"OpTimeout", o.OpTimeout}, {"ReconnectTimeout", o.ReconnectTimeout},
 	} {
 		if d.value < 0 {

@@ -40,6 +40,7 @@ type record struct {
 	fields             // the application's values
 	own     *ownCookie // the session's own cookie options; nil if it has none
 	created int64      // in Unix milliseconds
+	login   int64      // when Login took effect last, likewise; zero if never
 	// fence, if not zero, makes the bytes differ from others that say the same:
 	// from those before (see Visit.fence), or of who did the same (see settle).
 	fence uint32

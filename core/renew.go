@@ -3,6 +3,8 @@ package core
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 )
 
 // Destroy, Reset and Renew, which end an id. All of them reach the store at once. Session.op is held throughout.
@@ -56,6 +58,9 @@ func (s *Session) Renew(ctx context.Context) error {
 		if err := s.visit.encodable(ctx); err != nil {
 			return err
 		}
+		if s.login != nil { // which changes the id
+			return s.visit.save(ctx, false)
+		}
 		return s.visit.renew(withoutCancel(ctx))
 	})
 }
@@ -80,36 +85,51 @@ func (s *Session) note(call string, err error) error {
 }
 
 // destroy removes the session from the store and the browser; a logout also its
-// successors, while a session whose time is over has nothing to do with them. op is
-// held.
+// successors and every other session that the request carries, while a session
+// whose time is over has nothing to do with them. op is held.
 func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s, m := v.session, v.manager
+	var targets []target
 	s.mu.Lock()
 	held := s.save == SaveNever
 	unsent := s.state == fresh && !logout // no browser has its id: it may have another session by now
-	stored := s.mayBeStored() || s.loadErr != nil && s.id != ""
-	s.state = destroyed
+	if s.mayBeStored() || s.loadErr != nil && s.id != "" {
+		targets = append(targets, target{key: m.storeKey(&s.entry)})
+		if s.state == live && !s.notLoaded {
+			targets[0].version = s.version
+		}
+	}
+	if logout {
+		targets = append(append(targets, s.unended...), v.others...)
+		if s.givenUp != nil {
+			targets = append(targets, target{key: s.requested})
+			for _, key := range s.givenUp.successors {
+				targets = append(targets, target{key: key})
+			}
+		}
+	}
+	s.state, s.login = destroyed, nil
 	s.edits, s.cleared, s.stored.fields = nil, true, fields{}
 	s.replaceRev++
 	s.failed = nil
 	s.mu.Unlock()
-	switch {
-	case held:
-		return nil
-	case stored:
-		s.key = m.storeKey(&s.entry)
-	case logout && v.requestedIDHasSuccessors(ctx):
-		// If they can't be ended now, the next try has to know whose they are.
-		s.key = s.requested
-	default:
+	crowded := logout && v.crowded
+	if held || len(targets) == 0 && !crowded {
 		return nil
 	}
-	end := m.destroy
+	var err error
 	if logout {
-		end = m.destroyWithSuccessors
+		s.unended, err = m.end(ctx, targets...)
+	} else {
+		err = m.destroy(ctx, targets[0].key)
 	}
-	err := end(ctx, s.key)
-	if s.destroyPending = err != nil; err != nil {
+	if err != nil && s.loadErr != nil { // at least from where it was
+		err = errors.Join(err, m.destroy(ctx, targets[0].key))
+	}
+	if crowded {
+		err = errors.Join(err, errCrowded)
+	}
+	if err != nil {
 		err = m.report(ctx, OpDestroy, err)
 	}
 	if unsent {
@@ -118,21 +138,13 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	return errors.Join(err, v.sendReset(ctx)) // requirement 15: the cookie goes either way
 }
 
+// errCrowded is the error of a logout that can't know which sessions it ends.
+var errCrowded = fmt.Errorf("%w: the request carries more session cookies than are looked at: they are removed, but a session of theirs may live on", ErrOutcomeUnknown)
+
 // mayBeStored reports whether the store has the session, or may have it: a save
 // may have come through, or a Destroy not. mu is held.
 func (s *Session) mayBeStored() bool {
-	return s.state == live || s.destroyPending || s.unknownWrite != nil
-}
-
-// requestedIDHasSuccessors reports whether the request carries an id that was
-// given up, or may have been: nobody knows if the store does not say.
-func (v *Visit) requestedIDHasSuccessors(ctx context.Context) bool {
-	s := v.session
-	if s.requested == "" {
-		return false
-	}
-	next, err := v.manager.successors(ctx, s.requested)
-	return err != nil || len(next) > 0
+	return s.state == live || s.unknownWrite != nil || s.id != "" && slices.Contains(s.unended, target{key: s.visit.manager.storeKey(&s.entry)})
 }
 
 // beginAnew begins an empty session in place of this one. op is held.
@@ -141,9 +153,6 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 	s.mu.Lock()
 	held := s.save == SaveNever
 	stored := s.mayBeStored()
-	if s.destroyPending && s.key == s.requested && s.unknownWrite == nil {
-		stored = false // a late logout that failed had no session of its own
-	}
 	s.mu.Unlock()
 	id, err := m.newID(ctx)
 	if err != nil {
@@ -155,14 +164,21 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 		}
 		if stored {
 			e := s.snapshot()
-			if err := m.retireID(ctx, &e, m.key(id)); err != nil {
+			left, err := m.retireID(ctx, &e, m.key(id))
+			if err != nil {
 				if errors.Is(err, ErrGone) {
 					v.gone()
 				}
 				return m.failAlways(ctx, OpDestroy, err)
 			}
+			if left != nil { // the id had been given up already
+				stored = false
+				s.mu.Lock()
+				s.unknown(e.key, left)
+				s.mu.Unlock()
+			}
 		}
-		if stored || m.o.ResetUnknown {
+		if stored || m.o.ResetUnknown && !s.second {
 			if err := v.sendReset(ctx); err != nil { // with the old cookie's attributes
 				return err
 			}
@@ -172,9 +188,10 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 		v.passOn(ctx, id)
 	}
 	s.mu.Lock()
-	requested, successor := s.requested, s.successor || stored
+	was := s.entry
 	s.reset()
-	s.id, s.requested, s.successor = id, requested, successor && !held
+	s.id, s.successor = id, (was.successor || stored) && !held
+	s.requested, s.givenUp, s.second = was.requested, was.givenUp, was.second
 	s.mu.Unlock()
 	v.resend = false
 	return nil
@@ -185,7 +202,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 // next.
 func (v *Visit) passOn(ctx context.Context, id ID) {
 	if s := v.session; s.successor && s.state == fresh {
-		v.manager.recordSuccessor(ctx, v.manager.key(s.id), v.manager.key(id))
+		v.manager.addSuccessor(ctx, v.manager.key(s.id), v.manager.key(id), true)
 	}
 }
 
@@ -242,15 +259,8 @@ func (v *Visit) renew(ctx context.Context) error {
 // that SaveNever keeps from it. The save will use it.
 func (v *Visit) renewUnstored(ctx context.Context, held bool) error {
 	s, m := v.session, v.manager
-	requested := ""
-	if s.requested != "" {
-		next, err := m.successors(ctx, s.requested)
-		if len(next) > 0 {
-			return m.failAlways(ctx, OpSet, ErrGone) // by another request's Renew, as if it ran now
-		}
-		if err != nil {
-			requested = s.requested // the save will look again
-		}
+	if s.givenUp != nil && s.givenUp.late {
+		return m.failAlways(ctx, OpSet, ErrGone) // by another request's Renew, as if it ran now
 	}
 	id, err := m.newID(ctx)
 	if err != nil {
@@ -260,7 +270,7 @@ func (v *Visit) renewUnstored(ctx context.Context, held bool) error {
 		v.passOn(ctx, id)
 	}
 	s.mu.Lock()
-	s.id, s.key, s.requested = id, "", requested
+	s.id, s.key = id, ""
 	s.mu.Unlock()
 	return nil
 }

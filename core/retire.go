@@ -1,138 +1,317 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"time"
 )
 
 // How an id is given up for another one, so that there are never two usable ids
 // after success, nor none after an error.
+//
+// Requests that save the session meanwhile can't hinder it: after the first
+// conflict it holds the session, which keeps their saves back for a moment. Of
+// several requests that give up one id, one succeeds.
 
-// changeID moves e with the changes c to a new id: the record is created under
-// an id that nobody knows yet; then the old one is exchanged for a tombstone,
-// which fails if another request saved meanwhile, and is tried again with that
-// one's changes taken over. Only then is the new id used.
+// A lookup is what the store has under a key.
+type lookup struct {
+	record    record
+	version   Version
+	held      string     // not "" while a request is about to give the id up: see hold
+	tombstone *tombstone // in place of a record
+	corrupt   bool       // something that is no record
+}
+
+// look reads key: ErrGone if there is no session.
+func (m *Manager) look(ctx context.Context, key string) (lookup, error) {
+	data, version, err := m.get(ctx, key)
+	return m.see(key, data, version, err)
+}
+
+func (m *Manager) see(key string, data []byte, version Version, err error) (lookup, error) {
+	s := lookup{version: version}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return s, ErrGone
+	case err != nil:
+		return s, err
+	case isTombstone(data):
+		s.tombstone = m.parseTombstone(key, data, version)
+		return s, ErrGone
+	}
+	s.held = heldBy(data)
+	s.record, err = m.dialect.parse(data, key)
+	s.corrupt = err != nil
+	return s, err
+}
+
+// hold makes that nobody else saves the session under key for a moment, and
+// returns it: everybody's version is outdated by the blanks that it appends, and
+// who reads them waits. To generic-session they say nothing. Nobody has to take
+// them away: they hold for holdFor, and any write replaces them.
+//
+// A store that can't append is only read. The blanks are mine: another request
+// has held the session since if they are not those of s.
+func (m *Manager) hold(ctx context.Context, key string) (s lookup, mine string, err error) {
+	if m.batcher == nil {
+		s, err = m.look(ctx, key)
+		return s, "", err
+	}
+	suffix := appendBlanks(make([]byte, 0, blanks))
+	data, version, err := m.append(ctx, key, suffix)
+	s, err = m.see(key, data, version, err)
+	return s, string(suffix), err
+}
+
+// holdFor is how long a hold is respected by a request that sees it. It counts
+// by the clock of that request alone.
+func (m *Manager) holdFor() time.Duration { return 3 * m.o.OpTimeout }
+
+// heldBy are the blanks that hold appended last, "" if there are none.
+func heldBy(data []byte) string {
+	if n := len(data) - blanks; n > 0 && (data[n] == ' ' || data[n] == '\t') && len(bytes.TrimRight(data[n:], " \t")) == 0 {
+		return string(data[n:])
+	}
+	return ""
+}
+
+// lookToWrite is look for a request that is about to write: it waits while
+// somebody else holds the session. A hold with the blanks mine is its own.
+func (m *Manager) lookToWrite(ctx context.Context, key string, mine string, t *tries) (lookup, error) {
+	for {
+		s, err := m.look(ctx, key)
+		if err != nil || s.held == "" || s.held == mine {
+			return s, err
+		}
+		if t.held != s.held {
+			t.held, t.since = s.held, time.Now()
+		}
+		if time.Since(t.since) > m.holdFor() {
+			return s, nil // whoever held it does not come any more
+		}
+		if err := t.rest(); err != nil {
+			return s, err
+		}
+	}
+}
+
+// changeID moves e with the changes c to a new id: the record comes under an id
+// that nobody knows yet, and a tombstone in place of the old one. It is ErrGone
+// if another request has ended the session or given it another id.
 func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) error {
 	oldKey := m.storeKey(e)
+	now := lookup{record: e.stored, version: e.version}
 	reread := e.notLoaded || e.version == 0 && m.swapper != nil
+	mine, held := "", false
 	for tries := (tries{manager: m}); ; {
-		base, version, err := m.base(ctx, e, c, oldKey, reread)
+		var err error
+		if reread && !held {
+			if now, err = m.lookToWrite(ctx, oldKey, mine, &tries); err != nil {
+				return err
+			}
+		}
+		r, err := c.applied(now.record, oldKey, reread && !c.blind)
 		if err != nil {
 			return err
 		}
-		r, err := m.rebase(e, c, base, oldKey, reread && !c.blind)
-		if err != nil {
-			return err
-		}
-		id, newKey, newVersion, err := m.copyTo(ctx, e, &r)
-		if err == errExpired && !reread && m.swapper != nil {
+		err = m.exchange(ctx, e, oldKey, now.version, &r)
+		switch {
+		case err == nil:
+			return nil
+		case err == errExpired && !reread && m.swapper != nil:
 			reread = true // another request may have prolonged it
 			continue
-		}
-		if err != nil {
-			return err
-		}
-		m.recordSuccessor(ctx, oldKey, newKey) // before anybody can find the id dead
-		err = m.deleteIfVersion(ctx, oldKey, version)
-		if err == nil {
-			e.id, e.key = id, newKey
-			e.written(r, newVersion)
-			return nil
-		}
-		// The old id lives on, so the new one must not.
-		undone := m.destroy(ctx, newKey)
-		m.removeSuccessor(ctx, oldKey, newKey)
-		switch {
-		case errors.Is(err, ErrOutcomeUnknown):
-			return errors.Join(err, undone, m.fence(ctx, e, oldKey))
 		case errors.Is(err, ErrNotFound):
 			return ErrGone
-		case errors.Is(err, ErrConflict) && e.unknownWrite != nil && c.updates():
-			return errors.Join(errOvertaken, undone)
-		case !errors.Is(err, ErrConflict):
-			return errors.Join(err, undone)
-		case undone != nil:
-			m.debug(ctx, "an unused copy of the session may stay until its ttl is over", slog.Any("error", undone))
+		case !errors.Is(err, ErrConflict) || errors.Is(err, errNewID):
+			return err
+		case e.unknownWrite != nil && c.updates():
+			return errOvertaken
 		}
-		reread = true
+		m.debug(ctx, "session was saved by another request, trying again", slog.Any("session", e.id))
 		if err := tries.next(); err != nil {
-			return errors.Join(err, undone)
+			return err
+		}
+		// If it was held, another request has held it since. That one is waited
+		// for: what it leaves says how it ended.
+		reread, held = true, false
+		if mine == "" {
+			if now, mine, err = m.hold(ctx, oldKey); err != nil {
+				return err
+			}
+			held = now.held == mine
 		}
 	}
 }
 
-// copyTo creates r under a new id.
-func (m *Manager) copyTo(ctx context.Context, e *entry, r *record) (ID, string, Version, error) {
+// exchange makes r the session of a new id, in place of the one under oldKey,
+// which must have version.
+func (m *Manager) exchange(ctx context.Context, e *entry, oldKey string, version Version, r *record) error {
 	id, err := m.newID(ctx)
 	if err != nil {
-		return "", "", 0, fmt.Errorf("%w: %w", errNewID, err)
+		return fmt.Errorf("%w: %w", errNewID, err)
 	}
 	key := m.key(id)
-	version, err := m.put(ctx, e, key, r, 0)
-	if errors.Is(err, ErrConflict) {
-		err = errIDInUse
-	}
-	return id, key, version, err
-}
-
-// retireID gives the id of e up for that of successor. As in changeID the record
-// is exchanged for a tombstone, so that of two requests that give it up only one
-// comes through. generic-session just removes it, and so does KoaCompat.
-func (m *Manager) retireID(ctx context.Context, e *entry, successor string) (err error) {
-	key, version := m.storeKey(e), e.version
-	m.recordSuccessor(ctx, key, successor)
-	defer func() {
-		if err != nil {
-			m.removeSuccessor(ctx, key, successor)
-		}
-	}()
-	if m.swapper == nil || !m.dialect.marks() {
-		return m.destroy(ctx, key)
-	}
-	tries := tries{manager: m}
-	for {
-		if version == 0 {
-			var data []byte
-			if data, version, err = m.get(ctx, key); err == nil && isTombstone(data) {
-				err = ErrNotFound
-			}
-		}
-		if err == nil {
-			err = m.deleteIfVersion(ctx, key, version)
-		}
-		switch {
-		case errors.Is(err, ErrCorrupt): // something else that stands there
-			return m.destroy(ctx, key)
-		case errors.Is(err, ErrNotFound):
-			if e.state != live || e.notLoaded {
-				return nil // nobody knew whether there was one
-			}
-			return ErrGone
-		case errors.Is(err, ErrOutcomeUnknown):
-			return errors.Join(err, m.fence(ctx, e, key))
-		case !errors.Is(err, ErrConflict):
-			return err
-		}
-		if err = tries.next(); err != nil {
-			return err
-		}
-		version = 0
-	}
-}
-
-// fence makes sure that a tombstone which had no answer does not come late and
-// kill the session after all: a record written anew has another version. It
-// can do no more than try.
-func (m *Manager) fence(ctx context.Context, e *entry, key string) error {
-	r, version, err := m.read(ctx, key)
+	text, ttl, err := m.encode(e, key, r)
 	if err != nil {
 		return err
 	}
-	r.fence = rand.Uint32() | 1 // for stores whose version is a digest
-	_, err = m.put(ctx, e, key, &r, version)
+	now, err := m.inOneStep(ctx, e, oldKey, version, key, text, ttl)
+	if errors.Is(err, errors.ErrUnsupported) {
+		now, err = m.inTwoSteps(ctx, e, oldKey, version, key, text, ttl)
+	}
+	if err != nil {
+		return err
+	}
+	e.id, e.key = id, key
+	e.written(*r, now)
+	return nil
+}
+
+// inOneStep is errors.ErrUnsupported where the store can't do that.
+func (m *Manager) inOneStep(ctx context.Context, e *entry, oldKey string, version Version, key string, text []byte, ttl time.Duration) (Version, error) {
+	if m.batcher == nil || version == 0 {
+		return 0, errors.ErrUnsupported
+	}
+	old := Write{Key: oldKey, Version: version}
+	if m.dialect.marks() {
+		old.Data, old.TTL, old.Note = m.newTombstone(key), tombstoneTTL, true
+	}
+	versions, err := m.batch(ctx, Write{Key: key, Data: text[len(key):], TTL: ttl}, old)
+	switch conflict, _ := errors.AsType[*Conflict](err); {
+	case err == nil:
+		return versions[0], nil
+	case conflict != nil && conflict.Write == 0:
+		return 0, errIDInUse
+	case errors.Is(err, ErrOutcomeUnknown):
+		// The last thing that it writes tells.
+		if data, now, lookErr := m.get(ctx, key); lookErr == nil && bytes.Equal(data, text[len(key):]) {
+			return now, nil
+		}
+		return 0, errors.Join(err, m.fence(ctx, e, oldKey, version))
+	}
+	return 0, err
+}
+
+// inTwoSteps creates the new session first: a crash between the steps leaves a
+// copy under an id that nobody knows.
+func (m *Manager) inTwoSteps(ctx context.Context, e *entry, oldKey string, version Version, key string, text []byte, ttl time.Duration) (Version, error) {
+	now, err := m.set(ctx, key, text, ttl, 0)
+	if errors.Is(err, ErrConflict) {
+		err = errIDInUse
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err = m.bury(ctx, e, oldKey, version, key); err == nil {
+		return now, nil
+	}
+	// The old id lives on, so the new one must not.
+	undone := m.destroy(ctx, key)
+	if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) {
+		if undone != nil {
+			m.debug(ctx, "an unused copy of the session may stay until its ttl is over", slog.Any("error", undone))
+		}
+		return 0, err
+	}
+	return 0, errors.Join(err, undone)
+}
+
+// bury puts a tombstone that names successor in place of the session under key,
+// if it still has version. KoaCompat and a store without versions know no
+// condition or no tombstone: there the record is removed.
+func (m *Manager) bury(ctx context.Context, e *entry, key string, version Version, successor string) error {
+	tombstone := append([]byte(key), m.newTombstone(successor)...)
+	switch {
+	case m.swapper == nil && !m.dialect.marks():
+		return m.destroy(ctx, key)
+	case m.batcher != nil && !m.dialect.marks():
+		_, err := m.batch(ctx, Write{Key: key, Version: version})
+		return m.buried(ctx, e, key, version, nil, err)
+	}
+	var err error
+	if m.batcher != nil {
+		_, err = m.batch(ctx, Write{Key: key, Data: tombstone[len(key):], TTL: tombstoneTTL, Version: version, Note: true})
+	} else {
+		_, err = m.set(ctx, key, tombstone, tombstoneTTL, version)
+	}
+	if err = m.buried(ctx, e, key, version, tombstone[len(key):], err); err == nil && !m.dialect.marks() {
+		_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself
+	}
+	return err
+}
+
+// buried looks what became of a bury without an answer: only if its tombstone
+// is there, the id is dead by our hand.
+func (m *Manager) buried(ctx context.Context, e *entry, key string, version Version, tombstone []byte, err error) error {
+	if !errors.Is(err, ErrOutcomeUnknown) {
+		return err
+	}
+	data, _, lookErr := m.get(ctx, key)
+	if lookErr == nil && bytes.HasPrefix(data, tombstone) && tombstone != nil || tombstone == nil && errors.Is(lookErr, ErrNotFound) {
+		return nil
+	}
+	return errors.Join(err, m.fence(ctx, e, key, version))
+}
+
+// retireID gives the id of e up for that of successor, which is not stored yet.
+// Two Resets, or a Reset and a Renew, can't both succeed: ErrGone. If nobody knew
+// whether e is stored, and it is not, that is no error; left is what stands
+// there then. A store without versions just writes, and KoaCompat removes the
+// record, as the original does.
+func (m *Manager) retireID(ctx context.Context, e *entry, successor string) (left *tombstone, err error) {
+	key, version := m.storeKey(e), e.version
+	if !m.dialect.marks() {
+		return nil, m.destroy(ctx, key)
+	}
+	known := e.state == live && !e.notLoaded
+	mine := ""
+	for tries := (tries{manager: m}); ; {
+		var now lookup
+		if err = nil; version == 0 && (m.swapper != nil || !known) {
+			now, err = m.lookToWrite(ctx, key, mine, &tries)
+			version = now.version
+		}
+		if err == nil {
+			err = m.bury(ctx, e, key, version, successor)
+		}
+		switch {
+		case errors.Is(err, ErrCorrupt): // something else that stands there
+			return nil, m.destroy(ctx, key)
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrGone):
+			if known {
+				return nil, ErrGone
+			}
+			return now.tombstone, nil
+		case !errors.Is(err, ErrConflict):
+			return nil, err
+		}
+		if err = tries.next(); err != nil {
+			return nil, err
+		}
+		if version = 0; mine == "" {
+			if now, mine, err = m.hold(ctx, key); err == nil && now.held == mine {
+				version = now.version
+			}
+		}
+	}
+}
+
+// fence makes sure that a write to key at version which had no answer does not
+// come late and kill the session after all: a record written anew has another
+// version. It can do no more than try.
+func (m *Manager) fence(ctx context.Context, e *entry, key string, version Version) error {
+	now, err := m.look(ctx, key)
+	if err != nil || version != 0 && now.version != version {
+		return err
+	}
+	now.record.fence = rand.Uint32() | 1 // for stores whose version is a digest
+	f := *e
+	_, err = m.put(ctx, &f, key, &now.record, now.version)
 	if errors.Is(err, ErrConflict) {
 		return nil // another request wrote it anew
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"time"
 )
 
 // How a session is saved: what Visit.save does in its steps. Everything here
@@ -55,10 +57,11 @@ func (s *Session) mayStore() error {
 }
 
 // take makes s what the store has under key.
-func (s *Session) take(id ID, key string, stored record, version Version) {
-	stored.created = s.visit.manager.dialect.created(stored.created)
-	s.found(id, key, stored, version)
-	s.own = stored.own
+func (s *Session) take(id ID, key string, now lookup) {
+	now.record.created = s.visit.manager.dialect.created(now.record.created)
+	s.id, s.key, s.state = id, key, live
+	s.loaded(now)
+	s.own = s.stored.own
 }
 
 func (s *Session) seal() {
@@ -79,12 +82,16 @@ func (s *Session) snapshot() entry {
 
 // A plan is what a save has to do.
 type plan struct {
-	why     reason
-	last    bool // at the end of the request
-	touch   bool // nothing has changed: the store is only to keep it longer
-	changes changeSet
-	entry   entry           // what it is done to
-	ctx     context.Context // does not end with the request (DESIGN: time limits)
+	why       reason
+	last      bool // at the end of the request
+	touch     bool // nothing has changed: the store is only to keep it longer
+	changes   changeSet
+	entry     entry           // what it is done to
+	login     *login          // if it is one
+	others    []target        // keys of other sessions that the request carries, which a login ends
+	untrusted bool            // a login must not keep the values
+	alone     bool            // done: a login without what was loaded
+	ctx       context.Context // does not end with the request (DESIGN: time limits)
 }
 
 // plan looks at what the request did and says what is to be done and why. It
@@ -121,12 +128,16 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 		if err := v.beforeSave(ctx); err != nil {
 			return plan{}, m.report(ctx, OpBeforeSave, err)
 		}
-		if err := v.whole(ctx); err != nil {
+		if err := v.whole(ctx, last); err != nil {
 			return plan{}, err
 		}
 		s.mu.Lock()
 		p.changes, err = s.takeChange()
 		p.changes.why = why
+		if p.login = s.login; why == signsIn {
+			p.changes.login = m.dialect.recorded(time.Now().UnixMilli())
+			p.others, p.untrusted = v.others, v.untrusted
+		}
 		if last {
 			s.sealed.Store(true)
 		}
@@ -134,8 +145,10 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 		if err != nil {
 			return plan{}, m.lostChange(ctx, err)
 		}
-		if _, err := s.needID(); err != nil {
-			return plan{}, m.report(ctx, OpID, err)
+		if why != signsIn { // which makes one
+			if _, err := s.needID(); err != nil {
+				return plan{}, m.report(ctx, OpID, err)
+			}
 		}
 	}
 	p.entry = s.snapshot()
@@ -167,6 +180,8 @@ func (m *Manager) carryOut(p *plan) error {
 		return err
 	case p.touch:
 		return m.renew(ctx, &p.entry)
+	case p.why == signsIn:
+		return m.logIn(p)
 	}
 	return m.write(ctx, &p.entry, &p.changes)
 }
@@ -178,6 +193,14 @@ func (v *Visit) conclude(p *plan, err error) error {
 	case err != nil && p.why == resend:
 		m.debug(ctx, "session id is not sent again", slog.Any("error", err))
 		return nil
+	case err != nil && p.why == signsIn:
+		op := OpSet
+		if errors.Is(err, errNewID) {
+			op = OpID
+		}
+		err = m.failAlways(ctx, op, err)
+		s.loginFailed(err)
+		return err
 	case err != nil:
 		s.mu.Lock()
 		s.entry = p.entry // with what it has learned, such as a write in doubt
@@ -189,6 +212,11 @@ func (v *Visit) conclude(p *plan, err error) error {
 		s.mu.Lock()
 		s.entry, s.own = p.entry, p.entry.stored.own
 		s.mu.Unlock()
+	case p.why == signsIn:
+		p.entry.second = false
+		s.saved(&p.changes, &p.entry)
+		s.loggedIn(p)
+		v.others, v.untrusted = nil, false
 	default:
 		s.saved(&p.changes, &p.entry)
 	}
@@ -228,9 +256,10 @@ func (v *Visit) gone() {
 
 // whole returns the error of a call that failed and has not been made good:
 // then nothing is saved, whatever Hooks.Error says of it. What no call has
-// reported yet, a value that can't be encoded, is reported here.
-func (v *Visit) whole(ctx context.Context) error {
-	return v.failUnhealed(ctx, func(failedCall) bool { return true })
+// reported yet, a value that can't be encoded, is reported here. Save may try a
+// login again that failed, the commit may not.
+func (v *Visit) whole(ctx context.Context, last bool) error {
+	return v.failUnhealed(ctx, func(f failedCall) bool { return last || f.call != callLogin || v.session.login == nil })
 }
 
 // encodable is whole for the values alone.
@@ -250,6 +279,19 @@ func (v *Visit) failUnhealed(ctx context.Context, which func(failedCall) bool) e
 		return err
 	}
 	return v.manager.failAlways(ctx, OpSet, err)
+}
+
+// loggedIn takes the login over that p has done. mu is not held.
+func (s *Session) loggedIn(p *plan) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = s.failed.drop(func(f failedCall) bool { return f.call == callLogin })
+	if s.login == p.login {
+		s.login = nil
+	}
+	if p.alone { // what was loaded is another session's
+		s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool { return e.loaded || !e.own && e.held != nil })
+	}
 }
 
 // resolve finds out what became of a save of this request without an answer.

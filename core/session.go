@@ -54,6 +54,7 @@ type Session struct {
 	cleared    bool   // none of the stored values counts any more
 	ownSet     bool   // this request chose own
 
+	login  *login       // what the next save has to do, if the handler called Login
 	failed *failedCalls // while there are any, nothing is saved
 }
 
@@ -87,6 +88,7 @@ const (
 	callReset   = "Reset"
 	callReplace = "Replace"
 	callSet     = "Set"
+	callLogin   = "Login"
 )
 
 // outcome notes whether a call succeeded, and returns err. mu is held.
@@ -148,6 +150,7 @@ type edit struct {
 	change   *[1]valueChange // room for what takeChange takes first
 	held     holder          // what the handler holds and can change in place
 	from     []byte          // the JSON that held was made from
+	loaded   bool            // held, or what it was changed to, comes from what is stored
 }
 
 // An update makes the new JSON of a value from the old one, nil if there is
@@ -397,7 +400,7 @@ func (s *Session) reset() {
 	s.baseRev++
 	s.cookieRev++
 	s.own, s.ownSet = m.blank, false
-	s.failed = nil
+	s.login, s.failed = nil, nil
 }
 
 // edit returns what the request did with name, nil for nothing. mu is held.
@@ -464,8 +467,9 @@ func (e *edit) settle() error {
 	if before, err := e.held.again(e.from); err == nil && bytes.Equal(now, before) {
 		return nil
 	}
+	was := e.loaded
 	e.assign(now)
-	e.from = now
+	e.from, e.loaded = now, was
 	return nil
 }
 
@@ -480,7 +484,7 @@ func (e *edit) add(u update) {
 
 // assign makes raw the value, whatever it was.
 func (e *edit) assign(raw []byte) {
-	e.own, e.assigned, e.raw, e.updates = true, true, raw, nil
+	e.own, e.assigned, e.raw, e.updates, e.loaded = true, true, raw, nil, false
 	e.turn++
 	e.assigns++
 }

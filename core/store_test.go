@@ -56,7 +56,7 @@ func TestPlainStore(t *testing.T) {
 		t.Error("the old id lives")
 	}
 	a.fails(core.ErrRefused, a.get("/", func(_ *core.Visit, s *core.Session) {
-		a.store.Before(failing(storetest.OpDestroy, core.ErrRefused))
+		a.store.Before(failing(storetest.OpSet, core.ErrRefused))
 		wantIs(t, s.Renew(bg), core.ErrRefused)
 		a.store.Before(nil)
 	}))

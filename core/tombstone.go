@@ -4,24 +4,62 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"time"
 )
 
-// tombstone is what renew leaves under an old id until it is removed: a JSON
-// value that says "no session", also to koa-generic-session. Blanks after it
-// tell those of two requests apart.
-const tombstone = "null"
+// Where a session was whose id was given up for another one, a tombstone stays
+// for a while. It names the successors: the store keys of the sessions that the
+// browser got in its place. A request that still carries the old id finds no
+// session, and by the tombstone it finds out why: a logout ends the successors,
+// and a new session does not take the cookie of a successor away (K17).
+//
+// The text is the JSON value null, which says "no session" to
+// generic-session, too; blanks that tell two tombstones apart; and then, by
+// default, the time and the successors, each on a line of its own. Blanks that
+// somebody appends are ignored: see hold.
+const (
+	tombstoneText = "null"
+	// tombstoneTTL is longer than any request is on its way, and short enough
+	// that the tombstones of all logins of that time need little memory.
+	tombstoneTTL = time.Minute
+	// maxSuccessors are kept of an id, the youngest.
+	maxSuccessors = 64
+)
 
-// tombstoneTTL is how long it stays if its removal fails.
-const tombstoneTTL = time.Minute
+// A tombstone is what stands where a session was.
+type tombstone struct {
+	key        string // where it stands
+	version    Version
+	successors []string // store keys
+	late       bool     // a request that begins now may have been under way when the id was given up
+}
 
-func newTombstone() []byte {
-	text := []byte(tombstone)
-	for n := rand.Uint32(); len(text) < len(tombstone)+32; n >>= 1 {
-		text = append(text, " \t"[n&1])
+// newTombstone is the text of one. In KoaCompat it names nobody.
+func (m *Manager) newTombstone(successors ...string) []byte {
+	text := append(make([]byte, 0, 128), tombstoneText...)
+	text = appendBlanks(text)
+	if !m.dialect.marks() {
+		return text
+	}
+	text = strconv.AppendInt(append(text, '\n'), time.Now().UnixMilli(), 10)
+	for _, s := range successors[max(0, len(successors)-maxSuccessors):] {
+		text = append(append(text, '\n'), s[len(m.o.Prefix):]...)
 	}
 	return text
+}
+
+const blanks = 32 // random ones, as appendBlanks makes them
+
+// appendBlanks appends white space that says nothing and is not made twice.
+func appendBlanks(b []byte) []byte {
+	for n, i := rand.Uint32(), 0; i < blanks; i++ {
+		b = append(b, " \t"[n>>i&1])
+	}
+	return b
 }
 
 // isTombstone reports whether data stands for no session; an empty payload
@@ -30,30 +68,172 @@ func isTombstone(data []byte) bool {
 	if len(data) == 0 {
 		return true
 	}
-	if data[0] != tombstone[0] {
+	if data[0] != tombstoneText[0] {
 		return false // a record, as nearly always
 	}
-	return string(bytes.TrimRight(data, " \t")) == tombstone
+	first, _, _ := bytes.Cut(data, []byte{'\n'})
+	return string(bytes.TrimRight(first, " \t")) == tombstoneText
 }
 
-// deleteIfVersion removes key if it still has version: in two steps, since stores can
-// compare versions only when they write. A store without versions just removes
-// it.
-func (m *Manager) deleteIfVersion(ctx context.Context, key string, version Version) error {
-	if m.swapper == nil {
-		return m.destroy(ctx, key)
+// parseTombstone reads data, which isTombstone.
+func (m *Manager) parseTombstone(key string, data []byte, version Version) *tombstone {
+	t := &tombstone{key: key, version: version}
+	lines := strings.Fields(string(data))
+	if len(lines) < 2 {
+		return t
 	}
-	text := newTombstone()
-	if _, err := m.set(ctx, key, append([]byte(key), text...), tombstoneTTL, version); err != nil {
-		if !errors.Is(err, ErrOutcomeUnknown) {
-			return err
+	if at, err := strconv.ParseInt(lines[1], 10, 64); err == nil {
+		t.late = time.Since(time.UnixMilli(at)) < m.o.LateWindow
+	}
+	for _, line := range lines[2:] {
+		t.successors = append(t.successors, m.o.Prefix+line)
+	}
+	return t
+}
+
+// addSuccessor notes successor as one of key, if that has a tombstone or, with
+// create, nothing. It does so as well as it goes: without it, a logout with the id
+// of key does not end the successor.
+func (m *Manager) addSuccessor(ctx context.Context, key, successor string, create bool) {
+	if !m.dialect.marks() {
+		return
+	}
+	tries := tries{manager: m}
+	for {
+		data, version, err := m.get(ctx, key)
+		if err != nil && !(create && errors.Is(err, ErrNotFound)) || err == nil && !isTombstone(data) {
+			return
 		}
-		// Was it written? Only then the old id is dead by our hand. It may
-		// still come: see fence.
-		if data, _, lookErr := m.get(ctx, key); lookErr != nil || !bytes.Equal(data, text) {
-			return err
+		t := m.parseTombstone(key, data, version)
+		_, err = m.set(ctx, key, m.tombstoneFor(t, successor), tombstoneTTL, version)
+		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) || tries.next() != nil {
+			return
 		}
 	}
-	_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself
-	return nil
+}
+
+// tombstoneFor is the text of t, with its key in front, with one more successor.
+func (m *Manager) tombstoneFor(t *tombstone, successor string) []byte {
+	return append([]byte(t.key), m.newTombstone(append(t.successors, successor)...)...)
+}
+
+// A target is where a session is to be ended. version is what it had when it was
+// loaded, zero if that is unknown.
+type target struct {
+	key     string
+	version Version
+}
+
+// maxEnded is how many sessions a logout ends at most, in case somebody renews
+// faster than they can be ended.
+const maxEnded = 1000
+
+// end ends the sessions at the targets for good: one that has moved to another id
+// within the last minute ends there. A missing session is no error. unended are
+// the targets where it failed.
+//
+// That a removal by version succeeds proves that the session had not moved: then
+// nothing else is read.
+func (m *Manager) end(ctx context.Context, targets ...target) (unended []target, err error) {
+	ctx = withoutCancel(ctx)
+	ended := map[string]bool{}
+	for i := 0; i < len(targets) && i < maxEnded; i++ {
+		p := targets[i]
+		if ended[p.key] {
+			continue
+		}
+		ended[p.key] = true
+		successors, failed := m.endOne(ctx, p)
+		if failed != nil {
+			if p.version == 0 {
+				failed = halfEnded(failed)
+			}
+			unended, err = append(unended, target{key: p.key}), errors.Join(err, failed)
+		}
+		for _, s := range successors {
+			targets = append(targets, target{key: s})
+		}
+	}
+	return unended, err
+}
+
+// halfEnded is the error of end when a session may be gone from where it was, and
+// nobody knows whether it lives on elsewhere.
+func halfEnded(err error) error {
+	if errors.Is(err, ErrOutcomeUnknown) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+}
+
+// endOne removes the session at p, or returns the successors that it has.
+// KoaCompat just removes it, as the original does.
+func (m *Manager) endOne(ctx context.Context, p target) (successors []string, err error) {
+	key, version := p.key, p.version
+	if !m.dialect.marks() {
+		return nil, m.destroy(ctx, key)
+	}
+	tries := tries{manager: m}
+	for {
+		if version == 0 {
+			var data []byte
+			data, version, err = m.get(ctx, key)
+			switch {
+			case errors.Is(err, ErrNotFound):
+				return nil, nil
+			case errors.Is(err, ErrCorrupt): // something else that stands there
+				return nil, m.destroy(ctx, key)
+			case err != nil:
+				return nil, err
+			case isTombstone(data):
+				return m.parseTombstone(key, data, version).successors, nil
+			}
+		}
+		if m.swapper == nil {
+			return nil, m.destroy(ctx, key)
+		}
+		err = m.remove(ctx, key, version)
+		switch {
+		case err == nil, errors.Is(err, ErrNotFound):
+			return nil, nil
+		case !errors.Is(err, ErrConflict):
+			return nil, err
+		}
+		if err := tries.next(); err != nil {
+			return nil, err
+		}
+		// So that it needs no more tries, however many requests write.
+		s, _, err := m.hold(ctx, key)
+		switch {
+		case errors.Is(err, ErrGone) && s.tombstone != nil:
+			return s.tombstone.successors, nil
+		case errors.Is(err, ErrGone):
+			return nil, nil
+		case errors.Is(err, ErrRefused), errors.Is(err, ErrTooLarge), errors.Is(err, ErrCorrupt):
+			version = 0 // a full server, on which others can't write either
+		case err != nil:
+			return nil, err
+		default:
+			version = s.version
+		}
+	}
+}
+
+// remove removes key if it still has version. A Swapper that is no Batcher can
+// compare versions only when it writes: there it writes a tombstone first.
+func (m *Manager) remove(ctx context.Context, key string, version Version) error {
+	if m.batcher != nil {
+		_, err := m.batch(ctx, Write{Key: key, Version: version})
+		return err
+	}
+	text := append([]byte(key), m.newTombstone()...)
+	_, err := m.set(ctx, key, text, tombstoneTTL, version)
+	switch {
+	case err == nil:
+		_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself
+		return nil
+	case errors.Is(err, ErrRefused), errors.Is(err, ErrOutcomeUnknown):
+		return m.destroy(ctx, key) // a full server refuses the tombstone, but no removal
+	}
+	return err
 }

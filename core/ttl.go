@@ -64,7 +64,7 @@ func (m *Manager) ttlOf(e *entry, r *record, now time.Time) (ttl time.Duration, 
 func (m *Manager) detached(id ID, r *record) *Session {
 	v := &Visit{manager: m}
 	v.session = &Session{visit: v, ctx: context.Background()}
-	v.session.take(id, "", *r, 0)
+	v.session.take(id, "", lookup{record: *r})
 	v.session.sealed.Store(true)
 	return v.session
 }

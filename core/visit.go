@@ -31,6 +31,10 @@ type Visit struct {
 	resend    bool          // the carrier wants the id sent again
 	sent      bool          // the response carries the id
 
+	others    []target // of the other sessions that the request carries
+	untrusted bool     // the session was chosen among several that the request carries
+	crowded   bool     // the request carries more cookies than are looked at
+
 	session *Session        // nil in deferred mode until somebody asks for it
 	around  context.Context // what NewContext was given
 }
@@ -229,29 +233,24 @@ func (v *Visit) read(ctx context.Context) error {
 	}
 
 	key := v.keyOf(id)
-	data, version, err := m.get(ctx, key)
+	now, err := m.look(ctx, key)
 	switch {
-	case errors.Is(err, ErrNotFound):
-		return v.unknownID(ctx, id)
-	case err != nil:
-		v.session.id = id
-		return v.broken(ctx, OpGet, err)
-	case isTombstone(data):
-		return v.unknownID(ctx, id)
-	}
-	stored, err := m.dialect.parse(data, key)
-	switch {
+	case errors.Is(err, ErrGone):
+		return v.unknownID(ctx, id, now.tombstone)
 	case err == errForeign:
 		// Somebody else's session is a fault of the way, not of this one.
 		v.session.id = id
 		return v.broken(ctx, OpGet, err)
-	case err != nil:
+	case now.corrupt:
 		if err := m.note(ctx, OpGet, err); err != nil { // K39
 			return err
 		}
-		return v.unknownID(ctx, id)
+		return v.unknownID(ctx, id, nil)
+	case err != nil:
+		v.session.id = id
+		return v.broken(ctx, OpGet, err)
 	}
-	v.session.take(id, key, stored, version)
+	v.session.take(id, key, now)
 	return v.admit(ctx, id, key)
 }
 
@@ -284,7 +283,7 @@ func (v *Visit) admit(ctx context.Context, id ID, key string) error {
 	}
 	m.debug(ctx, "session refused by Hooks.Valid", slog.Any("session", id))
 	if m.o.KeepInvalid {
-		return v.unknownID(ctx, id)
+		return v.unknownID(ctx, id, nil)
 	}
 	return v.refuse(ctx, id, key)
 }
@@ -296,17 +295,18 @@ func (v *Visit) refuse(ctx context.Context, id ID, key string) error {
 			return err
 		}
 	}
-	return v.unknownID(ctx, id)
+	return v.unknownID(ctx, id, nil)
 }
 
 // unknownID goes on with a new session: the browser's id is never adopted
-// (K17).
-func (v *Visit) unknownID(ctx context.Context, id ID) error {
+// (K17). t is what stands there if the id was given up: then the browser may have
+// another session by now.
+func (v *Visit) unknownID(ctx context.Context, id ID, t *tombstone) error {
 	v.manager.debug(ctx, "session id without a session", slog.Any("session", id))
 	v.session.reset()
-	v.session.requested = v.keyOf(id)
+	v.session.unknown(v.keyOf(id), t)
 	v.resend = false
-	if v.manager.o.ResetUnknown {
+	if v.manager.o.ResetUnknown && !v.session.second {
 		return v.sendReset(ctx)
 	}
 	return nil
@@ -403,7 +403,7 @@ func (v *Visit) last(ctx context.Context) error {
 // done and why; doing it to the store; the cookie, the session's state and the
 // report. last means the end of the request. Session.op is held.
 func (v *Visit) save(ctx context.Context, last bool) error {
-	if err := v.whole(ctx); err != nil {
+	if err := v.whole(ctx, last); err != nil {
 		return err
 	}
 	if err := v.resolve(ctx); err != nil {

@@ -1,0 +1,182 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// LoginOptions say what a login does beside giving the session a new id. The
+// zero value keeps the values and forgets an earlier "remember me".
+type LoginOptions struct {
+	// RememberFor is how long the browser and the store keep the session,
+	// counted from each save ("remember me"): a second to 400 days. Zero means
+	// as long as the Options say, whatever an earlier login or SetCookie chose.
+	RememberFor time.Duration
+	// DropValues drops the values that were in the session before this request.
+	// What this request sets stays. By default they are kept, such as the cart
+	// of a visitor who had not logged in yet.
+	DropValues bool
+}
+
+// A login is what the next save has to do.
+type login struct {
+	LoginOptions
+}
+
+// Login notes that the user of this session has logged in: the next save, which
+// is that of Save or the one at the end of the request, gives it a new id, so
+// that an id that somebody planted before is worthless (session fixation;
+// ASVS 7.2.4), and stores all changes of the request with it. Call it after the
+// password was checked, before or after setting the user.
+//
+// The login succeeds whatever other requests do meanwhile. If another request
+// has logged in with the same id, or has ended the session, this one gets a
+// session of its own, with the values that this request sets and none that it
+// has loaded. Every other session whose cookie the request carries is ended.
+//
+// If the save fails, nothing of this request is stored, the session is as it
+// was, and the error is that of Save, or becomes the answer in place of the
+// handler's. If the handler itself fails (it returns an error), the login does
+// not happen. Until the save, ID is the old id.
+//
+// Login itself fails with [ErrCommitted] if the response has begun, with the
+// error of loading if the session could not be loaded, and for a RememberFor out
+// of range. Then nothing of this request is saved.
+func (s *Session) Login(o LoginOptions) error {
+	err := s.enter()
+	if err == nil {
+		defer s.op.Unlock()
+	}
+	switch {
+	case err != nil:
+	case s.visit.jar.Begun():
+		err = ErrCommitted
+	case s.loadErr != nil:
+		err = s.loadErr
+	case o.RememberFor != 0 && (o.RememberFor < time.Second || o.RememberFor > maxCookieAge):
+		err = errors.New("session: Login: RememberFor must be a second to 400 days: durations have units, such as 30 * 24 * time.Hour")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.login = nil; s.outcome(callLogin, "", err) != nil {
+		return err
+	}
+	if s.state == destroyed { // by this request, or by another one meanwhile
+		s.leave()
+	}
+	s.login = &login{o}
+	c := s.cookieOptions()
+	if want := s.visit.manager.livesFor(c, o.RememberFor); want != c {
+		s.own, s.ownSet = s.visit.manager.dialect.override(s.visit.manager.config, want, s.own), true
+		s.cookieRev++
+	}
+	return nil
+}
+
+// LoggedIn is when [Session.Login] took effect last, to the millisecond; the zero
+// time if it never has. KoaCompat does not store it.
+func (s *Session) LoggedIn() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stored.login == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(s.stored.login)
+}
+
+// livesFor is c with that life, or the configured one if it is zero.
+func (m *Manager) livesFor(c CookieOptions, life time.Duration) CookieOptions {
+	if c.MaxAge, c.NoMaxAge, c.Expires = m.config.MaxAge, m.config.NoMaxAge, m.config.Expires; life > 0 {
+		c.MaxAge, c.NoMaxAge, c.Expires = life, false, time.Time{}
+	}
+	return c
+}
+
+// leave makes s a new session with only what this request did. mu is held.
+func (s *Session) leave() {
+	s.entry.leave(s.visit.manager)
+	s.cleared = true
+	s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool { return e.loaded || !e.own })
+	if s.baseRev++; !s.ownSet {
+		s.own = s.visit.manager.blank
+	}
+}
+
+// leave makes e a new session: the one that it was belongs to another request, or
+// to nobody any more.
+func (e *entry) leave(m *Manager) {
+	key := e.requested
+	if e.id != "" && e.state != fresh {
+		key = m.storeKey(e)
+	}
+	*e = entry{stored: record{created: time.Now().UnixMilli()}, wrote: e.wrote, requested: key, givenUp: e.givenUp, second: e.second, unended: e.unended}
+}
+
+// logIn does to the store what a login does: the values go to the one request
+// that gives the old id up. It leaves in p.alone whether that was another one.
+func (m *Manager) logIn(p *plan) error {
+	ctx, e := p.ctx, &p.entry
+	if _, err := m.end(ctx, p.others...); err != nil {
+		return err
+	}
+	known := e.givenUp != nil // whether the old id has a tombstone
+	alone := p.changes.alone(m.dialect.override(m.config, m.livesFor(m.config, p.login.RememberFor), m.blank))
+	if e.state == live {
+		changes := &p.changes
+		if p.login.DropValues || p.untrusted {
+			kept := p.changes.alone(p.changes.own)
+			kept.ownSet = p.changes.ownSet
+			changes, p.alone = &kept, true
+		}
+		err := m.changeID(ctx, e, changes)
+		if !errors.Is(err, ErrGone) && !errors.Is(err, errExpired) {
+			return err
+		}
+		m.debug(ctx, "session is gone, the login gets one of its own", slog.Any("session", e.id))
+		e.leave(m)
+		known = true
+	}
+	p.alone = true
+	id, err := m.newID(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNewID, err)
+	}
+	e.id, e.key = id, ""
+	if err := m.create(ctx, e, &alone); err != nil {
+		return err
+	}
+	if known {
+		m.addSuccessor(ctx, e.requested, m.storeKey(e), false)
+	}
+	return nil
+}
+
+// loginFailed notes that a save with a login has failed: this request saves
+// nothing any more but by another Save that succeeds. op is held.
+func (s *Session) loginFailed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = s.failed.drop(func(f failedCall) bool { return f.call == callLogin })
+	if s.failed == nil {
+		s.failed = new(failedCalls)
+	}
+	s.failed.all = append(s.failed.all, failedCall{callLogin, "", err})
+}
+
+// HandlerFailed drops a login that has not been saved, and with it everything
+// that the request changed since. An adapter calls it before Commit if the
+// handler returned an error.
+func (v *Visit) HandlerFailed() {
+	if v.stage.Load() != loaded {
+		return
+	}
+	s := v.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.login != nil {
+		s.login, s.save = nil, SaveNever
+	}
+}
