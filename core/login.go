@@ -123,7 +123,6 @@ func (m *Manager) logIn(p *plan) error {
 		return err
 	}
 	known := e.givenUp != nil // whether the old id has a tombstone
-	alone := p.changes.alone(m.dialect.override(m.config, m.livesFor(m.config, p.login.RememberFor), m.blank))
 	if e.state == live {
 		changes := &p.changes
 		if p.login.DropValues || p.untrusted {
@@ -140,6 +139,11 @@ func (m *Manager) logIn(p *plan) error {
 		known = true
 	}
 	p.alone = true
+	own := m.blank
+	if c := m.livesFor(m.config, p.login.RememberFor); c != m.config {
+		own = m.dialect.override(m.config, c, m.blank)
+	}
+	alone := p.changes.alone(own)
 	id, err := m.newID(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNewID, err)
