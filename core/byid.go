@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // Sessions by their id, with prefix and encoding taken care of (K35): for
@@ -17,10 +19,10 @@ func (m *Manager) GetByID(ctx context.Context, id ID) ([]byte, error) {
 	if err != nil {
 		return nil, &Error{OpGet, err}
 	}
-	if _, err := r.all(); err != nil {
+	if _, err := r.All(); err != nil {
 		return nil, &Error{OpGet, err}
 	}
-	return append(r.appendTo([]byte{'{'}), '}'), nil
+	return append(r.AppendTo([]byte{'{'}), '}'), nil
 }
 
 // SetByID gives the session of id the values, as [Session.Replace] would, and
@@ -41,15 +43,15 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 			if existed || version != 0 || m.hasSuccessors(ctx, key) {
 				return &Error{OpSet, ErrGone}
 			}
-			r, err = record{created: time.Now().UnixMilli(), own: m.blank}, id.checkNew()
+			r, err = record.Record{Created: time.Now().UnixMilli(), Cookie: m.blank}, id.checkNew()
 		} else {
 			existed = true
 		}
 		if err != nil {
 			return &Error{OpSet, err}
 		}
-		r.fields = listed(members)
-		text, err := r.encode(key, m)
+		r.Fields = record.Listed(members)
+		text, err := m.encode(&r, key)
 		if err != nil {
 			return &Error{OpSet, err}
 		}
@@ -86,9 +88,9 @@ func (m *Manager) DestroyByID(ctx context.Context, id ID) error {
 	return nil
 }
 
-func (m *Manager) readByID(ctx context.Context, id ID) (record, Version, error) {
+func (m *Manager) readByID(ctx context.Context, id ID) (record.Record, Version, error) {
 	if !id.shaped() {
-		return record{}, 0, fmt.Errorf("%w: an id has other characters or another length", ErrNotFound)
+		return record.Record{}, 0, fmt.Errorf("%w: an id has other characters or another length", ErrNotFound)
 	}
 	r, version, err := m.read(ctx, m.key(id))
 	if errors.Is(err, ErrGone) {

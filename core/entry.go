@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // An entry is a session as the store has it, as far as this request knows. The
@@ -14,11 +16,11 @@ import (
 // and the session takes the copy over afterwards.
 type entry struct {
 	id        ID
-	key       string  // of id in the store, "" if not made yet
-	requested string  // the key of an id that came with the request and is unknown
-	stored    record  // as it was loaded or last saved
-	version   Version // of stored; zero if unknown
-	wrote     int64   // when the store was written last, in Unix nanoseconds
+	key       string        // of id in the store, "" if not made yet
+	requested string        // the key of an id that came with the request and is unknown
+	stored    record.Record // as it was loaded or last saved
+	version   Version       // of stored; zero if unknown
+	wrote     int64         // when the store was written last, in Unix nanoseconds
 
 	unknownWrite *unknownWrite // a save that had no answer
 
@@ -39,7 +41,7 @@ const (
 // An unknownWrite is a save that had no answer.
 type unknownWrite struct {
 	changes changeSet
-	record  record
+	record  record.Record
 }
 
 // storeKey is where the store keeps e.
@@ -51,12 +53,12 @@ func (m *Manager) storeKey(e *entry) string {
 }
 
 // found makes e what the store has under key.
-func (e *entry) found(id ID, key string, stored record, version Version) {
+func (e *entry) found(id ID, key string, stored record.Record, version Version) {
 	e.id, e.key, e.state, e.stored, e.version = id, key, live, stored, version
 }
 
 // written makes e what was written.
-func (e *entry) written(r record, version Version) {
+func (e *entry) written(r record.Record, version Version) {
 	e.stored, e.version, e.state, e.notLoaded, e.unknownWrite = r, version, live, false, nil
 }
 
@@ -104,13 +106,13 @@ func (t *tries) next() error {
 }
 
 // read gets the record under key: ErrGone if there is none.
-func (m *Manager) read(ctx context.Context, key string) (record, Version, error) {
+func (m *Manager) read(ctx context.Context, key string) (record.Record, Version, error) {
 	data, version, err := m.get(ctx, key)
 	if errors.Is(err, ErrNotFound) || err == nil && isTombstone(data) {
-		return record{}, version, ErrGone
+		return record.Record{}, version, ErrGone
 	}
 	if err != nil {
-		return record{}, version, err
+		return record.Record{}, version, err
 	}
 	r, err := m.dialect.parse(data, key)
 	return r, version, err
@@ -152,7 +154,7 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 		if err != nil {
 			return err
 		}
-		if reread && c.why == change && sameRecord(&r, &base) {
+		if reread && c.why == change && record.Same(&r, &base) {
 			e.written(r, version) // the other request did the same
 			return nil
 		}
@@ -183,7 +185,7 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 
 // base is what the changes c are laid over: what e was made from, or with reread
 // what the store has by now, unless ConflictRefuse forbids to go on with it.
-func (m *Manager) base(ctx context.Context, e *entry, c *changeSet, key string, reread bool) (record, Version, error) {
+func (m *Manager) base(ctx context.Context, e *entry, c *changeSet, key string, reread bool) (record.Record, Version, error) {
 	if !reread {
 		return e.stored, e.version, nil
 	}
@@ -195,7 +197,7 @@ func (m *Manager) base(ctx context.Context, e *entry, c *changeSet, key string, 
 }
 
 // failed is the error of a write of r that was no conflict.
-func (e *entry) failed(c *changeSet, r record, err error) error {
+func (e *entry) failed(c *changeSet, r record.Record, err error) error {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return ErrGone
@@ -217,7 +219,7 @@ func (m *Manager) load(ctx context.Context, e *entry) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errNewID, err)
 		}
-		*e = entry{id: id, stored: record{created: time.Now().UnixMilli()}, requested: key}
+		*e = entry{id: id, stored: record.Record{Created: time.Now().UnixMilli()}, requested: key}
 		return nil
 	case err != nil:
 		return err
@@ -238,17 +240,17 @@ func (m *Manager) renewedByAnother(ctx context.Context, e *entry, key string) er
 
 // refuses reports whether ConflictRefuse forbids to go on with base, which is
 // not what the session was made from.
-func (m *Manager) refuses(e *entry, c *changeSet, base *record) bool {
+func (m *Manager) refuses(e *entry, c *changeSet, base *record.Record) bool {
 	if m.o.OnConflict != ConflictRefuse || c.blind {
 		return false
 	}
 	stored := e.stored
-	return !sameRecord(base, &stored)
+	return !record.Same(base, &stored)
 }
 
 // rebase is the record to write under key: the changes over base. reread means
 // that base is another request's.
-func (m *Manager) rebase(e *entry, c *changeSet, base record, key string, reread bool) (record, error) {
+func (m *Manager) rebase(e *entry, c *changeSet, base record.Record, key string, reread bool) (record.Record, error) {
 	if reread && !c.blind && c.why != renewal && m.o.OnConflict == ConflictLastWriteWins {
 		base, reread = e.stored, false
 	}
@@ -256,14 +258,14 @@ func (m *Manager) rebase(e *entry, c *changeSet, base record, key string, reread
 }
 
 // put encodes r and writes it under key, if key still has version.
-func (m *Manager) put(ctx context.Context, e *entry, key string, r *record, version Version) (Version, error) {
+func (m *Manager) put(ctx context.Context, e *entry, key string, r *record.Record, version Version) (Version, error) {
 	now := time.Now()
 	e.wrote = now.UnixNano() // the cookie that is sent for it counts from then, too
 	ttl, over := m.ttlOf(e, r, now)
 	if over {
 		return 0, errExpired
 	}
-	text, err := r.encode(key, m)
+	text, err := m.encode(r, key)
 	if err != nil {
 		return 0, err
 	}
@@ -274,13 +276,26 @@ func (m *Manager) put(ctx context.Context, e *entry, key string, r *record, vers
 	return version, err
 }
 
+// encode returns the bytes to store, behind the key, if they are within MaxSize.
+// Nobody writes into them any more: a keeper has them for good, and another
+// store may be late with them.
+func (m *Manager) encode(r *record.Record, key string) (text []byte, err error) {
+	if text, err = m.dialect.encode(r, key); err != nil {
+		return nil, err
+	}
+	if size := len(text) - len(key); size > m.o.MaxSize {
+		return nil, fmt.Errorf("%w: %d bytes, Options.MaxSize is %d", ErrTooLarge, size, m.o.MaxSize)
+	}
+	return text, nil
+}
+
 // create stores a new session, never over one that is there.
 func (m *Manager) create(ctx context.Context, e *entry, c *changeSet) error {
 	if e.requested != "" && m.hasSuccessors(ctx, e.requested) {
 		return ErrGone // the browser has another session by now
 	}
 	key := m.storeKey(e)
-	r, err := c.applied(record{created: e.stored.created, own: m.blank}, key, false)
+	r, err := c.applied(record.Record{Created: e.stored.Created, Cookie: m.blank}, key, false)
 	if err != nil {
 		return err
 	}
@@ -315,7 +330,7 @@ func (m *Manager) resolve(ctx context.Context, e *entry) (applied bool, err erro
 		return false, err
 	case err != nil: // it is still not known whether that save came through
 		return false, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
-	case sameRecord(&r, &d.record) && (e.state == fresh || r.fence == d.record.fence): // KoaCompat keeps no fence
+	case record.Same(&r, &d.record) && (e.state == fresh || r.Fence == d.record.Fence): // KoaCompat keeps no fence
 		e.written(r, version)
 		return true, nil
 	case e.state == fresh || version != e.version:

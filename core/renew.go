@@ -3,6 +3,8 @@ package core
 import (
 	"context"
 	"errors"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // Destroy, Reset and Renew, which end an id. All of them reach the store at once. Session.op is held throughout.
@@ -89,7 +91,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	unsent := s.state == fresh && !logout // no browser has its id: it may have another session by now
 	stored := s.mayBeStored() || s.loadErr != nil && s.id != ""
 	s.state = destroyed
-	s.edits, s.cleared, s.stored.fields = nil, true, fields{}
+	s.edits, s.cleared, s.stored.Fields = nil, true, record.Fields{}
 	s.replaceRev++
 	s.failed = nil
 	s.mu.Unlock()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // How an id is given up for another one, so that there are never two usable ids
@@ -65,7 +67,7 @@ func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) error {
 }
 
 // copyTo creates r under a new id.
-func (m *Manager) copyTo(ctx context.Context, e *entry, r *record) (ID, string, Version, error) {
+func (m *Manager) copyTo(ctx context.Context, e *entry, r *record.Record) (ID, string, Version, error) {
 	id, err := m.newID(ctx)
 	if err != nil {
 		return "", "", 0, fmt.Errorf("%w: %w", errNewID, err)
@@ -131,7 +133,7 @@ func (m *Manager) fence(ctx context.Context, e *entry, key string) error {
 	if err != nil {
 		return err
 	}
-	r.fence = rand.Uint32() | 1 // for stores whose version is a digest
+	r.Fence = rand.Uint32() | 1 // for stores whose version is a digest
 	_, err = m.put(ctx, e, key, &r, version)
 	if errors.Is(err, ErrConflict) {
 		return nil // another request wrote it anew

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // How a session is saved: what Visit.save does in its steps. Everything here
@@ -55,10 +57,10 @@ func (s *Session) mayStore() error {
 }
 
 // take makes s what the store has under key.
-func (s *Session) take(id ID, key string, stored record, version Version) {
-	stored.created = s.visit.manager.dialect.created(stored.created)
+func (s *Session) take(id ID, key string, stored record.Record, version Version) {
+	stored.Created = s.visit.manager.dialect.created(stored.Created)
 	s.found(id, key, stored, version)
-	s.own = stored.own
+	s.setOwn(stored.Cookie, nil)
 }
 
 func (s *Session) seal() {
@@ -187,7 +189,8 @@ func (v *Visit) conclude(p *plan, err error) error {
 		// Another request may have chosen cookie options: this one has chosen
 		// none, and is sealed.
 		s.mu.Lock()
-		s.entry, s.own = p.entry, p.entry.stored.own
+		s.entry = p.entry
+		s.setOwn(p.entry.stored.Cookie, nil)
 		s.mu.Unlock()
 	default:
 		s.saved(&p.changes, &p.entry)
@@ -285,7 +288,7 @@ func (s *Session) saved(c *changeSet, e *entry) {
 	defer s.mu.Unlock()
 	s.entry = *e
 	find := func(name string) []byte {
-		raw, _ := s.stored.find(name) // it was read or written just now
+		raw, _ := s.stored.Find(name) // it was read or written just now
 		return raw
 	}
 	s.baseRev++
@@ -294,7 +297,7 @@ func (s *Session) saved(c *changeSet, e *entry) {
 	}
 	if s.cookieRev == c.cookieRev {
 		s.ownSet = false
-		s.own = e.stored.own
+		s.setOwn(e.stored.Cookie, nil)
 	}
 	for _, was := range c.values {
 		switch edit := was.edit; {

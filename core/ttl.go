@@ -5,6 +5,8 @@ import (
 	"hash/maphash"
 	"sync/atomic"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // ttl is how long the store keeps s from now on (K37): what TTLFunc or TTL
@@ -52,16 +54,16 @@ func (m *Manager) ttl(s *Session, c CookieOptions, created int64, now time.Time)
 const DefaultTouchEvery = time.Minute
 
 // ttlOf is ttl for r, which e has in the store or is about to have.
-func (m *Manager) ttlOf(e *entry, r *record, now time.Time) (ttl time.Duration, over bool) {
+func (m *Manager) ttlOf(e *entry, r *record.Record, now time.Time) (ttl time.Duration, over bool) {
 	var s *Session
 	if m.o.TTLFunc != nil {
 		s = m.detached(e.id, r)
 	}
-	return m.ttl(s, r.own.over(m.config), r.created, now)
+	return m.ttl(s, withOwn(m.config, r.Cookie), r.Created, now)
 }
 
 // detached is the session of r for TTLFunc to look at. It belongs to no request.
-func (m *Manager) detached(id ID, r *record) *Session {
+func (m *Manager) detached(id ID, r *record.Record) *Session {
 	v := &Visit{manager: m}
 	v.session = &Session{visit: v, ctx: context.Background()}
 	v.session.take(id, "", *r, 0)
@@ -77,7 +79,7 @@ func (m *Manager) rolls(s *Session) bool {
 		return true
 	}
 	now := time.Now()
-	ttl, over := m.ttl(s, s.Cookie(), s.stored.created, now)
+	ttl, over := m.ttl(s, s.Cookie(), s.stored.Created, now)
 	if over {
 		return true
 	}

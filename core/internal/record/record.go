@@ -1,8 +1,11 @@
-package core
+// Package record reads and writes the stored bytes of a session. It knows what
+// they say, and nothing of requests, options or stores.
+package record
 
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -19,7 +22,7 @@ import (
 // cookieName if they differ from the configuration, and the application's
 // values beside them. KoaCompat has no metadata, and cookie is always there
 // and complete (K19). Values are decoded when they are asked for, and what
-// nobody touched is written back as it was read: see fields.
+// nobody touched is written back as it was read: see Fields.
 
 const (
 	cookieName = "cookie"
@@ -29,56 +32,65 @@ const (
 	recordFormat = 1
 )
 
-// reserved names can't be used for values.
-func reserved(name string) bool { return name == cookieName || name == metaName }
+// Reserved names can't be used for values.
+func Reserved(name string) bool { return name == cookieName || name == metaName }
 
-// A member of a JSON object.
-type member = jsontext.Member
-
-// A record is what the bytes of a session say, with nothing decoded.
-type record struct {
-	fields             // the application's values
-	own     *ownCookie // the session's own cookie options; nil if it has none
-	created int64      // in Unix milliseconds
-	// fence, if not zero, makes the bytes differ from others that say the same:
-	// from those before (see Visit.fence), or of who did the same (see settle).
-	fence uint32
+// A Record is what the bytes of a session say, with nothing decoded.
+type Record struct {
+	Fields          // the application's values
+	Cookie  *Cookie // the session's own cookie options; nil if it has none
+	Created int64   // in Unix milliseconds
+	// Fence, if not zero, makes the bytes differ from others that say the same:
+	// from those before, or of who did the same.
+	Fence uint32
 }
 
-// find returns the value under name, nil if there is none.
-func find(members []member, name string) []byte {
-	if i := jsontext.Index(members, name); i >= 0 {
-		return members[i].Raw
+// A Cookie is the cookie options of one session, as they are stored. It is
+// immutable.
+type Cookie struct {
+	Members []jsontext.Member
+	// Demands is what the configuration demanded of cookies when the options
+	// were chosen; nil in KoaCompat.
+	Demands *Demands
+}
+
+// Demands are the options in which a configuration can become stricter than a
+// stored session (K25), in the numbers that the core has for them.
+type Demands struct {
+	Secure   uint8 `json:"s,omitempty"`
+	HTTPOnly uint8 `json:"h,omitempty"`
+	SameSite uint8 `json:"x,omitempty"`
+	MaxAge   int64 `json:"a,omitempty"` // ms, 0 for no limit
+}
+
+// All are the options; a nil Cookie has none.
+func (c *Cookie) All() []jsontext.Member {
+	if c == nil {
+		return nil
 	}
-	return nil
+	return c.Members
 }
 
-// put replaces the value under name where it stands, or appends it.
-func put(members []member, name string, raw []byte) []member {
-	if i := jsontext.Index(members, name); i >= 0 {
-		members[i].Raw = raw
-		return members
-	}
-	return append(members, member{Name: []byte(name), Raw: raw})
+// SameCookie reports whether a and b, which may be nil, have the same options.
+func SameCookie(a, b *Cookie) bool {
+	return slices.EqualFunc(a.All(), b.All(), jsontext.SameMember)
 }
 
-// drop removes the value under name.
-func drop(members []member, name string) []member {
-	if i := jsontext.Index(members, name); i >= 0 {
-		return append(members[:i], members[i+1:]...)
-	}
-	return members
+// Same reports whether a and b say the same.
+func Same(a, b *Record) bool {
+	return sameFields(&a.Fields, &b.Fields) && SameCookie(a.Cookie, b.Cookie)
 }
 
-// A table of members finds them by name: by looking through few, by a map if
+// A Table of members finds them by name: by looking through few, by a map if
 // they are many, lest a session of thousands of values costs their square.
-type table struct {
-	members []member
+type Table struct {
+	members []jsontext.Member
 	places  map[string]int // nil while they are few
 }
 
-func tableOf(members []member) table {
-	t := table{members: members}
+// TableOf returns the table of members, which it keeps.
+func TableOf(members []jsontext.Member) Table {
+	t := Table{members: members}
 	if len(members) >= jsontext.ManyMembers {
 		t.places = make(map[string]int, 2*len(members))
 		for i := range members {
@@ -89,19 +101,19 @@ func tableOf(members []member) table {
 }
 
 // all are the members; a nil table has none.
-func (t *table) all() []member {
+func (t *Table) all() []jsontext.Member {
 	if t == nil {
 		return nil
 	}
 	return t.members
 }
 
-func (t *table) find(name string) []byte {
+func (t *Table) find(name string) []byte {
 	if t == nil {
 		return nil
 	}
 	if t.places == nil {
-		return find(t.members, name)
+		return jsontext.Find(t.members, name)
 	}
 	if i, ok := t.places[name]; ok {
 		return t.members[i].Raw
@@ -109,11 +121,11 @@ func (t *table) find(name string) []byte {
 	return nil
 }
 
-// put replaces the value under name where it stands, or appends it. A raw of
-// nil takes it away, which left tells.
-func (t *table) put(name string, raw []byte) {
+// Put replaces the value under name where it stands, or appends it. A raw of
+// nil takes it away, which Left tells.
+func (t *Table) Put(name string, raw []byte) {
 	if t.places == nil && len(t.members) >= jsontext.ManyMembers {
-		*t = tableOf(t.members)
+		*t = TableOf(t.members)
 	}
 	i := -1
 	if t.places == nil {
@@ -128,20 +140,39 @@ func (t *table) put(name string, raw []byte) {
 		if t.places != nil {
 			t.places[name] = len(t.members)
 		}
-		t.members = append(t.members, member{Name: []byte(name), Raw: raw})
+		t.members = append(t.members, jsontext.Member{Name: []byte(name), Raw: raw})
 	}
 }
 
-// left are the members that were not taken away. The table is used up.
-func (t *table) left() []member {
-	return slices.DeleteFunc(t.members, func(m member) bool { return m.Raw == nil })
+// Left are the members that were not taken away. The table is used up.
+func (t *Table) Left() []jsontext.Member {
+	return slices.DeleteFunc(t.members, func(m jsontext.Member) bool { return m.Raw == nil })
 }
+
+// ErrCorrupt is the core's: what was read is no record of the key.
+var ErrCorrupt = errors.New("stored session is corrupt")
+
+// ErrForeign is the reply of another key, an ErrCorrupt: a fault between the
+// store and us.
+var ErrForeign = corrupt("it belongs to another key")
 
 // corrupt is an ErrCorrupt that says why. It must not quote the data.
 func corrupt(why string) error { return fmt.Errorf("%w: %s", ErrCorrupt, why) }
 
-// errForeign is the reply of another key: a fault between the store and us.
-var errForeign = corrupt("it belongs to another key")
+// keyMark returns the mark of key that its record contains: 96 bits of the hash
+// at the end of the key. It reveals a reply that belongs to another key. It is
+// not secret.
+func keyMark(key string) string {
+	if hash := len(key) - hashLen; hash > 0 {
+		key = key[hash:]
+	}
+	return key[:min(len(key), markLen)]
+}
+
+const (
+	hashLen = 43 // characters of a SHA-256 in base64url
+	markLen = 16
+)
 
 // What a record of this library begins with, around the mark of its key, the
 // time of its creation, the fence, and the checksum of what follows.
@@ -153,20 +184,21 @@ const (
 	headClose   = `"}`
 )
 
-// parseRecord reads the bytes stored under key. It keeps parts of data.
-func parseRecord(data []byte, key string, koa bool) (record, error) {
-	if !koa {
-		if r, ok := parseOwn(data, key); ok {
-			return r, nil
-		}
+// Parse reads the bytes stored under key. It keeps parts of data.
+func Parse(data []byte, key string) (Record, error) {
+	if r, ok := parseOwn(data, key); ok {
+		return r, nil
 	}
-	return parseAny(data, key, koa)
+	return parseAny(data, key, false)
 }
+
+// ParseKoa reads what generic-session has written. It keeps parts of data.
+func ParseKoa(data []byte) (Record, error) { return parseAny(data, "", true) }
 
 // parseOwn reads a record that this library wrote for a session without
 // options of its own, as its checksum shows. The others are left to parseAny,
 // which also says what is wrong with them.
-func parseOwn(data []byte, key string) (r record, ok bool) {
+func parseOwn(data []byte, key string) (r Record, ok bool) {
 	mark := keyMark(key)
 	rest, ok := bytes.CutPrefix(data, []byte(headOpen))
 	if !ok || len(rest) < len(mark) || string(rest[:len(mark)]) != mark {
@@ -184,7 +216,7 @@ func parseOwn(data []byte, key string) (r record, ok bool) {
 		if fence, rest, ok = cutInt(fenced); !ok || fence < 0 || fence > math.MaxUint32 {
 			return r, false
 		}
-		r.fence = uint32(fence)
+		r.Fence = uint32(fence)
 	}
 	if rest, ok = bytes.CutPrefix(rest, []byte(headSum)); !ok || len(rest) < sumLen+len(headClose)+1 {
 		return r, false
@@ -204,7 +236,7 @@ func parseOwn(data []byte, key string) (r record, ok bool) {
 		}
 		text = text[1:]
 	}
-	r.buf, r.created = text[:len(text):len(text)], created
+	r.buf, r.Created = text[:len(text):len(text)], created
 	return r, true
 }
 
@@ -219,13 +251,13 @@ func cutInt(text []byte) (n int64, rest []byte, ok bool) {
 }
 
 // parseAny reads any record, in one pass that checks that it is JSON.
-func parseAny(data []byte, key string, koa bool) (record, error) {
-	var r record
+func parseAny(data []byte, key string, koa bool) (Record, error) {
+	var r Record
 	all, ok := jsontext.ParseObject(data, nil)
 	if !ok {
 		return r, corrupt("it is no JSON object")
 	}
-	var then *demands
+	var then *Demands
 	var err error
 	meta := -1
 	members := all[:0]
@@ -235,8 +267,8 @@ func parseAny(data []byte, key string, koa bool) (record, error) {
 			if string(all[i].Raw) == "null" {
 				continue
 			}
-			r.own = new(ownCookie)
-			if r.own.members, ok = jsontext.ParseObject(all[i].Raw, nil); !ok {
+			r.Cookie = new(Cookie)
+			if r.Cookie.Members, ok = jsontext.ParseObject(all[i].Raw, nil); !ok {
 				return r, corrupt("its cookie is no JSON object")
 			}
 		case metaName:
@@ -255,41 +287,41 @@ func parseAny(data []byte, key string, koa bool) (record, error) {
 	if meta < 0 && !koa {
 		return r, corrupt("it has no metadata of this library")
 	}
-	if r.own != nil {
-		r.own.then = then
+	if r.Cookie != nil {
+		r.Cookie.Demands = then
 	}
-	r.fields = listed(members)
+	r.Fields = Listed(members)
 	return r, nil
 }
 
-func (r *record) parseMeta(raw []byte, key string) (then *demands, err error) {
-	var room [4]member
+func (r *Record) parseMeta(raw []byte, key string) (then *Demands, err error) {
+	var room [4]jsontext.Member
 	meta, ok := jsontext.ParseObject(raw, room[:0])
 	if !ok {
 		return nil, corrupt("its metadata is no JSON object")
 	}
-	if v, err := jsontext.Decode[int](find(meta, "v")); err != nil || v != recordFormat {
+	if v, err := jsontext.Decode[int](jsontext.Find(meta, "v")); err != nil || v != recordFormat {
 		return nil, corrupt("it has another format than this version of the library writes")
 	}
-	own, ok := jsontext.PlainString(find(meta, "k"))
+	own, ok := jsontext.PlainString(jsontext.Find(meta, "k"))
 	if !ok {
 		return nil, corrupt("its metadata does not name its key")
 	}
 	if string(own) != keyMark(key) {
-		return nil, errForeign
+		return nil, ErrForeign
 	}
-	if r.created, err = jsontext.Decode[int64](find(meta, "c")); err != nil {
+	if r.Created, err = jsontext.Decode[int64](jsontext.Find(meta, "c")); err != nil {
 		return nil, corrupt("its time of creation is no number")
 	}
-	if f := find(meta, "f"); f != nil {
+	if f := jsontext.Find(meta, "f"); f != nil {
 		fence, err := jsontext.Decode[int64](f)
 		if err != nil {
 			return nil, corrupt("its fence is no number")
 		}
-		r.fence = uint32(fence)
+		r.Fence = uint32(fence)
 	}
-	if d := find(meta, "d"); d != nil {
-		then = new(demands)
+	if d := jsontext.Find(meta, "d"); d != nil {
+		then = new(Demands)
 		if err := json.Unmarshal(d, then); err != nil {
 			return nil, corrupt("its cookie demands are unreadable")
 		}
@@ -297,31 +329,18 @@ func (r *record) parseMeta(raw []byte, key string) (then *demands, err error) {
 	return then, nil
 }
 
-// encode returns the bytes to store, behind the key, if they are within MaxSize.
-// Nobody writes into them any more: a keeper has them for good, and another
-// store may be late with them.
-func (r *record) encode(key string, m *Manager) (text []byte, err error) {
-	if text, err = m.dialect.encode(r, key); err != nil {
-		return nil, err
-	}
-	if size := len(text) - len(key); size > m.o.MaxSize {
-		return nil, fmt.Errorf("%w: %d bytes, Options.MaxSize is %d", ErrTooLarge, size, m.o.MaxSize)
-	}
-	return text, nil
-}
-
-// encodeKoa writes what generic-session reads.
-func (r *record) encodeKoa(key string) []byte {
+// EncodeKoa writes what generic-session reads, behind the key.
+func (r *Record) EncodeKoa(key string) []byte {
 	text := append(make([]byte, 0, len(key)+len("{}")+r.size()), key...)
 	return append(r.appendRest(append(text, '{')), '}')
 }
 
-// front is how long is what encode writes before the values, if the session has
+// Front is how long is what Encode writes before the values, if the session has
 // no options of its own.
-func (r *record) front(key string) int {
-	n := len(key) + len(headOpen) + len(keyMark(key)) + len(headCreated) + digits(r.created) + len(headSum) + sumLen + len(headClose) + len(",")
-	if r.fence != 0 {
-		n += len(headFence) + digits(int64(r.fence))
+func (r *Record) Front(key string) int {
+	n := len(key) + len(headOpen) + len(keyMark(key)) + len(headCreated) + digits(r.Created) + len(headSum) + sumLen + len(headClose) + len(",")
+	if r.Fence != 0 {
+		n += len(headFence) + digits(int64(r.Fence))
 	}
 	return n
 }
@@ -335,17 +354,18 @@ func digits(n int64) int {
 	return count
 }
 
-// encodeOwn writes what parseOwn and parseAny read.
-func (r *record) encodeOwn(key string) ([]byte, error) {
+// Encode writes what Parse reads, behind the key. Nobody must write into it any
+// more: it may be the text of r from now on.
+func (r *Record) Encode(key string) ([]byte, error) {
 	var room [128]byte // more than a head without options takes
 	head := append(append(append(room[:0], headOpen...), keyMark(key)...), headCreated...)
-	head = strconv.AppendInt(head, r.created, 10)
-	if r.fence != 0 {
+	head = strconv.AppendInt(head, r.Created, 10)
+	if r.Fence != 0 {
 		head = append(head, headFence...)
-		head = strconv.AppendUint(head, uint64(r.fence), 10)
+		head = strconv.AppendUint(head, uint64(r.Fence), 10)
 	}
-	if r.own != nil && r.own.then != nil {
-		d, err := json.Marshal(r.own.then)
+	if r.Cookie != nil && r.Cookie.Demands != nil {
+		d, err := json.Marshal(r.Cookie.Demands)
 		if err != nil {
 			return nil, err
 		}
@@ -355,7 +375,7 @@ func (r *record) encodeOwn(key string) ([]byte, error) {
 	sum := len(head)
 	head = append(append(head, "00000000"...), headClose...)
 	rest := len(head)
-	if r.own == nil && len(r.buf) > int(r.room) {
+	if r.Cookie == nil && len(r.buf) > int(r.room) {
 		head = append(head, ',')
 		if text, ok := r.complete(key, head); ok {
 			b := text[len(key):]
@@ -372,21 +392,12 @@ func (r *record) encodeOwn(key string) ([]byte, error) {
 }
 
 // appendRest appends what follows the metadata.
-func (r *record) appendRest(b []byte) []byte {
-	if r.own != nil {
+func (r *Record) appendRest(b []byte) []byte {
+	if r.Cookie != nil {
 		b = append(appendComma(b), `"`+cookieName+`":{`...)
-		b = append(appendMembers(b, r.own.members), '}')
+		b = append(jsontext.AppendMembers(b, r.Cookie.Members), '}')
 	}
-	return r.appendTo(b)
-}
-
-func appendMembers(b []byte, members []member) []byte {
-	for i := range members {
-		b = appendComma(b)
-		b = jsontext.AppendString(b, string(members[i].Name))
-		b = append(append(b, ':'), members[i].Raw...)
-	}
-	return b
+	return r.AppendTo(b)
 }
 
 func appendComma(b []byte) []byte {
@@ -398,16 +409,16 @@ func appendComma(b []byte) []byte {
 
 // size is how long appendRest makes it, or somewhat shorter if there are names
 // that need escapes.
-func (r *record) size() int {
-	n := r.fields.size()
-	if r.own != nil {
-		n += len(cookieName) + len(`,"":{}`) + sizeOf(r.own.members)
+func (r *Record) size() int {
+	n := r.Fields.size()
+	if r.Cookie != nil {
+		n += len(cookieName) + len(`,"":{}`) + sizeOf(r.Cookie.Members)
 	}
 	return n
 }
 
-// sizeOf is how long appendMembers makes them.
-func sizeOf(members []member) (n int) {
+// sizeOf is how long jsontext.AppendMembers makes them.
+func sizeOf(members []jsontext.Member) (n int) {
 	for _, m := range members {
 		n += len(m.Name) + len(m.Raw) + len(`,"":`)
 	}
