@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // Sessions by their id, with prefix and encoding taken care of (K35): for
@@ -18,10 +20,10 @@ func (m *Manager) GetByID(ctx context.Context, id ID) ([]byte, error) {
 	if err != nil {
 		return nil, &Error{OpGet, err}
 	}
-	if _, err := r.all(); err != nil {
+	if _, err := r.All(); err != nil {
 		return nil, &Error{OpGet, err}
 	}
-	return append(r.appendTo([]byte{'{'}), '}'), nil
+	return append(r.AppendTo([]byte{'{'}), '}'), nil
 }
 
 // SetByID gives the session of id the values, as [Session.Replace] would, and
@@ -43,15 +45,15 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 			if existed || now.version != 0 { // a tombstone has a version, unlike what never was
 				return &Error{OpSet, ErrGone}
 			}
-			r, err = record{created: time.Now().UnixMilli(), own: m.blank}, id.checkNew()
+			r, err = record.Record{Created: time.Now().UnixMilli(), Cookie: m.blank}, id.checkNew()
 		} else {
 			existed = true
 		}
 		if err != nil {
 			return &Error{OpSet, err}
 		}
-		r.fields = listed(members)
-		text, err := r.encode(key, m)
+		r.Fields = record.Listed(members)
+		text, err := m.encode(&r, key)
 		if err != nil {
 			return &Error{OpSet, err}
 		}

@@ -1,11 +1,11 @@
 package core
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"slices"
 
 	"github.com/gensession/gensession/core/internal/jsontext"
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // What a request changed, found by comparing and kept apart from the session,
@@ -56,7 +56,7 @@ func (s *Session) changed() (bool, error) {
 	if s.notLoaded {
 		return true, nil
 	}
-	if s.ownSet && !sameOwn(s.own, s.storedOwn()) {
+	if s.ownSet && !record.SameCookie(s.own, s.storedOwn()) {
 		return true, nil
 	}
 	kept := 0 // of the stored ones, if all were cleared
@@ -67,7 +67,7 @@ func (s *Session) changed() (bool, error) {
 		if !e.own {
 			continue
 		}
-		was, err := s.stored.find(e.name)
+		was, err := s.stored.Find(e.name)
 		if err != nil {
 			return false, err
 		}
@@ -81,23 +81,23 @@ func (s *Session) changed() (bool, error) {
 	if !s.cleared {
 		return false, nil
 	}
-	stored, err := s.stored.all()
+	stored, err := s.stored.All()
 	return kept < len(stored), err
 }
 
 // storedOwn are the cookie options before this request.
-func (s *Session) storedOwn() *ownCookie {
+func (s *Session) storedOwn() *record.Cookie {
 	if s.state == fresh {
 		return s.visit.manager.blank
 	}
-	return s.stored.own
+	return s.stored.Cookie
 }
 
 // A changeSet is what a request did, so that it can be done to whatever the
 // store has by then. It is a copy: the session can go on meanwhile.
 type changeSet struct {
 	values     []valueChange
-	own        *ownCookie
+	own        *record.Cookie
 	replaceRev uint32 // of the session, then
 	cookieRev  uint32
 	why        reason
@@ -110,7 +110,7 @@ type changeSet struct {
 // alone are the changes without anything that was loaded: what the request would
 // have done to an empty session. Those that were made in place are not among
 // them, since they hold what was loaded. own are the cookie options.
-func (c changeSet) alone(own *ownCookie) changeSet {
+func (c changeSet) alone(own *record.Cookie) changeSet {
 	c.cleared, c.own, c.ownSet = true, own, true
 	c.values = slices.DeleteFunc(slices.Clone(c.values), func(v valueChange) bool { return v.loaded })
 	return c
@@ -140,7 +140,7 @@ func (s *Session) takeChange() (changeSet, error) {
 			continue
 		}
 		if !s.cleared && !s.notLoaded && s.login == nil && (e.assigned || e.updates == nil) {
-			was, err := s.stored.find(e.name)
+			was, err := s.stored.Find(e.name)
 			if err != nil {
 				return c, err
 			}
@@ -164,37 +164,37 @@ func (s *Session) takeChange() (changeSet, error) {
 // applied lays the changes over base, which is not the one they were made on
 // if again is set: then updates are computed anew. base is not changed. The
 // result is about to be stored under key, or one as long.
-func (c *changeSet) applied(base record, key string, again bool) (record, error) {
+func (c *changeSet) applied(base record.Record, key string, again bool) (record.Record, error) {
 	r := base
 	if c.ownSet {
-		r.own = c.own
+		r.Cookie = c.own
 	}
 	if c.cleared {
-		r.fields = fields{buf: []byte{}}
+		r.Fields = record.Empty()
 	}
 	if c.login != 0 {
-		r.login = c.login
+		r.Login = c.login
 	}
 	if c.updates() {
-		r.fence = rand.Uint32() | 1 // two that add one to the same write the same
+		r.Fence = rand.Uint32() | 1 // two that add one to the same write the same
 	}
 	var err error
-	if len(c.values) <= few {
-		err = c.splice(&r.fields, r.front(key), again)
+	if len(c.values) <= record.Few {
+		err = c.splice(&r.Fields, r.Front(key), again)
 	} else {
-		err = c.tabulate(&r.fields, again)
+		err = c.tabulate(&r.Fields, again)
 	}
 	return r, err
 }
 
 // splice makes few changes in f, each for itself.
-func (c *changeSet) splice(f *fields, front int, again bool) error {
+func (c *changeSet) splice(f *record.Fields, front int, again bool) error {
 	for i := range c.values {
 		raw, err := c.values[i].over(f, again)
 		if err != nil {
 			return err
 		}
-		spliced, ok := f.splice(c.values[i].name, raw, front)
+		spliced, ok := f.Splice(c.values[i].name, raw, front)
 		if !ok {
 			rest := changeSet{values: c.values[i:]}
 			return rest.tabulate(f, again)
@@ -205,31 +205,31 @@ func (c *changeSet) splice(f *fields, front int, again bool) error {
 }
 
 // tabulate makes many changes in f.
-func (c *changeSet) tabulate(f *fields, again bool) error {
-	old, err := f.all()
+func (c *changeSet) tabulate(f *record.Fields, again bool) error {
+	old, err := f.All()
 	if err != nil {
 		return err
 	}
-	members := make([]member, len(old), len(old)+len(c.values))
+	members := make([]jsontext.Member, len(old), len(old)+len(c.values))
 	copy(members, old)
-	result := tableOf(members)
+	result := record.TableOf(members)
 	for i := range c.values {
 		raw, err := c.values[i].over(f, again)
 		if err != nil {
 			return err
 		}
-		result.put(c.values[i].name, raw)
+		result.Put(c.values[i].name, raw)
 	}
-	*f = listed(result.left())
+	*f = record.Listed(result.Left())
 	return nil
 }
 
 // over is what the value becomes over those in f.
-func (v *valueChange) over(f *fields, again bool) ([]byte, error) {
+func (v *valueChange) over(f *record.Fields, again bool) ([]byte, error) {
 	if !again || v.updates == nil {
 		return v.raw, nil
 	}
-	raw, err := f.find(v.name)
+	raw, err := f.Find(v.name)
 	if err != nil {
 		return nil, err
 	}
@@ -251,9 +251,3 @@ func updated(raw []byte, updates []update) ([]byte, error) {
 	}
 	return raw, nil
 }
-
-func sameRecord(a, b *record) bool {
-	return sameFields(&a.fields, &b.fields) && sameOwn(a.own, b.own)
-}
-
-func sameMember(a, b member) bool { return bytes.Equal(a.Name, b.Name) && jsontext.Same(a.Raw, b.Raw) }

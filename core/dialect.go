@@ -3,6 +3,8 @@ package core
 import (
 	"math"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // A dialect is all in which sessions shared with koa-generic-session differ from
@@ -18,42 +20,43 @@ func (d dialect) key(prefix string, id ID) string {
 }
 
 // parse reads the bytes stored under key. It keeps parts of data.
-func (d dialect) parse(data []byte, key string) (record, error) {
-	return parseRecord(data, key, d.koa)
+func (d dialect) parse(data []byte, key string) (record.Record, error) {
+	if d.koa {
+		return record.ParseKoa(data)
+	}
+	return record.Parse(data, key)
 }
 
 // encode writes r behind key. It does not look at the size.
-func (d dialect) encode(r *record, key string) ([]byte, error) {
+func (d dialect) encode(r *record.Record, key string) ([]byte, error) {
 	if d.koa {
-		return r.encodeKoa(key), nil
+		return r.EncodeKoa(key), nil
 	}
-	return r.encodeOwn(key)
+	return r.Encode(key)
 }
 
-// blank are the cookie options that a new session is stored with. Those of Koa
-// are complete at once, since all new sessions share them.
-func (d dialect) blank(given, config CookieOptions) *ownCookie {
+// blank are the cookie options that a new session is stored with, and the complete
+// ones. Those of Koa are made at once, since all new sessions share them.
+func (d dialect) blank(given, config CookieOptions) (*record.Cookie, CookieOptions) {
 	if !d.koa {
-		return nil
+		return nil, config
 	}
-	o := &ownCookie{members: koaCookie(given, config)}
-	all := o.over(config)
-	o.options = &all
-	return o
+	own := &record.Cookie{Members: koaCookie(given, config)}
+	return own, withOwn(config, own)
 }
 
 // override are the cookie options of a session that wants want, and had own.
-func (d dialect) override(config, want CookieOptions, own *ownCookie) *ownCookie {
-	members := storeOptions(config, want, own.all(), d.koa)
+func (d dialect) override(config, want CookieOptions, own *record.Cookie) *record.Cookie {
+	members := storeOptions(config, want, own.All(), d.koa)
 	if members == nil {
 		return nil
 	}
-	o := &ownCookie{members: members, options: &want}
+	chosen := &record.Cookie{Members: members}
 	if !d.koa {
 		demands := config.demands()
-		o.then = &demands
+		chosen.Demands = &demands
 	}
-	return o
+	return chosen
 }
 
 // keyring makes the keys that sign cookies.
@@ -86,13 +89,10 @@ func (d dialect) created(recorded int64) int64 {
 	return recorded
 }
 
-// recorded is at if the record has a place for times of its own, else zero.
-func (d dialect) recorded(at int64) int64 {
-	if d.koa {
-		return 0
-	}
-	return at
-}
+// recordsTime reports whether the record has a place for times of its own. Where
+// it has none, TTL also rules a session that has chosen its life, as in the
+// original.
+func (d dialect) recordsTime() bool { return !d.koa }
 
 // spaced reports whether renewals have a distance where TouchEvery says nothing.
 func (d dialect) spaced() bool { return !d.koa }

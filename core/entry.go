@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // An entry is a session as the store has it, as far as this request knows. The
@@ -14,13 +16,13 @@ import (
 // and the session takes the copy over afterwards.
 type entry struct {
 	id        ID
-	key       string     // of id in the store, "" if not made yet
-	requested string     // the key of an id that came with the request and is unknown
-	givenUp   *tombstone // what stands there, if the id was given up for another
-	second    bool       // the second cookie carries the id: the first may be another request's by now
-	stored    record     // as it was loaded or last saved
-	version   Version    // of stored; zero if unknown
-	wrote     int64      // when the store was written last, in Unix nanoseconds
+	key       string        // of id in the store, "" if not made yet
+	requested string        // the key of an id that came with the request and is unknown
+	givenUp   *tombstone    // what stands there, if the id was given up for another
+	second    bool          // the second cookie carries the id: the first may be another request's by now
+	stored    record.Record // as it was loaded or last saved
+	version   Version       // of stored; zero if unknown
+	wrote     int64         // when the store was written last, in Unix nanoseconds
 
 	unknownWrite *unknownWrite // a save that had no answer
 
@@ -41,7 +43,7 @@ const (
 // An unknownWrite is a save that had no answer.
 type unknownWrite struct {
 	changes changeSet
-	record  record
+	record  record.Record
 }
 
 // storeKey is where the store keeps e.
@@ -53,7 +55,7 @@ func (m *Manager) storeKey(e *entry) string {
 }
 
 // written makes e what was written.
-func (e *entry) written(r record, version Version) {
+func (e *entry) written(r record.Record, version Version) {
 	e.stored, e.version, e.state, e.notLoaded, e.unknownWrite = r, version, live, false, nil
 }
 
@@ -119,7 +121,7 @@ func (t *tries) rest() error {
 }
 
 // read gets the record under key: ErrGone if there is none.
-func (m *Manager) read(ctx context.Context, key string) (record, Version, error) {
+func (m *Manager) read(ctx context.Context, key string) (record.Record, Version, error) {
 	s, err := m.look(ctx, key)
 	return s.record, s.version, err
 }
@@ -168,7 +170,7 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 		if err != nil {
 			return err
 		}
-		var r record
+		var r record.Record
 		var text []byte
 		var ttl time.Duration
 		same := false // the other request did the same
@@ -176,10 +178,10 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 			if r, err = m.rebase(e, c, base, key, reread); err != nil {
 				return err
 			}
-			if same = reread && c.why == change && sameRecord(&r, &base); same {
+			if same = reread && c.why == change && record.Same(&r, &base); same {
 				return nil
 			}
-			text, ttl, err = m.encode(e, key, &r)
+			text, ttl, err = m.prepare(e, key, &r)
 			return err
 		}
 		if turn.line != nil && (c.updates() || m.o.TTLFunc != nil) {
@@ -224,7 +226,7 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 
 // base is what the changes c are laid over: what e was made from, or with reread
 // what the store has by now, unless ConflictRefuse forbids to go on with it.
-func (m *Manager) base(ctx context.Context, e *entry, c *changeSet, key string, reread bool, t *tries) (record, Version, error) {
+func (m *Manager) base(ctx context.Context, e *entry, c *changeSet, key string, reread bool, t *tries) (record.Record, Version, error) {
 	if !reread {
 		return e.stored, e.version, nil
 	}
@@ -236,7 +238,7 @@ func (m *Manager) base(ctx context.Context, e *entry, c *changeSet, key string, 
 }
 
 // failed is the error of a write of r that was no conflict.
-func (e *entry) failed(c *changeSet, r record, err error) error {
+func (e *entry) failed(c *changeSet, r record.Record, err error) error {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return ErrGone
@@ -258,7 +260,7 @@ func (m *Manager) load(ctx context.Context, e *entry) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errNewID, err)
 		}
-		*e = entry{id: id, stored: record{created: time.Now().UnixMilli()}}
+		*e = entry{id: id, stored: record.Record{Created: time.Now().UnixMilli()}}
 		e.unknown(key, s.tombstone)
 		return nil
 	case err != nil:
@@ -294,39 +296,39 @@ func (m *Manager) renewedByAnother(ctx context.Context, e *entry, key string) er
 
 // refuses reports whether ConflictRefuse forbids to go on with base, which is
 // not what the session was made from.
-func (m *Manager) refuses(e *entry, c *changeSet, base *record) bool {
+func (m *Manager) refuses(e *entry, c *changeSet, base *record.Record) bool {
 	if m.o.OnConflict != ConflictRefuse || c.blind {
 		return false
 	}
 	stored := e.stored
-	return !sameRecord(base, &stored)
+	return !record.Same(base, &stored)
 }
 
 // rebase is the record to write under key: the changes over base. reread means
 // that base is another request's.
-func (m *Manager) rebase(e *entry, c *changeSet, base record, key string, reread bool) (record, error) {
+func (m *Manager) rebase(e *entry, c *changeSet, base record.Record, key string, reread bool) (record.Record, error) {
 	if reread && !c.blind && c.why != renewal && m.o.OnConflict == ConflictLastWriteWins {
 		base, reread = e.stored, false
 	}
 	return c.applied(base, key, reread)
 }
 
-// encode is the text of r under key, and how long the store keeps it: errExpired
+// prepare is the text of r under key, and how long the store keeps it: errExpired
 // if its time is over.
-func (m *Manager) encode(e *entry, key string, r *record) (text []byte, ttl time.Duration, err error) {
+func (m *Manager) prepare(e *entry, key string, r *record.Record) (text []byte, ttl time.Duration, err error) {
 	now := time.Now()
 	e.wrote = now.UnixNano() // the cookie that is sent for it counts from then, too
 	ttl, over := m.ttlOf(e, r, now)
 	if over {
 		return nil, 0, errExpired
 	}
-	text, err = r.encode(key, m)
+	text, err = m.encode(r, key)
 	return text, ttl, err
 }
 
 // put encodes r and writes it under key, if key still has version.
-func (m *Manager) put(ctx context.Context, e *entry, key string, r *record, version Version) (Version, error) {
-	text, ttl, err := m.encode(e, key, r)
+func (m *Manager) put(ctx context.Context, e *entry, key string, r *record.Record, version Version) (Version, error) {
+	text, ttl, err := m.prepare(e, key, r)
 	if err != nil {
 		return 0, err
 	}
@@ -334,6 +336,19 @@ func (m *Manager) put(ctx context.Context, e *entry, key string, r *record, vers
 		m.renewed(key)
 	}
 	return version, err
+}
+
+// encode returns the bytes to store, behind the key, if they are within MaxSize.
+// Nobody writes into them any more: a keeper has them for good, and another
+// store may be late with them.
+func (m *Manager) encode(r *record.Record, key string) (text []byte, err error) {
+	if text, err = m.dialect.encode(r, key); err != nil {
+		return nil, err
+	}
+	if size := len(text) - len(key); size > m.o.MaxSize {
+		return nil, fmt.Errorf("%w: %d bytes, Options.MaxSize is %d", ErrTooLarge, size, m.o.MaxSize)
+	}
+	return text, nil
 }
 
 // renewed notes that key has its whole life again.
@@ -346,7 +361,7 @@ func (m *Manager) renewed(key string) {
 // create stores a new session, never over one that is there.
 func (m *Manager) create(ctx context.Context, e *entry, c *changeSet) error {
 	key := m.storeKey(e)
-	r, err := c.applied(record{created: e.stored.created, own: m.blank}, key, false)
+	r, err := c.applied(record.Record{Created: e.stored.Created, Cookie: m.blank}, key, false)
 	if err != nil {
 		return err
 	}
@@ -381,7 +396,7 @@ func (m *Manager) resolve(ctx context.Context, e *entry) (applied bool, err erro
 		return false, err
 	case err != nil: // it is still not known whether that save came through
 		return false, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
-	case sameRecord(&r, &d.record) && (e.state == fresh || r.fence == d.record.fence): // KoaCompat keeps no fence
+	case record.Same(&r, &d.record) && (e.state == fresh || r.Fence == d.record.Fence): // KoaCompat keeps no fence
 		e.written(r, version)
 		return true, nil
 	case e.state == fresh || version != e.version:
@@ -415,7 +430,7 @@ func (m *Manager) renew(ctx context.Context, e *entry) error {
 			return errExpired
 		}
 		if m.batcher != nil && m.keeper == nil && e.version != 0 {
-			text, err := e.stored.encode(key, m)
+			text, err := m.encode(&e.stored, key)
 			if err != nil {
 				return err
 			}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // The errors of this package and of every store, for errors.Is. Stores wrap them
@@ -31,7 +33,7 @@ var (
 	ErrRefused = errors.New("session store refused")
 	// ErrCorrupt: the stored data is not a session record, or belongs to another
 	// key. [Status] 500.
-	ErrCorrupt = errors.New("stored session is corrupt")
+	ErrCorrupt = record.ErrCorrupt
 	// ErrTooLarge: the session exceeds Options.MaxSize or a limit of the store.
 	// The previously stored session is unchanged. [Status] 500.
 	ErrTooLarge = errors.New("session is too large")

@@ -91,18 +91,3 @@ func hashedKey(prefix string, id ID) string {
 	var key [160]byte // a prefix takes at most 100
 	return string(base64.RawURLEncoding.AppendEncode(append(key[:0], prefix...), sum[:]))
 }
-
-// keyMark returns the mark of key that its record contains: 96 bits of the hash
-// at the end of the key. It reveals a reply that belongs to another key. It is
-// not secret.
-func keyMark(key string) string {
-	if hash := len(key) - hashLen; hash > 0 {
-		key = key[hash:]
-	}
-	return key[:min(len(key), markLen)]
-}
-
-const (
-	hashLen = 43 // characters of a SHA-256 in base64url
-	markLen = 16
-)

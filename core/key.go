@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gensession/gensession/core/internal/jsontext"
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // A Key is the name of a session value and its type:
@@ -166,7 +167,7 @@ func (k Key[T]) updated(s *Session, base, turn uint32, v T, raw []byte, again up
 
 // Delete removes the value. Deleting a missing value is not a change.
 func (k Key[T]) Delete(s *Session) error {
-	if reserved(string(k)) {
+	if record.Reserved(string(k)) {
 		return fmt.Errorf("session: %w", errReserved)
 	}
 	s.mu.Lock()
@@ -183,7 +184,7 @@ func (k Key[T]) Delete(s *Session) error {
 
 // nameable returns an error if there can be no value under k.
 func (k Key[T]) nameable() error {
-	if reserved(string(k)) {
+	if record.Reserved(string(k)) {
 		return fmt.Errorf("session: %w", errReserved)
 	}
 	if !utf8.ValidString(string(k)) {

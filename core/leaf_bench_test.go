@@ -2,34 +2,12 @@ package core
 
 import (
 	"bytes"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
 // Benchmarks of what every request passes through.
-
-// benchRecord is a record of about size bytes with that many values.
-func benchRecord(b *testing.B, m *Manager, key string, size, n int) []byte {
-	b.Helper()
-	r := record{created: 1_700_000_000_000}
-	var members []member
-	each := (size-80)/n - len(`"value000":"",`)
-	for i := range n {
-		members = append(members, member{Name: fmt.Appendf(nil, "value%03d", i), Raw: jsontext.AppendString(nil, strings.Repeat("x", each))})
-	}
-	r.fields = listed(members)
-	data, err := r.payload(key, m)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return data
-}
-
-func benchManager() *Manager { return &Manager{o: Options{MaxSize: 1 << 20}, dialect: dialect{}} }
 
 func BenchmarkParseCookies(b *testing.B) {
 	pair := "koa.sid=" + strings.Repeat("x", 32) + "; koa.sid.sig=" + strings.Repeat("y", 43)
@@ -93,63 +71,6 @@ func BenchmarkNewID(b *testing.B) {
 		if len(newID()) != 32 {
 			b.Fatal("wrong id")
 		}
-	}
-}
-
-// benchSizes are an ordinary session and a big one.
-var benchSizes = []struct {
-	name         string
-	bytes, count int
-}{{"size=250/values=4", 250, 4}, {"size=16KiB/values=200", 16 << 10, 200}}
-
-func BenchmarkParseRecord(b *testing.B) {
-	for _, size := range benchSizes {
-		b.Run(size.name, func(b *testing.B) {
-			data := benchRecord(b, benchManager(), "key", size.bytes, size.count)
-			b.SetBytes(int64(len(data)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if r, err := parseRecord(data, "key", false); err != nil || r.buf == nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
-// BenchmarkParseAny reads a record that somebody else has written.
-func BenchmarkParseAny(b *testing.B) {
-	for _, size := range benchSizes {
-		b.Run(size.name, func(b *testing.B) {
-			data := benchRecord(b, benchManager(), "key", size.bytes, size.count)
-			b.SetBytes(int64(len(data)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if r, err := parseAny(data, "key", false); err != nil || len(r.found.all()) != size.count {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
-func BenchmarkEncodeRecord(b *testing.B) {
-	for _, size := range benchSizes {
-		b.Run(size.name, func(b *testing.B) {
-			m := benchManager()
-			data := benchRecord(b, m, "key", size.bytes, size.count)
-			r, err := parseRecord(data, "key", false)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.SetBytes(int64(len(data)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if out, err := r.payload("key", m); err != nil || len(out) != len(data) {
-					b.Fatal(err)
-				}
-			}
-		})
 	}
 }
 

@@ -6,6 +6,9 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // LoginOptions say what a login does beside giving the session a new id. The
@@ -68,9 +71,9 @@ func (s *Session) Login(o LoginOptions) error {
 		s.leave()
 	}
 	s.login = &login{o}
-	c := s.cookieOptions()
-	if want := s.visit.manager.livesFor(c, o.RememberFor); want != c {
-		s.own, s.ownSet = s.visit.manager.dialect.override(s.visit.manager.config, want, s.own), true
+	if c := s.cookieOptions(); s.own.LivesAlone() || o.RememberFor > 0 {
+		s.setOwn(s.visit.manager.ownFor(c, o.RememberFor, s.own))
+		s.ownSet = true
 		s.cookieRev++
 	}
 	return nil
@@ -81,18 +84,24 @@ func (s *Session) Login(o LoginOptions) error {
 func (s *Session) LoggedIn() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stored.login == 0 {
+	if s.stored.Login == 0 {
 		return time.Time{}
 	}
-	return time.UnixMilli(s.stored.login)
+	return time.UnixMilli(s.stored.Login)
 }
 
-// livesFor is c with that life, or the configured one if it is zero.
-func (m *Manager) livesFor(c CookieOptions, life time.Duration) CookieOptions {
+// ownFor are the options of a session that has c, stored as own, with that life,
+// or the configured one if it is zero.
+func (m *Manager) ownFor(c CookieOptions, life time.Duration, own *record.Cookie) (*record.Cookie, *CookieOptions) {
 	if c.MaxAge, c.NoMaxAge, c.Expires = m.config.MaxAge, m.config.NoMaxAge, m.config.Expires; life > 0 {
 		c.MaxAge, c.NoMaxAge, c.Expires = life, false, time.Time{}
 	}
-	return c
+	own = m.dialect.override(m.config, c, own)
+	if life > 0 && !own.LivesAlone() { // as long as the configuration says, but it has chosen so
+		demands := m.config.demands()
+		own = &record.Cookie{Members: jsontext.Put(own.All(), "maxAge", c.option("maxAge")), Demands: &demands}
+	}
+	return own, &c
 }
 
 // leave makes s a new session with only what this request did. mu is held.
@@ -101,7 +110,7 @@ func (s *Session) leave() {
 	s.cleared = true
 	s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool { return e.loaded || !e.own })
 	if s.baseRev++; !s.ownSet {
-		s.own = s.visit.manager.blank
+		s.setOwn(s.visit.manager.blank, nil)
 	}
 }
 
@@ -112,7 +121,7 @@ func (e *entry) leave(m *Manager) {
 	if e.id != "" && e.state != fresh {
 		key = m.storeKey(e)
 	}
-	*e = entry{stored: record{created: time.Now().UnixMilli()}, wrote: e.wrote, requested: key, givenUp: e.givenUp, second: e.second, unended: e.unended}
+	*e = entry{stored: record.Record{Created: time.Now().UnixMilli()}, wrote: e.wrote, requested: key, givenUp: e.givenUp, second: e.second, unended: e.unended}
 }
 
 // logIn does to the store what a login does: the values go to the one request
@@ -140,8 +149,8 @@ func (m *Manager) logIn(p *plan) error {
 	}
 	p.alone = true
 	own := m.blank
-	if c := m.livesFor(m.config, p.login.RememberFor); c != m.config {
-		own = m.dialect.override(m.config, c, m.blank)
+	if p.login.RememberFor > 0 {
+		own, _ = m.ownFor(m.config, p.login.RememberFor, m.blank)
 	}
 	alone := p.changes.alone(own)
 	id, err := m.newID(ctx)

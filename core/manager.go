@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // Options configure a [Manager]. The zero value is safe and has the documented
@@ -190,8 +192,10 @@ type Manager struct {
 	carrier Carrier
 	cookie  *signedCookie // the carrier, if it is the default one
 	config  CookieOptions // complete
-	blank   *ownCookie    // of a new session in KoaCompat, else nil
 	born    time.Time     // the deadlines of calls count from it
+
+	blank        *record.Cookie // of a new session in KoaCompat, else nil
+	blankOptions CookieOptions  // complete with blank
 
 	sharedEnd atomic.Pointer[sharedEnd]
 	health    *health
@@ -260,7 +264,7 @@ func (m *Manager) fillIn(problem func(string, ...any)) {
 	m.config = given.or(CookieOptions{
 		Path: "/", MaxAge: DefaultMaxAge, HTTPOnly: On, SameSite: m.dialect.sameSite(), Overwrite: On, Signed: On,
 	})
-	m.blank = m.dialect.blank(given, m.config)
+	m.blank, m.blankOptions = m.dialect.blank(given, m.config)
 	if o.Name == "" {
 		o.Name = "koa.sid"
 	}

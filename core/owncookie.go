@@ -2,12 +2,12 @@ package core
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gensession/gensession/core/internal/jsontext"
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // A session may have its own cookie options (K25). They are stored in the form of
@@ -148,15 +148,8 @@ func (c *CookieOptions) setOption(name string, raw []byte) {
 
 // demands are the options in which a configuration can become stricter than a
 // stored session (K25).
-type demands struct {
-	Secure   Switch   `json:"s,omitempty"`
-	HTTPOnly Switch   `json:"h,omitempty"`
-	SameSite SameSite `json:"x,omitempty"`
-	MaxAge   int64    `json:"a,omitempty"` // ms, 0 for no limit
-}
-
-func (c *CookieOptions) demands() demands {
-	d := demands{Secure: c.Secure, HTTPOnly: c.HTTPOnly, SameSite: c.SameSite}
+func (c *CookieOptions) demands() record.Demands {
+	d := record.Demands{Secure: uint8(c.Secure), HTTPOnly: uint8(c.HTTPOnly), SameSite: uint8(c.SameSite)}
 	if !c.NoMaxAge {
 		d.MaxAge = c.MaxAge.Milliseconds()
 	}
@@ -177,37 +170,18 @@ func (s SameSite) rank() int {
 	}
 }
 
-// An ownCookie is the cookie options of one session. It is immutable; nil means
-// that the session has none.
-type ownCookie struct {
-	members []member // the options that are stored
-	// then is what the configuration demanded of cookies when they were chosen
-	// (K25); nil in KoaCompat.
-	then    *demands
-	options *CookieOptions // complete, computed at first use; guarded by Session.mu
-}
-
-func (o *ownCookie) all() []member {
-	if o == nil {
-		return nil
-	}
-	return o.members
-}
-
-func sameOwn(a, b *ownCookie) bool { return slices.EqualFunc(a.all(), b.all(), sameMember) }
-
-// over returns config overridden by o.
-func (o *ownCookie) over(config CookieOptions) CookieOptions {
-	if o == nil {
+// withOwn returns the configuration overridden by own, which may be nil.
+func withOwn(config CookieOptions, own *record.Cookie) CookieOptions {
+	if own == nil {
 		return config
 	}
-	return ownOptions(config, o.members, o.then)
+	return ownOptions(config, own.Members, own.Demands)
 }
 
 // ownOptions returns the complete options of a session: the configuration,
 // overridden by the options stored with the session, overridden in turn by every
 // demand of the configuration that is stricter than then, which may be nil.
-func ownOptions(config CookieOptions, own []member, then *demands) CookieOptions {
+func ownOptions(config CookieOptions, own []jsontext.Member, then *record.Demands) CookieOptions {
 	c := config
 	for i := range own {
 		c.setOption(string(own[i].Name), own[i].Raw)
@@ -215,13 +189,13 @@ func ownOptions(config CookieOptions, own []member, then *demands) CookieOptions
 	if then == nil {
 		return c
 	}
-	if r := config.Secure.rank(); r > then.Secure.rank() && r > c.Secure.rank() {
+	if r := config.Secure.rank(); r > Switch(then.Secure).rank() && r > c.Secure.rank() {
 		c.Secure = config.Secure
 	}
-	if r := config.HTTPOnly.rank(); r > then.HTTPOnly.rank() && r > c.HTTPOnly.rank() {
+	if r := config.HTTPOnly.rank(); r > Switch(then.HTTPOnly).rank() && r > c.HTTPOnly.rank() {
 		c.HTTPOnly = config.HTTPOnly
 	}
-	if r := config.SameSite.rank(); r > then.SameSite.rank() && r > c.SameSite.rank() {
+	if r := config.SameSite.rank(); r > SameSite(then.SameSite).rank() && r > c.SameSite.rank() {
 		c.SameSite = config.SameSite
 	}
 	now := config.demands()
@@ -237,17 +211,17 @@ func ownOptions(config CookieOptions, own []member, then *demands) CookieOptions
 // storeOptions returns the members to store for the options want of a session
 // with the stored members own: those that differ from config, or for Koa those
 // that differ from own. It does not change own.
-func storeOptions(config, want CookieOptions, own []member, koa bool) []member {
-	out := append([]member{}, own...)
+func storeOptions(config, want CookieOptions, own []jsontext.Member, koa bool) []jsontext.Member {
+	out := append([]jsontext.Member{}, own...)
 	before := ownOptions(config, own, nil)
 	for _, name := range optionNames() {
 		raw := want.option(name)
 		switch {
 		case koa && bytes.Equal(raw, before.option(name)):
 		case raw == nil, !koa && bytes.Equal(raw, config.option(name)):
-			out = drop(out, name)
+			out = jsontext.Drop(out, name)
 		default:
-			out = put(out, name, raw)
+			out = jsontext.Put(out, name, raw)
 		}
 	}
 	if len(out) == 0 {
@@ -258,8 +232,8 @@ func storeOptions(config, want CookieOptions, own []member, koa bool) []member {
 
 // koaCookie is the cookie object of a new session as generic-session makes
 // it: the given options first, then the missing defaults (K19).
-func koaCookie(given, config CookieOptions) []member {
-	var out []member
+func koaCookie(given, config CookieOptions) []jsontext.Member {
+	var out []jsontext.Member
 	isGiven := map[string]bool{
 		"path": given.Path != "", "httpOnly": given.HTTPOnly != Default,
 		"maxAge": given.MaxAge != 0 || given.NoMaxAge, "overwrite": given.Overwrite != Default,
@@ -269,12 +243,12 @@ func koaCookie(given, config CookieOptions) []member {
 	}
 	for _, name := range optionNames() {
 		if isGiven[name] {
-			out = put(out, name, config.option(name))
+			out = jsontext.Put(out, name, config.option(name))
 		}
 	}
 	for _, name := range [...]string{"httpOnly", "path", "overwrite", "signed", "maxAge"} {
 		if jsontext.Index(out, name) < 0 {
-			out = put(out, name, config.option(name))
+			out = jsontext.Put(out, name, config.option(name))
 		}
 	}
 	return out

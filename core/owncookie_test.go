@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core/internal/jsontext"
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 func TestK25OptionsRoundTrip(t *testing.T) {
@@ -43,20 +44,20 @@ func TestK25OptionsRoundTrip(t *testing.T) {
 				}
 			}
 			if got := ownOptions(config, own, nil); got != want {
-				t.Errorf("koa %v: %s became\n%+v, want\n%+v", koa, appendMembers([]byte("{"), own), got, want)
+				t.Errorf("koa %v: %s became\n%+v, want\n%+v", koa, jsontext.AppendMembers([]byte("{"), own), got, want)
 			}
 			// Choosing the same again changes nothing, choosing the
 			// configuration leaves nothing.
 			again := storeOptions(config, want, own, koa)
-			if !slices.EqualFunc(own, again, func(a, b member) bool { return bytes.Equal(a.Name, b.Name) && bytes.Equal(a.Raw, b.Raw) }) {
-				t.Errorf("koa %v: again %s", koa, appendMembers([]byte("{"), again))
+			if !slices.EqualFunc(own, again, func(a, b jsontext.Member) bool { return bytes.Equal(a.Name, b.Name) && bytes.Equal(a.Raw, b.Raw) }) {
+				t.Errorf("koa %v: again %s", koa, jsontext.AppendMembers([]byte("{"), again))
 			}
-			before := string(appendMembers([]byte("{"), own))
+			before := string(jsontext.AppendMembers([]byte("{"), own))
 			back := storeOptions(config, config, own, koa)
 			if got := ownOptions(config, back, nil); got != config || !koa && back != nil {
-				t.Errorf("koa %v: back to the configuration: %s", koa, appendMembers([]byte("{"), back))
+				t.Errorf("koa %v: back to the configuration: %s", koa, jsontext.AppendMembers([]byte("{"), back))
 			}
-			if string(appendMembers([]byte("{"), own)) != before {
+			if string(jsontext.AppendMembers([]byte("{"), own)) != before {
 				t.Error("own was changed")
 			}
 		}
@@ -213,7 +214,7 @@ func TestK25Stricter(t *testing.T) {
 	t.Run("unreadable demands", func(t *testing.T) { // as strange as they may be
 		t.Parallel()
 		for s := range 256 {
-			d := demands{Secure: Switch(s), HTTPOnly: Switch(s), SameSite: SameSite(s), MaxAge: -int64(s)}
+			d := record.Demands{Secure: uint8(s), HTTPOnly: uint8(s), SameSite: uint8(s), MaxAge: -int64(s)}
 			c := ownOptions(complete(CookieOptions{}), nil, &d)
 			if c.check("") != nil {
 				t.Errorf("%+v: %+v", d, c)
@@ -242,7 +243,7 @@ func TestK19KoaCookie(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			config := test.given.or(CookieOptions{Path: "/", MaxAge: DefaultMaxAge, HTTPOnly: On, SameSite: SameSiteUnset, Overwrite: On, Signed: On})
-			got := string(appendMembers([]byte("{"), koaCookie(test.given, config))) + "}"
+			got := string(jsontext.AppendMembers([]byte("{"), koaCookie(test.given, config))) + "}"
 			if got != test.want {
 				t.Errorf("\n got %s\nwant %s", got, test.want)
 			}

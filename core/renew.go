@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // Destroy, Reset and Renew, which end an id. All of them reach the store at once. Session.op is held throughout.
@@ -109,7 +111,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 		}
 	}
 	s.state, s.login = destroyed, nil
-	s.edits, s.cleared, s.stored.fields = nil, true, fields{}
+	s.edits, s.cleared, s.stored.Fields = nil, true, record.Fields{}
 	s.replaceRev++
 	s.failed = nil
 	s.mu.Unlock()

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // How an id is given up for another one, so that there are never two usable ids
@@ -19,7 +21,7 @@ import (
 
 // A lookup is what the store has under a key.
 type lookup struct {
-	record    record
+	record    record.Record
 	version   Version
 	held      string     // not "" while a request is about to give the id up: see hold
 	tombstone *tombstone // in place of a record
@@ -150,13 +152,13 @@ func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) error {
 
 // exchange makes r the session of a new id, in place of the one under oldKey,
 // which must have version.
-func (m *Manager) exchange(ctx context.Context, e *entry, oldKey string, version Version, r *record) error {
+func (m *Manager) exchange(ctx context.Context, e *entry, oldKey string, version Version, r *record.Record) error {
 	id, err := m.newID(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNewID, err)
 	}
 	key := m.key(id)
-	text, ttl, err := m.encode(e, key, r)
+	text, ttl, err := m.prepare(e, key, r)
 	if err != nil {
 		return err
 	}
@@ -309,7 +311,7 @@ func (m *Manager) fence(ctx context.Context, e *entry, key string, version Versi
 	if err != nil || version != 0 && now.version != version {
 		return err
 	}
-	now.record.fence = rand.Uint32() | 1 // for stores whose version is a digest
+	now.record.Fence = rand.Uint32() | 1 // for stores whose version is a digest
 	f := *e
 	_, err = m.put(ctx, &f, key, &now.record, now.version)
 	if errors.Is(err, ErrConflict) {

@@ -58,10 +58,10 @@ func (s *Session) mayStore() error {
 
 // take makes s what the store has under key.
 func (s *Session) take(id ID, key string, now lookup) {
-	now.record.created = s.visit.manager.dialect.created(now.record.created)
+	now.record.Created = s.visit.manager.dialect.created(now.record.Created)
 	s.id, s.key, s.state = id, key, live
 	s.loaded(now)
-	s.own = s.stored.own
+	s.setOwn(s.stored.Cookie, nil)
 }
 
 func (s *Session) seal() {
@@ -135,7 +135,9 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 		p.changes, err = s.takeChange()
 		p.changes.why = why
 		if p.login = s.login; why == signsIn {
-			p.changes.login = m.dialect.recorded(time.Now().UnixMilli())
+			if m.dialect.recordsTime() {
+				p.changes.login = time.Now().UnixMilli()
+			}
 			p.others, p.untrusted = v.others, v.untrusted
 		}
 		if last {
@@ -210,7 +212,8 @@ func (v *Visit) conclude(p *plan, err error) error {
 		// Another request may have chosen cookie options: this one has chosen
 		// none, and is sealed.
 		s.mu.Lock()
-		s.entry, s.own = p.entry, p.entry.stored.own
+		s.entry = p.entry
+		s.setOwn(p.entry.stored.Cookie, nil)
 		s.mu.Unlock()
 	case p.why == signsIn:
 		p.entry.second = false
@@ -327,7 +330,7 @@ func (s *Session) saved(c *changeSet, e *entry) {
 	defer s.mu.Unlock()
 	s.entry = *e
 	find := func(name string) []byte {
-		raw, _ := s.stored.find(name) // it was read or written just now
+		raw, _ := s.stored.Find(name) // it was read or written just now
 		return raw
 	}
 	s.baseRev++
@@ -336,7 +339,7 @@ func (s *Session) saved(c *changeSet, e *entry) {
 	}
 	if s.cookieRev == c.cookieRev {
 		s.ownSet = false
-		s.own = e.stored.own
+		s.setOwn(e.stored.Cookie, nil)
 	}
 	for _, was := range c.values {
 		switch edit := was.edit; {

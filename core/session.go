@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core/internal/jsontext"
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // A Session holds the values that belong to the browser of this request. Its methods are safe for concurrent use within the request.
@@ -47,12 +48,13 @@ type Session struct {
 	// What this request did, so that it can be done to whatever the store has by
 	// then. A changeSet is a copy of it.
 	edits      []*edit
-	own        *ownCookie
-	replaceRev uint32 // how often all values were replaced
-	baseRev    uint32 // how often what the edits lie over has become another
-	cookieRev  uint32 // how often SetCookie chose options
-	cleared    bool   // none of the stored values counts any more
-	ownSet     bool   // this request chose own
+	own        *record.Cookie
+	options    *CookieOptions // complete with own, computed at first use
+	replaceRev uint32         // how often all values were replaced
+	baseRev    uint32         // how often what the edits lie over has become another
+	cookieRev  uint32         // how often SetCookie chose options
+	cleared    bool           // none of the stored values counts any more
+	ownSet     bool           // this request chose own
 
 	login  *login       // what the next save has to do, if the handler called Login
 	failed *failedCalls // while there are any, nothing is saved
@@ -212,7 +214,7 @@ func (s *Session) IsNew() bool {
 func (s *Session) Created() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return time.UnixMilli(s.stored.created)
+	return time.UnixMilli(s.stored.Created)
 }
 
 // Get returns the value under name as encoding/json decodes it into an any,
@@ -247,30 +249,30 @@ func (s *Session) JSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(appendMembers([]byte{'{'}, members), '}'), nil
+	return append(jsontext.AppendMembers([]byte{'{'}, members), '}'), nil
 }
 
 // values returns the values as they are now. mu is held.
-func (s *Session) values() ([]member, error) {
+func (s *Session) values() ([]jsontext.Member, error) {
 	var bad error
-	var members []member
+	var members []jsontext.Member
 	if !s.cleared {
-		stored, err := s.stored.all()
+		stored, err := s.stored.All()
 		if err != nil {
 			return nil, err
 		}
 		members = slices.Clone(stored)
 	}
-	now := tableOf(members)
+	now := record.TableOf(members)
 	for _, e := range s.edits {
 		if err := e.settle(); err != nil && bad == nil {
 			bad = err
 		}
 		if e.own {
-			now.put(e.name, e.raw)
+			now.Put(e.name, e.raw)
 		}
 	}
-	return now.left(), bad
+	return now.Left(), bad
 }
 
 // Replace drops all values and takes those of values, which encoding/json
@@ -286,7 +288,7 @@ func (s *Session) Replace(values any) error {
 }
 
 // membersOf encodes the values of a whole session.
-func membersOf(values any) ([]member, error) {
+func membersOf(values any) ([]jsontext.Member, error) {
 	raw, err := jsontext.Encode(values)
 	if err != nil {
 		return nil, fmt.Errorf("session: the values can't be encoded: %w", err)
@@ -296,7 +298,7 @@ func membersOf(values any) ([]member, error) {
 		return nil, errors.New("session: the values are no JSON object: give a map or a struct")
 	}
 	for i := range members {
-		if reserved(string(members[i].Name)) {
+		if record.Reserved(string(members[i].Name)) {
 			return nil, fmt.Errorf("session: %w", errReserved)
 		}
 	}
@@ -304,7 +306,7 @@ func membersOf(values any) ([]member, error) {
 }
 
 // replace makes members the values, unless making them failed with err.
-func (s *Session) replace(members []member, err error) error {
+func (s *Session) replace(members []jsontext.Member, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.writable(); err != nil {
@@ -334,15 +336,25 @@ func (s *Session) Cookie() CookieOptions {
 }
 
 func (s *Session) cookieOptions() CookieOptions {
-	config := s.visit.manager.config
-	if s.own == nil {
-		return config
+	m := s.visit.manager
+	switch {
+	case s.own == nil:
+		return m.config
+	case s.own == m.blank:
+		return m.blankOptions
+	case s.options == nil:
+		all := withOwn(m.config, s.own)
+		s.options = &all
 	}
-	if s.own.options == nil {
-		all := s.own.over(config)
-		s.own.options = &all
+	return *s.options
+}
+
+// setOwn makes own the cookie options of s. complete are the complete ones, nil
+// if they are not known. mu is held, or nobody has s yet.
+func (s *Session) setOwn(own *record.Cookie, complete *CookieOptions) {
+	if own != s.own || complete != nil {
+		s.own, s.options = own, complete
 	}
-	return *s.own.options
 }
 
 // SetCookie gives this session cookie options of its own, kept with it and
@@ -368,7 +380,8 @@ func (s *Session) SetCookie(c CookieOptions) error {
 	if c == s.cookieOptions() {
 		return nil
 	}
-	s.own, s.ownSet = m.dialect.override(m.config, c, s.own), true
+	s.setOwn(m.dialect.override(m.config, c, s.own), &c)
+	s.ownSet = true
 	s.cookieRev++
 	return nil
 }
@@ -394,12 +407,13 @@ func (s *Session) writable() error {
 // reset makes s a new empty session. mu is held, or nobody has s yet.
 func (s *Session) reset() {
 	m := s.visit.manager
-	s.entry = entry{stored: record{created: time.Now().UnixMilli()}, wrote: s.wrote}
+	s.entry = entry{stored: record.Record{Created: time.Now().UnixMilli()}, wrote: s.wrote}
 	s.edits, s.cleared = nil, false
 	s.replaceRev++
 	s.baseRev++
 	s.cookieRev++
-	s.own, s.ownSet = m.blank, false
+	s.setOwn(m.blank, nil)
+	s.ownSet = false
 	s.login, s.failed = nil, nil
 }
 
@@ -448,7 +462,7 @@ func (s *Session) raw(name string, e *edit) ([]byte, error) {
 	if s.cleared {
 		return nil, nil
 	}
-	return s.stored.find(name)
+	return s.stored.Find(name)
 }
 
 // settle takes over what the handler changed in place (K22).

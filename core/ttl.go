@@ -5,18 +5,21 @@ import (
 	"hash/maphash"
 	"sync/atomic"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // ttl is how long the store keeps s from now on (K37): what TTLFunc or TTL
 // say, else until its cookie c expires, else the cookie's MaxAge, else a day;
-// and never past the absolute limit, which counts from created, in Unix milliseconds. over means
-// that the time has passed already. Zero is for ever, which only
-// InsecureNoLimit gives.
-func (m *Manager) ttl(s *Session, c CookieOptions, created int64, now time.Time) (ttl time.Duration, over bool) {
+// and never past the absolute limit, which counts from began, in Unix milliseconds.
+// own means that the session has chosen its life itself, which TTL does not
+// shorten. over means that the time has passed already. Zero is for ever, which
+// only InsecureNoLimit gives.
+func (m *Manager) ttl(s *Session, c CookieOptions, own bool, began int64, now time.Time) (ttl time.Duration, over bool) {
 	if m.o.TTLFunc != nil {
 		ttl = m.o.TTLFunc(s)
 	}
-	if ttl == 0 {
+	if ttl == 0 && !(own && m.dialect.recordsTime()) {
 		ttl = m.o.TTL
 	}
 	if ttl == 0 {
@@ -36,7 +39,7 @@ func (m *Manager) ttl(s *Session, c CookieOptions, created int64, now time.Time)
 	}
 	if m.o.AbsoluteTimeout > 0 {
 		// A clock that ran ahead must not make the session younger than new.
-		left := m.o.AbsoluteTimeout - max(now.Sub(time.UnixMilli(created)), 0)
+		left := m.o.AbsoluteTimeout - max(now.Sub(time.UnixMilli(began)), 0)
 		if left <= 0 {
 			return 0, true
 		}
@@ -52,16 +55,16 @@ func (m *Manager) ttl(s *Session, c CookieOptions, created int64, now time.Time)
 const DefaultTouchEvery = time.Minute
 
 // ttlOf is ttl for r, which e has in the store or is about to have.
-func (m *Manager) ttlOf(e *entry, r *record, now time.Time) (ttl time.Duration, over bool) {
+func (m *Manager) ttlOf(e *entry, r *record.Record, now time.Time) (ttl time.Duration, over bool) {
 	var s *Session
 	if m.o.TTLFunc != nil {
 		s = m.detached(e.id, r)
 	}
-	return m.ttl(s, r.own.over(m.config), r.created, now)
+	return m.ttl(s, withOwn(m.config, r.Cookie), r.Cookie.LivesAlone(), r.Began(), now)
 }
 
 // detached is the session of r for TTLFunc to look at. It belongs to no request.
-func (m *Manager) detached(id ID, r *record) *Session {
+func (m *Manager) detached(id ID, r *record.Record) *Session {
 	v := &Visit{manager: m}
 	v.session = &Session{visit: v, ctx: context.Background()}
 	v.session.take(id, "", lookup{record: *r})
@@ -77,7 +80,7 @@ func (m *Manager) rolls(s *Session) bool {
 		return true
 	}
 	now := time.Now()
-	ttl, over := m.ttl(s, s.Cookie(), s.stored.created, now)
+	ttl, over := m.ttl(s, s.Cookie(), s.own.LivesAlone(), s.stored.Began(), now)
 	if over {
 		return true
 	}

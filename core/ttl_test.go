@@ -54,7 +54,7 @@ func TestK37TTL(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			m := &Manager{o: test.options, dialect: dialect{koa: test.options.koa}}
-			ttl, over := m.ttl(nil, complete(test.cookie), now.Add(-test.age).UnixMilli(), now)
+			ttl, over := m.ttl(nil, complete(test.cookie), false, now.Add(-test.age).UnixMilli(), now)
 			if ttl != test.want || over != test.over {
 				t.Errorf("%v, over %v; want %v, %v", ttl, over, test.want, test.over)
 			}

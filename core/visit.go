@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // A Visit loads and commits the session of one HTTP request. Adapters make one
@@ -237,7 +239,7 @@ func (v *Visit) read(ctx context.Context) error {
 	switch {
 	case errors.Is(err, ErrGone):
 		return v.unknownID(ctx, id, now.tombstone)
-	case err == errForeign:
+	case err == record.ErrForeign:
 		// Somebody else's session is a fault of the way, not of this one.
 		v.session.id = id
 		return v.broken(ctx, OpGet, err)
@@ -267,7 +269,7 @@ func (v *Visit) keyOf(id ID) string {
 func (v *Visit) admit(ctx context.Context, id ID, key string) error {
 	m := v.manager
 	s := v.session
-	if limit := m.o.AbsoluteTimeout; limit > 0 && time.Since(time.UnixMilli(s.stored.created)) >= limit {
+	if limit := m.o.AbsoluteTimeout; limit > 0 && time.Since(time.UnixMilli(s.stored.Began())) >= limit {
 		m.debug(ctx, "session reached AbsoluteTimeout", slog.Any("session", id))
 		return v.refuse(ctx, id, key)
 	}

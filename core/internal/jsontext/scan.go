@@ -1,6 +1,7 @@
 package jsontext
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"math/bits"
@@ -31,6 +32,47 @@ func Index(members []Member, name string) int {
 		}
 	}
 	return -1
+}
+
+// Find returns the value under name, nil if there is none.
+func Find(members []Member, name string) []byte {
+	if i := Index(members, name); i >= 0 {
+		return members[i].Raw
+	}
+	return nil
+}
+
+// Put replaces the value under name where it stands, or appends it.
+func Put(members []Member, name string, raw []byte) []Member {
+	if i := Index(members, name); i >= 0 {
+		members[i].Raw = raw
+		return members
+	}
+	return append(members, Member{Name: []byte(name), Raw: raw})
+}
+
+// Drop removes the value under name.
+func Drop(members []Member, name string) []Member {
+	if i := Index(members, name); i >= 0 {
+		return append(members[:i], members[i+1:]...)
+	}
+	return members
+}
+
+// SameMember reports whether a and b have one name and, as Same compares them,
+// one value.
+func SameMember(a, b Member) bool { return bytes.Equal(a.Name, b.Name) && Same(a.Raw, b.Raw) }
+
+// AppendMembers appends members to the object that b has begun.
+func AppendMembers(b []byte, members []Member) []byte {
+	for i := range members {
+		if b[len(b)-1] != '{' {
+			b = append(b, ',')
+		}
+		b = AppendString(b, string(members[i].Name))
+		b = append(append(b, ':'), members[i].Raw...)
+	}
+	return b
 }
 
 // ParseObject appends the members of the object in text to into, in order. If a

@@ -174,3 +174,19 @@ func TestPlainBytes(t *testing.T) {
 		}
 	}
 }
+
+func TestMembers(t *testing.T) {
+	t.Parallel()
+	text := func(ms []Member) string { return string(AppendMembers([]byte{'{'}, ms)) + "}" }
+	ms, _ := ParseObject([]byte(`{"a":1,"b":2,"c":3}`), nil)
+	if got := string(Find(ms, "b")); got != "2" || Find(ms, "B") != nil || Find(nil, "a") != nil {
+		t.Errorf("find b: %s", got)
+	}
+	ms = Put(ms, "b", []byte("9"))
+	ms = Put(ms, "d", []byte("4"))
+	ms = Drop(ms, "a")
+	ms = Drop(ms, "x")
+	if got := text(ms); got != `{"b":9,"c":3,"d":4}` {
+		t.Error(got)
+	}
+}

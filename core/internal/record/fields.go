@@ -1,4 +1,4 @@
-package core
+package record
 
 import (
 	"bytes"
@@ -21,28 +21,31 @@ import (
 // goes through the text as it does in KoaCompat. What is taken for a session
 // does not depend on it.
 
-// fields are values in stored order, no name twice.
-type fields struct {
+// Fields are values in stored order, no name twice.
+type Fields struct {
 	buf   []byte // ends with `"a":1,"b":[2]`, as this library wrote it; nil if found counts
 	room  uint32 // before that, for the front of the record, if it was spliced just now
 	looks uint32 // how often a value was looked for
-	found *table // nil if there are none
+	found *Table // nil if there are none
 	last  place  // of the value found last, which is often asked for again
 }
 
 // text is the values as they stand.
-func (f *fields) text() []byte { return f.buf[f.room:] }
+func (f *Fields) text() []byte { return f.buf[f.room:] }
 
-// few is how many values are looked for one by one before something is made
+// Few is how many values are looked for one by one before something is made
 // that finds them faster.
-const few = 4
+const Few = 4
 
-// listed are fields that are found.
-func listed(members []member) fields { return fields{found: &table{members: members}} }
+// Listed are fields that are found.
+func Listed(members []jsontext.Member) Fields { return Fields{found: &Table{members: members}} }
 
-// all returns the values as members, which the caller must not change. An
+// Empty are no fields, into which values can be spliced.
+func Empty() Fields { return Fields{buf: []byte{}} }
+
+// All returns the values as members, which the caller must not change. An
 // error means that the checksum was right by accident.
-func (f *fields) all() ([]member, error) {
+func (f *Fields) All() ([]jsontext.Member, error) {
 	if f.buf == nil {
 		return f.found.all(), nil
 	}
@@ -51,12 +54,12 @@ func (f *fields) all() ([]member, error) {
 	if !ok {
 		return nil, corrupt("its checksum fits, but it is no JSON object")
 	}
-	*f = listed(members)
+	*f = Listed(members)
 	return members, nil
 }
 
-// find returns the value under name, nil if there is none.
-func (f *fields) find(name string) ([]byte, error) {
+// Find returns the value under name, nil if there is none.
+func (f *Fields) Find(name string) ([]byte, error) {
 	if f.buf != nil {
 		if at, ok := f.place(name); ok {
 			if at.name == at.end {
@@ -66,12 +69,12 @@ func (f *fields) find(name string) ([]byte, error) {
 		}
 	}
 	f.looks++
-	members, err := f.all()
+	members, err := f.All()
 	if err != nil {
 		return nil, err
 	}
-	if len(members) >= jsontext.ManyMembers && f.looks > few && f.found.places == nil {
-		t := tableOf(members) // another one, since copies of f have this one
+	if len(members) >= jsontext.ManyMembers && f.looks > Few && f.found.places == nil {
+		t := TableOf(members) // another one, since copies of f have this one
 		f.found = &t
 	}
 	return f.found.find(name), nil
@@ -80,12 +83,12 @@ func (f *fields) find(name string) ([]byte, error) {
 // place returns where the value under name stands in the text. It reports false
 // if the text must be gone through as a whole, or has been asked so often that
 // a list is better. buf is not nil.
-func (f *fields) place(name string) (at place, ok bool) {
+func (f *Fields) place(name string) (at place, ok bool) {
 	text := f.text()
 	if f.last.holds(text, name) {
 		return f.last, true
 	}
-	if f.looks++; f.looks > few || !plainName(name) {
+	if f.looks++; f.looks > Few || !plainName(name) {
 		return at, false
 	}
 	if at, ok = walk(text, name); ok {
@@ -94,11 +97,11 @@ func (f *fields) place(name string) (at place, ok bool) {
 	return at, ok
 }
 
-// splice returns f with raw as the value of name: where it stands, or behind
+// Splice returns f with raw as the value of name: where it stands, or behind
 // all others; a raw of nil takes it away. front is how much room to leave for
 // what comes before it. f itself stays as it is. It does nothing and reports
 // false if f is a list, or would be the better for being one.
-func (f fields) splice(name string, raw []byte, front int) (fields, bool) {
+func (f Fields) Splice(name string, raw []byte, front int) (Fields, bool) {
 	if f.buf == nil {
 		return f, false
 	}
@@ -140,12 +143,12 @@ func (f fields) splice(name string, raw []byte, front int) (fields, bool) {
 		}
 		buf = append(append(buf, before...), after...)
 	}
-	return fields{buf: buf, room: uint32(front)}, true
+	return Fields{buf: buf, room: uint32(front)}, true
 }
 
 // complete makes a whole record of the values, with the key before it, if there
 // is room for that in front of them, and uses the room up.
-func (f *fields) complete(key string, head []byte) ([]byte, bool) {
+func (f *Fields) complete(key string, head []byte) ([]byte, bool) {
 	start := int(f.room) - len(head) - len(key)
 	if f.buf == nil || f.room == 0 || start < 0 {
 		return nil, false
@@ -156,10 +159,10 @@ func (f *fields) complete(key string, head []byte) ([]byte, bool) {
 	return whole, true
 }
 
-// appendTo appends the values as they stand in an object that b has begun.
-func (f *fields) appendTo(b []byte) []byte {
+// AppendTo appends the values as they stand in an object that b has begun.
+func (f *Fields) AppendTo(b []byte) []byte {
 	if f.buf == nil {
-		return appendMembers(b, f.found.all())
+		return jsontext.AppendMembers(b, f.found.all())
 	}
 	if text := f.text(); len(text) > 0 {
 		b = append(appendComma(b), text...)
@@ -167,16 +170,16 @@ func (f *fields) appendTo(b []byte) []byte {
 	return b
 }
 
-// size is how long appendTo makes them, as record.size says.
-func (f *fields) size() int { return len(f.text()) + len(",") + sizeOf(f.found.all()) }
+// size is how long AppendTo makes them, as Record.size says.
+func (f *Fields) size() int { return len(f.text()) + len(",") + sizeOf(f.found.all()) }
 
-func sameFields(a, b *fields) bool {
+func sameFields(a, b *Fields) bool {
 	if a.buf != nil && b.buf != nil && bytes.Equal(a.text(), b.text()) {
 		return true
 	}
-	all, errA := a.all()
-	others, errB := b.all()
-	return errA == nil && errB == nil && slices.EqualFunc(all, others, sameMember)
+	all, errA := a.All()
+	others, errB := b.All()
+	return errA == nil && errB == nil && slices.EqualFunc(all, others, jsontext.SameMember)
 }
 
 // plainName reports whether name stands for itself in JSON.
@@ -199,7 +202,7 @@ func (p place) holds(text []byte, name string) bool {
 	return p.raw-p.name == n+3 && string(text[p.name+1:p.name+1+n]) == name
 }
 
-// walk looks for a plain name in a text that is trusted to be as encode writes
+// walk looks for a plain name in a text that is trusted to be as Encode writes
 // it. It checks only what keeps it within the text.
 func walk(text []byte, name string) (at place, ok bool) {
 	if uint64(len(text)) > math.MaxUint32 {

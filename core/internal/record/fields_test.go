@@ -1,9 +1,8 @@
-package core
+package record
 
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -19,14 +18,13 @@ func checkFields(t *testing.T, object, name, value []byte) {
 	if !ok {
 		return
 	}
-	members = slices.DeleteFunc(members, func(m member) bool { return reserved(string(m.Name)) })
+	members = slices.DeleteFunc(members, func(m jsontext.Member) bool { return Reserved(string(m.Name)) })
 	raw, err := jsontext.Encode(string(value))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := benchManager()
-	r := record{fields: listed(members), created: 1_700_000_000_000}
-	data, err := r.payload("key", m)
+	r := Record{Fields: Listed(members), Created: 1_700_000_000_000}
+	data, err := r.payload("key", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,11 +32,11 @@ func checkFields(t *testing.T, object, name, value []byte) {
 	if !ok {
 		t.Fatalf("%s: the checksum of what was written is wrong", data)
 	}
-	same := func(what string, a, b fields) {
+	same := func(what string, a, b Fields) {
 		t.Helper()
-		as, errA := a.all()
-		bs, errB := b.all()
-		if errA != nil || errB != nil || !slices.EqualFunc(as, bs, func(x, y member) bool {
+		as, errA := a.All()
+		bs, errB := b.All()
+		if errA != nil || errB != nil || !slices.EqualFunc(as, bs, func(x, y jsontext.Member) bool {
 			return bytes.Equal(x.Name, y.Name) && bytes.Equal(x.Raw, y.Raw)
 		}) {
 			t.Fatalf("%s: %s %q: %q, %v; %q, %v", data, what, name, as, errA, bs, errB)
@@ -48,7 +46,7 @@ func checkFields(t *testing.T, object, name, value []byte) {
 	if err != nil {
 		t.Fatalf("%s: %v", data, err)
 	}
-	same("read", own.fields, any.fields)
+	same("read", own.Fields, any.Fields)
 
 	names := []string{string(name), "a", ""}
 	for _, m := range members {
@@ -58,22 +56,22 @@ func checkFields(t *testing.T, object, name, value []byte) {
 		if !utf8.ValidString(name) {
 			continue // JSON can't spell it
 		}
-		walked := fields{buf: own.buf} // as if nobody had looked for others
-		got, err := walked.find(name)
-		if want := find(any.found.all(), name); err != nil || !bytes.Equal(got, want) || (got == nil) != (want == nil) {
+		walked := Fields{buf: own.buf} // as if nobody had looked for others
+		got, err := walked.Find(name)
+		if want := jsontext.Find(any.found.all(), name); err != nil || !bytes.Equal(got, want) || (got == nil) != (want == nil) {
 			t.Fatalf("%s: %q is %q, %v; want %q", data, name, got, err, want)
 		}
 		for _, raw := range [][]byte{raw, nil} {
-			c := changeSet{values: []valueChange{{name: name, raw: raw}}}
-			w := record{created: r.created}
-			spliced, listed := fields{buf: own.buf}, any.fields
-			if err := errors.Join(c.splice(&spliced, w.front("key"), false), c.tabulate(&listed, false)); err != nil {
-				t.Fatal(err)
+			w := Record{Created: r.Created}
+			listed := tabulated(t, any.Fields, name, raw)
+			spliced, ok := Fields{buf: own.buf}.Splice(name, raw, w.Front("key"))
+			if !ok {
+				spliced = tabulated(t, spliced, name, raw)
 			}
 			same("changed", spliced, listed)
 			// Written with its head in front, and read back.
-			w.fields = spliced
-			out, err := w.encode("key", m)
+			w.Fields = spliced
+			out, err := w.Encode("key")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,13 +82,25 @@ func checkFields(t *testing.T, object, name, value []byte) {
 			if !ok {
 				t.Fatalf("%s: after a change: %s", data, out)
 			}
-			same("written", back.fields, listed)
-			same("kept", w.fields, listed)
+			same("written", back.Fields, listed)
+			same("kept", w.Fields, listed)
 		}
 	}
-	if before, _ := r.payload("key", m); !bytes.Equal(before, data) {
+	if before, _ := r.payload("key", false); !bytes.Equal(before, data) {
 		t.Fatalf("%s was changed: %s", before, data)
 	}
+}
+
+// tabulated is f with raw as the value of name, nil for none, by a table.
+func tabulated(t *testing.T, f Fields, name string, raw []byte) Fields {
+	t.Helper()
+	members, err := f.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := TableOf(slices.Clone(members))
+	result.Put(name, raw)
+	return Listed(result.Left())
 }
 
 func TestFieldsWalkedAndFound(t *testing.T) {
@@ -117,10 +127,9 @@ func FuzzFields(f *testing.F) {
 // somebody may have edited it by hand.
 func TestAWrongChecksumMeansALookAtTheText(t *testing.T) {
 	t.Parallel()
-	m := benchManager()
-	key := hashedKey("koa:sess:", "an id")
-	r := record{fields: listed([]member{{Name: []byte("n"), Raw: []byte("41")}, {Name: []byte("s"), Raw: []byte(`"x"`)}}), created: 1_700_000_000_000}
-	data, err := r.payload(key, m)
+	key := "koa:sess:" + strings.Repeat("0123456789", 4) + "abc" // as long as a hash
+	r := Record{Fields: Listed([]jsontext.Member{{Name: []byte("n"), Raw: []byte("41")}, {Name: []byte("s"), Raw: []byte(`"x"`)}}), Created: 1_700_000_000_000}
+	data, err := r.payload(key, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,18 +145,18 @@ func TestAWrongChecksumMeansALookAtTheText(t *testing.T) {
 		if edited == string(data) {
 			t.Fatal("nothing was edited")
 		}
-		r, err := parseRecord([]byte(edited), key, false)
+		r, err := Parse([]byte(edited), key)
 		if err != nil {
 			t.Errorf("%s: %v", edited, err)
 		}
-		if got, err := r.find("n"); string(got) != want || err != nil {
+		if got, err := r.Find("n"); string(got) != want || err != nil {
 			t.Errorf("%s: n is %q, %v; want %q", edited, got, err, want)
 		}
 	}
 	for _, broken := range []string{
 		strings.Replace(string(data), "41", "4x", 1), strings.TrimSuffix(string(data), "}"), string(data) + "x", strings.Replace(string(data), `,"n"`, `,,"n"`, 1),
 	} {
-		if r, err := parseRecord([]byte(broken), key, false); !errors.Is(err, ErrCorrupt) {
+		if r, err := Parse([]byte(broken), key); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v, %v", broken, r, err)
 		}
 	}
@@ -164,27 +173,25 @@ func TestARightChecksumOfNoJSON(t *testing.T) {
 		sum := new([sumLen]byte)
 		putSum(sum, []byte(rest+"}"))
 		data := headOpen + "key" + headCreated + "1" + headSum + string(sum[:]) + headClose + rest + "}"
-		r, err := parseRecord([]byte(data), "key", false)
+		r, err := Parse([]byte(data), "key")
 		if errors.Is(err, ErrCorrupt) {
 			continue
 		}
 		if err != nil {
 			t.Fatalf("%.60s: %v", rest, err)
 		}
-		for range few + 2 {
-			if raw, err := r.find("a"); err != nil && !errors.Is(err, ErrCorrupt) {
+		for range Few + 2 {
+			if raw, err := r.Find("a"); err != nil && !errors.Is(err, ErrCorrupt) {
 				t.Errorf("%.60s: %q, %v", rest, raw, err)
 			}
 		}
-		if _, err := r.all(); !errors.Is(err, ErrCorrupt) {
+		if f, ok := r.Splice("n", []byte("1"), r.Front("key")); ok {
+			if _, err := f.All(); !errors.Is(err, ErrCorrupt) && !strings.Contains(rest, `"a":`) {
+				t.Errorf("%.60s: spliced: %v", rest, err)
+			}
+		}
+		if _, err := r.All(); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%.60s: %v", rest, err)
-		}
-		c := changeSet{}
-		for i := range few + 1 {
-			c.values = append(c.values, valueChange{name: fmt.Sprint("n", i), raw: []byte("1")})
-		}
-		if _, err := c.applied(r, "key", false); !errors.Is(err, ErrCorrupt) && !strings.Contains(rest, `"a":`) {
-			t.Errorf("%.60s: applied: %v", rest, err)
 		}
 	}
 }

@@ -1,0 +1,455 @@
+// Package record reads and writes the stored bytes of a session. It knows what
+// they say, and nothing of requests, options or stores.
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
+)
+
+// The stored bytes of a session are one JSON object. By default
+//
+//	{"_gs":{"v":1,"k":"…","c":1767225600000,"s":"…"},"cookie":{…},"user":"ada",…}
+//
+// with the metadata under metaName, the session's own cookie options under
+// cookieName if they differ from the configuration, and the application's
+// values beside them. KoaCompat has no metadata, and cookie is always there
+// and complete (K19). Values are decoded when they are asked for, and what
+// nobody touched is written back as it was read: see Fields.
+
+const (
+	cookieName = "cookie"
+	metaName   = "_gs"
+	// recordFormat is the version of the metadata. Another one is ErrCorrupt:
+	// what we can't read we must not write over.
+	recordFormat = 1
+)
+
+// Reserved names can't be used for values.
+func Reserved(name string) bool { return name == cookieName || name == metaName }
+
+// A Record is what the bytes of a session say, with nothing decoded.
+type Record struct {
+	Fields          // the application's values
+	Cookie  *Cookie // the session's own cookie options; nil if it has none
+	Created int64   // in Unix milliseconds
+	Login   int64   // of the last login, likewise; zero if there was none
+	// Fence, if not zero, makes the bytes differ from others that say the same:
+	// from those before, or of who did the same.
+	Fence uint32
+}
+
+// A Cookie is the cookie options of one session, as they are stored. It is
+// immutable.
+type Cookie struct {
+	Members []jsontext.Member
+	// Demands is what the configuration demanded of cookies when the options
+	// were chosen; nil in KoaCompat.
+	Demands *Demands
+}
+
+// Demands are the options in which a configuration can become stricter than a
+// stored session (K25), in the numbers that the core has for them.
+type Demands struct {
+	Secure   uint8 `json:"s,omitempty"`
+	HTTPOnly uint8 `json:"h,omitempty"`
+	SameSite uint8 `json:"x,omitempty"`
+	MaxAge   int64 `json:"a,omitempty"` // ms, 0 for no limit
+}
+
+// All are the options; a nil Cookie has none.
+func (c *Cookie) All() []jsontext.Member {
+	if c == nil {
+		return nil
+	}
+	return c.Members
+}
+
+// SameCookie reports whether a and b, which may be nil, have the same options.
+func SameCookie(a, b *Cookie) bool {
+	return slices.EqualFunc(a.All(), b.All(), jsontext.SameMember)
+}
+
+// Began is when the time of the session began: with its last login, or else with
+// its creation. In Unix milliseconds.
+func (r *Record) Began() int64 { return max(r.Created, r.Login) }
+
+// LivesAlone reports whether the options say how long the session lives. c may be
+// nil.
+func (c *Cookie) LivesAlone() bool {
+	return jsontext.Index(c.All(), "maxAge") >= 0 || jsontext.Index(c.All(), "expires") >= 0
+}
+
+// Same reports whether a and b say the same.
+func Same(a, b *Record) bool {
+	return sameFields(&a.Fields, &b.Fields) && SameCookie(a.Cookie, b.Cookie)
+}
+
+// A Table of members finds them by name: by looking through few, by a map if
+// they are many, lest a session of thousands of values costs their square.
+type Table struct {
+	members []jsontext.Member
+	places  map[string]int // nil while they are few
+}
+
+// TableOf returns the table of members, which it keeps.
+func TableOf(members []jsontext.Member) Table {
+	t := Table{members: members}
+	if len(members) >= jsontext.ManyMembers {
+		t.places = make(map[string]int, 2*len(members))
+		for i := range members {
+			t.places[string(members[i].Name)] = i
+		}
+	}
+	return t
+}
+
+// all are the members; a nil table has none.
+func (t *Table) all() []jsontext.Member {
+	if t == nil {
+		return nil
+	}
+	return t.members
+}
+
+func (t *Table) find(name string) []byte {
+	if t == nil {
+		return nil
+	}
+	if t.places == nil {
+		return jsontext.Find(t.members, name)
+	}
+	if i, ok := t.places[name]; ok {
+		return t.members[i].Raw
+	}
+	return nil
+}
+
+// Put replaces the value under name where it stands, or appends it. A raw of
+// nil takes it away, which Left tells.
+func (t *Table) Put(name string, raw []byte) {
+	if t.places == nil && len(t.members) >= jsontext.ManyMembers {
+		*t = TableOf(t.members)
+	}
+	i := -1
+	if t.places == nil {
+		i = jsontext.Index(t.members, name)
+	} else if place, ok := t.places[name]; ok {
+		i = place
+	}
+	switch {
+	case i >= 0:
+		t.members[i].Raw = raw
+	case raw != nil:
+		if t.places != nil {
+			t.places[name] = len(t.members)
+		}
+		t.members = append(t.members, jsontext.Member{Name: []byte(name), Raw: raw})
+	}
+}
+
+// Left are the members that were not taken away. The table is used up.
+func (t *Table) Left() []jsontext.Member {
+	return slices.DeleteFunc(t.members, func(m jsontext.Member) bool { return m.Raw == nil })
+}
+
+// ErrCorrupt is the core's: what was read is no record of the key.
+var ErrCorrupt = errors.New("stored session is corrupt")
+
+// ErrForeign is the reply of another key, an ErrCorrupt: a fault between the
+// store and us.
+var ErrForeign = corrupt("it belongs to another key")
+
+// corrupt is an ErrCorrupt that says why. It must not quote the data.
+func corrupt(why string) error { return fmt.Errorf("%w: %s", ErrCorrupt, why) }
+
+// keyMark returns the mark of key that its record contains: 96 bits of the hash
+// at the end of the key. It reveals a reply that belongs to another key. It is
+// not secret.
+func keyMark(key string) string {
+	if hash := len(key) - hashLen; hash > 0 {
+		key = key[hash:]
+	}
+	return key[:min(len(key), markLen)]
+}
+
+const (
+	hashLen = 43 // characters of a SHA-256 in base64url
+	markLen = 16
+)
+
+// What a record of this library begins with, around the mark of its key, the
+// time of its creation, that of its last login, the fence, and the checksum of what follows.
+const (
+	headOpen    = `{"` + metaName + `":{"v":1,"k":"`
+	headCreated = `","c":`
+	headLogin   = `,"l":` // only where there is one
+	headFence   = `,"f":` // likewise
+	headSum     = `,"s":"`
+	headClose   = `"}`
+)
+
+// Parse reads the bytes stored under key. It keeps parts of data.
+func Parse(data []byte, key string) (Record, error) {
+	if r, ok := parseOwn(data, key); ok {
+		return r, nil
+	}
+	return parseAny(data, key, false)
+}
+
+// ParseKoa reads what generic-session has written. It keeps parts of data.
+func ParseKoa(data []byte) (Record, error) { return parseAny(data, "", true) }
+
+// parseOwn reads a record that this library wrote for a session without
+// options of its own, as its checksum shows. The others are left to parseAny,
+// which also says what is wrong with them.
+func parseOwn(data []byte, key string) (r Record, ok bool) {
+	mark := keyMark(key)
+	rest, ok := bytes.CutPrefix(data, []byte(headOpen))
+	if !ok || len(rest) < len(mark) || string(rest[:len(mark)]) != mark {
+		return r, false
+	}
+	if rest, ok = bytes.CutPrefix(rest[len(mark):], []byte(headCreated)); !ok {
+		return r, false
+	}
+	created, rest, ok := cutInt(rest)
+	if !ok {
+		return r, false
+	}
+	if login, ok := bytes.CutPrefix(rest, []byte(headLogin)); ok {
+		if r.Login, rest, ok = cutInt(login); !ok || r.Login == 0 {
+			return r, false
+		}
+	}
+	if fenced, ok := bytes.CutPrefix(rest, []byte(headFence)); ok {
+		var fence int64
+		if fence, rest, ok = cutInt(fenced); !ok || fence < 0 || fence > math.MaxUint32 {
+			return r, false
+		}
+		r.Fence = uint32(fence)
+	}
+	if rest, ok = bytes.CutPrefix(rest, []byte(headSum)); !ok || len(rest) < sumLen+len(headClose)+1 {
+		return r, false
+	}
+	sum, rest := rest[:sumLen], rest[sumLen:]
+	if rest, ok = bytes.CutPrefix(rest, []byte(headClose)); !ok || rest[len(rest)-1] != '}' {
+		return r, false
+	}
+	var want [sumLen]byte
+	if putSum(&want, rest); string(want[:]) != string(sum) {
+		return r, false
+	}
+	text := rest[:len(rest)-1]
+	if len(text) > 0 {
+		if text[0] != ',' || len(text) == 1 || bytes.HasPrefix(text, []byte(`,"`+cookieName+`":`)) {
+			return r, false
+		}
+		text = text[1:]
+	}
+	r.buf, r.Created = text[:len(text):len(text)], created
+	return r, true
+}
+
+// cutInt reads the whole number, not negative, that text begins with.
+func cutInt(text []byte) (n int64, rest []byte, ok bool) {
+	end := 0
+	for end < len(text) && end <= 18 && '0' <= text[end] && text[end] <= '9' {
+		n = n*10 + int64(text[end]-'0')
+		end++
+	}
+	return n, text[end:], 0 < end && end <= 18 && (text[0] != '0' || end == 1)
+}
+
+// parseAny reads any record, in one pass that checks that it is JSON.
+func parseAny(data []byte, key string, koa bool) (Record, error) {
+	var r Record
+	all, ok := jsontext.ParseObject(data, nil)
+	if !ok {
+		return r, corrupt("it is no JSON object")
+	}
+	var then *Demands
+	var err error
+	meta := -1
+	members := all[:0]
+	for i := range all {
+		switch string(all[i].Name) {
+		case cookieName:
+			if string(all[i].Raw) == "null" {
+				continue
+			}
+			r.Cookie = new(Cookie)
+			if r.Cookie.Members, ok = jsontext.ParseObject(all[i].Raw, nil); !ok {
+				return r, corrupt("its cookie is no JSON object")
+			}
+		case metaName:
+			if koa {
+				members = append(members, all[i])
+				continue
+			}
+			meta = i
+			if then, err = r.parseMeta(all[i].Raw, key); err != nil {
+				return r, err
+			}
+		default:
+			members = append(members, all[i])
+		}
+	}
+	if meta < 0 && !koa {
+		return r, corrupt("it has no metadata of this library")
+	}
+	if r.Cookie != nil {
+		r.Cookie.Demands = then
+	}
+	r.Fields = Listed(members)
+	return r, nil
+}
+
+func (r *Record) parseMeta(raw []byte, key string) (then *Demands, err error) {
+	var room [4]jsontext.Member
+	meta, ok := jsontext.ParseObject(raw, room[:0])
+	if !ok {
+		return nil, corrupt("its metadata is no JSON object")
+	}
+	if v, err := jsontext.Decode[int](jsontext.Find(meta, "v")); err != nil || v != recordFormat {
+		return nil, corrupt("it has another format than this version of the library writes")
+	}
+	own, ok := jsontext.PlainString(jsontext.Find(meta, "k"))
+	if !ok {
+		return nil, corrupt("its metadata does not name its key")
+	}
+	if string(own) != keyMark(key) {
+		return nil, ErrForeign
+	}
+	if r.Created, err = jsontext.Decode[int64](jsontext.Find(meta, "c")); err != nil {
+		return nil, corrupt("its time of creation is no number")
+	}
+	if l := jsontext.Find(meta, "l"); l != nil {
+		if r.Login, err = jsontext.Decode[int64](l); err != nil {
+			return nil, corrupt("its time of login is no number")
+		}
+	}
+	if f := jsontext.Find(meta, "f"); f != nil {
+		fence, err := jsontext.Decode[int64](f)
+		if err != nil {
+			return nil, corrupt("its fence is no number")
+		}
+		r.Fence = uint32(fence)
+	}
+	if d := jsontext.Find(meta, "d"); d != nil {
+		then = new(Demands)
+		if err := json.Unmarshal(d, then); err != nil {
+			return nil, corrupt("its cookie demands are unreadable")
+		}
+	}
+	return then, nil
+}
+
+// EncodeKoa writes what generic-session reads, behind the key.
+func (r *Record) EncodeKoa(key string) []byte {
+	text := append(make([]byte, 0, len(key)+len("{}")+r.size()), key...)
+	return append(r.appendRest(append(text, '{')), '}')
+}
+
+// Front is how long is what Encode writes before the values, if the session has
+// no options of its own.
+func (r *Record) Front(key string) int {
+	n := len(key) + len(headOpen) + len(keyMark(key)) + len(headCreated) + digits(r.Created) + len(headSum) + sumLen + len(headClose) + len(",")
+	if r.Login != 0 {
+		n += len(headLogin) + digits(r.Login)
+	}
+	if r.Fence != 0 {
+		n += len(headFence) + digits(int64(r.Fence))
+	}
+	return n
+}
+
+// digits is how many n has, which is not negative.
+func digits(n int64) int {
+	count := 1
+	for ; n >= 10; n /= 10 {
+		count++
+	}
+	return count
+}
+
+// Encode writes what Parse reads, behind the key. Nobody must write into it any
+// more: it may be the text of r from now on.
+func (r *Record) Encode(key string) ([]byte, error) {
+	var room [160]byte // more than a head without options takes
+	head := append(append(append(room[:0], headOpen...), keyMark(key)...), headCreated...)
+	head = strconv.AppendInt(head, r.Created, 10)
+	if r.Login != 0 {
+		head = append(head, headLogin...)
+		head = strconv.AppendInt(head, r.Login, 10)
+	}
+	if r.Fence != 0 {
+		head = append(head, headFence...)
+		head = strconv.AppendUint(head, uint64(r.Fence), 10)
+	}
+	if r.Cookie != nil && r.Cookie.Demands != nil {
+		d, err := json.Marshal(r.Cookie.Demands)
+		if err != nil {
+			return nil, err
+		}
+		head = append(append(head, `,"d":`...), d...)
+	}
+	head = append(head, headSum...)
+	sum := len(head)
+	head = append(append(head, "00000000"...), headClose...)
+	rest := len(head)
+	if r.Cookie == nil && len(r.buf) > int(r.room) {
+		head = append(head, ',')
+		if text, ok := r.complete(key, head); ok {
+			b := text[len(key):]
+			putSum((*[sumLen]byte)(b[sum:]), b[rest:])
+			return text, nil
+		}
+		head = head[:rest]
+	}
+	text := append(append(make([]byte, 0, len(key)+len(head)+r.size()+len(",}")), key...), head...)
+	text = append(r.appendRest(text), '}')
+	b := text[len(key):]
+	putSum((*[sumLen]byte)(b[sum:]), b[rest:])
+	return text, nil
+}
+
+// appendRest appends what follows the metadata.
+func (r *Record) appendRest(b []byte) []byte {
+	if r.Cookie != nil {
+		b = append(appendComma(b), `"`+cookieName+`":{`...)
+		b = append(jsontext.AppendMembers(b, r.Cookie.Members), '}')
+	}
+	return r.AppendTo(b)
+}
+
+func appendComma(b []byte) []byte {
+	if b[len(b)-1] != '{' {
+		b = append(b, ',')
+	}
+	return b
+}
+
+// size is how long appendRest makes it, or somewhat shorter if there are names
+// that need escapes.
+func (r *Record) size() int {
+	n := r.Fields.size()
+	if r.Cookie != nil {
+		n += len(cookieName) + len(`,"":{}`) + sizeOf(r.Cookie.Members)
+	}
+	return n
+}
+
+// sizeOf is how long jsontext.AppendMembers makes them.
+func sizeOf(members []jsontext.Member) (n int) {
+	for _, m := range members {
+		n += len(m.Name) + len(m.Raw) + len(`,"":`)
+	}
+	return n
+}
