@@ -44,6 +44,9 @@ type Record struct {
 	// Fence, if not zero, makes the bytes differ from others that say the same:
 	// from those before, or of who did the same.
 	Fence uint32
+	// extra is the metadata that this version does not know, in its order, to be
+	// written back (W54). It is a pointer since hardly any record has some.
+	extra *[]jsontext.Member
 }
 
 // A Cookie is the cookie options of one session, as they are stored. It is
@@ -87,7 +90,8 @@ func (c *Cookie) LivesAlone() bool {
 	return jsontext.Index(c.All(), "maxAge") >= 0 || jsontext.Index(c.All(), "expires") >= 0
 }
 
-// Same reports whether a and b say the same.
+// Same reports whether a and b have the same values and cookie options, whatever
+// their metadata.
 func Same(a, b *Record) bool {
 	return sameFields(&a.Fields, &b.Fields) && SameCookie(a.Cookie, b.Cookie)
 }
@@ -186,7 +190,9 @@ const (
 )
 
 // What a record of this library begins with, around the mark of its key, the
-// time of its creation, that of its last login, the fence, and the checksum of what follows.
+// time of its creation, that of its last login, the fence, and the checksum of
+// what follows. Only parseAny reads other metadata, which stands before the
+// checksum.
 const (
 	headOpen    = `{"` + metaName + `":{"v":1,"k":"`
 	headCreated = `","c":`
@@ -348,7 +354,30 @@ func (r *Record) parseMeta(raw []byte, key string) (then *Demands, err error) {
 			return nil, corrupt("its cookie demands are unreadable")
 		}
 	}
+	if extra := unknownIn(meta); extra != nil {
+		r.extra = &extra
+	}
 	return then, nil
+}
+
+// unknownIn are the members of meta that this version does not know.
+func unknownIn(meta []jsontext.Member) (extra []jsontext.Member) {
+	for _, m := range meta {
+		switch string(m.Name) {
+		case "v", "k", "c", "l", "f", "d", "s":
+		default:
+			extra = append(extra, m)
+		}
+	}
+	return extra
+}
+
+// unknown are the members of its metadata that this version does not know.
+func (r *Record) unknown() []jsontext.Member {
+	if r.extra == nil {
+		return nil
+	}
+	return *r.extra
 }
 
 // EncodeKoa writes what generic-session reads, behind the key.
@@ -367,7 +396,7 @@ func (r *Record) Front(key string) int {
 	if r.Fence != 0 {
 		n += len(headFence) + digits(int64(r.Fence))
 	}
-	return n
+	return n + sizeOf(r.unknown())
 }
 
 // digits is how many n has, which is not negative.
@@ -400,7 +429,7 @@ func (r *Record) Encode(key string) ([]byte, error) {
 		}
 		head = append(append(head, `,"d":`...), d...)
 	}
-	head = append(head, headSum...)
+	head = append(jsontext.AppendMembers(head, r.unknown()), headSum...)
 	sum := len(head)
 	head = append(append(head, "00000000"...), headClose...)
 	rest := len(head)
