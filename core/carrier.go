@@ -66,46 +66,71 @@ var errPlainHTTP = errors.New("the cookie is Secure, but the request did not com
 // signedCookie is the default Carrier: the cookie NAME, and NAME.sig unless
 // unsigned.
 type signedCookie struct {
-	name      string
-	sigName   string // name of the signature cookie
-	signed    bool
-	allowHTTP bool
-	options   CookieOptions // the configuration, complete
-	keys      atomic.Pointer[keyring]
-	verified  *verified       // nil if unsigned
-	scratches sync.Pool       // see scratch
-	key       func(ID) string // returns the store's key of an id
+	name            string
+	sigName         string // name of the signature cookie
+	signed          bool
+	allowHTTP       bool
+	resetsSignature bool          // that none of the keys made: KoaCompat
+	options         CookieOptions // the configuration, complete
+	keys            atomic.Pointer[keyring]
+	verified        *verified       // nil if unsigned
+	scratches       sync.Pool       // see scratch
+	key             func(ID) string // returns the store's key of an id
 }
 
 // Get reads K10 to K13.
 func (c *signedCookie) Get(jar Jar) (ID, bool, error) {
-	p, reissue, _ := c.read(jar)
-	if p == nil {
-		return "", false, nil
+	if r := c.read(jar); r.only != nil {
+		return r.only.id, r.reissue, nil
 	}
-	return p.id, reissue, nil
+	return "", false, nil
 }
 
-// read returns the id that the request carries, nil if there is none, with its
-// signature if the first key made it, and with its store key if that is known.
-// refused is the reason if the request carries session cookies and none is
-// accepted. A sibling domain or a deeper path can add cookies of the same name:
-// an id is accepted only if no other one verifies.
-func (c *signedCookie) read(jar Jar) (found *signedID, reissue bool, refused string) {
+// A reading is what a request carries. Its ids are different and genuine: with
+// the signature if the first key made it, and with the store key if that is
+// known.
+type reading struct {
+	only    *signedID
+	several []*signedID // if there is more than one, in the order sent: a sibling domain, a deeper path or a former scope of the cookie can add some
+	reissue bool        // an older key has signed the only one
+	more    bool        // there may be others, which are not looked at
+	refused string      // why there is none, if the request carries session cookies
+}
+
+// read returns what the request carries.
+func (c *signedCookie) read(jar Jar) (r reading) {
 	keys := c.keys.Load()
 	if a, ok := jar.(bufferJar); ok && c.signed {
-		if p := c.lookupBuffered(a, keys); p != nil {
-			return p, false, ""
+		if r.only = c.lookupBuffered(a, keys); r.only != nil {
+			return r
 		}
 	}
 	ids, sigs := parseCookies(jar.Cookie(), c.name)
 	if ids.more {
-		return nil, false, "more cookies than a browser sends"
+		return reading{more: true, refused: "more cookies than a browser sends"}
 	}
-	if p := c.lookup(&ids, &sigs, keys); p != nil {
-		return p, false, ""
+	if r.only = c.lookup(&ids, &sigs, keys); r.only != nil {
+		return r
 	}
-	forged := false
+	found, reissue, forged := c.genuine(keys, c.name, &ids, &sigs)
+	switch {
+	case len(found) == 1:
+		r.only, r.reissue = found[0], reissue
+	case len(found) > 1:
+		r.several = found
+	case forged:
+		c.refuseSignature(jar)
+		r.refused = "a signature by none of the keys"
+	case ids.n > 0:
+		r.refused = "no signature, or no id"
+	}
+	return r
+}
+
+// genuine are the different ids with a signature, for the cookie name. reissue
+// means that an older key has signed the only one; forged, that there are
+// signatures by none of the keys, and no others.
+func (c *signedCookie) genuine(keys *keyring, name string, ids, sigs *values) (found []*signedID, reissue, forged bool) {
 	for i, value := range ids.all[:ids.n] {
 		if !ID(value).shaped() || seen(ids.all[:i], value) {
 			continue
@@ -113,29 +138,45 @@ func (c *signedCookie) read(jar Jar) (found *signedID, reissue bool, refused str
 		p, key := &signedID{id: ID(value)}, 0
 		if c.signed {
 			var text string
-			if text, key = c.verify(keys, value, &sigs); key < 0 {
+			if text, key = verify(keys, name, value, sigs); key < 0 {
 				forged = forged || text != ""
 				continue
 			}
 			if key == 0 {
 				p.signature, p.by = text, keys
-				c.verified.add(value, text, keys, c.key)
+				if name == c.name {
+					c.verified.add(value, text, keys, c.key)
+				}
 			}
 		}
-		if found != nil {
-			return nil, false, "several cookies with a valid signature"
-		}
-		found, reissue = p, key > 0
+		found = append(found, p)
+		reissue = key > 0
 	}
-	switch {
-	case found != nil:
-	case forged:
+	return found, reissue && len(found) == 1, forged && len(found) == 0
+}
+
+// second returns the id of the second cookie, "" if there is none that is
+// genuine, or more than one. reissue is as in read.
+func (c *signedCookie) second(jar Jar) (id ID, reissue bool) {
+	name := c.name + secondSuffix
+	field := jar.Cookie()
+	if !strings.Contains(field, name) {
+		return "", false
+	}
+	ids, sigs := parseCookies(field, name)
+	if found, reissue, _ := c.genuine(c.keys.Load(), name, &ids, &sigs); len(found) == 1 {
+		return found[0].id, reissue
+	}
+	return "", false
+}
+
+// refuseSignature removes a signature that none of the keys made, in KoaCompat
+// (K13). By default it is left alone: another application on this host, or a
+// newer process of this one, may have made it.
+func (c *signedCookie) refuseSignature(jar Jar) {
+	if c.resetsSignature {
 		c.resetSignature(jar)
-		refused = "a signature by none of the keys"
-	case ids.n > 0:
-		refused = "no signature, or no id"
 	}
-	return found, reissue, refused
 }
 
 // lookup returns the verified entry of the cookies ids and sigs, nil if there is
@@ -189,13 +230,13 @@ func seen(before []string, value string) bool {
 // verify returns the signature of value and the index of the key that made it.
 // If none verifies, key is -1 and text is a signature that was tried, "" if
 // there was none.
-func (c *signedCookie) verify(keys *keyring, value string, sigs *values) (text string, key int) {
+func verify(keys *keyring, name, value string, sigs *values) (text string, key int) {
 	for _, sig := range sigs.all[:sigs.n] {
 		if sig == "" {
 			continue
 		}
 		text = sig
-		if key := keys.verify(c.name, value, sig); key >= 0 {
+		if key := keys.verify(name, value, sig); key >= 0 {
 			return sig, key
 		}
 	}
@@ -215,7 +256,7 @@ func (c *signedCookie) ready(jar Jar, o *CookieOptions) error {
 // K7, K25).
 func (c *signedCookie) Set(jar Jar, s *Session) error {
 	s.mu.Lock()
-	id, o := s.id, s.cookieOptions()
+	id, o, second := s.id, s.cookieOptions(), s.entry.second
 	s.mu.Unlock()
 	if err := c.ready(jar, &o); err != nil {
 		return err
@@ -224,7 +265,11 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	if s.wrote == 0 {
 		now = time.Now()
 	}
-	c.send(jar, &o, s.signedID(c, id), o.expiry(now))
+	if second {
+		c.send(jar, c.name+secondSuffix, &o, signedID{id: id}, o.expiry(now))
+		return nil
+	}
+	c.send(jar, c.name, &o, s.signedID(c, id), o.expiry(now))
 	return nil
 }
 
@@ -232,8 +277,23 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 // distinguish cookies (K6).
 func (c *signedCookie) Reset(jar Jar, s *Session) error {
 	o := s.Cookie()
-	c.send(jar, &o, signedID{}, time.Unix(0, 0))
+	c.send(jar, c.name, &o, signedID{}, time.Unix(0, 0))
+	if s.visit.hasSecond() {
+		c.dropSecond(jar, &o)
+	}
 	return nil
+}
+
+// secondSuffix is the suffix of the name of the second cookie. A request that
+// carries an id which was given up may belong to a browser that has got another
+// id by now, or to one that has never got the answer. What such a request stores
+// goes into the second cookie, which counts only while the first one leads
+// nowhere: so neither browser loses its session.
+const secondSuffix = ".next"
+
+// dropSecond makes the browser forget the second cookie.
+func (c *signedCookie) dropSecond(jar Jar, o *CookieOptions) {
+	c.send(jar, c.name+secondSuffix, o, signedID{}, time.Unix(0, 0))
 }
 
 // signedID returns id, with the signature from the request if that is still
@@ -253,32 +313,37 @@ func (c *signedCookie) resetSignature(jar Jar) {
 	noStore(jar)
 }
 
-// send sends the cookie and its signature, which has the same attributes (K4).
-func (c *signedCookie) send(jar Jar, o *CookieOptions, p signedID, expires time.Time) {
+// send sends the cookie of that name and its signature, which has the same
+// attributes (K4).
+func (c *signedCookie) send(jar Jar, name string, o *CookieOptions, p signedID, expires time.Time) {
+	sigName := c.sigName
+	if name != c.name {
+		sigName = name + sigSuffix
+	}
 	scratch := c.scratch()
-	lines := o.appendCookie((*scratch)[:0], c.name, string(p.id), expires, c.secure(jar, o))
+	lines := o.appendCookie((*scratch)[:0], name, string(p.id), expires, c.secure(jar, o))
 	first := len(lines)
 	if c.signed {
-		attributes := lines[len(c.name)+1+len(p.id):]
-		lines = append(append(lines, c.sigName...), '=')
+		attributes := lines[len(name)+1+len(p.id):]
+		lines = append(append(lines, sigName...), '=')
 		if p.by != nil {
 			lines = append(lines, p.signature...)
 		} else {
-			lines = c.keys.Load().sign(lines, c.name, string(p.id))
+			lines = c.keys.Load().sign(lines, name, string(p.id))
 		}
 		lines = append(lines, attributes...)
 	}
 	replace := o.Overwrite != Off
 	if b, ok := jar.(bufferJar); ok {
-		b.SetCookieBytes(c.name, lines[:first], replace)
+		b.SetCookieBytes(name, lines[:first], replace)
 		if c.signed {
-			b.SetCookieBytes(c.sigName, lines[first:], replace)
+			b.SetCookieBytes(sigName, lines[first:], replace)
 		}
 	} else {
 		text := string(lines) // both in one string, so that it is one allocation
-		jar.SetCookie(c.name, text[:first], replace)
+		jar.SetCookie(name, text[:first], replace)
 		if c.signed {
-			jar.SetCookie(c.sigName, text[first:], replace)
+			jar.SetCookie(sigName, text[first:], replace)
 		}
 	}
 	c.putScratch(scratch, lines)

@@ -174,8 +174,10 @@ func checkName(name string) error {
 	if len(name) > 256 {
 		return errors.New("the cookie name is longer than 256 bytes")
 	}
-	if strings.HasSuffix(name, sigSuffix) {
-		return fmt.Errorf("the cookie name %q ends with .sig, the suffix of signature cookies", name)
+	for _, suffix := range []string{sigSuffix, secondSuffix} {
+		if strings.HasSuffix(name, suffix) {
+			return fmt.Errorf("the cookie name %q ends with %s, the suffix of a cookie that belongs to the session cookie", name, suffix)
+		}
 	}
 	for i := 0; i < len(name); i++ {
 		if c := name[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`;=,"\`, c) >= 0 {

@@ -335,7 +335,7 @@ func (m *Manager) check(problem func(string, ...any)) {
 // newCookie makes the default carrier.
 func (m *Manager) newCookie() error {
 	o := &m.o
-	c := &signedCookie{name: o.Name, sigName: o.Name + sigSuffix, signed: m.config.Signed == On, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key}
+	c := &signedCookie{name: o.Name, sigName: o.Name + sigSuffix, signed: m.config.Signed == On, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key, resetsSignature: o.koa}
 	if c.signed {
 		c.verified = newVerified()
 	}

@@ -102,7 +102,10 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 		}
 	}
 	if logout {
-		targets = append(append(targets, s.unended...), v.others...)
+		targets = append(append(append(targets, s.unended...), v.others...), v.dead...)
+		if second, _ := v.second(); second != "" {
+			targets = append(targets, target{key: m.key(second)})
+		}
 		if s.givenUp != nil {
 			targets = append(targets, target{key: s.requested})
 			for _, key := range s.givenUp.successors {

@@ -138,7 +138,11 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 			if m.dialect.recordsTime() {
 				p.changes.login = time.Now().UnixMilli()
 			}
-			p.others, p.untrusted = v.others, v.untrusted
+			if p.others, p.untrusted = v.others, v.untrusted; !s.second {
+				if second, _ := v.second(); second != "" {
+					p.others = append(slices.Clip(p.others), target{key: m.key(second)})
+				}
+			}
 		}
 		if last {
 			s.sealed.Store(true)
@@ -219,6 +223,7 @@ func (v *Visit) conclude(p *plan, err error) error {
 		p.entry.second = false
 		s.saved(&p.changes, &p.entry)
 		s.loggedIn(p)
+		v.loggedIn = true
 		v.others, v.untrusted = nil, false
 	default:
 		s.saved(&p.changes, &p.entry)
@@ -386,9 +391,17 @@ func (v *Visit) send(ctx context.Context) error {
 	if err := v.manager.carrier.Set(v.jar, v.session); err != nil {
 		return v.manager.report(ctx, OpCarrier, err)
 	}
+	if c := v.manager.cookie; c != nil && !v.session.second && v.endsSecond() {
+		o := v.session.Cookie()
+		c.dropSecond(v.jar, &o)
+	}
 	v.resend, v.sent = false, true
 	return nil
 }
+
+// endsSecond reports whether the browser is to forget its second cookie: after a
+// login, and never for a request that has only read or saved.
+func (v *Visit) endsSecond() bool { return v.loggedIn && v.hasSecond() }
 
 // withdraw takes an id that is dead by now out of the response: the browser may
 // have got another one meanwhile. A Carrier of the user's can't do that.
@@ -401,6 +414,8 @@ func (v *Visit) withdraw() {
 	case *signedCookie:
 		v.jar.DropCookies(c.name)
 		v.jar.DropCookies(c.sigName)
+		v.jar.DropCookies(c.name + secondSuffix)
+		v.jar.DropCookies(c.name + secondSuffix + sigSuffix)
 	case header:
 		v.jar.SetResponseHeader(string(c), "")
 	}

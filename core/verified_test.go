@@ -69,8 +69,9 @@ func TestVerifiedChangesNothing(t *testing.T) {
 					if i == 2 {
 						jar = bufferedJar{&jars[i]}
 					}
-					p, again, _ := m.cookie.read(jar)
-					if reissue[i] = again; p != nil {
+					r := m.cookie.read(jar)
+					p := r.only
+					if reissue[i] = r.reissue; p != nil {
 						got[i] = *p
 						got[i].by = nil // another object
 						if p.key != "" && p.key != m.key(p.id) {
@@ -87,7 +88,7 @@ func TestVerifiedChangesNothing(t *testing.T) {
 			}
 		}
 	}
-	if p, _, _ := warm.cookie.read(&requestJar{field: fields[0]}); p == nil || p.key == "" {
+	if p := warm.cookie.read(&requestJar{field: fields[0]}).only; p == nil || p.key == "" {
 		t.Error("nothing was remembered: this test proves nothing")
 	}
 	known := bufferedJar{&requestJar{field: fields[0]}}
@@ -99,14 +100,14 @@ func TestVerifiedChangesNothing(t *testing.T) {
 	if err := warm.RotateKeys([][]byte{second}); err != nil {
 		t.Fatal(err)
 	}
-	if p, _, _ := warm.cookie.read(&requestJar{field: fields[0]}); p != nil {
+	if p := warm.cookie.read(&requestJar{field: fields[0]}).only; p != nil {
 		t.Error("a signature by a key that was taken away is accepted")
 	}
 	if err := warm.RotateKeys([][]byte{second, first}); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if p, reissue, _ := warm.cookie.read(&requestJar{field: fields[0]}); p == nil || !reissue {
+		if r := warm.cookie.read(&requestJar{field: fields[0]}); r.only == nil || !r.reissue {
 			t.Error("K12: a signature by a later key is not made anew")
 		}
 	}

@@ -34,7 +34,9 @@ type Visit struct {
 	sent      bool          // the response carries the id
 
 	others    []target // of the other sessions that the request carries
+	dead      []target // of other ids that it carries, which were given up
 	untrusted bool     // the session was chosen among several that the request carries
+	loggedIn  bool     // the response has the id of a login
 	crowded   bool     // the request carries more cookies than are looked at
 
 	session *Session        // nil in deferred mode until somebody asks for it
@@ -225,23 +227,33 @@ func (v *Visit) read(ctx context.Context) error {
 	if err := m.health.wait(ctx); err != nil {
 		return v.broken(ctx, OpWait, err)
 	}
-	id, err := v.carried(ctx)
+	id, several, err := v.carried(ctx)
 	if err != nil {
 		return v.broken(ctx, OpCarrier, err)
 	}
-	if id == "" {
+	if several != nil {
+		return v.choose(ctx, several)
+	}
+	if id == "" && !v.hasSecond() {
 		v.session.reset()
 		return nil
 	}
+	now, err := lookup{}, error(ErrGone)
+	if id != "" {
+		now, err = m.look(ctx, v.keyOf(id))
+	}
+	return v.found(ctx, id, now, err)
+}
 
-	key := v.keyOf(id)
-	now, err := m.look(ctx, key)
+// found goes on with what the store has for id, as now and err say.
+func (v *Visit) found(ctx context.Context, id ID, now lookup, err error) error {
+	m, s := v.manager, v.session
 	switch {
 	case errors.Is(err, ErrGone):
-		return v.unknownID(ctx, id, now.tombstone)
+		return v.noSession(ctx, id, now.tombstone)
 	case err == record.ErrForeign:
 		// Somebody else's session is a fault of the way, not of this one.
-		v.session.id = id
+		s.id = id
 		return v.broken(ctx, OpGet, err)
 	case now.corrupt:
 		if err := m.note(ctx, OpGet, err); err != nil { // K39
@@ -249,11 +261,91 @@ func (v *Visit) read(ctx context.Context) error {
 		}
 		return v.unknownID(ctx, id, nil)
 	case err != nil:
-		v.session.id = id
+		s.id = id
 		return v.broken(ctx, OpGet, err)
 	}
-	v.session.take(id, key, now)
+	key := v.keyOf(id)
+	s.take(id, key, now)
 	return v.admit(ctx, id, key)
+}
+
+// noSession goes on when id, which may be "", leads nowhere: the second cookie
+// counts then.
+func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
+	m, s := v.manager, v.session
+	second, reissue := v.second()
+	if second == "" || second == id {
+		return v.unknownID(ctx, id, t)
+	}
+	key := m.key(second)
+	now, err := m.look(ctx, key)
+	if errors.Is(err, ErrGone) || now.corrupt {
+		return v.unknownID(ctx, id, t)
+	}
+	if err != nil {
+		s.id = second
+		return v.broken(ctx, OpGet, err)
+	}
+	s.take(second, key, now)
+	if id != "" {
+		s.requested, s.givenUp = v.keyOf(id), t
+	}
+	s.entry.second, v.resend = true, reissue
+	return v.admit(ctx, second, key)
+}
+
+// choose goes on when the request carries several genuine ids, as after the scope
+// of the cookie has changed: the one that lives in the store counts, if there is
+// exactly one. It is not trusted with its past, since the browser may have got it
+// from somebody else.
+func (v *Visit) choose(ctx context.Context, ids []ID) error {
+	m := v.manager
+	var living []ID
+	var at lookup
+	for _, id := range ids {
+		now, err := m.look(ctx, m.key(id))
+		switch {
+		case errors.Is(err, ErrGone) || now.corrupt:
+			if now.tombstone != nil {
+				v.dead = append(v.dead, target{key: m.key(id)})
+			}
+			continue
+		case err != nil:
+			v.session.id = id
+			return v.broken(ctx, OpGet, err)
+		}
+		living, at = append(living, id), now
+	}
+	v.untrusted = true
+	switch len(living) {
+	case 0:
+		v.session.reset()
+		v.session.entry.second = len(v.dead) > 0
+		return nil
+	case 1:
+		v.resend = true // in the scope that the cookie has now
+		return v.found(ctx, living[0], at, nil)
+	}
+	for _, id := range living {
+		v.others = append(v.others, target{key: m.key(id)})
+	}
+	m.debug(ctx, "the request carries several sessions, none of them counts", slog.Int("sessions", len(living)))
+	v.session.reset()
+	return nil
+}
+
+// second is the id of the second cookie, "" if there is none.
+func (v *Visit) second() (id ID, reissue bool) {
+	if c := v.manager.cookie; c != nil && !v.manager.o.koa {
+		return c.second(v.jar)
+	}
+	return "", false
+}
+
+// hasSecond reports whether the request carries a second cookie.
+func (v *Visit) hasSecond() bool {
+	id, _ := v.second()
+	return id != ""
 }
 
 // keyOf is where the store has id.
@@ -323,35 +415,48 @@ func (v *Visit) broken(ctx context.Context, op Op, err error) error {
 	}
 	id := v.session.id
 	if op == OpWait { // Destroy wants to know whose session it was
-		id, _ = v.carried(ctx)
+		id, _, _ = v.carried(ctx)
 	}
 	v.session.reset()
 	v.session.id, v.session.loadErr = id, &Error{Op: op, Err: err}
 	return nil
 }
 
-// carried returns the id that came with the request, "" for none (K31, K34).
-func (v *Visit) carried(ctx context.Context) (id ID, err error) {
+// carried returns the id that came with the request, "" for none, or the several
+// that did (K31, K34).
+func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 	m, s := v.manager, v.session
 	if m.o.InsecureIDFrom != nil {
 		id = m.o.InsecureIDFrom(ctx, v.jar)
 	}
-	if id == "" {
-		if m.cookie != nil {
-			var refused string
-			if s.carries, v.resend, refused = m.cookie.read(v.jar); s.carries != nil {
-				return s.carries.id, nil
-			} else if refused != "" {
-				m.debug(ctx, "session cookie refused", slog.String("why", refused))
+	switch {
+	case id != "":
+	case m.cookie == nil:
+		if id, v.resend, err = m.carrier.Get(v.jar); err != nil {
+			return "", nil, err
+		}
+	default:
+		r := m.cookie.read(v.jar)
+		v.crowded = r.more
+		switch {
+		case r.only != nil:
+			s.carries, v.resend = r.only, r.reissue
+			id = r.only.id
+		case len(r.several) > 0 && m.o.koa: // the original takes the first
+			id = r.several[0].id
+		case len(r.several) > 0:
+			for _, p := range r.several {
+				several = append(several, p.id)
 			}
-		} else if id, v.resend, err = m.carrier.Get(v.jar); err != nil {
-			return "", err
+			return "", several, nil
+		case r.refused != "":
+			m.debug(ctx, "session cookie refused", slog.String("why", r.refused))
 		}
 	}
 	if !id.shaped() {
-		return "", nil
+		return "", nil, nil
 	}
-	return id, nil
+	return id, nil, nil
 }
 
 // runHook runs a hook, in which the session must not be saved.
@@ -516,12 +621,19 @@ func (v *Visit) withoutLoading(ctx context.Context) (*Session, error) {
 		s.ctx = ctx
 		s.reset()
 		hooks := v.hookContext(ctx)
-		id, err := v.carried(hooks)
-		if err != nil {
+		id, several, err := v.carried(hooks)
+		switch {
+		case err != nil:
 			return nil, v.manager.failAlways(hooks, OpCarrier, err)
-		}
-		if id != "" {
+		case several != nil: // the store has to be asked
+			err = v.choose(hooks, several)
+		case id != "":
 			s.id, s.state, s.notLoaded = id, live, true
+		case v.hasSecond():
+			err = v.noSession(hooks, "", nil)
+		}
+		if err != nil {
+			return nil, err
 		}
 		v.stage.Store(loaded)
 	}
