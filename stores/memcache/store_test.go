@@ -171,12 +171,18 @@ func calls(s *memcachestore.Store, ctx context.Context, key string) map[string]e
 	_, _, version := s.GetVersion(ctx, key)
 	_, create := s.SetVersion(ctx, key, []byte("x"), time.Hour, 0)
 	_, swap := s.SetVersion(ctx, key, []byte("x"), time.Hour, 1)
+	_, batch := s.Batch(ctx, core.Write{Key: key, Data: []byte("x"), TTL: time.Hour, Version: 1})
+	_, removal := s.Batch(ctx, core.Write{Key: key, Version: 1})
+	_, _, add := s.Append(ctx, key, []byte("x"))
 	return map[string]error{
 		"Get":        get,
 		"GetVersion": version,
 		"Set":        s.Set(ctx, key, []byte("x"), time.Hour),
 		"create":     create,
 		"swap":       swap,
+		"Batch":      batch,
+		"removal":    removal,
+		"Append":     add,
 		"Touch":      s.Touch(ctx, key, time.Hour),
 		"Destroy":    s.Destroy(ctx, key),
 	}
