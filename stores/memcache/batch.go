@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/bradfitz/gomemcache/memcache"
 
@@ -19,8 +20,9 @@ var (
 )
 
 // Batch carries out one write. It returns errors.ErrUnsupported, and sends
-// nothing, if there are several. It returns the version zero, as
-// [Store.SetVersion] does.
+// nothing, if there are several. memcached does not report the version of a write,
+// so Batch reads it afterwards. If reading fails, the version is zero, as with
+// [Store.SetVersion].
 //
 // A removal is a cas of an item that has expired already. On a server started
 // with -M that has no memory left for it, the store uses the meta command md of
@@ -59,7 +61,7 @@ func (s *Store) Batch(ctx context.Context, writes ...core.Write) ([]core.Version
 			err = s.removeWithoutMemory(&r)
 		}
 		if err == nil {
-			return []core.Version{0}, nil
+			return []core.Version{s.written(&r)}, nil
 		}
 		if !errors.Is(err, core.ErrConflict) {
 			return nil, err
@@ -74,6 +76,22 @@ func (s *Store) Batch(ctx context.Context, writes ...core.Write) ([]core.Version
 		// What was in the way of a creation is gone.
 	}
 	return nil, errRace
+}
+
+// written returns the version of a write that has succeeded. If another write came
+// directly after it, it returns a number that the server never gives.
+func (s *Store) written(r *request) core.Version {
+	if r.item.Expiration == expired {
+		return 0
+	}
+	found, err := s.look(r)
+	switch {
+	case err == nil && bytes.Equal(found.Value, r.item.Value):
+		return core.Version(found.CasID)
+	case err == nil, errors.Is(err, core.ErrNotFound):
+		return core.Version(math.MaxInt64 - s.overtaken.Add(1))
+	}
+	return 0
 }
 
 // removeWithoutMemory removes the key of r on condition of its version, with
