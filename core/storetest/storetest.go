@@ -133,6 +133,7 @@ type check struct {
 	ctx    context.Context
 	store  core.Store
 	prefix string // of all keys of this run
+	moves  bool   // Batch supports several keys; for Faults
 }
 
 // broken ends the run with a failure that states the rule.
