@@ -35,8 +35,22 @@ type shard struct {
 	version core.Version      // the last version used here; a key never changes its shard
 	due     time.Duration     // no record expires earlier
 	peak    int               // maximum of len(records) since the map was made
+	notes   *notes            // nil if there are none
 	waiting atomic.Int32      // calls that wait for mu
-	_       [20]byte          // fills the cache line, against false sharing
+	_       [12]byte          // fills the cache line, against false sharing
+}
+
+// lock locks the shard. A waiting call is counted, for giveWay.
+func (sh *shard) lock() {
+	if !sh.mu.TryLock() {
+		sh.wait()
+	}
+}
+
+func (sh *shard) wait() {
+	sh.waiting.Add(1)
+	sh.mu.Lock()
+	sh.waiting.Add(-1)
 }
 
 // put stores r under key. The map gets the key from r.text, since key may refer to

@@ -9,12 +9,17 @@
 //
 //	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: keys})
 //
-// The store has all capabilities: versions, touching and notifying (it goes down
-// when it is closed). It holds encoded sessions as immutable strings, never live
+// The store has all capabilities: versions, batches ([core.Batcher]), touching and
+// notifying (it goes down when it is closed). It holds encoded sessions as immutable strings, never live
 // values, so that two requests never share data that one of them could change.
 //
 // A session takes 80 to 130 bytes more than its key and payload. The removal of
 // expired sessions does not delay calls, even with a million sessions.
+//
+// A batch counts net for the limits of [Options], so a store that is full takes a
+// new session that replaces another one: a login never needs a free place. Notes
+// ([core.Write]) are no sessions and do not count. All notes together take at
+// most 64 MiB; beyond that, those that were written longest ago are removed.
 package memorystore
 
 import (
@@ -66,6 +71,7 @@ type Store struct {
 var (
 	_ core.Store    = (*Store)(nil)
 	_ core.Swapper  = (*Store)(nil)
+	_ core.Batcher  = (*Store)(nil)
 	_ core.Toucher  = (*Store)(nil)
 	_ core.Notifier = (*Store)(nil)
 
@@ -116,7 +122,7 @@ func (s *Store) View(ctx context.Context, key string) (string, core.Version, err
 	if err != nil {
 		return "", 0, err
 	}
-	r, ok := s.find(sh, key, s.now())
+	r, _, ok := s.find(sh, key, s.now())
 	sh.mu.Unlock()
 	if !ok {
 		return "", 0, errNotFound
@@ -155,7 +161,7 @@ func (s *Store) write(ctx context.Context, text string, keyLen int, ttl time.Dur
 			return 0, err
 		}
 		now := s.now()
-		r, ok := s.find(sh, key, now)
+		r, note, ok := s.find(sh, key, now)
 		if !ok && !storekey.Valid(key) { // an existing key is valid
 			sh.mu.Unlock()
 			return 0, errKey
@@ -174,7 +180,7 @@ func (s *Store) write(ctx context.Context, text string, keyLen int, ttl time.Dur
 		}
 
 		entries, bytes := int64(1), cost(text)
-		if ok {
+		if ok && !note {
 			entries, bytes = 0, int64(len(text)-len(r.text))
 		}
 		if !s.quota.take(entries, bytes) {
@@ -187,6 +193,9 @@ func (s *Store) write(ctx context.Context, text string, keyLen int, ttl time.Dur
 
 		sh.version++
 		r = record{text, sh.version, after(now, ttl)}
+		if note {
+			sh.notes.remove(key)
+		}
 		sh.put(key, r)
 		sh.mu.Unlock()
 		s.arm(r.expires)
@@ -204,13 +213,17 @@ func (s *Store) Touch(ctx context.Context, key string, ttl time.Duration) error 
 		return err
 	}
 	now := s.now()
-	r, ok := s.find(sh, key, now)
+	r, note, ok := s.find(sh, key, now)
 	if !ok {
 		sh.mu.Unlock()
 		return errNotFound
 	}
 	r.expires = after(now, ttl)
-	sh.put(key, r)
+	if note {
+		sh.notes.touch(key, r.expires)
+	} else {
+		sh.put(key, r)
+	}
 	sh.mu.Unlock()
 	s.arm(r.expires)
 	return nil
@@ -225,12 +238,14 @@ func (s *Store) Destroy(ctx context.Context, key string) error {
 	defer sh.mu.Unlock()
 	if r, ok := sh.records[key]; ok {
 		s.drop(sh, key, r)
+	} else if sh.notes != nil {
+		sh.notes.remove(key)
 	}
 	return nil
 }
 
 // Len returns the number of stored sessions, including expired ones that are not
-// yet removed.
+// yet removed. Notes do not count.
 func (s *Store) Len() int {
 	n := 0
 	for i := range s.shards {
@@ -256,7 +271,7 @@ func (s *Store) Close() error {
 		for i := range s.shards {
 			sh := &s.shards[i]
 			sh.mu.Lock() // earlier calls have ended, and later ones see closed
-			sh.records = nil
+			sh.records, sh.notes = nil, nil
 			sh.mu.Unlock()
 		}
 		s.listeners.Close()
@@ -268,17 +283,10 @@ func (s *Store) Close() error {
 // executed.
 func (s *Store) lock(ctx context.Context, key string) (*shard, error) {
 	if err := ctx.Err(); err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			return nil, fmt.Errorf("memorystore: %w: %w", core.ErrTimeout, err)
-		}
-		return nil, fmt.Errorf("memorystore: %w", err)
+		return nil, ended(err)
 	}
-	sh := &s.shards[maphash.String(s.seed, key)%shards]
-	if !sh.mu.TryLock() {
-		sh.waiting.Add(1)
-		sh.mu.Lock()
-		sh.waiting.Add(-1)
-	}
+	sh := &s.shards[s.shardOf(key)]
+	sh.lock()
 	if s.closed.Load() {
 		sh.mu.Unlock()
 		return nil, errClosed
@@ -286,18 +294,36 @@ func (s *Store) lock(ctx context.Context, key string) (*shard, error) {
 	return sh, nil
 }
 
-// find returns the record of key if it has not expired. It removes an expired
-// record, so that a ttl is exact whatever the sweeper does.
-func (s *Store) find(sh *shard, key string, now time.Duration) (r record, ok bool) {
-	r, ok = sh.records[key]
-	if ok && r.expires <= now {
-		s.drop(sh, key, r)
-		return record{}, false
+// shardOf returns the index of the shard of key.
+func (s *Store) shardOf(key string) int { return int(maphash.String(s.seed, key) % shards) }
+
+// ended is the error of a call whose context has ended with err.
+func ended(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("memorystore: %w: %w", core.ErrTimeout, err)
 	}
-	return r, ok
+	return fmt.Errorf("memorystore: %w", err)
 }
 
-// drop removes the record of key.
+// find returns the record of key if it has not expired, and whether it is a
+// note. It removes an expired record, so that a ttl is exact whatever the
+// sweeper does.
+func (s *Store) find(sh *shard, key string, now time.Duration) (r record, note, ok bool) {
+	r, ok = sh.records[key]
+	switch {
+	case !ok:
+		if sh.notes != nil {
+			r, ok = sh.notes.find(key, now)
+		}
+		return r, ok, ok
+	case r.expires <= now:
+		s.drop(sh, key, r)
+		return record{}, false, false
+	}
+	return r, false, true
+}
+
+// drop removes the record of key, which is a session.
 func (s *Store) drop(sh *shard, key string, r record) {
 	delete(sh.records, key)
 	s.quota.give(cost(r.text))
@@ -326,4 +352,7 @@ var (
 	errKey      = fmt.Errorf("memorystore: %w: %s", core.ErrRefused, storekey.Rule)
 	errFull     = fmt.Errorf("memorystore: %w: it is full (Options.MaxEntries, MaxBytes)", core.ErrRefused)
 	errTooLarge = fmt.Errorf("memorystore: %w for Options.MaxBytes", core.ErrTooLarge)
+	errNote     = fmt.Errorf("memorystore: %w for a note", core.ErrTooLarge)
+	errTwice    = fmt.Errorf("memorystore: %w: a batch has two writes of one key", core.ErrRefused)
+	errRemoval  = fmt.Errorf("memorystore: %w: a removal in a batch has no version", core.ErrRefused)
 )

@@ -87,8 +87,8 @@ func (s *Store) pass() {
 	s.arm(next)
 }
 
-// sweep removes the expired records of a shard. It returns their number, and a
-// time before which no other record expires.
+// sweep removes the expired records of a shard. It returns the number of sessions
+// among them, and a time before which no other record expires.
 func (s *Store) sweep(sh *shard) (removed int, due time.Duration) {
 	s.sweeper.one.Lock()
 	defer s.sweeper.one.Unlock()
@@ -96,6 +96,11 @@ func (s *Store) sweep(sh *shard) (removed int, due time.Duration) {
 	defer sh.mu.Unlock()
 
 	now := s.now()
+	removed, due = s.sweepSessions(sh, now)
+	return removed, min(due, s.sweepNotes(sh, now))
+}
+
+func (s *Store) sweepSessions(sh *shard, now time.Duration) (removed int, due time.Duration) {
 	if len(sh.records) == 0 {
 		sh.records, sh.peak, sh.due = nil, 0, never
 		return 0, never
@@ -133,6 +138,38 @@ func (s *Store) sweep(sh *shard) (removed int, due time.Duration) {
 		sh.records, sh.peak = smaller, n
 	}
 	return removed, sh.due
+}
+
+// sweepNotes is apart from sweepSessions, since notes live shortly: the sessions
+// must not be visited because of them.
+func (s *Store) sweepNotes(sh *shard, now time.Duration) (due time.Duration) {
+	all := sh.notes
+	if all == nil {
+		return never
+	}
+	if all.due > now {
+		return all.due
+	}
+	all.due, due = never, never // as in sweepSessions
+	seen := 0
+	for key, n := range all.byKey {
+		if n.expires <= now {
+			all.remove(key)
+		} else {
+			due = min(due, n.expires)
+		}
+		if seen++; seen%sweepSlice == 0 {
+			sh.giveWay()
+			if s.closed.Load() {
+				return never
+			}
+		}
+	}
+	all.due = min(all.due, due)
+	if len(all.byKey) == 0 {
+		sh.notes = nil
+	}
+	return all.due
 }
 
 // giveWay lets waiting calls lock the shard. The mutex alone would not: the
