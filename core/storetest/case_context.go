@@ -45,6 +45,29 @@ func (c *check) calls(name, data string) []call {
 			return err
 		}})
 	}
+	if s, ok := core.As[core.Batcher](c.store); ok {
+		write := func(ctx context.Context, data []byte, ttl time.Duration, v core.Version) error {
+			_, err := s.Batch(ctx, core.Write{Key: key, Data: data, TTL: ttl, Version: v})
+			return err
+		}
+		version := func() core.Version {
+			_, v, err := s.GetVersion(c.ctx, key)
+			if err != nil {
+				v = 1
+			}
+			return v
+		}
+		calls = append(calls, call{"Batch that creates", func(ctx context.Context, ttl time.Duration) error {
+			return write(ctx, []byte(data), ttl, 0)
+		}}, call{"Batch that swaps", func(ctx context.Context, ttl time.Duration) error {
+			return write(ctx, []byte(data), ttl, version())
+		}}, call{"Batch that removes", func(ctx context.Context, _ time.Duration) error {
+			return write(ctx, nil, 0, version())
+		}}, call{"Append", func(ctx context.Context, _ time.Duration) error {
+			_, _, err := s.Append(ctx, key, []byte(data))
+			return err
+		}})
+	}
 	if t, ok := core.As[core.Toucher](c.store); ok {
 		calls = append(calls, call{"Touch", func(ctx context.Context, ttl time.Duration) error {
 			return t.Touch(ctx, key, ttl)

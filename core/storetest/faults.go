@@ -53,7 +53,7 @@ type Server struct {
 //
 //   - each call ends in time, with an error of the right class;
 //   - a failed write was not applied, unless the error is
-//     [core.ErrOutcomeUnknown], and was never applied in part;
+//     [core.ErrOutcomeUnknown], and was never applied in part, nor was a Batch;
 //   - all calls work after the fault, without errors caused by old connections;
 //   - no goroutine is left for abandoned calls.
 //
@@ -329,8 +329,8 @@ var faultCases = []faultCase{{
 		for _, w := range writes {
 			w.err = c.prompt(w.name, w.do)
 			switch {
-			case w.err != nil && w.name == "Destroy":
-				c.broken("Destroy failed, so nobody can log out: %v", w.err)
+			case w.err != nil && w.removes():
+				c.broken("%s failed, so nobody can log out: %v", w.name, w.err)
 			case w.err != nil:
 				c.is(w.name, w.err, core.ErrRefused)
 			}
@@ -380,6 +380,13 @@ var faultCases = []faultCase{{
 			c.is("SetVersion that creates", err, core.ErrTooLarge)
 			c.holds("a", "old")
 			c.misses("b")
+			if b, ok := core.As[core.Batcher](c.store); ok {
+				_, err = b.Batch(c.ctx, core.Write{Key: c.key("a"), Data: large, TTL: time.Hour, Version: v})
+				c.is("Batch", err, core.ErrTooLarge)
+				_, _, err = b.Append(c.ctx, c.key("a"), large)
+				c.is("Append", err, core.ErrTooLarge)
+				c.holds("a", "old")
+			}
 			c.swap("a", "new", time.Hour, v)
 		}
 	},
@@ -407,6 +414,15 @@ var faultCases = []faultCase{{
 				c.broken("SetVersion with the version of before returned %s", said(err))
 			}
 		}
+		if b, ok := core.As[core.Batcher](c.store); ok {
+			_, err := b.Batch(c.ctx, core.Write{Key: c.key("a"), Data: []byte("new"), TTL: time.Hour, Version: v})
+			if !errors.Is(err, core.ErrConflict) && !errors.Is(err, core.ErrCorrupt) {
+				c.broken("Batch with the version of before returned %s", said(err))
+			}
+			if _, _, err := b.Append(c.ctx, c.key("a"), []byte("new")); err == nil {
+				c.broken("Append returned no error")
+			}
+		}
 		c.destroy("a")
 		c.misses("a")
 		c.set("a", "again", time.Hour)
@@ -425,6 +441,7 @@ func unset(field string, missing bool) string {
 var (
 	oldPayload = "old:" + strings.Repeat("o", 3000) + ":end"
 	newPayload = "new:" + strings.Repeat("n", 3000) + ":end"
+	appended   = "appended:" + strings.Repeat("a", 100) + ":end"
 )
 
 // A faultWrite is a write to a key of its own, and what became of it.
@@ -434,12 +451,16 @@ type faultWrite struct {
 	do   func(ctx context.Context) error
 	old  string // what is there before; nothing if it is empty
 	new  string // what it would leave; nothing if it is empty
+	to   string // the name of the key that a Batch moves newPayload to, if it is one
 	err  error
 }
 
 // prepare returns all kinds of writes, with what they need to succeed.
 func (c *check) prepare() []*faultWrite {
 	c.Helper()
+	if b, ok := core.As[core.Batcher](c.store); ok {
+		c.moves = c.supportsSeveral(b)
+	}
 	versions := map[string]core.Version{}
 	all := c.writes(versions)
 	for _, w := range all {
@@ -487,16 +508,51 @@ func (c *check) writes(versions map[string]core.Version) []*faultWrite {
 			return err
 		}})
 	}
+	if s, ok := core.As[core.Batcher](c.store); ok {
+		version := func(name string) core.Version {
+			if versions == nil {
+				return 1
+			}
+			return versions[name]
+		}
+		all = append(all, &faultWrite{name: "Batch that swaps", old: old, new: newPayload, do: func(ctx context.Context) error {
+			name := slug(unique + "Batch that swaps")
+			_, err := s.Batch(ctx, core.Write{Key: key(name), Data: []byte(newPayload), TTL: time.Hour, Version: version(name)})
+			return err
+		}}, &faultWrite{name: "Batch that removes", old: old, do: func(ctx context.Context) error {
+			name := slug(unique + "Batch that removes")
+			_, err := s.Batch(ctx, core.Write{Key: key(name), Version: version(name)})
+			return err
+		}}, &faultWrite{name: "Append", old: old, new: old + appended, do: func(ctx context.Context) error {
+			_, _, err := s.Append(ctx, key(slug(unique+"Append")), []byte(appended))
+			return err
+		}})
+		if c.moves {
+			from, to := sameSlot+slug(unique+"Batch that moves"), sameSlot+slug(unique+"moved")
+			all = append(all, &faultWrite{name: "Batch that moves", key: from, to: to, old: old, do: func(ctx context.Context) error {
+				_, err := s.Batch(ctx,
+					core.Write{Key: key(to), Data: []byte(newPayload), TTL: time.Hour},
+					core.Write{Key: key(from), Version: version(from)})
+				return err
+			}})
+		}
+	}
 	if t, ok := core.As[core.Toucher](c.store); ok {
 		all = append(all, &faultWrite{name: "Touch", old: old, new: old, do: func(ctx context.Context) error {
 			return t.Touch(ctx, key(slug(unique+"Touch")), time.Hour)
 		}})
 	}
 	for _, w := range all {
-		w.key = slug(unique + w.name)
+		if w.key == "" {
+			w.key = slug(unique + w.name)
+		}
 	}
 	return all
 }
+
+// removes reports whether the write only removes, so that it must work on a server
+// that has no memory left.
+func (w *faultWrite) removes() bool { return w.new == "" && w.to == "" }
 
 func slug(name string) string { return strings.ReplaceAll(name, " ", "-") }
 
@@ -630,6 +686,10 @@ func (c *check) states(writes []*faultWrite, lost bool) {
 			c.broken("Get after %s failed: %v", w.name, err)
 		}
 		got := string(data)
+		if w.to != "" {
+			c.whole(w, got, lost)
+			continue
+		}
 		done := w.err == nil || errors.Is(w.err, core.ErrOutcomeUnknown)
 		switch {
 		case err != nil && lost: // with its server
@@ -640,6 +700,26 @@ func (c *check) states(writes []*faultWrite, lost bool) {
 		default:
 			c.broken("after %s, which returned %s, the payload is %s", w.name, said(w.err), short(got))
 		}
+	}
+}
+
+// whole is states for a Batch that moves a key, whose old payload is now from.
+func (c *check) whole(w *faultWrite, from string, lost bool) {
+	c.Helper()
+	data, err := c.store.Get(c.ctx, c.key(w.to))
+	if err != nil && !errors.Is(err, core.ErrNotFound) {
+		c.broken("Get after %s failed: %v", w.name, err)
+	}
+	to := string(data)
+	done := w.err == nil || errors.Is(w.err, core.ErrOutcomeUnknown)
+	switch {
+	case lost && from == "" && to == "": // with its server
+	case from == w.old && to == "" && w.err != nil:
+	case from == "" && to == newPayload && done:
+	case from == "" && to == newPayload:
+		c.broken("%s was applied, and had returned %q", w.name, w.err)
+	default:
+		c.broken("%s, which returned %s, was applied in part: the old key has %s and the new one %s", w.name, said(w.err), short(from), short(to))
 	}
 }
 

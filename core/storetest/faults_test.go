@@ -48,6 +48,7 @@ type remote struct {
 	reconnect   func(write bool, apply func() error) error                      // on a stale connection
 	answers     func(ctx context.Context, write bool, apply func() error) error // running
 	resume      func(late []func())                                             // what came late
+	carryOut    func(writes []core.Write) ([]core.Version, error)               // a Batch
 }
 
 func newRemote() *remote {
@@ -71,6 +72,9 @@ func newRemote() *remote {
 		for _, f := range late {
 			f()
 		}
+	}
+	r.carryOut = func(writes []core.Write) ([]core.Version, error) {
+		return r.model.Batch(context.Background(), writes...)
 	}
 	return r
 }
@@ -204,6 +208,49 @@ func (r *remote) SetVersion(ctx context.Context, key string, data []byte, ttl ti
 		return err
 	})
 	return 0, err
+}
+
+func (r *remote) Batch(ctx context.Context, writes ...core.Write) (versions []core.Version, err error) {
+	op := "destroy" // as long as nothing is written
+	for _, w := range writes {
+		if w.Data != nil {
+			op = "set"
+		}
+		if len(w.Data) >= remoteLimit {
+			return nil, r.tooLarge(w.Key, w.Data)
+		}
+	}
+	err = r.call(ctx, op, writes[0].Key, func() (err error) {
+		r.mu.Lock()
+		for _, w := range writes {
+			if r.spoiled[w.Key] {
+				err = core.ErrCorrupt
+			}
+		}
+		r.mu.Unlock()
+		if err == nil {
+			versions, err = r.carryOut(writes)
+		}
+		return err
+	})
+	return versions, err
+}
+
+func (r *remote) Append(ctx context.Context, key string, suffix []byte) (data []byte, v core.Version, err error) {
+	err = r.write(ctx, key, suffix, func() error {
+		r.mu.Lock()
+		spoiled := r.spoiled[key]
+		r.mu.Unlock()
+		if spoiled {
+			return core.ErrCorrupt
+		}
+		_, _, err := r.model.Append(context.Background(), key, suffix)
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return r.model.GetVersion(ctx, key)
 }
 
 func (r *remote) write(ctx context.Context, key string, data []byte, apply func() error) error {
@@ -355,6 +402,51 @@ var faultBugs = []struct {
 				rec.data = rec.data[:len(rec.data)/2]
 				r.model.records[key] = rec
 			}
+		}
+	}},
+	{"half of a late Batch", "paused", func(r *remote) {
+		r.carryOut = func(writes []core.Write) ([]core.Version, error) {
+			if r.is(paused) || len(writes) == 1 {
+				return r.model.Batch(bg, writes...)
+			}
+			v, err := r.model.Batch(bg, writes[0])
+			return append(v, 0), err
+		}
+	}},
+	{"a Batch whose answer was cut is half carried out", "cut", func(r *remote) {
+		right := r.reconnect
+		inCut := false
+		r.reconnect = func(write bool, apply func() error) error {
+			inCut = true
+			defer func() { inCut = false }()
+			err := right(write, apply)
+			if write {
+				return core.ErrOutcomeUnknown
+			}
+			return err
+		}
+		r.carryOut = func(writes []core.Write) ([]core.Version, error) {
+			if inCut {
+				writes = writes[:1]
+			}
+			return r.model.Batch(bg, writes...)
+		}
+	}},
+	{"an Append is sent twice", "cut", func(r *remote) {
+		r.reconnect = func(write bool, apply func() error) error {
+			if write {
+				_ = apply()
+			}
+			return apply()
+		}
+	}},
+	{"a Batch that removes needs memory", "full", func(r *remote) {
+		right := r.refuses
+		r.refuses = func(op, key string, apply func() error) error {
+			if r.is(full) && op == "destroy" && strings.HasSuffix(key, "Batch-that-removes") {
+				return core.ErrRefused
+			}
+			return right(op, key, apply)
 		}
 	}},
 	{"goroutines of calls that were given up stay", "paused", func(r *remote) {

@@ -20,9 +20,12 @@ const (
 	OpGetVersion Op = "get-version"
 	OpSetVersion Op = "set-version"
 	OpTouch      Op = "touch"
+	OpBatch      Op = "batch"
+	OpAppend     Op = "append"
 )
 
-// A Hook is called for one call of a [Faulty]. The caller gets its error. A Hook
+// A Hook is called for one call of a [Faulty]. The caller gets its error. The key
+// of an [OpBatch] is that of the first write. A Hook
 // may block, to order the calls of several goroutines, and may call the wrapped
 // store. It must be safe for concurrent use. It should return when ctx ends, as a
 // store must.
@@ -32,7 +35,7 @@ type Hook func(ctx context.Context, op Op, key string) error
 // go down. It also counts the calls.
 //
 // It has the capabilities of the wrapped store: [core.As] finds a [core.Swapper],
-// [core.Toucher] or [core.Notifier] in it if and only if it finds one in the
+// [core.Batcher], [core.Toucher] or [core.Notifier] in it if and only if it finds one in the
 // wrapped store. Their calls run the hooks, too. Other capabilities are hidden,
 // since their calls would bypass the hooks.
 //
@@ -40,6 +43,7 @@ type Hook func(ctx context.Context, op Op, key string) error
 type Faulty struct {
 	store    core.Store
 	swapper  core.Swapper  // nil if the store is none
+	batcher  core.Batcher  // nil if the store is none
 	toucher  core.Toucher  // nil if the store is none
 	notifier core.Notifier // nil if the store is none
 	chain    core.Store    // the capabilities, for Unwrap
@@ -69,6 +73,10 @@ func NewFaulty(s core.Store) *Faulty {
 	if w, ok := core.As[core.Swapper](s); ok {
 		f.swapper = w
 		f.chain = faultySwapper{f, f.chain}
+	}
+	if b, ok := core.As[core.Batcher](s); ok { // last, since it is also a Swapper
+		f.batcher = b
+		f.chain = faultyBatcher{faultySwapper{f, f.chain}}
 	}
 	return f
 }
@@ -204,6 +212,34 @@ func (w faultySwapper) SetVersion(ctx context.Context, key string, data []byte, 
 		return 0, err
 	}
 	return now, nil
+}
+
+type faultyBatcher struct{ faultySwapper }
+
+func (w faultyBatcher) Batch(ctx context.Context, writes ...core.Write) (versions []core.Version, err error) {
+	key := ""
+	if len(writes) > 0 {
+		key = writes[0].Key
+	}
+	err = w.do(ctx, OpBatch, key, func() error {
+		versions, err = w.batcher.Batch(ctx, writes...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return versions, nil
+}
+
+func (w faultyBatcher) Append(ctx context.Context, key string, suffix []byte) (data []byte, v core.Version, err error) {
+	err = w.do(ctx, OpAppend, key, func() error {
+		data, v, err = w.batcher.Append(ctx, key, suffix)
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return data, v, nil
 }
 
 type faultyToucher struct {

@@ -20,28 +20,34 @@ func TestFaultyHasTheAbilitiesOfWhatItWraps(t *testing.T) {
 		core.Store
 		core.Swapper
 	}
+	type batcher struct {
+		core.Store
+		core.Batcher
+	}
 	type touchNotifier struct {
 		core.Store
 		core.Toucher
 		core.Notifier
 	}
 	for name, tc := range map[string]struct {
-		store                core.Store
-		swap, touch, notifer bool
+		store                       core.Store
+		swap, batch, touch, notifer bool
 	}{
-		"all":              {m, true, true, true},
-		"none":             {plain{m}, false, false, false},
-		"swap":             {swapper{m, m}, true, false, false},
-		"touch and notify": {touchNotifier{m, m, m}, false, true, true},
-		"wrapped":          {storetest.NewFaulty(m), true, true, true},
+		"all":              {m, true, true, true, true},
+		"none":             {plain{m}, false, false, false, false},
+		"swap":             {swapper{m, m}, true, false, false, false},
+		"batch":            {batcher{m, m}, true, true, false, false},
+		"touch and notify": {touchNotifier{m, m, m}, false, false, true, true},
+		"wrapped":          {storetest.NewFaulty(m), true, true, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := storetest.NewFaulty(tc.store)
 			_, swap := core.As[core.Swapper](f)
 			_, touch := core.As[core.Toucher](f)
 			_, notify := core.As[core.Notifier](f)
-			if swap != tc.swap || touch != tc.touch || notify != tc.notifer {
-				t.Errorf("swap %v, touch %v, notify %v", swap, touch, notify)
+			_, batch := core.As[core.Batcher](f)
+			if swap != tc.swap || batch != tc.batch || touch != tc.touch || notify != tc.notifer {
+				t.Errorf("swap %v, batch %v, touch %v, notify %v", swap, batch, touch, notify)
 			}
 			if _, ok := core.As[*model](f); ok {
 				t.Error("As leads past the hooks")
@@ -60,6 +66,9 @@ func everyOp(f *storetest.Faulty) map[storetest.Op]error {
 	_, v, err := swapper.GetVersion(ctx, "k")
 	errs[storetest.OpGetVersion] = err
 	_, errs[storetest.OpSetVersion] = swapper.SetVersion(ctx, "k", []byte("two"), time.Hour, v)
+	batcher, _ := core.As[core.Batcher](f)
+	_, errs[storetest.OpBatch] = batcher.Batch(ctx, core.Write{Key: "k", Data: []byte("three"), TTL: time.Hour, Version: v + 1})
+	_, _, errs[storetest.OpAppend] = batcher.Append(ctx, "k", []byte("four"))
 	errs[storetest.OpTouch] = toucher.Touch(ctx, "k", time.Hour)
 	errs[storetest.OpDestroy] = f.Destroy(ctx, "k")
 	return errs

@@ -117,6 +117,67 @@ func (m *model) SetVersion(ctx context.Context, key string, data []byte, ttl tim
 	return m.put(key, data, ttl), nil
 }
 
+func (m *model) Batch(ctx context.Context, writes ...core.Write) ([]core.Version, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.refusal(writes); err != nil {
+		return nil, err
+	}
+	return m.carryOut(writes), nil
+}
+
+// refusal is why a batch must not be carried out. The lock is held.
+func (m *model) refusal(writes []core.Write) error {
+	for i, w := range writes {
+		if w.Data == nil && w.Version == 0 {
+			return errors.New("model: a removal without a version")
+		}
+		if w.Data != nil && w.TTL < 0 {
+			return errNegative
+		}
+		r, ok := m.find(w.Key)
+		switch {
+		case !ok && w.Version != 0:
+			return core.ErrNotFound
+		case ok && w.Version != r.version:
+			return &core.Conflict{Write: i, Data: bytes.Clone(r.data), Version: r.version}
+		}
+	}
+	return nil
+}
+
+// carryOut carries out a batch. The lock is held.
+func (m *model) carryOut(writes []core.Write) (versions []core.Version) {
+	for _, w := range writes {
+		if w.Data == nil {
+			delete(m.records, w.Key)
+			versions = append(versions, 0)
+			continue
+		}
+		versions = append(versions, m.put(w.Key, w.Data, w.TTL))
+	}
+	return versions
+}
+
+func (m *model) Append(ctx context.Context, key string, suffix []byte) ([]byte, core.Version, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.find(key)
+	if !ok {
+		return nil, 0, core.ErrNotFound
+	}
+	m.version++
+	r.data, r.version = append(bytes.Clone(r.data), suffix...), m.version
+	m.records[key] = r
+	return bytes.Clone(r.data), r.version, nil
+}
+
 func (m *model) Touch(ctx context.Context, key string, ttl time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return err

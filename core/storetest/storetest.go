@@ -70,7 +70,7 @@ type Case struct {
 //		})
 //	}
 func Cases() []Case {
-	return slices.Concat(basicCases, payloadCases, ttlCases, touchCases, versionCases, contextCases, concurrentCases, notifyCases)
+	return slices.Concat(basicCases, payloadCases, ttlCases, touchCases, versionCases, batchCases, appendCases, contextCases, concurrentCases, notifyCases)
 }
 
 // Run tests s, which must not be used by other code meanwhile. It may call
@@ -133,6 +133,7 @@ type check struct {
 	ctx    context.Context
 	store  core.Store
 	prefix string // of all keys of this run
+	moves  bool   // Batch supports several keys; for Faults
 }
 
 // broken ends the run with a failure that states the rule.

@@ -66,7 +66,7 @@ func lie(t *testing.T, answer func(w io.Writer, verb, key string)) *liar {
 					case "version":
 						io.WriteString(c, "VERSION 0\r\n")
 						continue
-					case "add", "replace", "cas":
+					case "add", "replace", "cas", "append":
 						r.ReadString('\n')
 					}
 					answer(c, words[0], words[1])

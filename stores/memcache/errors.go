@@ -126,6 +126,8 @@ func (r *request) class(err error) error {
 			return errConflict
 		}
 		return errNotFound
+	case err == errNoMeta:
+		return err
 	case errors.Is(err, memcache.ErrMalformedKey):
 		return errKey
 	}

@@ -9,6 +9,9 @@ import (
 // a date, in seconds since 1970.
 const month = 30 * 24 * 60 * 60
 
+// expired is the expiration of an item that has expired when it is stored.
+const expired = -1
+
 // expiration returns ttl in the form of memcached. Zero has no end.
 //
 // memcached compares whole seconds of a clock that ticks once a second. The first

@@ -168,7 +168,12 @@ func (l *connClient) do(r *request) error {
 	if l.conn != nil && !l.conn.resume(r) {
 		l.hangUp()
 	}
-	err := r.send(l.client)
+	var err error
+	if r.verb == verbMetaDelete {
+		err = l.metaDelete(r)
+	} else {
+		err = r.send(l.client)
+	}
 	l.r = nil
 	if l.conn == nil {
 		return err

@@ -17,8 +17,10 @@ const (
 	verbAdd
 	verbReplace
 	verbCAS
+	verbAppend
 	verbTouch
 	verbDelete
+	verbMetaDelete // compares the number for cas; see metaDelete
 )
 
 // writes reports whether the command changes anything.
@@ -47,10 +49,14 @@ func (r *request) send(c *memcache.Client) (err error) {
 		err = c.Replace(&r.item)
 	case verbCAS:
 		err = c.CompareAndSwap(&r.item)
+	case verbAppend:
+		err = c.Append(&r.item)
 	case verbTouch:
 		err = c.Touch(r.item.Key, r.item.Expiration)
 	case verbDelete:
 		err = c.Delete(r.item.Key)
+	case verbMetaDelete:
+		err = errNoMeta
 	}
 	return err
 }
@@ -63,6 +69,8 @@ func (r *request) fits(err error, n int) bool {
 	switch {
 	case r.verb == verbVersion:
 		return true
+	case r.verb == verbMetaDelete && answered(err):
+		want = len("HD\r\n")
 	case err == nil && r.verb == verbGet:
 		it := r.answer
 		want = len("VALUE ") + len(it.Key) + len("   \r\n\r\nEND\r\n") +

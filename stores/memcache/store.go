@@ -15,9 +15,10 @@
 // store that writes to disk.
 //
 // The store is fast and can be shared by many processes. It has all capabilities
-// of a store: versions (by cas), touching and notifying. It never uses the
-// command set, since memcached deletes the old value if it refuses the new one: a
-// refused write leaves the session unchanged.
+// of a store: versions (by cas), touching and notifying, and batches of one write,
+// since memcached can't change two keys in one step. It never uses the command
+// set, since memcached deletes the old value if it refuses the new one: a refused
+// write leaves the session unchanged.
 //
 // A ttl has the precision of a second. The clock of memcached ticks once a
 // second, so the store rounds a ttl up and adds one second: a session lives up to
@@ -45,6 +46,7 @@ type Store struct {
 	maxPayload int
 	health     *health.Prober
 	closed     atomic.Bool
+	overtaken  atomic.Int64 // see written
 
 	born     time.Time
 	nextLost atomic.Int64 // when the next loss is reported, as time since born
@@ -53,6 +55,7 @@ type Store struct {
 var (
 	_ core.Store    = (*Store)(nil)
 	_ core.Swapper  = (*Store)(nil)
+	_ core.Batcher  = (*Store)(nil)
 	_ core.Toucher  = (*Store)(nil)
 	_ core.Notifier = (*Store)(nil)
 )

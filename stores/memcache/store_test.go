@@ -120,7 +120,7 @@ func testThreeServers(t *testing.T) {
 	var all sync.WaitGroup
 	for _, c := range storetest.Cases() {
 		switch c.Name {
-		case "create after expiry", "swap after expiry", "Touch of an expired key":
+		case "create after expiry", "swap after expiry", "Touch of an expired key", "ttl of Batch", "Batch after expiry", "Append leaves the ttl":
 			continue // they tell by another key that this one is gone, and each server's clock ticks when it likes
 		}
 		all.Go(func() {
@@ -171,12 +171,18 @@ func calls(s *memcachestore.Store, ctx context.Context, key string) map[string]e
 	_, _, version := s.GetVersion(ctx, key)
 	_, create := s.SetVersion(ctx, key, []byte("x"), time.Hour, 0)
 	_, swap := s.SetVersion(ctx, key, []byte("x"), time.Hour, 1)
+	_, batch := s.Batch(ctx, core.Write{Key: key, Data: []byte("x"), TTL: time.Hour, Version: 1})
+	_, removal := s.Batch(ctx, core.Write{Key: key, Version: 1})
+	_, _, add := s.Append(ctx, key, []byte("x"))
 	return map[string]error{
 		"Get":        get,
 		"GetVersion": version,
 		"Set":        s.Set(ctx, key, []byte("x"), time.Hour),
 		"create":     create,
 		"swap":       swap,
+		"Batch":      batch,
+		"removal":    removal,
+		"Append":     add,
 		"Touch":      s.Touch(ctx, key, time.Hour),
 		"Destroy":    s.Destroy(ctx, key),
 	}

@@ -46,6 +46,9 @@ func (s *Store) do(ctx context.Context, r request) (rueidis.RedisMessage, error)
 		s.health.Lost()
 		return none, s.dialer.down()
 	}
+	if r.batch != nil && s.apart(*client, r.batch) {
+		return none, errApart
+	}
 	r.began = time.Now()
 	r.key = strings.Clone(r.key) // it may refer to a buffer of the caller
 	send := s.send
@@ -66,7 +69,7 @@ func (s *Store) do(ctx context.Context, r request) (rueidis.RedisMessage, error)
 		}
 		reply, err := s.finish(result, r)
 		if s.cache != nil && !r.op.reads() {
-			s.cache.wrote(r.key, errors.Is(err, core.ErrOutcomeUnknown))
+			s.cache.wroteAll(r, errors.Is(err, core.ErrOutcomeUnknown))
 		}
 		return reply, err
 	}
@@ -135,7 +138,7 @@ func (s *Store) handOff(ctx context.Context, client rueidis.Client, r request) r
 			outcome = r.run(context.WithoutCancel(ctx), client)
 		}
 		if s.cache != nil && !r.op.reads() {
-			s.cache.wrote(r.key, false) // the caller may have returned
+			s.cache.wroteAll(r, false) // the caller may have returned
 		}
 		result <- outcome
 		<-s.limiter.places // when the client is done, not when the caller returns

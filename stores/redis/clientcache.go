@@ -120,6 +120,17 @@ func (n *clientCache) put(key string, data []byte, v core.Version, asked time.Ti
 	s.size += size // also if it replaces another entry
 }
 
+// wroteAll marks the keys of a request.
+func (n *clientCache) wroteAll(r request, unknown bool) {
+	if r.batch == nil {
+		n.wrote(r.key, unknown)
+		return
+	}
+	for _, key := range r.batch.keys {
+		n.wrote(key, unknown)
+	}
+}
+
 // wrote marks a key that this store has written or tried to write. While the
 // outcome of a write is unknown, reads go to the server.
 func (n *clientCache) wrote(key string, unknown bool) {

@@ -24,6 +24,8 @@ const (
 	opSet
 	opCreate
 	opSwap
+	opBatch
+	opAppend
 	opTouch
 	opPersist
 	opDestroy
@@ -32,7 +34,7 @@ const (
 // reads reports whether a command can be repeated without harm.
 func (o op) reads() bool { return o <= opExists }
 
-// A request is one command on one key. It holds strings, so that it can't change
+// A request is one command, on one key unless it is a batch. It holds strings, so that it can't change
 // while it is still queued after its caller has returned.
 type request struct {
 	op      op
@@ -41,6 +43,8 @@ type request struct {
 	ms      int64 // ttl, zero for none
 	version core.Version
 	pttl    *int64 // result of opLook
+	limit   int    // of the payload after opAppend
+	batch   *batch // of opBatch; key is its first
 	began   time.Time
 }
 
@@ -81,6 +85,10 @@ func (r *request) run(ctx context.Context, c rueidis.Client) rueidis.RedisResult
 		return c.Do(ctx, set.PxMilliseconds(r.ms).Build())
 	case opSwap:
 		return swap().Exec(ctx, c, []string{r.key}, []string{hexVersion(r.version), r.data, strconv.FormatInt(r.ms, 10)})
+	case opBatch:
+		return batchScript().Exec(ctx, c, r.batch.keys, r.batch.args)
+	case opAppend:
+		return appendScript().Exec(ctx, c, []string{r.key}, []string{r.data, strconv.Itoa(r.limit)})
 	case opTouch:
 		return c.Do(ctx, b.Pexpire().Key(r.key).Milliseconds(r.ms).Build())
 	case opPersist:

@@ -14,10 +14,14 @@
 // The store has all capabilities. A ttl is exact to the millisecond. Versions
 // need one script on one key, and only the payload is stored: another program
 // can read and write the same keys with GET and SETEX, as a Koa application
-// does, and its writes are detected. Every command uses one key, so all of them
-// work in a Cluster. The commands, which an ACL must allow, are GET, SET, DEL,
-// PEXPIRE, PERSIST, EXISTS, EVALSHA, EVAL and PING, and in a Cluster also
-// CLUSTER INFO.
+// does, and its writes are detected. The commands, which an ACL must allow, are
+// GET, SET, DEL, APPEND, PEXPIRE, PERSIST, EXISTS, EVALSHA, EVAL and PING, and in
+// a Cluster also CLUSTER INFO. PTTL is of use to Batch, but not needed.
+//
+// Every command uses one key, so all of them work in a Cluster, except for a
+// Batch of several keys: in a Cluster they must be in one slot, which keys of
+// sessions are not. Batch then returns errors.ErrUnsupported, and the core makes
+// the writes one by one.
 //
 // [Options].NearCache enables an in-process cache for reads, with entries that
 // are at most NearCache stale.
@@ -53,7 +57,8 @@
 //
 // A server that has reached maxmemory evicts keys by its maxmemory-policy. Use
 // noeviction, on a server that is not also a cache: new sessions then fail with
-// [core.ErrRefused], and logging out still works. With any other policy sessions
+// [core.ErrRefused], a batch with a new session changes nothing, and logging out
+// still works. With any other policy sessions
 // disappear; with allkeys-lru those of inactive users first.
 //
 // Without appendonly or save a restart of the server loses all sessions. With

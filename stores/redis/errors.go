@@ -51,6 +51,7 @@ var codes = map[string]error{
 	"MOVED":       core.ErrUnavailable, // after the maximum of redirections
 	"ASK":         core.ErrUnavailable,
 	"BUSY":        core.ErrUnavailable, // a script is running
+	"CROSSSLOT":   errors.ErrUnsupported,
 }
 
 // classify returns the kind of err and the class of the failed call.
@@ -153,11 +154,25 @@ func redact(text string, r request) string {
 		}
 	}
 	switch {
-	case len(text) <= 200 && (r.key == "" || !strings.Contains(text, r.key)) && (r.data == "" || !strings.Contains(text, r.data[:min(len(r.data), 8)])):
+	case len(text) <= 200 && !r.quotedIn(text):
 		return text
 	case coded:
 		return code
 	default:
 		return "the error text is withheld"
 	}
+}
+
+// quotedIn reports whether text contains a key or the beginning of a payload.
+func (r *request) quotedIn(text string) bool {
+	quoted := func(s string) bool { return s != "" && strings.Contains(text, s) }
+	if r.batch == nil {
+		return quoted(r.key) || quoted(r.data[:min(len(r.data), 8)])
+	}
+	for i, key := range r.batch.keys {
+		if data := r.batch.args[3*i+1]; quoted(key) || quoted(data[:min(len(data), 8)]) {
+			return true
+		}
+	}
+	return false
 }

@@ -22,10 +22,10 @@ const (
 )
 
 // results are the errors of each kind of call.
-type results struct{ get, set, create, swap, touch, persist, destroy error }
+type results struct{ get, set, create, swap, batch, add, touch, persist, destroy error }
 
 func (r results) all() []error {
-	return []error{r.get, r.set, r.create, r.swap, r.touch, r.persist, r.destroy}
+	return []error{r.get, r.set, r.create, r.swap, r.batch, r.add, r.touch, r.persist, r.destroy}
 }
 
 // try makes one call of each kind, each with a second.
@@ -49,6 +49,19 @@ func try(s *redisstore.Store) (r results) {
 	})
 	r.swap = call(func(ctx context.Context) error {
 		_, err := s.SetVersion(ctx, secretKey, []byte(secretData), time.Hour, version(s, secretKey))
+		return err
+	})
+	r.batch = call(func(ctx context.Context) error {
+		_, err := s.Batch(ctx,
+			core.Write{Key: secretKey, Data: []byte(secretData), TTL: time.Hour, Version: version(s, secretKey)},
+			core.Write{Key: secretKey + "-2", Data: []byte(secretData), TTL: time.Hour})
+		if errors.Is(err, core.ErrConflict) {
+			return nil
+		}
+		return err
+	})
+	r.add = call(func(ctx context.Context) error {
+		_, _, err := s.Append(ctx, secretKey, []byte(secretData))
 		return err
 	})
 	r.touch = call(func(ctx context.Context) error { return s.Touch(ctx, secretKey, time.Hour) })
@@ -78,7 +91,9 @@ func (r results) discreet(t *testing.T) {
 
 func TestErrorsOfAServerThatAnswers(t *testing.T) {
 	fine := func(*servers.RedisServer) {}
-	refused := results{nil, core.ErrRefused, core.ErrRefused, core.ErrRefused, core.ErrRefused, core.ErrRefused, core.ErrRefused}
+	all := func(err error) results { return results{err, err, err, err, err, err, err, err, err} }
+	refused := all(core.ErrRefused)
+	refused.get = nil
 	for _, test := range []struct {
 		name string
 		args []string
@@ -88,7 +103,7 @@ func TestErrorsOfAServerThatAnswers(t *testing.T) {
 		says string
 	}{
 		{"out of memory", nil, "", func(s *servers.RedisServer) { s.FillUp() },
-			results{set: core.ErrRefused, create: core.ErrRefused, swap: core.ErrRefused}, "OOM"},
+			results{set: core.ErrRefused, create: core.ErrRefused, swap: core.ErrRefused, batch: core.ErrRefused, add: core.ErrRefused}, "OOM"},
 		{"full disk", nil, "", func(s *servers.RedisServer) { s.Misconf() }, refused, "MISCONF"},
 		{"read-only", nil, "", func(s *servers.RedisServer) { s.ReadOnly() }, refused, "READONLY"},
 		{"no replicas", nil, "", func(s *servers.RedisServer) { s.NoReplicas() }, refused, "NOREPLICAS"},
@@ -101,7 +116,7 @@ func TestErrorsOfAServerThatAnswers(t *testing.T) {
 		}, refused, "NOPERM"},
 		{"no permission for the key", nil, "other:secret@", func(s *servers.RedisServer) {
 			s.SetUser("other", "secret", "~other:*", "+@all")
-		}, results{core.ErrRefused, core.ErrRefused, core.ErrRefused, core.ErrRefused, core.ErrRefused, core.ErrRefused, core.ErrRefused}, "NOPERM"},
+		}, all(core.ErrRefused), "NOPERM"},
 		{"unknown commands", []string{"--rename-command", "SET", "", "--rename-command", "PEXPIRE", "", "--rename-command", "PERSIST", "", "--rename-command", "DEL", "",
 			"--rename-command", "EVALSHA", "", "--rename-command", "EVAL", ""}, "", fine, refused, "unknown command"},
 	} {
@@ -331,8 +346,9 @@ func fakeOf(t *testing.T, resp int, line string) (addr string) {
 }
 
 func TestErrorsThatAreHardToProvoke(t *testing.T) {
-	unknown := results{core.ErrUnavailable, core.ErrOutcomeUnknown, core.ErrOutcomeUnknown, core.ErrOutcomeUnknown, core.ErrOutcomeUnknown, core.ErrOutcomeUnknown, core.ErrOutcomeUnknown}
-	all := func(err error) results { return results{err, err, err, err, err, err, err} }
+	all := func(err error) results { return results{err, err, err, err, err, err, err, err, err} }
+	unknown := all(core.ErrOutcomeUnknown)
+	unknown.get = core.ErrUnavailable
 	for line, want := range map[string]results{
 		"-LOADING Redis is loading the dataset in memory":                                              all(core.ErrUnavailable),
 		"-CLUSTERDOWN The cluster is down":                                                             all(core.ErrUnavailable),
@@ -367,6 +383,15 @@ func TestAReplyOfAnotherType(t *testing.T) {
 	s := open(t, fake(t, "*1\r\n:1"))
 	if _, err := s.Get(t.Context(), "k"); !errors.Is(err, core.ErrCorrupt) {
 		t.Error(err)
+	}
+	for _, line := range []string{"*1\r\n:1", "*2\r\n+x\r\n+y", "*2\r\n:1\r\n*0", "+OK", "_"} {
+		s := open(t, fake(t, line))
+		if _, err := s.Batch(t.Context(), core.Write{Key: "k", Data: []byte("x")}); !errors.Is(err, core.ErrOutcomeUnknown) {
+			t.Errorf("Batch, %q: %v", line, err)
+		}
+	}
+	if _, _, err := s.Append(t.Context(), "k", []byte("x")); !errors.Is(err, core.ErrOutcomeUnknown) {
+		t.Error("Append:", err)
 	}
 }
 

@@ -64,12 +64,14 @@ type Store struct {
 	closed  atomic.Bool
 	once    sync.Once
 	limiter limiter
+	slotted atomic.Bool  // the server has refused a batch for the slots of its keys
 	cache   *clientCache // nil without Options.NearCache
 }
 
 var (
 	_ core.Store    = (*Store)(nil)
 	_ core.Swapper  = (*Store)(nil)
+	_ core.Batcher  = (*Store)(nil)
 	_ core.Toucher  = (*Store)(nil)
 	_ core.Notifier = (*Store)(nil)
 )

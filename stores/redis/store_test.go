@@ -227,8 +227,10 @@ func TestClose(t *testing.T) {
 		_, getErr := s.Get(ctx, "k")
 		_, _, getVersionErr := s.GetVersion(ctx, "k")
 		_, setVersionErr := s.SetVersion(ctx, "k", nil, time.Hour, 0)
+		_, batchErr := s.Batch(ctx, core.Write{Key: "k", Data: []byte("x")})
+		_, _, appendErr := s.Append(ctx, "k", nil)
 		for call, err := range map[string]error{
-			"Get": getErr, "GetVersion": getVersionErr, "SetVersion": setVersionErr,
+			"Get": getErr, "GetVersion": getVersionErr, "SetVersion": setVersionErr, "Batch": batchErr, "Append": appendErr,
 			"Set": s.Set(ctx, "k", nil, time.Hour), "Touch": s.Touch(ctx, "k", time.Hour), "Destroy": s.Destroy(ctx, "k"),
 		} {
 			if !errors.Is(err, core.ErrUnavailable) {
