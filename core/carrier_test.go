@@ -75,7 +75,7 @@ func TestK13Forged(t *testing.T) {
 	before := a.store.Calls(storetest.OpGetVersion)
 	jar := &jartest.Jar{Cookies: []string{"koa.sid=" + a.value() + "; koa.sid.sig=" + strings.Repeat("A", 43)}}
 	e := a.ok(a.send(jar, nil))
-	e.wantCookies(t, "-koa.sid.sig")
+	e.wantCookies(t, "") // it may be another application's (W8)
 	if a.store.Calls(storetest.OpGetVersion) != before {
 		t.Error("the store was asked")
 	}
@@ -294,7 +294,7 @@ func TestCarrierFails(t *testing.T) {
 	}
 	c.set, c.reset = nil, boom
 	a.get("/", func(_ *core.Visit, s *core.Session) { wantIs(t, s.Destroy(bg), boom) })
-	if got := a.store.Calls(storetest.OpDestroy); got != 1 {
-		t.Errorf("%d calls of destroy: the store comes first", got)
+	if got := a.store.Calls(storetest.OpBatch); got != 1 {
+		t.Errorf("%d removals: the store comes first", got)
 	}
 }

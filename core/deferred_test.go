@@ -97,8 +97,8 @@ func TestK48WithoutLoading(t *testing.T) {
 		a := newApp(t, &core.Options{Defer: true})
 		a.ok(a.get("/", count(t)))
 		a.ok(a.visit(a.browser.Jar("/"), func(v *core.Visit) { must(t, v.Destroy(bg)) })).wantCookies(t, "-koa.sid -koa.sid.sig")
-		// It is asked afterwards, whether the session has got another id meanwhile.
-		a.wantCalls(map[storetest.Op]int{storetest.OpSetVersion: 1, storetest.OpDestroy: 1, storetest.OpGetVersion: 1})
+		// It is asked once, since the session may have got another id meanwhile.
+		a.wantCalls(map[storetest.Op]int{storetest.OpSetVersion: 1, storetest.OpBatch: 1, storetest.OpGetVersion: 1})
 		a.wantVisits(0)
 		a.ok(a.visit(&jartest.Jar{}, func(v *core.Visit) { must(t, v.Destroy(bg)) })).wantCookies(t, "")
 	})

@@ -101,7 +101,7 @@ func TestW1AFailedRenewSavesNothing(t *testing.T) {
 func TestW1TheSameCallHeals(t *testing.T) {
 	broken := func(a *app, f func() error) {
 		a.t.Helper()
-		a.store.Before(failing(storetest.OpSetVersion, core.ErrRefused))
+		a.store.Before(func(context.Context, storetest.Op, string) error { return core.ErrRefused })
 		wantIs(a.t, f(), core.ErrRefused)
 		a.store.Before(nil)
 	}

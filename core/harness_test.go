@@ -184,7 +184,7 @@ const pair = "koa.sid koa.sid.sig"
 // calls are the calls of the store since the last time, such as "get-version 1".
 func (a *app) wantCalls(want map[storetest.Op]int) {
 	a.t.Helper()
-	for _, op := range []storetest.Op{storetest.OpGet, storetest.OpGetVersion, storetest.OpSet, storetest.OpSetVersion, storetest.OpTouch, storetest.OpDestroy} {
+	for _, op := range []storetest.Op{storetest.OpGet, storetest.OpGetVersion, storetest.OpSet, storetest.OpSetVersion, storetest.OpTouch, storetest.OpDestroy, storetest.OpBatch, storetest.OpAppend} {
 		if got := a.store.Calls(op); got != want[op] {
 			a.t.Errorf("calls of %s: %d, want %d", op, got, want[op])
 		}
@@ -195,6 +195,19 @@ func (a *app) wantCalls(want map[storetest.Op]int) {
 func (a *app) value() string {
 	v, _ := a.browser.Value("/", "koa.sid")
 	return v
+}
+
+// stepwise hides that a store can change several keys in one step.
+func stepwise(s core.Store) core.Store {
+	swapper, _ := core.As[core.Swapper](s)
+	toucher, _ := core.As[core.Toucher](s)
+	notifier, _ := core.As[core.Notifier](s)
+	return struct {
+		core.Store
+		core.Swapper
+		core.Toucher
+		core.Notifier
+	}{s, swapper, toucher, notifier}
 }
 
 // plainStore hides every ability but the three methods.

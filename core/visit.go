@@ -329,7 +329,7 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 	for _, id := range living {
 		v.others = append(v.others, target{key: m.key(id)})
 	}
-	m.debug(ctx, "the request carries several sessions, none of them counts", slog.Int("sessions", len(living)))
+	m.debug(ctx, "session cookie refused", slog.String("why", "several cookies with a valid signature, each of a living session"))
 	v.session.reset()
 	return nil
 }

@@ -1,14 +1,19 @@
 package core_test
 
 import (
+	"net/textproto"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
 )
 
 // Late requests with an id that was given up for another one.
+
+const secondPair = "koa.sid.next koa.sid.next.sig"
 
 func TestGivenUpID(t *testing.T) {
 	renew := func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }
@@ -49,16 +54,17 @@ func TestGivenUpID(t *testing.T) {
 		must(t, a.manager.DestroyByID(bg, old))
 		a.wantVisits(0)
 	})
-	t.Run("a logout whose look at the mark failed is an error", func(t *testing.T) {
+	t.Run("a logout that failed can be tried again", func(t *testing.T) {
 		a := newApp(t, &core.Options{FailFast: true})
 		a.ok(a.get("/", count(t)))
 		e := a.get("/", func(_ *core.Visit, s *core.Session) {
-			a.store.Before(failing(storetest.OpGetVersion, core.ErrUnavailable))
+			a.store.Before(failing(storetest.OpBatch, core.ErrUnavailable))
 			wantIs(t, s.Destroy(bg), core.ErrUnavailable)
 			a.store.Before(nil)
-			must(t, s.Destroy(bg)) // tried again
+			must(t, s.Destroy(bg))
 		})
 		a.ok(e)
+		a.wantVisits(0)
 	})
 	t.Run("a late logout that could not look is an error, and can be tried again", func(t *testing.T) {
 		a := newApp(t, &core.Options{FailFast: true})
@@ -91,36 +97,74 @@ func TestGivenUpID(t *testing.T) {
 	})
 	for name, h := range map[string]handler{
 		"set":        func(_ *core.Visit, s *core.Session) { must(t, visits.Set(s, 7)) },
-		"renew":      func(_ *core.Visit, s *core.Session) { wantIs(t, s.Renew(bg), core.ErrGone); _ = visits.Set(s, 7) },
 		"regenerate": func(_ *core.Visit, s *core.Session) { must(t, s.Reset(bg)); _ = visits.Set(s, 7) },
 	} {
-		t.Run("its request keeps the fresh cookie: "+name, func(t *testing.T) {
+		t.Run("what its request stores goes into the second cookie: "+name, func(t *testing.T) {
 			a := newApp(t, nil)
 			a.ok(a.get("/", count(t)))
-			late := a.browser.Jar("/")
+			late, lost := a.browser.Jar("/"), a.browser
+			lostAnswer := *lost
 			a.ok(a.get("/", renew))
-			e := a.send(late, h)
-			if must(t, e.begin); name == "renew" {
-				wantIs(t, e.commit, core.ErrGone) // of its Renew
-			} else {
-				must(t, e.commit)
-			}
-			e.wantCookies(t, "")
-			a.wantVisits(1)
+			e := a.ok(a.send(late, h))
+			e.wantCookies(t, secondPair)
+			a.browser.Take("/", late.SetCookies...)
+			a.wantVisits(1) // the first one lives, so the second does not count
+			*a.browser = lostAnswer
+			a.browser.Take("/", late.SetCookies...)
+			a.wantVisits(7) // it leads nowhere, so the second counts
+			a.ok(a.get("/", count(t))).wantCookies(t, secondPair)
+			a.wantVisits(8)
 		})
 	}
+	t.Run("its request can't renew", func(t *testing.T) {
+		a := newApp(t, nil)
+		a.ok(a.get("/", count(t)))
+		late := a.browser.Jar("/")
+		a.ok(a.get("/", renew))
+		e := a.send(late, func(_ *core.Visit, s *core.Session) { wantIs(t, s.Renew(bg), core.ErrGone); _ = visits.Set(s, 7) })
+		wantIs(t, e.commit, core.ErrGone) // of its Renew
+		e.wantCookies(t, "")
+		a.wantVisits(1)
+	})
 	t.Run("its request keeps the fresh cookie: replaced without loading", func(t *testing.T) {
 		a := newApp(t, &core.Options{Defer: true})
 		a.ok(a.get("/", count(t)))
 		late := a.browser.Jar("/")
 		a.ok(a.get("/", renew))
-		a.ok(a.visit(late, func(v *core.Visit) { must(t, v.Replace(bg, map[string]int{"visits": 9})) })).wantCookies(t, "")
+		a.ok(a.visit(late, func(v *core.Visit) { must(t, v.Replace(bg, map[string]int{"visits": 9})) })).wantCookies(t, secondPair)
+		a.browser.Take("/", late.SetCookies...)
 		a.wantVisits(1)
+	})
+	t.Run("its request that only reads sends nothing", func(t *testing.T) {
+		a := newApp(t, &core.Options{ResetUnknown: true})
+		a.ok(a.get("/", count(t)))
+		late := a.browser.Jar("/")
+		a.ok(a.get("/", renew))
+		a.ok(a.send(late, nil)).wantCookies(t, "")
+	})
+	t.Run("another carrier: it can store nothing for LateWindow, but log in", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp(t, &core.Options{Carrier: core.Header("X-Session"), LateWindow: 5 * time.Second})
+			with := func(id string) *jartest.Jar { return &jartest.Jar{Request: textproto.MIMEHeader{"X-Session": {id}}} }
+			first := a.ok(a.send(with(""), count(t))).jar.Response.Get("X-Session")
+			second := a.ok(a.send(with(first), renew)).jar.Response.Get("X-Session")
+			e := a.ok(a.send(with(first), count(t)))
+			if got := e.jar.Response.Get("X-Session"); got != "" || second == "" {
+				t.Errorf("it sends %q", got)
+			}
+			if third := a.ok(a.send(with(first), signIn(t, "ada"))).jar.Response.Get("X-Session"); third == "" || third == second {
+				t.Error("it can't log in")
+			}
+			time.Sleep(5 * time.Second)
+			if a.ok(a.send(with(first), count(t))).jar.Response.Get("X-Session") == "" {
+				t.Error("it can't begin a session after LateWindow")
+			}
+		})
 	})
 	t.Run("a Renew that failed gives nothing up", func(t *testing.T) {
 		for name, fault := range map[string]func(a *app){
 			"the session was ended": func(a *app) { must(t, a.manager.DestroyByID(bg, core.ID(a.value()))) },
-			"the store said no":     func(a *app) { a.store.Before(failing(storetest.OpSetVersion, core.ErrRefused)) },
+			"the store said no":     func(a *app) { a.store.Before(failing(storetest.OpBatch, core.ErrRefused)) },
 		} {
 			t.Run(name, func(t *testing.T) {
 				a := newApp(t, nil)
@@ -185,7 +229,7 @@ func TestGivenUpID(t *testing.T) {
 			a.ok(a.get("/", renew))
 			wantIs(t, s.Renew(bg), core.ErrGone)
 		})
-		a.ok(a.send(late, count(t))).wantCookies(t, "")
+		a.ok(a.send(late, count(t))).wantCookies(t, secondPair)
 		a.wantVisits(1)
 	})
 	t.Run("KoaCompat marks nothing", func(t *testing.T) {
