@@ -94,7 +94,7 @@ func TestK25StoredMutated(t *testing.T) {
 	}
 }
 
-func FuzzStoredCookie(f *testing.F) {
+func FuzzStoredOptions(f *testing.F) {
 	for _, c := range storedCookies {
 		f.Add([]byte(c[0]), []byte(c[1]))
 	}

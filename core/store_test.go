@@ -102,3 +102,57 @@ func TestStoreThatTellsNoVersion(t *testing.T) {
 	}))
 	a.wantVisits(4)
 }
+
+// TestW54MetadataOfAnotherVersion: what another version of the library has put
+// into the metadata of a record stays there, once.
+func TestW54MetadataOfAnotherVersion(t *testing.T) {
+	a := newApp(t, nil)
+	const more = `"o":"ada","x":{"y":1}`
+	a.ok(a.get("/", count(t)))
+	key := hashedKey(core.ID(a.value()))
+	mark := key[len(key)-43:][:16]
+	record := `{"_gs":{"v":1,"k":"` + mark + `","c":1767225600000,` + more + `,"s":"01234567"},"visits":1}`
+	must(t, a.store.Set(bg, key, []byte(record), time.Hour))
+	kept := func(what, values string) {
+		t.Helper()
+		data, err := a.store.Get(bg, hashedKey(core.ID(a.value())))
+		must(t, err)
+		head, rest, _ := bytes.Cut(data, []byte(`,`+more+`,"s":"`))
+		if !bytes.HasPrefix(head, []byte(`{"_gs":{"v":1,"k":"`)) || len(rest) < 10 || string(rest[8:]) != `"}`+values || bytes.Contains(data, []byte("01234567")) {
+			t.Errorf("%s: %s", what, data)
+		}
+	}
+	run := func(what, values string, f func(s *core.Session)) {
+		t.Helper()
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { f(s) }))
+		kept(what, values)
+	}
+	run("a change", `,"visits":2}`, func(s *core.Session) { must(t, s.Set("visits", 2)) })
+	run("a new value", `,"visits":2,"a":1}`, func(s *core.Session) { must(t, s.Set("a", 1)) })
+	run("many changes", `,"visits":2,"b":1,"c":1,"d":1,"e":1}`, func(s *core.Session) {
+		must(t, s.Delete("a"))
+		for _, name := range []string{"b", "c", "d", "e"} {
+			must(t, s.Set(name, 1))
+		}
+	})
+	run("all values replaced", `,"visits":3}`, func(s *core.Session) { must(t, s.Replace(map[string]int{"visits": 3})) })
+	run("an update", `,"visits":4}`, func(s *core.Session) { count(t)(nil, s) }) // it leaves a number in the metadata, too
+	a.ok(a.meanwhile(set(t, "a", 1), set(t, "b", 2)))
+	kept("a conflict", `,"visits":4,"b":2,"a":1}`)
+	old := a.value()
+	run("Renew", `,"visits":5}`, func(s *core.Session) {
+		must(t, s.Replace(map[string]int{"visits": 5}))
+		must(t, s.Renew(bg))
+	})
+	if a.value() == old {
+		t.Error("Renew kept the id")
+	}
+	must(t, a.manager.SetByID(bg, core.ID(a.value()), map[string]int{"visits": 6}, 0))
+	kept("SetByID", `,"visits":6}`)
+	run("cookie options", `,"cookie":{"maxAge":3600000},"visits":6}`, func(s *core.Session) {
+		c := s.Cookie()
+		c.MaxAge = time.Hour
+		must(t, s.SetCookie(c))
+	})
+	a.wantVisits(6)
+}

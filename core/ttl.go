@@ -62,7 +62,9 @@ func (m *Manager) ttlOf(e *entry, r *record.Record, now time.Time) (ttl time.Dur
 	return m.ttl(s, withOwn(m.config, r.Cookie), r.Created, now)
 }
 
-// detached is the session of r for TTLFunc to look at. It belongs to no request.
+// detached is the session of r for TTLFunc to look at. It belongs to no request:
+// a record may be another than the request's session says, since a save lays its
+// changes over what the store has by then, and SetByID has no session at all.
 func (m *Manager) detached(id ID, r *record.Record) *Session {
 	v := &Visit{manager: m}
 	v.session = &Session{visit: v, ctx: context.Background()}

@@ -43,6 +43,9 @@ type Record struct {
 	// Fence, if not zero, makes the bytes differ from others that say the same:
 	// from those before, or of who did the same.
 	Fence uint32
+	// extra is the metadata that this version does not know, in its order, to be
+	// written back (W54). It is a pointer since hardly any record has some.
+	extra *[]jsontext.Member
 }
 
 // A Cookie is the cookie options of one session, as they are stored. It is
@@ -76,7 +79,8 @@ func SameCookie(a, b *Cookie) bool {
 	return slices.EqualFunc(a.All(), b.All(), jsontext.SameMember)
 }
 
-// Same reports whether a and b say the same.
+// Same reports whether a and b have the same values and cookie options, whatever
+// their metadata.
 func Same(a, b *Record) bool {
 	return sameFields(&a.Fields, &b.Fields) && SameCookie(a.Cookie, b.Cookie)
 }
@@ -175,7 +179,8 @@ const (
 )
 
 // What a record of this library begins with, around the mark of its key, the
-// time of its creation, the fence, and the checksum of what follows.
+// time of its creation, the fence, and the checksum of what follows. Only parseAny
+// reads other metadata, which stands before the checksum.
 const (
 	headOpen    = `{"` + metaName + `":{"v":1,"k":"`
 	headCreated = `","c":`
@@ -326,7 +331,34 @@ func (r *Record) parseMeta(raw []byte, key string) (then *Demands, err error) {
 			return nil, corrupt("its cookie demands are unreadable")
 		}
 	}
+	r.extra = unknownIn(meta)
 	return then, nil
+}
+
+// unknownIn are the members of meta that this version does not know, nil for
+// none.
+func unknownIn(meta []jsontext.Member) *[]jsontext.Member {
+	var extra []jsontext.Member
+	for _, m := range meta {
+		switch string(m.Name) {
+		case "v", "k", "c", "f", "d", "s":
+		default:
+			extra = append(extra, m)
+		}
+	}
+	if extra == nil {
+		return nil
+	}
+	found := extra // which is on the heap only if there are some
+	return &found
+}
+
+// unknown are the members of its metadata that this version does not know.
+func (r *Record) unknown() []jsontext.Member {
+	if r.extra == nil {
+		return nil
+	}
+	return *r.extra
 }
 
 // EncodeKoa writes what generic-session reads, behind the key.
@@ -342,7 +374,7 @@ func (r *Record) Front(key string) int {
 	if r.Fence != 0 {
 		n += len(headFence) + digits(int64(r.Fence))
 	}
-	return n
+	return n + sizeOf(r.unknown())
 }
 
 // digits is how many n has, which is not negative.
@@ -371,7 +403,7 @@ func (r *Record) Encode(key string) ([]byte, error) {
 		}
 		head = append(append(head, `,"d":`...), d...)
 	}
-	head = append(head, headSum...)
+	head = append(jsontext.AppendMembers(head, r.unknown()), headSum...)
 	sum := len(head)
 	head = append(append(head, "00000000"...), headClose...)
 	rest := len(head)

@@ -21,6 +21,11 @@ func recordText(key, more string) string {
 func TestRecordRoundTrip(t *testing.T) {
 	t.Parallel()
 	const created = 1_767_225_600_123
+	some := []jsontext.Member{{Name: []byte("o"), Raw: []byte(`"ada"`)}, {Name: []byte("é\""), Raw: []byte(`{"y":[1 ,2]}`)}, {Name: nil, Raw: []byte("null")}}
+	spliced, ok := Empty().Splice("a", []byte("1"), 300)
+	if !ok {
+		t.Fatal("not spliced")
+	}
 	for _, r := range []Record{
 		{Created: created},
 		{Created: created, Fields: Listed([]jsontext.Member{{Name: []byte("a"), Raw: []byte(`1`)}, {Name: []byte("b<>\u2028é\""), Raw: []byte(`{"c": [ ]}`)}, {Name: nil, Raw: []byte("null")}})},
@@ -28,6 +33,8 @@ func TestRecordRoundTrip(t *testing.T) {
 		{Created: created, Cookie: &Cookie{Demands: &Demands{}}},
 		{Created: created, Cookie: &Cookie{Members: []jsontext.Member{{Name: []byte("maxAge"), Raw: []byte("1000")}}, Demands: &Demands{Secure: 1, HTTPOnly: 2, SameSite: 4, MaxAge: 1}}},
 		{Created: -1},
+		{Created: created, extra: &some, Fence: 7, Fields: spliced},
+		{Created: created, extra: &some, Cookie: &Cookie{Members: []jsontext.Member{{Name: []byte("path"), Raw: []byte(`"/a"`)}}, Demands: &Demands{Secure: 1}}},
 	} {
 		data, err := r.payload("key", false)
 		if err != nil {
@@ -43,7 +50,8 @@ func TestRecordRoundTrip(t *testing.T) {
 		same := func(a, b jsontext.Member) bool { return bytes.Equal(a.Name, b.Name) && bytes.Equal(a.Raw, b.Raw) }
 		if !slices.EqualFunc(membersIn(t, back), membersIn(t, r), same) || !slices.EqualFunc(back.Cookie.All(), r.Cookie.All(), same) ||
 			(back.Cookie == nil) != (r.Cookie == nil) || back.Created != r.Created ||
-			r.Cookie != nil && ((back.Cookie.Demands == nil) != (r.Cookie.Demands == nil) || r.Cookie.Demands != nil && *back.Cookie.Demands != *r.Cookie.Demands) {
+			r.Cookie != nil && ((back.Cookie.Demands == nil) != (r.Cookie.Demands == nil) || r.Cookie.Demands != nil && *back.Cookie.Demands != *r.Cookie.Demands) ||
+			back.Fence != r.Fence || !slices.EqualFunc(back.unknown(), r.unknown(), same) {
 			t.Errorf("%s became %+v", data, back)
 		}
 		again, err := back.payload("key", false)
@@ -144,6 +152,7 @@ func TestRecordMutated(t *testing.T) {
 		recordText("key", ``),
 		recordText("key", `,"cookie":{"maxAge":1000,"path":"/a","sameSite":"none","expires":"2026-01-01T00:00:00.000Z"},"user":"ada","n":[1,2.5e3,{"x":null}],"é":"\u2028"`),
 		fmt.Sprintf(`{"_gs":{"v":1,"k":"%s","c":1700000000000,"d":{"s":1,"h":1,"x":1,"a":86400000}},"a":true}`, keyMark("key")),
+		fmt.Sprintf(`{"_gs":{"v":1,"k":"%s","c":1700000000000,"o":"ada","x":{"y":[1]},"s":"00000000"},"a":true}`, keyMark("key")),
 	}
 	const near = `{}[]",:\u0123456789eE+-.truefalsnl` + "\x00\xff \n"
 	random := rand.New(rand.NewPCG(3, 4))
@@ -235,7 +244,7 @@ func checkRecord(t *testing.T, data []byte, koa bool) {
 		t.Fatalf("%q was written as %q: %v", data, out, err)
 	}
 	same := func(a, b jsontext.Member) bool { return bytes.Equal(a.Name, b.Name) && bytes.Equal(a.Raw, b.Raw) }
-	if !slices.EqualFunc(membersIn(t, r), membersIn(t, again), same) || !slices.EqualFunc(r.Cookie.All(), again.Cookie.All(), same) || r.Created != again.Created {
+	if !slices.EqualFunc(membersIn(t, r), membersIn(t, again), same) || !slices.EqualFunc(r.Cookie.All(), again.Cookie.All(), same) || !slices.EqualFunc(r.unknown(), again.unknown(), same) || r.Created != again.Created {
 		t.Fatalf("%q was written as %q", data, out)
 	}
 }
