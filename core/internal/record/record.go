@@ -354,14 +354,14 @@ func (r *Record) parseMeta(raw []byte, key string) (then *Demands, err error) {
 			return nil, corrupt("its cookie demands are unreadable")
 		}
 	}
-	if extra := unknownIn(meta); extra != nil {
-		r.extra = &extra
-	}
+	r.extra = unknownIn(meta)
 	return then, nil
 }
 
-// unknownIn are the members of meta that this version does not know.
-func unknownIn(meta []jsontext.Member) (extra []jsontext.Member) {
+// unknownIn are the members of meta that this version does not know, nil for
+// none.
+func unknownIn(meta []jsontext.Member) *[]jsontext.Member {
+	var extra []jsontext.Member
 	for _, m := range meta {
 		switch string(m.Name) {
 		case "v", "k", "c", "l", "f", "d", "s":
@@ -369,7 +369,11 @@ func unknownIn(meta []jsontext.Member) (extra []jsontext.Member) {
 			extra = append(extra, m)
 		}
 	}
-	return extra
+	if extra == nil {
+		return nil
+	}
+	found := extra // which is on the heap only if there are some
+	return &found
 }
 
 // unknown are the members of its metadata that this version does not know.
