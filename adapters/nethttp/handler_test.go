@@ -51,7 +51,7 @@ func TestHandlerFunc(t *testing.T) {
 	})
 	handle("/login", func(_ http.ResponseWriter, r *http.Request, s *core.Session) error {
 		store.Before(func(_ context.Context, op storetest.Op, _ string) error {
-			if op == storetest.OpSetVersion {
+			if op == storetest.OpBatch {
 				return core.ErrRefused
 			}
 			return nil

@@ -36,7 +36,7 @@ var storeRules = []rule{
 			// /MOVE/last before. ?answer: the handler answers an error itself.
 			move, order, _ := strings.Cut(x.URL.Path[1:], "/")
 			refuse := func() error {
-				a.store.Before(failing(storetest.OpSet, storetest.OpSetVersion, storetest.OpDestroy))
+				a.store.Before(failing(storetest.OpSet, storetest.OpSetVersion, storetest.OpBatch, storetest.OpDestroy))
 				defer a.store.Before(nil)
 				return moves[move](session, x.Ctx)
 			}
