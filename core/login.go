@@ -179,17 +179,19 @@ func (s *Session) loginFailed(err error) {
 	s.failed.all = append(s.failed.all, failedCall{callLogin, "", err})
 }
 
-// HandlerFailed drops a login that has not been saved, and with it everything
-// that the request changed since. An adapter calls it before Commit if the
-// handler returned an error.
+// HandlerFailed drops a login that has not been saved yet, here and in the visits
+// further out, and with it everything that the request changed. An adapter calls
+// it before Commit if the handler returned an error.
 func (v *Visit) HandlerFailed() {
-	if v.stage.Load() != loaded {
-		return
-	}
-	s := v.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.login != nil {
-		s.login, s.save = nil, SaveNever
+	for ; v != nil; v = v.outer {
+		if v.stage.Load() != loaded {
+			continue
+		}
+		s := v.session
+		s.mu.Lock()
+		if s.login != nil {
+			s.login, s.save = nil, SaveNever
+		}
+		s.mu.Unlock()
 	}
 }

@@ -168,6 +168,9 @@ func (mw *middleware) handle(c *fiber.Ctx) error {
 		fasthttpsession.SetContext(ctx, before)
 		c.SetUserContext(user)
 	}
+	if failed != nil {
+		visit.HandlerFailed()
+	}
 	err := visit.Commit(user) // also for a handler that failed (K27)
 	switch {
 	case failed != nil:

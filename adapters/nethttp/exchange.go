@@ -87,6 +87,7 @@ func (x *exchange) failWith(err error) {
 	if x.state.Load() != open {
 		return
 	}
+	x.visit.HandlerFailed()
 	_ = x.visit.Commit(x.r.Context())
 	x.failing.Lock()
 	defer x.failing.Unlock()
