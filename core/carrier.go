@@ -66,16 +66,17 @@ var errPlainHTTP = errors.New("the cookie is Secure, but the request did not com
 // signedCookie is the default Carrier: the cookie NAME, and NAME.sig unless
 // unsigned.
 type signedCookie struct {
-	name            string
-	sigName         string // name of the signature cookie
-	signed          bool
-	allowHTTP       bool
-	resetsSignature bool          // that none of the keys made: KoaCompat
-	options         CookieOptions // the configuration, complete
-	keys            atomic.Pointer[keyring]
-	verified        *verified       // nil if unsigned
-	scratches       sync.Pool       // see scratch
-	key             func(ID) string // returns the store's key of an id
+	name      string
+	sigName   string // name of the signature cookie
+	signed    bool
+	allowHTTP bool
+	koa       bool            // a line replaces those of every scope, and a signature that none of the keys made is removed
+	former    []CookieOptions // whose scopes the cookie had before
+	options   CookieOptions   // the configuration, complete
+	keys      atomic.Pointer[keyring]
+	verified  *verified       // nil if unsigned
+	scratches sync.Pool       // see scratch
+	key       func(ID) string // returns the store's key of an id
 }
 
 // Get reads K10 to K13.
@@ -174,7 +175,7 @@ func (c *signedCookie) second(jar Jar) (id ID, reissue bool) {
 // (K13). By default it is left alone: another application on this host, or a
 // newer process of this one, may have made it.
 func (c *signedCookie) refuseSignature(jar Jar) {
-	if c.resetsSignature {
+	if c.koa {
 		c.resetSignature(jar)
 	}
 }
@@ -269,6 +270,9 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 		c.send(jar, c.name+secondSuffix, &o, signedID{id: id}, o.expiry(now))
 		return nil
 	}
+	for _, gone := range c.removals(s, &o, false) {
+		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0))
+	}
 	c.send(jar, c.name, &o, s.signedID(c, id), o.expiry(now))
 	return nil
 }
@@ -277,6 +281,9 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 // distinguish cookies (K6).
 func (c *signedCookie) Reset(jar Jar, s *Session) error {
 	o := s.Cookie()
+	for _, gone := range c.removals(s, &o, true) {
+		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0))
+	}
 	c.send(jar, c.name, &o, signedID{}, time.Unix(0, 0))
 	if s.visit.hasSecond() {
 		c.dropSecond(jar, &o)
@@ -333,17 +340,20 @@ func (c *signedCookie) send(jar Jar, name string, o *CookieOptions, p signedID, 
 		}
 		lines = append(lines, attributes...)
 	}
-	replace := o.Overwrite != Off
+	if o.Overwrite != Off {
+		c.clearScope(jar, name, o.scope())
+		c.clearScope(jar, sigName, o.scope())
+	}
 	if b, ok := jar.(bufferJar); ok {
-		b.SetCookieBytes(name, lines[:first], replace)
+		b.SetCookieBytes(name, lines[:first], false)
 		if c.signed {
-			b.SetCookieBytes(sigName, lines[first:], replace)
+			b.SetCookieBytes(sigName, lines[first:], false)
 		}
 	} else {
 		text := string(lines) // both in one string, so that it is one allocation
-		jar.SetCookie(name, text[:first], replace)
+		jar.SetCookie(name, text[:first], false)
 		if c.signed {
-			jar.SetCookie(sigName, text[first:], replace)
+			jar.SetCookie(sigName, text[first:], false)
 		}
 	}
 	c.putScratch(scratch, lines)

@@ -26,6 +26,9 @@ type Jar interface {
 	// replace it first removes every Set-Cookie line that begins with name and
 	// "=".
 	SetCookie(name, line string, replace bool)
+	// ResponseCookies returns the Set-Cookie lines of the response, nil if there
+	// are none. The core does not change the slice.
+	ResponseCookies() []string
 	// DropCookies removes every Set-Cookie line that begins with name and "=".
 	DropCookies(name string)
 	// ResponseHeader returns the response field of that name as set so far. It

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,12 @@ type Options struct {
 	Name string
 	// Cookie are the attributes of the cookie.
 	Cookie CookieOptions
+	// FormerCookies are the scopes that the cookie had in earlier deployments:
+	// Path, Domain and Partitioned of each, nothing else. Browsers keep a cookie
+	// of each scope, and send them all. One that is known here is expired when
+	// its browser gets a new id, when it brings several sessions, and at a
+	// logout. Not with KoaCompat or a Carrier.
+	FormerCookies []CookieOptions
 	// Carrier, if set, transports the id in place of the cookie.
 	Carrier Carrier
 
@@ -235,6 +242,9 @@ func New(store Store, o *Options) (*Manager, error) {
 		if len(m.o.Keys) > 0 {
 			problem("Options has both Keys and a Carrier: this package does not sign the id of a Carrier, so remove the Keys")
 		}
+		if len(m.o.FormerCookies) > 0 {
+			problem("Options has both FormerCookies and a Carrier: remove one")
+		}
 		if err := m.config.check(""); err != nil {
 			problem("%w", err)
 		}
@@ -335,11 +345,29 @@ func (m *Manager) check(problem func(string, ...any)) {
 // newCookie makes the default carrier.
 func (m *Manager) newCookie() error {
 	o := &m.o
-	c := &signedCookie{name: o.Name, sigName: o.Name + sigSuffix, signed: m.config.Signed == On, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key, resetsSignature: o.koa}
+	c := &signedCookie{name: o.Name, sigName: o.Name + sigSuffix, signed: m.config.Signed == On, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key, koa: o.koa, former: slices.Clone(o.FormerCookies)}
 	if c.signed {
 		c.verified = newVerified()
 	}
 	errs := []error{checkName(o.Name), m.config.check(o.Name)}
+	for i, f := range c.former {
+		scope := CookieOptions{Path: f.Path, Domain: f.Domain, Partitioned: f.Partitioned}
+		full := scope.or(m.config)
+		full.Partitioned = f.Partitioned
+		full.Domain = f.Domain
+		switch err := full.check(o.Name); {
+		case f != scope:
+			errs = append(errs, fmt.Errorf("Options.FormerCookies[%d] has more than Path, Domain and Partitioned: remove the rest", i))
+		case o.koa:
+			errs = append(errs, errors.New("Options.FormerCookies is not available with KoaCompat"))
+		case err != nil:
+			errs = append(errs, fmt.Errorf("Options.FormerCookies[%d]: %w", i, err))
+		case full.scope() == m.config.scope():
+			errs = append(errs, fmt.Errorf("Options.FormerCookies[%d] is the scope that the cookie has now: remove it", i))
+		default:
+			c.former[i] = full
+		}
+	}
 	switch {
 	case c.signed && len(o.Keys) == 0:
 		errs = append(errs, errors.New("Options.Keys is empty, but the cookie is signed: set at least one key of 32 random bytes, or set Cookie.Signed to core.Off"))

@@ -249,6 +249,7 @@ func (v *Visit) renew(ctx context.Context) error {
 	switch {
 	case err == nil:
 		s.saved(&c, &e)
+		v.expires = true
 		return v.send(ctx)
 	case errors.Is(err, errExpired):
 		err = errors.Join(ErrGone, v.destroy(ctx, false))

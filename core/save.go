@@ -220,6 +220,7 @@ func (v *Visit) conclude(p *plan, err error) error {
 		s.setOwn(p.entry.stored.Cookie, nil)
 		s.mu.Unlock()
 	case p.why == signsIn:
+		v.expires = true
 		p.entry.second = false
 		s.saved(&p.changes, &p.entry)
 		s.loggedIn(p)

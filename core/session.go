@@ -377,8 +377,12 @@ func (s *Session) SetCookie(c CookieOptions) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
-	if c == s.cookieOptions() {
+	was := s.cookieOptions()
+	if c == was {
 		return nil
+	}
+	if was.scope() != c.scope() && s.state != fresh && m.dialect.recordsTime() {
+		s.visit.left = append(s.visit.left, was)
 	}
 	s.setOwn(m.dialect.override(m.config, c, s.own), &c)
 	s.ownSet = true

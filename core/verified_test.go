@@ -16,6 +16,7 @@ type requestJar struct {
 func (j *requestJar) Cookie() string                         { return j.field }
 func (j *requestJar) Secure() bool                           { return false }
 func (j *requestJar) DefaultResponseHeader(_, _ string) bool { return true }
+func (j *requestJar) ResponseCookies() []string              { return nil }
 func (j *requestJar) SetCookie(_, _ string, _ bool)          { j.sent++ }
 
 // bufferedJar is one whose field lies in a buffer.

@@ -33,11 +33,13 @@ type Visit struct {
 	resend    bool          // the carrier wants the id sent again
 	sent      bool          // the response carries the id
 
-	others    []target // of the other sessions that the request carries
-	dead      []target // of other ids that it carries, which were given up
-	untrusted bool     // the session was chosen among several that the request carries
-	loggedIn  bool     // the response has the id of a login
-	crowded   bool     // the request carries more cookies than are looked at
+	others    []target        // of the other sessions that the request carries
+	dead      []target        // of other ids that it carries, which were given up
+	untrusted bool            // the session was chosen among several that the request carries
+	expires   bool            // cookies of former scopes are removed with the next one that is sent
+	left      []CookieOptions // whose scopes the cookie had until this request
+	loggedIn  bool            // the response has the id of a login
+	crowded   bool            // the request carries more cookies than are looked at
 
 	session *Session        // nil in deferred mode until somebody asks for it
 	around  context.Context // what NewContext was given
@@ -323,7 +325,7 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 		v.session.entry.second = len(v.dead) > 0
 		return nil
 	case 1:
-		v.resend = true // in the scope that the cookie has now
+		v.resend, v.expires = true, true // in the scope that the cookie has now
 		return v.found(ctx, living[0], at, nil)
 	}
 	for _, id := range living {

@@ -207,6 +207,19 @@ func (j *Jar) SetCookieBytes(name string, line []byte, replace bool) {
 	j.ctx.Response.Header.SetCanonical(nameSetCookie, line)
 }
 
+// ResponseCookies returns the Set-Cookie lines of the response.
+func (j *Jar) ResponseCookies() (lines []string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ctx == nil {
+		return nil
+	}
+	for _, line := range j.ctx.Response.Header.Cookies() {
+		lines = append(lines, string(line))
+	}
+	return lines
+}
+
 // DropCookies removes the lines of that name.
 func (j *Jar) DropCookies(name string) {
 	j.mu.Lock()

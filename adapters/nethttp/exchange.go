@@ -232,6 +232,15 @@ func (x *exchange) SetCookie(name, line string, replace bool) {
 	header["Set-Cookie"] = append(lines, line)
 }
 
+func (x *exchange) ResponseCookies() []string {
+	x.jar.Lock()
+	defer x.jar.Unlock()
+	if x.begun {
+		return nil
+	}
+	return x.w.Header()["Set-Cookie"]
+}
+
 func (x *exchange) DropCookies(name string) {
 	x.jar.Lock()
 	defer x.jar.Unlock()

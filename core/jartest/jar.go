@@ -62,6 +62,9 @@ func (j *Jar) SetCookie(name, line string, replace bool) {
 	j.SetCookies = append(j.SetCookies, line)
 }
 
+// ResponseCookies returns SetCookies.
+func (j *Jar) ResponseCookies() []string { return j.SetCookies }
+
 // DropCookies removes the lines of the name from SetCookies.
 func (j *Jar) DropCookies(name string) {
 	if j.Sent {
