@@ -98,8 +98,8 @@
 //
 // # Writing a store
 //
-// A [Store] has three methods on bytes. [Swapper], [Toucher] and [Notifier] are
-// optional capabilities. The package core/storetest tests all of them:
+// A [Store] has three methods on bytes. [Swapper], [Batcher], [Toucher] and
+// [Notifier] are optional capabilities. The package core/storetest tests all of them:
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) core.Store { return mystore.New(dial(t)) })

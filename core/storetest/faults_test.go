@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -415,10 +416,10 @@ var faultBugs = []struct {
 	}},
 	{"a Batch whose answer was cut is half carried out", "cut", func(r *remote) {
 		right := r.reconnect
-		inCut := false
+		var inCut atomic.Bool
 		r.reconnect = func(write bool, apply func() error) error {
-			inCut = true
-			defer func() { inCut = false }()
+			inCut.Store(true)
+			defer inCut.Store(false)
 			err := right(write, apply)
 			if write {
 				return core.ErrOutcomeUnknown
@@ -426,7 +427,7 @@ var faultBugs = []struct {
 			return err
 		}
 		r.carryOut = func(writes []core.Write) ([]core.Version, error) {
-			if inCut {
+			if inCut.Load() {
 				writes = writes[:1]
 			}
 			return r.model.Batch(bg, writes...)
