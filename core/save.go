@@ -413,10 +413,12 @@ func (v *Visit) withdraw() {
 	v.sent = false
 	switch c := v.manager.carrier.(type) {
 	case *signedCookie:
-		v.jar.DropCookies(c.name)
-		v.jar.DropCookies(c.sigName)
-		v.jar.DropCookies(c.name + secondSuffix)
-		v.jar.DropCookies(c.name + secondSuffix + sigSuffix)
+		o := v.session.Cookie()
+		for _, in := range append(c.removals(v.session, &o, false), o) {
+			for _, name := range []string{c.name, c.sigName, c.name + secondSuffix, c.name + secondSuffix + sigSuffix} {
+				c.clearScope(v.jar, name, in.scope())
+			}
+		}
 	case header:
 		v.jar.SetResponseHeader(string(c), "")
 	}
