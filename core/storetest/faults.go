@@ -218,10 +218,13 @@ var faultCases = []faultCase{{
 	},
 }, {
 	name:    "thousands of calls while paused",
-	rule:    "each of thousands of calls to a server that does not answer ends with its own deadline, and with the class of a lone one",
+	rule:    "each of thousands of calls to a server that does not answer ends with its own deadline, and with the class of a lone one; a write that may still be applied keeps a copy of its payload",
 	missing: func(s Server) string { return unset("Pause and Server.Resume", s.Pause == nil || s.Resume == nil) },
 	test: func(c *check, s Server) {
-		c.set("a", "old", time.Hour)
+		const keys = 64 // several, since only the last write of a key can be seen
+		for i := range keys {
+			c.set(fmt.Sprint("crowd", i), oldPayload, time.Hour)
+		}
 		c.warmUp()
 		s.Pause()
 		resumed := sync.OnceFunc(s.Resume)
@@ -235,11 +238,15 @@ var faultCases = []faultCase{{
 			go func() {
 				ctx, cancel := context.WithTimeout(c.ctx, faultLimit)
 				defer cancel()
+				key := c.key(fmt.Sprint("crowd", i/2%keys))
 				if i%2 == 0 {
-					_, err := c.store.Get(ctx, c.key("a"))
+					_, err := c.store.Get(ctx, key)
 					answers <- answer{"Get", err}
 				} else {
-					answers <- answer{"Set", c.store.Set(ctx, c.key("a"), []byte("new"), time.Hour)}
+					data := []byte(newPayload)
+					err := c.store.Set(ctx, key, data, time.Hour)
+					scribble(data) // the caller may, once the call has returned
+					answers <- answer{"Set", err}
 				}
 			}()
 		}
@@ -254,7 +261,62 @@ var faultCases = []faultCase{{
 		}
 		resumed()
 		c.back()
+		for i := range keys {
+			data, err := c.store.Get(c.ctx, c.key(fmt.Sprint("crowd", i)))
+			c.ok("Get", err)
+			if got := string(data); got != oldPayload && got != newPayload {
+				c.broken("Get returned %s, which is not what a late Set had been given", short(got))
+			}
+		}
 		c.works()
+	},
+}, {
+	name:    "late write",
+	rule:    "a SetVersion that its caller gave up, and that the server carries out later, is still a swap: it does not bring back a key that was destroyed meanwhile, and a caller that read before it gets ErrConflict",
+	missing: func(s Server) string { return unset("Pause and Server.Resume", s.Pause == nil || s.Resume == nil) },
+	test: func(c *check, s Server) {
+		w := c.swapper()
+		versions := map[string]core.Version{}
+		for _, name := range []string{"a", "destroyed"} {
+			c.set(name, "old", time.Hour)
+			versions[name] = c.version(name)
+		}
+		swap := func(name, data string) func(ctx context.Context) error {
+			return func(ctx context.Context) error {
+				_, err := w.SetVersion(ctx, c.key(name), []byte(data), time.Hour, versions[name])
+				return err
+			}
+		}
+		s.Pause()
+		resumed := sync.OnceFunc(s.Resume)
+		defer resumed()
+		gaveUp := map[string]error{}
+		for name := range versions {
+			gaveUp[name] = c.limited("SetVersion", swap(name, "late"))
+			c.down("SetVersion", gaveUp[name], true)
+		}
+		resumed()
+		// At once, so that it runs beside the late write.
+		for end := time.Now().Add(backLimit); ; time.Sleep(step) {
+			err := c.prompt("Destroy", func(ctx context.Context) error { return c.store.Destroy(ctx, c.key("destroyed")) })
+			if err == nil {
+				break
+			}
+			if time.Now().After(end) {
+				c.broken("Destroy returns %s, %v after the server is back", said(err), backLimit)
+			}
+		}
+		c.back()
+		c.misses("destroyed")
+		data, err := c.store.Get(c.ctx, c.key("a"))
+		c.ok("Get", err)
+		switch got := string(data); {
+		case got == "late" && errors.Is(gaveUp["a"], core.ErrOutcomeUnknown):
+			c.is("SetVersion with the version from before the late write", swap("a", "new")(c.ctx), core.ErrConflict)
+			c.holds("a", "late")
+		case got != "old":
+			c.broken("after SetVersion, which returned %s, the payload is %s", said(gaveUp["a"]), short(got))
+		}
 	},
 }, {
 	name:    "cut",
@@ -435,6 +497,8 @@ type faultWrite struct {
 	old  string // what is there before; nothing if it is empty
 	new  string // what it would leave; nothing if it is empty
 	err  error
+
+	version core.Version // of what is there before, 0 if it is not known
 }
 
 // prepare returns all kinds of writes, with what they need to succeed.
@@ -448,7 +512,8 @@ func (c *check) prepare() []*faultWrite {
 		}
 		c.set(w.key, w.old, time.Hour)
 		if _, ok := core.As[core.Swapper](c.store); ok {
-			versions[w.key] = c.version(w.key)
+			w.version = c.version(w.key)
+			versions[w.key] = w.version
 		}
 	}
 	return all
@@ -634,6 +699,12 @@ func (c *check) states(writes []*faultWrite, lost bool) {
 		switch {
 		case err != nil && lost: // with its server
 		case got == w.old && w.err != nil:
+			if w.version == 0 || done || lost {
+				break
+			}
+			if v := c.version(w.key); v != w.version {
+				c.broken("%s, which returned %q, changed the version", w.name, w.err)
+			}
 		case got == w.new && done:
 		case got == w.new:
 			c.broken("%s was applied, and had returned %q", w.name, w.err)
