@@ -218,13 +218,10 @@ var faultCases = []faultCase{{
 	},
 }, {
 	name:    "thousands of calls while paused",
-	rule:    "each of thousands of calls to a server that does not answer ends with its own deadline, and with the class of a lone one; a write that may still be applied keeps a copy of its payload",
+	rule:    "each of thousands of calls to a server that does not answer ends with its own deadline, and with the class of a lone one",
 	missing: func(s Server) string { return unset("Pause and Server.Resume", s.Pause == nil || s.Resume == nil) },
 	test: func(c *check, s Server) {
-		const keys = 64 // several, since only the last write of a key can be seen
-		for i := range keys {
-			c.set(fmt.Sprint("crowd", i), oldPayload, time.Hour)
-		}
+		c.set("a", "old", time.Hour)
 		c.warmUp()
 		s.Pause()
 		resumed := sync.OnceFunc(s.Resume)
@@ -238,15 +235,11 @@ var faultCases = []faultCase{{
 			go func() {
 				ctx, cancel := context.WithTimeout(c.ctx, faultLimit)
 				defer cancel()
-				key := c.key(fmt.Sprint("crowd", i/2%keys))
 				if i%2 == 0 {
-					_, err := c.store.Get(ctx, key)
+					_, err := c.store.Get(ctx, c.key("a"))
 					answers <- answer{"Get", err}
 				} else {
-					data := []byte(newPayload)
-					err := c.store.Set(ctx, key, data, time.Hour)
-					scribble(data) // the caller may, once the call has returned
-					answers <- answer{"Set", err}
+					answers <- answer{"Set", c.store.Set(ctx, c.key("a"), []byte("new"), time.Hour)}
 				}
 			}()
 		}
@@ -261,25 +254,19 @@ var faultCases = []faultCase{{
 		}
 		resumed()
 		c.back()
-		for i := range keys {
-			data, err := c.store.Get(c.ctx, c.key(fmt.Sprint("crowd", i)))
-			c.ok("Get", err)
-			if got := string(data); got != oldPayload && got != newPayload {
-				c.broken("Get returned %s, which is not what a late Set had been given", short(got))
-			}
-		}
 		c.works()
 	},
 }, {
 	name:    "late write",
-	rule:    "a SetVersion that its caller gave up, and that the server carries out later, is still a swap: it does not bring back a key that was destroyed meanwhile, and a caller that read before it gets ErrConflict",
+	rule:    "a write that its caller gave up, and that the server carries out later, stores the payload it was given; a SetVersion is still a swap: it does not bring back a key that was destroyed meanwhile, and a caller that read before it gets ErrConflict",
 	missing: func(s Server) string { return unset("Pause and Server.Resume", s.Pause == nil || s.Resume == nil) },
 	test: func(c *check, s Server) {
-		w := c.swapper()
+		w, swaps := core.As[core.Swapper](c.store)
 		versions := map[string]core.Version{}
 		for _, name := range []string{"a", "destroyed"} {
-			c.set(name, "old", time.Hour)
-			versions[name] = c.version(name)
+			if c.set(name, "old", time.Hour); swaps {
+				versions[name] = c.version(name)
+			}
 		}
 		swap := func(name, data string) func(ctx context.Context) error {
 			return func(ctx context.Context) error {
@@ -287,9 +274,21 @@ var faultCases = []faultCase{{
 				return err
 			}
 		}
+		c.warmUp()
 		s.Pause()
 		resumed := sync.OnceFunc(s.Resume)
 		defer resumed()
+		// Several at once, so that some wait in a pipeline, if there is one. The
+		// race detector finds a read of what is not the store's, too.
+		const callers = 50
+		c.together(callers, func(i int) error {
+			ctx, cancel := context.WithTimeout(c.ctx, faultLimit)
+			defer cancel()
+			data := []byte(newPayload)
+			_ = c.store.Set(ctx, c.key(fmt.Sprint("late", i)), data, time.Hour) // the class is another case
+			scribble(data)
+			return nil
+		})
 		gaveUp := map[string]error{}
 		for name := range versions {
 			gaveUp[name] = c.limited("SetVersion", swap(name, "late"))
@@ -297,7 +296,7 @@ var faultCases = []faultCase{{
 		}
 		resumed()
 		// At once, so that it runs beside the late write.
-		for end := time.Now().Add(backLimit); ; time.Sleep(step) {
+		for end := time.Now().Add(backLimit); swaps; time.Sleep(step) {
 			err := c.prompt("Destroy", func(ctx context.Context) error { return c.store.Destroy(ctx, c.key("destroyed")) })
 			if err == nil {
 				break
@@ -307,6 +306,15 @@ var faultCases = []faultCase{{
 			}
 		}
 		c.back()
+		for i := range callers {
+			data, err := c.store.Get(c.ctx, c.key(fmt.Sprint("late", i)))
+			if !errors.Is(err, core.ErrNotFound) && (err != nil || string(data) != newPayload) {
+				c.broken("Get returned %s and %s, which is not what a late Set had been given", short(string(data)), said(err))
+			}
+		}
+		if !swaps { // the last write wins, even over a removal
+			return
+		}
 		c.misses("destroyed")
 		data, err := c.store.Get(c.ctx, c.key("a"))
 		c.ok("Get", err)

@@ -412,7 +412,7 @@ var faultBugs = []struct {
 			}
 		}
 	}},
-	{"the caller's bytes are sent late", "thousands of calls while paused", func(r *remote) {
+	{"the caller's bytes are sent late", "late write", func(r *remote) {
 		r.own = func(data []byte) []byte { return data }
 	}},
 	{"a late swap brings a destroyed key back", "late write", func(r *remote) {
