@@ -224,8 +224,8 @@ func (m *Manager) inTwoSteps(ctx context.Context, e *entry, oldKey string, versi
 }
 
 // bury puts a tombstone that names successor in place of the session under key,
-// if it still has version. KoaCompat and a store without versions know no
-// condition or no tombstone: there the record is removed.
+// if it still has version. KoaCompat removes the record, where it can with that
+// condition. A store without versions just writes.
 func (m *Manager) bury(ctx context.Context, e *entry, key string, version Version, successor string) error {
 	tombstone := append([]byte(key), m.newTombstone(successor)...)
 	switch {
@@ -236,7 +236,7 @@ func (m *Manager) bury(ctx context.Context, e *entry, key string, version Versio
 		return m.buried(ctx, e, key, version, nil, err)
 	}
 	var err error
-	if m.batcher != nil {
+	if m.keeper != nil && m.batcher != nil { // which may limit the number of sessions
 		_, err = m.batch(ctx, Write{Key: key, Data: tombstone[len(key):], TTL: tombstoneTTL, Version: version, Note: true})
 	} else {
 		_, err = m.set(ctx, key, tombstone, tombstoneTTL, version)

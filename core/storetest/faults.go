@@ -257,6 +257,76 @@ var faultCases = []faultCase{{
 		c.works()
 	},
 }, {
+	name:    "late write",
+	rule:    "a write that its caller gave up, and that the server carries out later, stores the payload it was given; a SetVersion is still a swap: it does not bring back a key that was destroyed meanwhile, and a caller that read before it gets ErrConflict",
+	missing: func(s Server) string { return unset("Pause and Server.Resume", s.Pause == nil || s.Resume == nil) },
+	test: func(c *check, s Server) {
+		w, swaps := core.As[core.Swapper](c.store)
+		versions := map[string]core.Version{}
+		for _, name := range []string{"a", "destroyed"} {
+			if c.set(name, "old", time.Hour); swaps {
+				versions[name] = c.version(name)
+			}
+		}
+		swap := func(name, data string) func(ctx context.Context) error {
+			return func(ctx context.Context) error {
+				_, err := w.SetVersion(ctx, c.key(name), []byte(data), time.Hour, versions[name])
+				return err
+			}
+		}
+		c.warmUp()
+		s.Pause()
+		resumed := sync.OnceFunc(s.Resume)
+		defer resumed()
+		// Several at once, so that some wait in a pipeline, if there is one. The
+		// race detector finds a read of what is not the store's, too.
+		const callers = 50
+		c.together(callers, func(i int) error {
+			ctx, cancel := context.WithTimeout(c.ctx, faultLimit)
+			defer cancel()
+			data := []byte(newPayload)
+			_ = c.store.Set(ctx, c.key(fmt.Sprint("late", i)), data, time.Hour) // the class is another case
+			scribble(data)
+			return nil
+		})
+		gaveUp := map[string]error{}
+		for name := range versions {
+			gaveUp[name] = c.limited("SetVersion", swap(name, "late"))
+			c.down("SetVersion", gaveUp[name], true)
+		}
+		resumed()
+		// At once, so that it runs beside the late write.
+		for end := time.Now().Add(backLimit); swaps; time.Sleep(step) {
+			err := c.prompt("Destroy", func(ctx context.Context) error { return c.store.Destroy(ctx, c.key("destroyed")) })
+			if err == nil {
+				break
+			}
+			if time.Now().After(end) {
+				c.broken("Destroy returns %s, %v after the server is back", said(err), backLimit)
+			}
+		}
+		c.back()
+		for i := range callers {
+			data, err := c.store.Get(c.ctx, c.key(fmt.Sprint("late", i)))
+			if !errors.Is(err, core.ErrNotFound) && (err != nil || string(data) != newPayload) {
+				c.broken("Get returned %s and %s, which is not what a late Set had been given", short(string(data)), said(err))
+			}
+		}
+		if !swaps { // the last write wins, even over a removal
+			return
+		}
+		c.misses("destroyed")
+		data, err := c.store.Get(c.ctx, c.key("a"))
+		c.ok("Get", err)
+		switch got := string(data); {
+		case got == "late" && errors.Is(gaveUp["a"], core.ErrOutcomeUnknown):
+			c.is("SetVersion with the version from before the late write", swap("a", "new")(c.ctx), core.ErrConflict)
+			c.holds("a", "late")
+		case got != "old":
+			c.broken("after SetVersion, which returned %s, the payload is %s", said(gaveUp["a"]), short(got))
+		}
+	},
+}, {
 	name:    "cut",
 	rule:    "when its connections have been closed, a store opens new ones: no read fails, and a write that fails was not applied or is ErrOutcomeUnknown",
 	missing: func(s Server) string { return unset("Cut", s.Cut == nil) },
@@ -453,6 +523,8 @@ type faultWrite struct {
 	new  string // what it would leave; nothing if it is empty
 	to   string // the name of the key that a Batch moves newPayload to, if it is one
 	err  error
+
+	version core.Version // of what is there before, 0 if it is not known
 }
 
 // prepare returns all kinds of writes, with what they need to succeed.
@@ -469,7 +541,8 @@ func (c *check) prepare() []*faultWrite {
 		}
 		c.set(w.key, w.old, time.Hour)
 		if _, ok := core.As[core.Swapper](c.store); ok {
-			versions[w.key] = c.version(w.key)
+			w.version = c.version(w.key)
+			versions[w.key] = w.version
 		}
 	}
 	return all
@@ -694,6 +767,12 @@ func (c *check) states(writes []*faultWrite, lost bool) {
 		switch {
 		case err != nil && lost: // with its server
 		case got == w.old && w.err != nil:
+			if w.version == 0 || done || lost {
+				break
+			}
+			if v := c.version(w.key); v != w.version {
+				c.broken("%s, which returned %q, changed the version", w.name, w.err)
+			}
 		case got == w.new && done:
 		case got == w.new:
 			c.broken("%s was applied, and had returned %q", w.name, w.err)

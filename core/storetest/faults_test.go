@@ -1,9 +1,11 @@
 package storetest_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,6 +52,7 @@ type remote struct {
 	answers     func(ctx context.Context, write bool, apply func() error) error // running
 	resume      func(late []func())                                             // what came late
 	carryOut    func(writes []core.Write) ([]core.Version, error)               // a Batch
+	own         func(data []byte) []byte                                        // the payload of a write
 }
 
 func newRemote() *remote {
@@ -64,6 +67,7 @@ func newRemote() *remote {
 	}
 	r.tooLarge = func(string, []byte) error { return fmt.Errorf("remote: %w", core.ErrTooLarge) }
 	r.corrupt = func() ([]byte, error) { return nil, fmt.Errorf("remote: %w: a list", core.ErrCorrupt) }
+	r.own = bytes.Clone
 	r.reconnect = func(_ bool, apply func() error) error { return apply() }
 	r.answers = func(_ context.Context, _ bool, apply func() error) error {
 		time.Sleep(time.Millisecond) // else no time would pass in a bubble
@@ -194,10 +198,12 @@ func (r *remote) GetVersion(ctx context.Context, key string) (data []byte, v cor
 }
 
 func (r *remote) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+	data = r.own(data)
 	return r.write(ctx, key, data, func() error { return r.model.Set(context.Background(), key, data, ttl) })
 }
 
 func (r *remote) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (now core.Version, err error) {
+	data = r.own(data)
 	err = r.write(ctx, key, data, func() error {
 		r.mu.Lock()
 		spoiled := r.spoiled[key]
@@ -499,6 +505,46 @@ var faultBugs = []struct {
 			}
 		}
 	}},
+	{"the caller's bytes are sent late", "late write", func(r *remote) {
+		r.own = func(data []byte) []byte { return data }
+	}},
+	{"a late swap brings a destroyed key back", "late write", func(r *remote) {
+		right := r.resume
+		r.resume = func(late []func()) {
+			right(late)
+			r.model.mu.Lock()
+			records := maps.Clone(r.model.records)
+			r.model.mu.Unlock()
+			time.AfterFunc(50*time.Millisecond, func() {
+				r.model.mu.Lock()
+				defer r.model.mu.Unlock()
+				maps.Copy(r.model.records, records)
+			})
+		}
+	}},
+	{"a late swap leaves the version", "late write", func(r *remote) {
+		right := r.resume
+		r.resume = func(late []func()) {
+			r.model.mu.Lock()
+			before := maps.Clone(r.model.records)
+			r.model.mu.Unlock()
+			right(late)
+			r.model.mu.Lock()
+			defer r.model.mu.Unlock()
+			for key, rec := range r.model.records {
+				rec.version = before[key].version
+				r.model.records[key] = rec
+			}
+		}
+	}},
+	{"a late swap that was surely not sent", "late write", func(r *remote) {
+		r.silent = func(ctx context.Context, write bool, apply func() error) error {
+			if err := r.wait(ctx, write, apply); !write {
+				return err
+			}
+			return core.ErrTimeout
+		}
+	}},
 	{"the first reads fail", "cut", func(r *remote) {
 		r.reconnect = func(write bool, apply func() error) error {
 			if !write {
@@ -532,6 +578,22 @@ var faultBugs = []struct {
 			err := right(op, key, apply)
 			if err != nil {
 				_ = r.model.Destroy(bg, key)
+			}
+			return err
+		}
+	}},
+	{"a refused write is another version", "full", func(r *remote) {
+		right := r.refuses
+		r.refuses = func(op, key string, apply func() error) error {
+			err := right(op, key, apply)
+			if err != nil {
+				r.model.mu.Lock()
+				defer r.model.mu.Unlock()
+				if rec, ok := r.model.records[key]; ok {
+					r.model.version++
+					rec.version = r.model.version
+					r.model.records[key] = rec
+				}
 			}
 			return err
 		}

@@ -26,7 +26,9 @@ func TestFaults(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := servers.Memcached(t, "-M")
+			// Smaller than what the store itself refuses, so that it is the
+			// server which refuses. The limit of the store: TestThePayloadLimit.
+			server := servers.Memcached(t, "-M", "-I", "512k")
 			on := func(addr string) func(t testing.TB) (core.Store, func()) {
 				return func(t testing.TB) (core.Store, func()) {
 					s, end, err := open(addr)
@@ -40,7 +42,7 @@ func TestFaults(t *testing.T) {
 				Stop: server.Kill, Start: server.Start,
 				Pause: func() { pause(server) }, Resume: server.Resume,
 				Fill:     server.FillUp,
-				TooLarge: 1 << 20,
+				TooLarge: 700 << 10,
 			}, on(server.Addr()))
 
 			// The server itself can't close connections.

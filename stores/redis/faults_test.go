@@ -3,6 +3,8 @@ package redisstore_test
 import (
 	"testing"
 
+	"github.com/redis/rueidis"
+
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
 	"github.com/gensession/gensession/internal/faultproxy"
@@ -36,4 +38,18 @@ func TestFaults(t *testing.T) {
 	// Through a proxy, which closes connections at any moment of a call.
 	proxy := faultproxy.New(t, server.Addr())
 	storetest.Faults(t, storetest.Server{Cut: func() { proxy.CutAll(faultproxy.Reset) }}, on(proxy.Addr()))
+
+	// The connections of a client of the user's, which has no setting of ours.
+	storetest.Faults(t, storetest.Server{Stop: server.Kill, Start: server.Start}, func(t testing.TB) (core.Store, func()) {
+		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := redisstore.New(c, nil)
+		if err != nil {
+			c.Close()
+			t.Fatal(err)
+		}
+		return s, func() { s.Close(); c.Close() }
+	})
 }
