@@ -27,9 +27,10 @@ type entry struct {
 	unknownWrite *unknownWrite // a save that had no answer
 
 	state     state
-	notLoaded bool     // what is stored has not been read: Visit.Replace or Visit.Destroy
-	successor bool     // an id was given up for this one, which is not stored yet
-	unended   []target // whose end the store has not confirmed
+	notLoaded bool          // what is stored has not been read: Visit.Replace or Visit.Destroy
+	began     time.Duration // of its request, as an age of the manager
+	successor bool          // an id was given up for this one, which is not stored yet
+	unended   []target      // whose end the store has not confirmed
 }
 
 type state uint8
@@ -260,8 +261,9 @@ func (m *Manager) load(ctx context.Context, e *entry) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errNewID, err)
 		}
+		began := e.began
 		*e = entry{id: id, stored: record.Record{Created: time.Now().UnixMilli()}}
-		e.unknown(key, s.tombstone)
+		e.unknown(key, s.tombstone, m.longAgo(began))
 		return nil
 	case err != nil:
 		return err
@@ -271,11 +273,20 @@ func (m *Manager) load(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// unknown notes that key leads to no session, and what stands there.
-func (e *entry) unknown(key string, t *tombstone) {
+// unknown notes that key leads to no session, and what stands there. If that is
+// nothing, but the request began so long ago that a tombstone may have passed
+// since, the id may have been given up.
+func (e *entry) unknown(key string, t *tombstone, longAgo bool) {
+	if t == nil && longAgo {
+		t = &tombstone{key: key, late: true}
+	}
 	e.requested, e.givenUp = key, t
-	e.second = t != nil && len(t.successors) > 0
+	e.second = t != nil && (len(t.successors) > 0 || t.late)
 }
+
+// longAgo reports whether a tombstone that stood there at that age of the manager
+// may have passed by now.
+func (m *Manager) longAgo(began time.Duration) bool { return time.Since(m.born)-began > tombstoneTTL/2 }
 
 // loaded makes e what was found. A version that is held is none to write with.
 func (e *entry) loaded(s lookup) {

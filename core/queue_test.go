@@ -23,7 +23,8 @@ func (a *app) slow(d time.Duration) *atomic.Int64 {
 	return calls
 }
 
-// A crowd that writes one session queues up instead of racing (W40).
+// A crowd that writes one session queues up instead of racing (W40). Code of the user
+// has no place in the queue (P13).
 func TestCrowd(t *testing.T) {
 	crowd := func(t *testing.T, a *app, n int, h handler) (failed int64) {
 		var wg sync.WaitGroup

@@ -179,7 +179,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 			if left != nil { // the id had been given up already
 				stored = false
 				s.mu.Lock()
-				s.unknown(e.key, left)
+				s.unknown(e.key, left, false)
 				s.mu.Unlock()
 			}
 		}

@@ -38,7 +38,7 @@ func both(a, b *jartest.Browser) *jartest.Jar {
 	return &jartest.Jar{Cookies: []string{a.Cookie("/") + "; " + b.Cookie("/")}}
 }
 
-// Several genuine cookies of one name: W6, W7.
+// Several genuine cookies of one name (P7, W6, W7).
 func TestSeveralCookies(t *testing.T) {
 	t.Run("the one that lives counts", func(t *testing.T) {
 		a := newApp(t, &core.Options{FormerCookies: []core.CookieOptions{{Domain: "example.com"}}})
@@ -140,7 +140,7 @@ func TestSeveralCookies(t *testing.T) {
 }
 
 // Lines replace each other only in one scope, and a scope that a session leaves is
-// expired before the new one is sent (P8).
+// expired before the new one is sent (P8, W7).
 func TestScopes(t *testing.T) {
 	t.Run("SetCookie moves to another path", func(t *testing.T) {
 		a := newApp(t, nil)

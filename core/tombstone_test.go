@@ -11,7 +11,7 @@ import (
 	"github.com/gensession/gensession/core/storetest"
 )
 
-// Late requests with an id that was given up for another one.
+// Late requests with an id that was given up for another one (W3).
 
 const secondPair = "koa.sid.next koa.sid.next.sig"
 

@@ -41,6 +41,7 @@ type Visit struct {
 	loggedIn  bool            // the response has the id of a login
 	crowded   bool            // the request carries more cookies than are looked at
 
+	began   time.Duration   // in deferred mode: when, as an age of the manager
 	session *Session        // nil in deferred mode until somebody asks for it
 	around  context.Context // what NewContext was given
 }
@@ -111,6 +112,9 @@ func (m *Manager) mounted(outer *Visit) bool {
 
 func (v *Visit) begin(m *Manager, jar Jar, outer *Visit) {
 	v.manager, v.jar, v.outer = m, jar, outer
+	if m.o.Defer {
+		v.began = time.Since(m.born)
+	}
 }
 
 // Jar returns the exchange that the visit belongs to.
@@ -400,7 +404,7 @@ func (v *Visit) refuse(ctx context.Context, id ID, key string) error {
 func (v *Visit) unknownID(ctx context.Context, id ID, t *tombstone) error {
 	v.manager.debug(ctx, "session id without a session", slog.Any("session", id))
 	v.session.reset()
-	v.session.unknown(v.keyOf(id), t)
+	v.session.unknown(v.keyOf(id), t, v.manager.o.Defer && v.manager.longAgo(v.began))
 	v.resend = false
 	if v.manager.o.ResetUnknown && !v.session.second {
 		return v.sendReset(ctx)
@@ -630,7 +634,7 @@ func (v *Visit) withoutLoading(ctx context.Context) (*Session, error) {
 		case several != nil: // the store has to be asked
 			err = v.choose(hooks, several)
 		case id != "":
-			s.id, s.state, s.notLoaded = id, live, true
+			s.id, s.state, s.notLoaded, s.began = id, live, true, v.began
 		case v.hasSecond():
 			err = v.noSession(hooks, "", nil)
 		}
