@@ -67,8 +67,9 @@ func (m *Manager) setOnce(ctx context.Context, key string, text []byte, ttl time
 	return version, classify(err, ErrOutcomeUnknown)
 }
 
-// batch carries out writes in one step, or none of them. A removal is repeated
-// after an outage: it has an effect once.
+// batch carries out writes in one step, or none of them. Each Data has its key in
+// front, as the text of set. A removal is repeated after an outage: it has an
+// effect once.
 func (m *Manager) batch(ctx context.Context, writes ...Write) ([]Version, error) {
 	versions, err := m.batchOnce(ctx, writes)
 	onlyRemoves := len(writes) == 1 && writes[0].Data == nil
@@ -79,9 +80,19 @@ func (m *Manager) batch(ctx context.Context, writes ...Write) ([]Version, error)
 }
 
 func (m *Manager) batchOnce(ctx context.Context, writes []Write) ([]Version, error) {
+	if m.keeps != nil {
+		versions, err := m.keeps.KeepBatch(ctx, writes)
+		return versions, classify(err, ErrOutcomeUnknown)
+	}
+	all := make([]Write, len(writes))
+	for i, w := range writes {
+		if all[i] = w; w.Data != nil {
+			all[i].Data = w.Data[len(w.Key):]
+		}
+	}
 	call := m.call(ctx)
 	defer call.end()
-	versions, err := m.batcher.Batch(call, writes...)
+	versions, err := m.batcher.Batch(call, all...)
 	return versions, classify(err, ErrOutcomeUnknown)
 }
 

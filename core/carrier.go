@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -160,6 +161,14 @@ func (c *signedCookie) genuine(keys *keyring, name string, ids, sigs *values) (f
 // genuine, or more than one. reissue is as in read.
 func (c *signedCookie) second(jar Jar) (id ID, reissue bool) {
 	name := c.name + secondSuffix
+	if a, ok := jar.(bufferJar); ok { // mostly there is none
+		scratch := c.scratch()
+		field := a.AppendCookie((*scratch)[:0])
+		found := bytes.Contains(field, []byte(name))
+		if c.putScratch(scratch, field); !found {
+			return "", false
+		}
+	}
 	field := jar.Cookie()
 	if !strings.Contains(field, name) {
 		return "", false
@@ -273,7 +282,11 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	for _, gone := range c.removals(s, &o, false) {
 		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0))
 	}
-	c.send(jar, c.name, &o, s.signedID(c, id), o.expiry(now))
+	p := s.signedID(c, id)
+	if c.signed && p.by == nil && s.visit.expires {
+		p = *c.verified.made(id, c.keys.Load(), c.name, s.key)
+	}
+	c.send(jar, c.name, &o, p, o.expiry(now))
 	return nil
 }
 

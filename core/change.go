@@ -33,7 +33,7 @@ func (s *Session) reason(last bool) (reason, error) {
 	switch {
 	case err != nil:
 		return nothing, err
-	case s.login != nil:
+	case s.login.turn != 0:
 		return signsIn, nil
 	case s.save == SaveAlways:
 		return forced, nil
@@ -139,7 +139,7 @@ func (s *Session) takeChange() (changeSet, error) {
 		if !e.own {
 			continue
 		}
-		if !s.cleared && !s.notLoaded && s.login == nil && (e.assigned || e.updates == nil) {
+		if !s.cleared && !s.notLoaded && s.login.turn == 0 && (e.assigned || e.updates == nil) {
 			was, err := s.stored.Find(e.name)
 			if err != nil {
 				return c, err

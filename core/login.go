@@ -27,6 +27,7 @@ type LoginOptions struct {
 // A login is what the next save has to do.
 type login struct {
 	LoginOptions
+	turn uint32 // counts the calls of Login; zero: there is none to do
 }
 
 // Login notes that the user of this session has logged in: the next save, which
@@ -64,13 +65,14 @@ func (s *Session) Login(o LoginOptions) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.login = nil; s.outcome(callLogin, "", err) != nil {
+	turn := s.login.turn + 1
+	if s.login = (login{}); s.outcome(callLogin, "", err) != nil {
 		return err
 	}
 	if s.state == destroyed { // by this request, or by another one meanwhile
 		s.leave()
 	}
-	s.login = &login{o}
+	s.login = login{o, max(turn, 1)}
 	if c := s.cookieOptions(); s.own.LivesAlone() || o.RememberFor > 0 {
 		s.setOwn(s.visit.manager.ownFor(c, o.RememberFor, s.own))
 		s.ownSet = true
@@ -189,8 +191,8 @@ func (v *Visit) HandlerFailed() {
 		}
 		s := v.session
 		s.mu.Lock()
-		if s.login != nil {
-			s.login, s.save = nil, SaveNever
+		if s.login.turn != 0 {
+			s.login, s.save = login{}, SaveNever
 		}
 		s.mu.Unlock()
 	}

@@ -192,10 +192,11 @@ type Manager struct {
 	o       Options
 	dialect dialect
 	store   Store
-	swapper Swapper // nil if the store has no versions
-	keeper  keeper  // swapper, if it is a keeper
-	batcher Batcher // nil if the store can't change several keys in one step
-	toucher Toucher // nil if the store can't touch
+	swapper Swapper     // nil if the store has no versions
+	keeper  keeper      // swapper, if it is a keeper
+	keeps   batchKeeper // keeper, if it is one
+	batcher Batcher     // nil if the store can't change several keys in one step
+	toucher Toucher     // nil if the store can't touch
 	carrier Carrier
 	cookie  *signedCookie // the carrier, if it is the default one
 	config  CookieOptions // complete
@@ -226,6 +227,7 @@ func New(store Store, o *Options) (*Manager, error) {
 	m.dialect = dialect{koa: m.o.koa}
 	m.swapper, _ = As[Swapper](store)
 	m.keeper = keeperOf(m.swapper)
+	m.keeps, _ = m.keeper.(batchKeeper)
 	m.batcher, _ = As[Batcher](store)
 	m.toucher, _ = As[Toucher](store)
 

@@ -60,7 +60,7 @@ func (s *Session) Renew(ctx context.Context) error {
 		if err := s.visit.encodable(ctx); err != nil {
 			return err
 		}
-		if s.login != nil { // which changes the id
+		if s.login.turn != 0 { // which changes the id
 			return s.visit.save(ctx, false)
 		}
 		return s.visit.renew(withoutCancel(ctx))
@@ -113,7 +113,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 			}
 		}
 	}
-	s.state, s.login = destroyed, nil
+	s.state, s.login = destroyed, login{}
 	s.edits, s.cleared, s.stored.Fields = nil, true, record.Fields{}
 	s.replaceRev++
 	s.failed = nil

@@ -181,9 +181,9 @@ func (m *Manager) inOneStep(ctx context.Context, e *entry, oldKey string, versio
 	}
 	old := Write{Key: oldKey, Version: version}
 	if m.dialect.marks() {
-		old.Data, old.TTL, old.Note = m.newTombstone(key), tombstoneTTL, true
+		old.Data, old.TTL, old.Note = m.newTombstone(oldKey, key), tombstoneTTL, true
 	}
-	versions, err := m.batch(ctx, Write{Key: key, Data: text[len(key):], TTL: ttl}, old)
+	versions, err := m.batch(ctx, Write{Key: key, Data: text, TTL: ttl}, old)
 	switch conflict, _ := errors.AsType[*Conflict](err); {
 	case err == nil:
 		return versions[0], nil
@@ -227,7 +227,7 @@ func (m *Manager) inTwoSteps(ctx context.Context, e *entry, oldKey string, versi
 // if it still has version. KoaCompat removes the record, where it can with that
 // condition. A store without versions just writes.
 func (m *Manager) bury(ctx context.Context, e *entry, key string, version Version, successor string) error {
-	tombstone := append([]byte(key), m.newTombstone(successor)...)
+	tombstone := m.newTombstone(key, successor)
 	switch {
 	case m.swapper == nil && !m.dialect.marks():
 		return m.destroy(ctx, key)
@@ -237,7 +237,7 @@ func (m *Manager) bury(ctx context.Context, e *entry, key string, version Versio
 	}
 	var err error
 	if m.keeper != nil && m.batcher != nil { // which may limit the number of sessions
-		_, err = m.batch(ctx, Write{Key: key, Data: tombstone[len(key):], TTL: tombstoneTTL, Version: version, Note: true})
+		_, err = m.batch(ctx, Write{Key: key, Data: tombstone, TTL: tombstoneTTL, Version: version, Note: true})
 	} else {
 		_, err = m.set(ctx, key, tombstone, tombstoneTTL, version)
 	}

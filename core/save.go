@@ -87,7 +87,7 @@ type plan struct {
 	touch     bool // nothing has changed: the store is only to keep it longer
 	changes   changeSet
 	entry     entry           // what it is done to
-	login     *login          // if it is one
+	login     login           // if it is one
 	others    []target        // keys of other sessions that the request carries, which a login ends
 	untrusted bool            // a login must not keep the values
 	alone     bool            // done: a login without what was loaded
@@ -268,7 +268,7 @@ func (v *Visit) gone() {
 // reported yet, a value that can't be encoded, is reported here. Save may try a
 // login again that failed, the commit may not.
 func (v *Visit) whole(ctx context.Context, last bool) error {
-	return v.failUnhealed(ctx, func(f failedCall) bool { return last || f.call != callLogin || v.session.login == nil })
+	return v.failUnhealed(ctx, func(f failedCall) bool { return last || f.call != callLogin || v.session.login.turn == 0 })
 }
 
 // encodable is whole for the values alone.
@@ -296,7 +296,7 @@ func (s *Session) loggedIn(p *plan) {
 	defer s.mu.Unlock()
 	s.failed = s.failed.drop(func(f failedCall) bool { return f.call == callLogin })
 	if s.login == p.login {
-		s.login = nil
+		s.login = login{}
 	}
 	if p.alone { // what was loaded is another session's
 		s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool { return e.loaded || !e.own && e.held != nil })

@@ -56,7 +56,7 @@ type Session struct {
 	cleared    bool           // none of the stored values counts any more
 	ownSet     bool           // this request chose own
 
-	login  *login       // what the next save has to do, if the handler called Login
+	login  login        // what the next save has to do, if the handler called Login
 	failed *failedCalls // while there are any, nothing is saved
 }
 
@@ -418,7 +418,7 @@ func (s *Session) reset() {
 	s.cookieRev++
 	s.setOwn(m.blank, nil)
 	s.ownSet = false
-	s.login, s.failed = nil, nil
+	s.login, s.failed = login{}, nil
 }
 
 // edit returns what the request did with name, nil for nothing. mu is held.

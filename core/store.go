@@ -198,6 +198,14 @@ type viewKeeper interface {
 	Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error)
 }
 
+// A batchKeeper is a keeper whose batches are not copied either. The core finds
+// it as it finds a keeper.
+type batchKeeper interface {
+	// KeepBatch is Batch with the key in front of each Data, which the store may
+	// keep.
+	KeepBatch(ctx context.Context, writes []Write) ([]Version, error)
+}
+
 // keeperOf returns s as a keeper if the type of s defines View and Keep itself.
 // Methods promoted from an embedded store would bypass GetVersion and
 // SetVersion of the type that embeds it.

@@ -38,9 +38,10 @@ type tombstone struct {
 	late       bool     // a request that begins now may have been under way when the id was given up
 }
 
-// newTombstone is the text of one. In KoaCompat it names nobody.
-func (m *Manager) newTombstone(successors ...string) []byte {
-	text := append(make([]byte, 0, 128), tombstoneText...)
+// newTombstone is the text of one for key, which stands in front. In KoaCompat it
+// names nobody.
+func (m *Manager) newTombstone(key string, successors ...string) []byte {
+	text := append(append(make([]byte, 0, 192), key...), tombstoneText...)
 	text = appendBlanks(text)
 	if !m.dialect.marks() {
 		return text
@@ -105,16 +106,11 @@ func (m *Manager) addSuccessor(ctx context.Context, key, successor string, creat
 			return
 		}
 		t := m.parseTombstone(key, data, version)
-		_, err = m.set(ctx, key, m.tombstoneFor(t, successor), tombstoneTTL, version)
+		_, err = m.set(ctx, key, m.newTombstone(key, append(t.successors, successor)...), tombstoneTTL, version)
 		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) || tries.next() != nil {
 			return
 		}
 	}
-}
-
-// tombstoneFor is the text of t, with its key in front, with one more successor.
-func (m *Manager) tombstoneFor(t *tombstone, successor string) []byte {
-	return append([]byte(t.key), m.newTombstone(append(t.successors, successor)...)...)
 }
 
 // A target is where a session is to be ended. version is what it had when it was
@@ -226,8 +222,7 @@ func (m *Manager) remove(ctx context.Context, key string, version Version) error
 		_, err := m.batch(ctx, Write{Key: key, Version: version})
 		return err
 	}
-	text := append([]byte(key), m.newTombstone()...)
-	_, err := m.set(ctx, key, text, tombstoneTTL, version)
+	_, err := m.set(ctx, key, m.newTombstone(key), tombstoneTTL, version)
 	switch {
 	case err == nil:
 		_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself

@@ -47,6 +47,15 @@ func (c *verified) lookup(id, signature string, by *keyring) *signedID {
 	return e
 }
 
+// made is a new pair for id, which the next request will bring. key is the store's
+// key of id.
+func (c *verified) made(id ID, by *keyring, name, key string) *signedID {
+	var room [maxSignature]byte
+	p := &signedID{id: id, signature: string(by.sign(room[:0], name, string(id))), by: by, key: key}
+	c.slots[maphash.String(c.seed, string(id))%uint64(len(c.slots))].entry.Store(p)
+	return p
+}
+
 // add records that signature was just verified for id. key returns the store's
 // key of an id. add copies the strings, which may be parts of a large text.
 func (c *verified) add(id, signature string, by *keyring, key func(ID) string) {

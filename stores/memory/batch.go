@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"time"
+	"unsafe"
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/stores/internal/storekey"
@@ -21,6 +22,16 @@ type change struct {
 // Batch carries out all writes in one step, or none of them; see [core.Batcher].
 // It supports any keys.
 func (s *Store) Batch(ctx context.Context, writes ...core.Write) ([]core.Version, error) {
+	return s.batch(ctx, writes, false)
+}
+
+// KeepBatch is Batch without copying: each Data begins with its key, and nobody
+// changes it any more. It is a fast path for the core.
+func (s *Store) KeepBatch(ctx context.Context, writes []core.Write) ([]core.Version, error) {
+	return s.batch(ctx, writes, true)
+}
+
+func (s *Store) batch(ctx context.Context, writes []core.Write, keep bool) ([]core.Version, error) {
 	var roomForChanges [4]change
 	changes := append(roomForChanges[:0], make([]change, len(writes))...)
 	var roomForOrder [4]int
@@ -41,7 +52,11 @@ func (s *Store) Batch(ctx context.Context, writes ...core.Write) ([]core.Version
 			}
 		}
 		if w.Data != nil {
-			c.text = join(w.Key, w.Data)
+			if keep {
+				c.text = unsafe.String(unsafe.SliceData(w.Data), len(w.Data))
+			} else {
+				c.text = join(w.Key, w.Data)
+			}
 			switch {
 			case !w.Note:
 				size += cost(c.text)
