@@ -164,7 +164,7 @@ func (m *Manager) logIn(p *plan) error {
 		return err
 	}
 	if known {
-		m.addSuccessor(ctx, e.requested, m.storeKey(e), false)
+		m.addSuccessor(ctx, e.requested, m.storeKey(e), false, e.givenUp)
 	}
 	return nil
 }

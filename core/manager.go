@@ -413,9 +413,17 @@ func (m *Manager) Close() error {
 // Guarantees returns one line about the guarantees for concurrent requests of a
 // session. They depend on the capabilities of the store and on OnConflict.
 func (m *Manager) Guarantees() string {
-	switch {
-	case m.swapper == nil:
+	if m.swapper == nil {
 		return "last write wins, even over a removal: the store has no versions"
+	}
+	if m.batcher == nil {
+		return m.guarantees() + "; many writers can make Renew and Reset fail with ErrConflict: the store can't append (core.Batcher)"
+	}
+	return m.guarantees() + "; writers can't hinder a login"
+}
+
+func (m *Manager) guarantees() string {
+	switch {
 	case m.o.OnConflict == ConflictRefuse:
 		return "a save that conflicts with another one fails with ErrConflict; a destroyed session stays destroyed"
 	case m.o.OnConflict == ConflictLastWriteWins:

@@ -207,7 +207,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 // next.
 func (v *Visit) passOn(ctx context.Context, id ID) {
 	if s := v.session; s.successor && s.state == fresh {
-		v.manager.addSuccessor(ctx, v.manager.key(s.id), v.manager.key(id), true)
+		v.manager.addSuccessor(ctx, v.manager.key(s.id), v.manager.key(id), true, nil)
 	}
 }
 

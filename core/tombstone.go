@@ -93,20 +93,21 @@ func (m *Manager) parseTombstone(key string, data []byte, version Version) *tomb
 }
 
 // addSuccessor notes successor as one of key, if that has a tombstone or, with
-// create, nothing. It does so as well as it goes: without it, a logout with the id
-// of key does not end the successor.
-func (m *Manager) addSuccessor(ctx context.Context, key, successor string, create bool) {
+// create, nothing. t is what stood there, if that is known. It does so as well as it
+// goes: without it, a logout with the id of key does not end the successor.
+func (m *Manager) addSuccessor(ctx context.Context, key, successor string, create bool, t *tombstone) {
 	if !m.dialect.marks() {
 		return
 	}
-	tries := tries{manager: m}
-	for {
-		data, version, err := m.get(ctx, key)
-		if err != nil && !(create && errors.Is(err, ErrNotFound)) || err == nil && !isTombstone(data) {
-			return
+	for tries := (tries{manager: m}); ; t = nil {
+		if t == nil || t.version == 0 {
+			data, version, err := m.get(ctx, key)
+			if err != nil && !(create && errors.Is(err, ErrNotFound)) || err == nil && !isTombstone(data) {
+				return
+			}
+			t = m.parseTombstone(key, data, version)
 		}
-		t := m.parseTombstone(key, data, version)
-		_, err = m.set(ctx, key, m.newTombstone(key, append(t.successors, successor)...), tombstoneTTL, version)
+		_, err := m.set(ctx, key, m.newTombstone(key, append(t.successors, successor)...), tombstoneTTL, t.version)
 		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) || tries.next() != nil {
 			return
 		}
