@@ -236,7 +236,7 @@ func (m *Manager) bury(ctx context.Context, e *entry, key string, version Versio
 		return m.buried(ctx, e, key, version, nil, err)
 	}
 	var err error
-	if m.keeper != nil && m.batcher != nil { // which may limit the number of sessions
+	if m.batcher != nil { // which may limit the number of sessions
 		_, err = m.batch(ctx, Write{Key: key, Data: tombstone, TTL: tombstoneTTL, Version: version, Note: true})
 	} else {
 		_, err = m.set(ctx, key, tombstone, tombstoneTTL, version)

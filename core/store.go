@@ -74,8 +74,8 @@ type Batcher interface {
 	Swapper
 
 	// Batch carries out all writes in one atomic step, or none of them. It
-	// returns the version of each write in the order of writes, zero for a
-	// removal. It checks all conditions before it changes anything. If a key has
+	// returns the version of each write in the order of writes, as SetVersion
+	// does, and zero for a removal. It checks all conditions before it changes anything. If a key has
 	// another version than its [Write] wants, Batch returns a [*Conflict] with
 	// what is there, an error that is [ErrConflict]; if the key is gone or its
 	// ttl has expired, [ErrNotFound].

@@ -71,8 +71,12 @@ func (c *check) batch(writes ...core.Write) ([]core.Version, span) {
 		c.broken("Batch of %d writes returned %d versions", len(writes), len(versions))
 	}
 	for i, v := range versions {
-		if (v == 0) != (writes[i].Data == nil) {
-			c.broken("Batch returned version %d for write %d of %d, and zero is for a removal only", v, i+1, len(writes))
+		switch {
+		case v != 0 && writes[i].Data == nil:
+			c.broken("Batch returned version %d for write %d of %d, which is a removal", v, i+1, len(writes))
+		case v == 0 && writes[i].Data != nil: // the store does not tell it
+			_, versions[i], err = c.batcher().GetVersion(c.ctx, writes[i].Key)
+			c.ok("GetVersion after a Batch", err)
 		}
 	}
 	return versions, w

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/bradfitz/gomemcache/memcache"
 
@@ -61,7 +60,7 @@ func (s *Store) Batch(ctx context.Context, writes ...core.Write) ([]core.Version
 			err = s.removeWithoutMemory(&r)
 		}
 		if err == nil {
-			return []core.Version{s.written(&r)}, nil
+			return []core.Version{0}, nil
 		}
 		if !errors.Is(err, core.ErrConflict) {
 			return nil, err
@@ -76,22 +75,6 @@ func (s *Store) Batch(ctx context.Context, writes ...core.Write) ([]core.Version
 		// What was in the way of a creation is gone.
 	}
 	return nil, errRace
-}
-
-// written returns the version of a write that has succeeded. If another write came
-// directly after it, it returns a number that the server never gives.
-func (s *Store) written(r *request) core.Version {
-	if r.item.Expiration == expired {
-		return 0
-	}
-	found, err := s.look(r)
-	switch {
-	case err == nil && bytes.Equal(found.Value, r.item.Value):
-		return core.Version(found.CasID)
-	case err == nil, errors.Is(err, core.ErrNotFound):
-		return core.Version(math.MaxInt64 - s.overtaken.Add(1))
-	}
-	return 0
 }
 
 // removeWithoutMemory removes the key of r on condition of its version, with

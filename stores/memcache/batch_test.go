@@ -50,7 +50,7 @@ func TestBatch(t *testing.T) {
 			if (err == nil) != (len(got) == 1) {
 				t.Errorf("%d versions, %v", len(got), err)
 			}
-			if err == nil && data != nil && got[0] != version(t, s, key) || err == nil && data == nil && got[0] != 0 {
+			if err == nil && got[0] != 0 { // which memcached does not tell
 				t.Errorf("version %d", got[0])
 			}
 			return err
@@ -393,31 +393,4 @@ func waitUntil(t testing.TB, is func() bool) {
 			t.Fatal("it did not come")
 		}
 	}
-}
-
-// The version of a write that another has overtaken is that of neither.
-func TestABatchThatIsOvertaken(t *testing.T) {
-	each(t, func(t *testing.T, open opener) {
-		for reply, want := range map[string]bool{value("k", "x"): true, value("k", "y"): false, "END\r\n": false} {
-			server := lie(t, func(w io.Writer, verb, key string) {
-				io.WriteString(w, map[string]string{"cas": "STORED\r\n", "gets": reply}[verb])
-			})
-			s := open(t, patient(), server.addr)
-			seen := map[core.Version]bool{}
-			for range 3 {
-				got, err := s.Batch(t.Context(), core.Write{Key: "k", Data: []byte("x"), Version: 1})
-				if err != nil || got[0] == 0 || (got[0] == 7) != want || seen[got[0]] && !want {
-					t.Errorf("%q: %d, %v", reply, got, err)
-				}
-				seen[got[0]] = true
-			}
-		}
-		server := lie(t, func(w io.Writer, verb, key string) {
-			io.WriteString(w, map[string]string{"cas": "STORED\r\n", "gets": "SERVER_ERROR busy\r\n"}[verb])
-		})
-		got, err := open(t, patient(), server.addr).Batch(t.Context(), core.Write{Key: "k", Data: []byte("x"), Version: 1})
-		if err != nil || got[0] != 0 {
-			t.Errorf("a version that can't be read: %d, %v", got, err)
-		}
-	})
 }

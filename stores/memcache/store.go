@@ -46,7 +46,6 @@ type Store struct {
 	maxPayload int
 	health     *health.Prober
 	closed     atomic.Bool
-	overtaken  atomic.Int64 // see written
 
 	born     time.Time
 	nextLost atomic.Int64 // when the next loss is reported, as time since born
