@@ -312,7 +312,7 @@ func put(s *core.Session, owner string, n int) error {
 func (c *cell) state(key string) string {
 	c.t.Helper()
 	data, ok := c.rig.read(key)
-	if !ok || strings.TrimRight(data, " \t") == "null" || isMark(key, data) { // the core's tombstone
+	if !ok || tombstone(data) {
 		return "-"
 	}
 	var r struct {
@@ -331,12 +331,41 @@ func (c *cell) state(key string) string {
 	return fmt.Sprintf("half a record, or a foreign one, of %d bytes", len(data))
 }
 
-// isMark reports whether this is what the core notes of an id that was given
-// up: the keys that came after it.
-func isMark(key, data string) bool {
-	return strings.HasSuffix(key, ".old") && !slices.ContainsFunc(strings.Fields(data), func(k string) bool {
-		return !strings.HasPrefix(k, "koa:sess:")
-	})
+// tombstone reports whether data is what the core leaves in the place of a session
+// whose id was given up.
+func tombstone(data string) bool {
+	first, _, _ := strings.Cut(data, "\n")
+	return strings.TrimRight(first, " \t") == "null"
+}
+
+// A oneKey is a store that changes one key at a time, as in a Cluster and in
+// memcached: there a Renew has two steps.
+type oneKey struct{ *storetest.Faulty }
+
+func (s oneKey) Unwrap() core.Store { return s.Faulty }
+
+// As of the wrapped store, but for several keys.
+func (s oneKey) GetVersion(ctx context.Context, key string) ([]byte, core.Version, error) {
+	w, _ := core.As[core.Swapper](s.Faulty)
+	return w.GetVersion(ctx, key)
+}
+
+func (s oneKey) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+	w, _ := core.As[core.Swapper](s.Faulty)
+	return w.SetVersion(ctx, key, data, ttl, v)
+}
+
+func (s oneKey) Batch(ctx context.Context, writes ...core.Write) ([]core.Version, error) {
+	if len(writes) > 1 {
+		return nil, errors.ErrUnsupported
+	}
+	b, _ := core.As[core.Batcher](s.Faulty)
+	return b.Batch(ctx, writes...)
+}
+
+func (s oneKey) Append(ctx context.Context, key string, suffix []byte) ([]byte, core.Version, error) {
+	b, _ := core.As[core.Batcher](s.Faulty)
+	return b.Append(ctx, key, suffix)
 }
 
 func (c *cell) strike() {
@@ -414,7 +443,11 @@ func (c *cell) handle(x exchange) error {
 // run is the whole cell.
 func (c *cell) run(adapter string) {
 	t := c.t
-	a := start(t, adapter, c.rig.faulty, core.Options{
+	var store core.Store = c.rig.faulty
+	if c.phase == bury {
+		store = oneKey{c.rig.faulty}
+	}
+	a := start(t, adapter, store, core.Options{
 		OpTimeout: opTimeout, ReconnectTimeout: reconnect, MaxSize: 8 * largest,
 	}, c.handle)
 	alice := &visitor{app: a, name: "alice"}

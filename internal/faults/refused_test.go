@@ -101,7 +101,10 @@ func TestW1ALoginThatAStoreRefuses(t *testing.T) {
 						t.Fatalf("who planted the id is logged in; Renew: %v, commit: %v", failed, commit)
 					}
 				}
-				if fault == "full" && refused == 0 {
+				if store == "memory" && refused > 0 {
+					t.Error("a login in memory needs a free place")
+				}
+				if fault == "full" && refused == 0 && store != "memory" {
 					t.Error("no Renew was refused: nothing was tested")
 				}
 				t.Logf("%d of %d logins were refused", refused, logins)
