@@ -293,6 +293,24 @@ var cases = []rule{
 			x.AddHeader("Set-Cookie", "later=1")
 		})
 	}},
+	{name: "ResponseCookies", rule: "ResponseCookies returns the Set-Cookie lines, whatever code has set them, as they are and in order; nil if there are none.", test: func(s *server) error {
+		var before, during, after []string
+		_, err := s.exchange(request{}, func(x Exchange) {
+			before = x.Jar.ResponseCookies()
+			x.AddHeader("Set-Cookie", "theirs=1; Path=/x; Expires=Thu, 01 Jan 1970 00:00:00 GMT")
+			x.Jar.SetCookie("n", "n=\xe9; path=/", false)
+			x.Jar.SetCookie("n", "n=2", false)
+			during = x.Jar.ResponseCookies()
+			x.Jar.DropCookies("n")
+			after = x.Jar.ResponseCookies()
+		})
+		if err == nil && before != nil {
+			err = fmt.Errorf("without lines it returns %q", before)
+		}
+		return first(err,
+			lines(during, []string{"theirs=1; Path=/x; Expires=Thu, 01 Jan 1970 00:00:00 GMT", "n=\xe9; path=/", "n=2"}),
+			lines(after, []string{"theirs=1; Path=/x; Expires=Thu, 01 Jan 1970 00:00:00 GMT"}))
+	}},
 	{name: "DropCookies", rule: "DropCookies removes every line of that name, whatever code has set it, and no other line.", test: func(s *server) error {
 		return s.setCookies([]string{"aa=1", "A=2", "b=3", "a =4", "x=a=5", "a=6"}, func(x Exchange) {
 			x.Jar.DropCookies("a")

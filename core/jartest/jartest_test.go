@@ -72,6 +72,7 @@ type broken struct {
 	setResponse   func(b *broken, name, value string)
 	def           func(b *broken, name, value string) bool
 	dropCookies   func(b *broken, name string)
+	cookies       func(b *broken) []string
 	appendCookie  func(b *broken, dst []byte) []byte
 	setBytes      func(b *broken, name string, line []byte, replace bool)
 	begun         func(b *broken) bool
@@ -82,6 +83,13 @@ func (b *broken) Cookie() string {
 		return b.cookie(b)
 	}
 	return b.Jar.Cookie()
+}
+
+func (b *broken) ResponseCookies() []string {
+	if b.cookies != nil {
+		return b.cookies(b)
+	}
+	return b.Jar.ResponseCookies()
 }
 
 func (b *broken) Path() string {
@@ -299,7 +307,24 @@ func TestBrokenJars(t *testing.T) {
 		"bytes without replace": {"SetCookie/replace", broken{setBytes: func(b *broken, name string, line []byte, _ bool) {
 			b.Jar.SetCookie(name, string(line), false)
 		}}},
-		"drops nothing": {"DropCookies", broken{dropCookies: func(*broken, string) {}}},
+		"joins lines": {"ResponseCookies", broken{cookies: func(b *broken) []string {
+			if len(b.SetCookies) == 0 {
+				return nil
+			}
+			return []string{strings.Join(b.SetCookies, ", ")}
+		}}},
+		"its own lines only": {"ResponseCookies", broken{cookies: func(b *broken) []string {
+			return slices.DeleteFunc(slices.Clone(b.SetCookies), func(l string) bool { return strings.HasPrefix(l, "theirs") })
+		}}},
+		"lines without attributes": {"ResponseCookies", broken{cookies: func(b *broken) (all []string) {
+			for _, l := range b.SetCookies {
+				pair, _, _ := strings.Cut(l, ";")
+				all = append(all, pair)
+			}
+			return all
+		}}},
+		"no lines, but a slice": {"ResponseCookies", broken{cookies: func(b *broken) []string { return append([]string{}, b.SetCookies...) }}},
+		"drops nothing":         {"DropCookies", broken{dropCookies: func(*broken, string) {}}},
 		"drops the first": {"DropCookies", broken{dropCookies: func(b *broken, name string) {
 			for i, l := range b.SetCookies {
 				if strings.HasPrefix(l, name+"=") {
