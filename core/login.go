@@ -161,6 +161,9 @@ func (m *Manager) logIn(p *plan) error {
 	}
 	e.id, e.key = id, ""
 	if err := m.create(ctx, e, &alone); err != nil {
+		if errors.Is(err, ErrOutcomeUnknown) { // nobody is told its id
+			err = errors.Join(err, m.destroy(ctx, m.storeKey(e)))
+		}
 		return err
 	}
 	if known {

@@ -140,7 +140,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	if unsent {
 		return err
 	}
-	return errors.Join(err, v.sendReset(ctx)) // requirement 15: the cookie goes either way
+	return errors.Join(err, v.sendReset(ctx, logout)) // requirement 15: the cookie goes either way
 }
 
 // errCrowded is the error of a logout that can't know which sessions it ends.
@@ -184,7 +184,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 			}
 		}
 		if stored || m.o.ResetUnknown && !s.second {
-			if err := v.sendReset(ctx); err != nil { // with the old cookie's attributes
+			if err := v.sendReset(ctx, false); err != nil { // with the old cookie's attributes
 				return err
 			}
 		}

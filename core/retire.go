@@ -206,6 +206,9 @@ func (m *Manager) inTwoSteps(ctx context.Context, e *entry, oldKey string, versi
 	if errors.Is(err, ErrConflict) {
 		err = errIDInUse
 	}
+	if errors.Is(err, ErrOutcomeUnknown) { // nobody is told its id
+		err = errors.Join(err, m.destroy(ctx, key))
+	}
 	if err != nil {
 		return 0, err
 	}

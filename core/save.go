@@ -424,10 +424,18 @@ func (v *Visit) withdraw() {
 	}
 }
 
-// sendReset makes the browser forget the id.
-func (v *Visit) sendReset(ctx context.Context) error {
+// sendReset makes the browser forget the id. Where only the second cookie carries
+// it, the first may be another request's by now: it stays, unless the user has
+// logged out.
+func (v *Visit) sendReset(ctx context.Context, logout bool) error {
 	if v.jar.Begun() {
 		return v.manager.report(ctx, OpCarrier, ErrCommitted)
+	}
+	if s := v.session; s.second && !logout {
+		o := s.Cookie()
+		v.manager.cookie.dropSecond(v.jar, &o)
+		v.sent = false
+		return nil
 	}
 	if err := v.manager.carrier.Reset(v.jar, v.session); err != nil {
 		return v.manager.report(ctx, OpCarrier, err)

@@ -83,11 +83,11 @@ func (m *Manager) parseTombstone(key string, data []byte, version Version) *tomb
 	if len(lines) < 2 {
 		return t
 	}
-	if at, err := strconv.ParseInt(lines[1], 10, 64); err == nil {
-		t.late = time.Since(time.UnixMilli(at)) < m.o.LateWindow
-	}
 	for _, line := range lines[2:] {
 		t.successors = append(t.successors, m.o.Prefix+line)
+	}
+	if at, err := strconv.ParseInt(lines[1], 10, 64); err == nil && len(t.successors) > 0 {
+		t.late = time.Since(time.UnixMilli(at)) < m.o.LateWindow
 	}
 	return t
 }

@@ -286,6 +286,10 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 	key := m.key(second)
 	now, err := m.look(ctx, key)
 	if errors.Is(err, ErrGone) || now.corrupt {
+		if id == "" {
+			s.reset()
+			return nil
+		}
 		return v.unknownID(ctx, id, t)
 	}
 	if err != nil {
@@ -407,7 +411,7 @@ func (v *Visit) unknownID(ctx context.Context, id ID, t *tombstone) error {
 	v.session.unknown(v.keyOf(id), t, v.manager.o.Defer && v.manager.longAgo(v.began))
 	v.resend = false
 	if v.manager.o.ResetUnknown && !v.session.second {
-		return v.sendReset(ctx)
+		return v.sendReset(ctx, false)
 	}
 	return nil
 }

@@ -167,7 +167,6 @@ func TestOrders(t *testing.T) {
 				}
 				t.Run(kind.name, func(t *testing.T) {
 					s := tb.stage(t, kind.open(t))
-					s.marks = kind.name == "memory" || soak
 					s.after = tb.rules == rules{} && (kind.name == "memory" || soak)
 					s.play(t, tb, cells, 1)
 				})
@@ -254,9 +253,6 @@ func TestOrdersOfTwoActs(t *testing.T) {
 						}
 						pair := [2]program{first, second}
 						want := slices.Sorted(maps.Keys(allowed(rules{policy: policy.policy}, pair)))
-						if meetsAMark(pair) {
-							want = append(want, "nothing; told gone, gone; cookie - or -")
-						}
 						t.Run(first.name+" | "+second.name, func(t *testing.T) { runs += s.check(t, pair, want, false) })
 						cells++
 					}
@@ -265,23 +261,6 @@ func TestOrdersOfTwoActs(t *testing.T) {
 			})
 		}
 	}
-}
-
-// meetsAMark reports whether the Destroy of the one request can come between the
-// mark that the other makes for an id which it is about to give up, and the
-// moment when it turns out to be dead already and the mark is taken back. To the
-// Destroy it is an id that was given up: it ends the heir, which never came to
-// be, and clears the cookie, which is dead anyway. In the machine giving up an
-// id is one step, so it does not know this outcome.
-func meetsAMark(pair [2]program) bool {
-	givesUp := func(a act) bool { return a == regenerate || a == renew }
-	for i, p := range pair {
-		q := pair[1-i]
-		if givesUp(p.acts[0]) && p.acts[1] == destroy && (q.acts[0] == expire || q.acts[0] == revoke) && givesUp(q.acts[1]) {
-			return true
-		}
-	}
-	return false
 }
 
 // forgetful is a store that does not tell the version of a write, as

@@ -141,9 +141,11 @@ type world struct {
 
 // A browser beside what the model knows of it.
 type browser struct {
-	real jartest.Browser
-	id   string
-	turn int // of the key that signed it, -1: there is no signature
+	real   jartest.Browser
+	id     string
+	turn   int    // of the key that signed it
+	second string // its second cookie
+	turn2  int
 }
 
 // A request beside its client in the model.
@@ -153,8 +155,8 @@ type request struct {
 	jar     *jartest.Jar
 	visit   *core.Visit
 	session *core.Session
-	signed  int  // by which key its cookie is
-	unsign  bool // it takes a signature away that no key made
+	signed  int // by which key its cookie is
+	signed2 int // and the second one
 }
 
 const (
@@ -172,12 +174,10 @@ func newWorld(rt *rapid.T, under, bare core.Store, window time.Duration) *world 
 		rolling: rapid.Bool().Draw(rt, "rolling"), window: window,
 		model: newSpec(rules{policy: policies[rapid.IntRange(0, 2).Draw(rt, "policy")].policy}),
 	}
+	_, w.model.oneStep = core.As[core.Batcher](under)
 	w.model.ttl, w.model.absolute = idle, absolute
 	w.store = storetest.NewFaulty(under)
-	w.store.Before(func(_ context.Context, _ storetest.Op, key string) error {
-		if isMark(key) {
-			return nil
-		}
+	w.store.Before(func(context.Context, storetest.Op, string) error {
 		w.called = true
 		if w.fault == "refused" && !w.fired {
 			w.fired = true
@@ -185,8 +185,8 @@ func newWorld(rt *rapid.T, under, bare core.Store, window time.Duration) *world 
 		}
 		return nil
 	})
-	w.store.After(func(_ context.Context, op storetest.Op, key string) error {
-		if w.fault == "answer lost" && !w.fired && !isMark(key) && op != storetest.OpGetVersion && op != storetest.OpGet {
+	w.store.After(func(_ context.Context, op storetest.Op, _ string) error {
+		if w.fault == "answer lost" && !w.fired && op != storetest.OpGetVersion && op != storetest.OpGet {
 			w.fired = true
 			return core.ErrOutcomeUnknown
 		}
@@ -348,12 +348,16 @@ func (w *world) step(r *request, fault string, real func() error, model func()) 
 	}
 	w.model.sweep()
 	r.down = !w.down.IsZero()
-	sends := r.sends
+	sends, sends2 := r.sends, r.sends2
 	w.model.began = began
 	model()
 	if r.sends != sends {
 		r.signed = w.turn
 		w.sent[core.ID(r.cookie)] = true
+	}
+	if r.sends2 != sends2 {
+		r.signed2 = w.turn
+		w.sent[core.ID(r.cookie2)] = true
 	}
 	if w.told != r.told {
 		w.Fatalf("told %q, want %q", w.told, r.told)
@@ -369,9 +373,12 @@ func (w *world) begin(b *browser, fault string) {
 	id := b.id
 	trusted := id != "" && b.turn >= w.turn-1
 	waits := !w.down.IsZero()
-	r.unsign = id != "" && !trusted && b.turn >= 0 && !waits
 	if !trusted {
 		id = ""
+	}
+	second := ""
+	if b.second != "" && b.turn2 >= w.turn-1 {
+		second = b.second
 	}
 	start := time.Now()
 	w.step(r, fault, func() (err error) {
@@ -382,11 +389,14 @@ func (w *world) begin(b *browser, fault string) {
 	}, func() {
 		r.next = func() string { return w.adopt(r) }
 		r.reissue = trusted && b.turn < w.turn
-		if id == "" && !waits {
+		if id == "" && second == "" && !waits {
 			r.unloaded() // the store is not asked
 			return
 		}
-		r.load(w.model, id)
+		r.load(w.model, id, second)
+		if r.second && r.state == specLive {
+			r.reissue = b.turn2 < w.turn
+		}
 	})
 	if waits {
 		took, want := time.Since(start), max(0, w.window-start.Sub(w.down))
@@ -450,11 +460,13 @@ func (w *world) commit(r *request, fault string) {
 	w.step(r, fault, func() error { return r.visit.Commit(context.Background()) }, func() { r.commit(w.model) })
 	w.sending = false
 	w.end(r)
-	if got := realCookie(r.jar); got != r.cookie {
-		w.Fatalf("the response sets the cookie %q, want %q", got, r.cookie)
+	if got, got2 := realCookie(r.jar, "koa.sid="), realCookie(r.jar, "koa.sid.next="); got != r.cookie || got2 != r.cookie2 {
+		w.Fatalf("the response sets the cookies %q and %q, want %q and %q", got, got2, r.cookie, r.cookie2)
 	}
-	if c := core.ID(r.cookie); c != "" && c != "-" && !w.stored[c] && w.look(c) == nil {
-		w.Fatalf("I6: a cookie whose session was never stored")
+	for _, c := range []core.ID{core.ID(r.cookie), core.ID(r.cookie2)} {
+		if c != "" && c != "-" && !w.stored[c] && w.look(c) == nil {
+			w.Fatalf("I6: a cookie whose session was never stored")
+		}
 	}
 	if w.told == "" && r.state == specLive {
 		if got, want := w.look(core.ID(r.id)), w.model.live[r.id]; !maps.Equal(got, want) {
@@ -473,8 +485,12 @@ func (w *world) arrive(r *request) {
 		b.id, b.turn = "", 0
 	case r.cookie != "":
 		b.id, b.turn = r.cookie, r.signed
-	case r.unsign:
-		b.turn = -1
+	}
+	switch {
+	case r.cookie2 == "-":
+		b.second, b.turn2 = "", 0
+	case r.cookie2 != "":
+		b.second, b.turn2 = r.cookie2, r.signed2
 	}
 }
 
@@ -534,13 +550,17 @@ func (w *world) check() {
 		if value != b.id {
 			w.Fatalf("browser %d has the cookie %q, want %q", i, value, b.id)
 		}
+		if value, _ := b.real.Value("/", "koa.sid.next"); value != b.second {
+			w.Fatalf("browser %d has the second cookie %q, want %q", i, value, b.second)
+		}
 	}
 }
 
-// realCookie is what a response does to the cookie, as specClient.cookie.
-func realCookie(jar *jartest.Jar) string {
+// realCookie is what a response does to the cookie of that name, as
+// specClient.cookie.
+func realCookie(jar *jartest.Jar, name string) string {
 	for _, l := range jar.SetCookies {
-		if value, ok := strings.CutPrefix(l, "koa.sid="); ok {
+		if value, ok := strings.CutPrefix(l, name); ok {
 			if value, _, _ = strings.Cut(value, ";"); value == "" {
 				return "-"
 			}

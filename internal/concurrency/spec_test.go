@@ -82,7 +82,10 @@ const old = "old"
 type rules struct {
 	policy core.ConflictPolicy
 	plain  bool // the store has three methods only: the last write wins, whatever was there
-	koa    bool // core.KoaCompat
+	// oneStep: the store can change several keys at once, and looks what became of
+	// a step that had no answer.
+	oneStep bool
+	koa     bool // core.KoaCompat
 }
 
 // A spec is the machine: the sessions that live, by id.
@@ -105,8 +108,15 @@ func newSpec(r rules) *spec {
 // A mark says for a minute which ids came after one.
 type mark struct {
 	heirs []string
-	until time.Time
+	at    time.Time
 }
+
+// lasts is how long a mark stays, and window how long a request with its id can't
+// renew.
+const (
+	lasts  = time.Minute
+	window = 3 * time.Second
+)
 
 // mark notes that the browser gets the heir in place of this id.
 func (s *spec) mark(id, heir string) {
@@ -114,23 +124,26 @@ func (s *spec) mark(id, heir string) {
 		return // it makes no marks
 	}
 	m := s.marks[id]
-	if m == nil || !time.Now().Before(m.until) {
+	if m == nil || time.Since(m.at) >= lasts {
 		m = &mark{}
 		s.marks[id] = m
 	}
-	m.heirs, m.until = append(m.heirs, heir), time.Now().Add(time.Minute)
+	m.heirs, m.at = append(m.heirs, heir), time.Now()
+}
+
+// marked reports whether id was given up lately.
+func (s *spec) marked(id string) bool {
+	m := s.marks[id]
+	return m != nil && time.Since(m.at) < lasts
 }
 
 // heirs are the ids that the browser has got in place of this one.
 func (s *spec) heirs(id string) []string {
-	if m := s.marks[id]; m != nil && time.Now().Before(m.until) {
-		return m.heirs
+	if s.marked(id) {
+		return s.marks[id].heirs
 	}
 	return nil
 }
-
-// late reports whether the browser has got another id in place of this one.
-func (s *spec) late(id string) bool { return len(s.heirs(id)) > 0 }
 
 // A life says when a session began and when it ends if nobody comes.
 type life struct{ created, ends time.Time }
@@ -147,16 +160,17 @@ func (s *spec) sweep() {
 // renewed begins the time of a session anew.
 func (s *spec) renewed(id string, created time.Time) {
 	if s.ttl > 0 {
-		s.lives[id] = life{created, time.Now().Add(min(s.ttl, s.absolute-time.Since(created)))}
+		left := s.absolute - time.Since(created)
+		if _, own := s.live[id]["cookie"]; !own { // it has chosen no longer life of its own
+			left = min(left, s.ttl)
+		}
+		s.lives[id] = life{created, time.Now().Add(left)}
 	}
 }
 
 // A specClient is one request in it.
 type specClient struct {
-	down bool // the store is, and will be for this step
-	// lateOut: it had no session of its own to end, but those that came after
-	// the one whose id it carries.
-	lateOut bool
+	down    bool // the store is, and will be for this step
 	letter  byte
 	rolling bool
 	id      string // the session's, "" if it is new and has none
@@ -170,22 +184,32 @@ type specClient struct {
 	created time.Time
 	reissue bool // the id came in an old form
 
-	fault  int    // which of its calls to the machine fails: 1 the first, 0 none
-	calls  int    // so far
-	late   bool   // the one that fails is done all the same
-	mute   bool   // it fails without a word about whether it was done
-	stale  string // the id that the request carries, if it is unknown
-	undead bool   // a try to destroy it failed
-	doubt  *doubt
-	unread bool // it has not loaded the session
+	fault int    // which of its calls to the machine fails: 1 the first, 0 none
+	calls int    // so far
+	late  bool   // the one that fails is done all the same
+	mute  bool   // it fails without a word about whether it was done
+	stale string // the id that the request carries, if it is unknown
+	// What the request has found in the place of stale: that it was given up, for
+	// which ids, and whether that is not long ago. What it stores goes into the
+	// second cookie then.
+	noted, second, recent bool
+	heirs                 []string
+	carries2              string   // the id in its second cookie
+	successor             bool     // an id was given up for its own, which is not stored yet
+	unended               []string // what a Destroy could not end
+	login                 bool     // the next save is to be a login
+	doubt                 *doubt
+	unread                bool // it has not loaded the session
 
 	// closed are the Renews and Resets that failed and have not been made good:
 	// while there is one, nothing is saved (W1).
 	closed []refusal
 
-	told   string // "" or why something failed
-	sends  int    // how often it set
-	cookie string // what the response does to it: nothing, "-" or an id
+	told    string // "" or why something failed
+	sends   int    // how often it set the first cookie
+	sends2  int    // and the second
+	cookie  string // what the response does to the first cookie: nothing, "-" or an id
+	cookie2 string // and to the second
 }
 
 const (
@@ -218,8 +242,11 @@ func (c *specClient) fails() (failed, done bool) {
 	return failed, !failed || c.late
 }
 
-func (c *specClient) load(s *spec, id string) {
+// load is the beginning of a request with id in its first cookie and other in its
+// second one, which may be "".
+func (c *specClient) load(s *spec, id, other string) {
 	c.edits = map[string]specEdit{}
+	c.carries2 = other
 	if c.unread {
 		c.id, c.state = id, specLive
 		return
@@ -233,17 +260,33 @@ func (c *specClient) load(s *spec, id string) {
 		return
 	}
 	c.unloaded()
-	c.stale = id
+	if v, ok := s.live[other]; ok {
+		c.id, c.state, c.base, c.created = other, specLive, maps.Clone(v), s.lives[other].created
+	}
+	if id != "" {
+		c.unknown(s, id)
+	}
+	c.second = c.second || c.state == specLive
 	if s.koa {
 		c.send("-") // K17
 	}
+}
+
+// unknown is what a request learns of an id that leads nowhere.
+func (c *specClient) unknown(s *spec, id string) {
+	c.stale = id
+	c.noted = s.marked(id)
+	c.second, c.heirs = c.noted, s.heirs(id)
+	c.recent = c.noted && time.Since(s.marks[id].at) < window
 }
 
 // find is when a request that has not loaded the session looks for it after
 // all, in its save: an id that is unknown by then is not adopted (K48).
 func (c *specClient) find(s *spec) {
 	if _, lives := s.live[c.id]; c.state == specLive && !lives {
-		c.stale, c.id, c.state = c.id, "", specNew
+		id := c.id
+		c.id, c.state = "", specNew
+		c.unknown(s, id)
 	}
 }
 
@@ -305,14 +348,22 @@ func (c *specClient) since(d *doubt) {
 // unloaded makes it a new session.
 func (c *specClient) unloaded() {
 	c.id, c.state, c.base, c.edits, c.cleared = "", specNew, nil, map[string]specEdit{}, false
-	c.created, c.reissue, c.stale, c.doubt, c.undead, c.unread = time.Now().Truncate(time.Millisecond), false, "", nil, false, false
-	c.lateOut = false
+	c.created, c.reissue, c.stale, c.doubt, c.unread = time.Now().Truncate(time.Millisecond), false, "", nil, false
+	c.noted, c.second, c.recent, c.heirs, c.successor, c.unended, c.login = false, false, false, nil, false, nil, false
 }
 
 // send sets the cookie.
 func (c *specClient) send(id string) {
-	c.cookie = id
-	c.sends++
+	if c.second && id != "-" {
+		c.cookie2 = id
+		c.sends2++
+	} else {
+		c.cookie = id
+		c.sends++
+	}
+	if id == "-" && c.carries2 != "" {
+		c.cookie2 = "-"
+	}
 	if id != "-" {
 		c.reissue = false
 	}
@@ -396,78 +447,109 @@ func (c *specClient) perform(s *spec, a act) {
 		}
 	case save:
 		c.save(s)
-	case destroyThen:
-		c.undead = !c.end(s, c.id, true)
-		c.send("-")
-		c.state = specEnded
-	case destroy:
-		id := ""
-		switch {
-		case c.undead && c.lateOut:
-			id = c.stale // tried again
-		case c.state == specLive, c.doubt != nil, c.undead:
-			id = c.id
-		case c.stale != "" && (c.down || s.late(c.stale)):
-			id, c.lateOut = c.stale, true // also if nobody can tell whether it was given up
+	case destroyThen, destroy:
+		var ids []string
+		if c.stored() {
+			ids = append(ids, c.id)
 		}
-		if id != "" {
-			c.undead = !c.end(s, id, true)
+		ids = append(ids, c.unended...)
+		if c.noted {
+			ids = append(append(ids, c.stale), c.heirs...)
+		}
+		if c.carries2 != "" {
+			ids = append(ids, c.carries2)
+		}
+		if len(ids) > 0 {
+			c.end(s, ids...)
 			c.send("-") // also when it failed
 		}
-		c.state = specEnded
+		c.state, c.login = specEnded, false
 	case regenerate:
-		stale := c.stale
-		ends := c.state == specLive || c.doubt != nil || c.undead && !c.lateOut
+		ends := c.stored()
+		if ends && c.state != specLive && s.marked(c.id) { // another request has given it up
+			c.calls++
+			ends = false
+			c.unknown(s, c.id)
+		}
 		if ends && !c.leaves(s) {
 			return
 		}
 		id := c.newID()
-		if ends {
+		switch {
+		case ends:
+			s.mark(c.id, id)
+		case c.successor && c.state == specNew:
 			s.mark(c.id, id)
 		}
-		if ends || s.koa {
+		switch {
+		case ends && c.second:
+			c.cookie2 = "-"
+		case ends || s.koa:
 			c.send("-")
 		}
+		was := *c
 		c.unloaded()
-		c.id, c.stale = id, stale
+		c.id, c.successor = id, ends || was.successor
+		c.stale, c.noted, c.second, c.recent, c.heirs, c.carries2 = was.stale, was.noted, was.second, was.recent, was.heirs, was.carries2
 	case renew:
 		if !c.settle(s) {
 			return
 		}
 		if c.state == specNew {
-			if c.stale != "" && !c.down && s.late(c.stale) {
+			if c.recent {
 				c.fail("gone")
 				return
 			}
-			if c.id = c.newID(); !c.down {
-				c.stale = ""
+			id := c.newID()
+			if c.successor {
+				s.mark(c.id, id)
 			}
+			c.id = id
 			return
 		}
-		// When it fails it does nothing, since the core looks.
-		if failed, _ := c.fails(); failed {
-			return
-		}
-		now, ok := c.merged(s)
-		if !ok {
-			return
-		}
-		id := c.newID()
-		delete(s.live, c.id)
-		s.mark(c.id, id)
-		c.store(s, id, now)
+		c.move(s)
 	case expire:
 		delete(s.live, old)
 	case revoke:
-		c.end(s, old, true)
+		c.end(s, old)
 	}
+}
+
+// stored reports whether the store has, or may have, a session of the request.
+func (c *specClient) stored() bool {
+	return c.state == specLive || c.doubt != nil || c.id != "" && slices.Contains(c.unended, c.id)
+}
+
+// move gives the session a new id, whatever others have saved meanwhile. It
+// reports whether there was one to move. When its one step has no answer, the core
+// looks whether it came through; when two steps fail they do nothing.
+func (c *specClient) move(s *spec) bool {
+	if c.late && s.oneStep {
+		c.calls++
+	} else if failed, _ := c.fails(); failed {
+		return true
+	}
+	now, ok := s.live[c.id]
+	switch {
+	case s.plain:
+		now = c.base
+	case !ok:
+		c.gone()
+		return false
+	}
+	now = c.over(now)
+	id := c.newID()
+	delete(s.live, c.id)
+	s.mark(c.id, id)
+	c.store(s, id, now)
+	return true
 }
 
 // leaves ends the session in a Reset. If it fails it does nothing, since the
 // core looks: also when it had no answer.
 func (c *specClient) leaves(s *spec) bool {
 	if s.plain || s.koa {
-		return c.end(s, c.id, false)
+		return c.remove(s, c.id)
 	}
 	if c.late {
 		c.calls++
@@ -490,26 +572,45 @@ func (c *specClient) gone() {
 	if c.cookie != "-" {
 		c.cookie = "" // an id that is dead by now is taken out of the response
 	}
+	c.cookie2 = ""
 	c.state = specEnded
 	c.fail("gone")
 }
 
-// end destroys the session of id, and with heirs what it has become. It
-// reports whether it could.
-func (c *specClient) end(s *spec, id string, heirs bool) bool {
-	failed, done := c.fails()
+// end destroys the sessions of ids, and what they have become.
+func (c *specClient) end(s *spec, ids ...string) {
+	c.unended = nil
+	ended := map[string]bool{}
+	for i := 0; i < len(ids); i++ {
+		id := ids[i]
+		if ended[id] {
+			continue
+		}
+		ended[id] = true
+		if !c.remove(s, id) {
+			c.unended = append(c.unended, id)
+			continue
+		}
+		ids = append(ids[:len(ids):len(ids)], s.heirs(id)...)
+	}
+}
+
+// remove destroys the session of id, and reports whether it could. Where there is
+// none, the store is only asked: that has no answer to lose.
+func (c *specClient) remove(s *spec, id string) bool {
+	_, lives := s.live[id]
+	failed, done := false, true
+	if !c.late || lives || s.koa {
+		failed, done = c.fails()
+	}
+	if c.down {
+		failed, done = true, false
+		c.fail("error")
+	}
 	if done {
 		delete(s.live, id)
 	}
-	if failed || !heirs {
-		return !failed
-	}
-	for _, heir := range s.heirs(id) {
-		if !c.end(s, heir, true) {
-			return false
-		}
-	}
-	return true
+	return !failed
 }
 
 func (c *specClient) newID() string {
@@ -575,17 +676,17 @@ func (c *specClient) save(s *spec) {
 	if c.state < specEnded && !c.settle(s) {
 		return
 	}
+	if c.login && c.state < specEnded {
+		c.logIn(s)
+		return
+	}
 	changed := c.unread || !maps.Equal(c.over(c.base), c.base)
 	if c.state >= specEnded || !changed {
 		return
 	}
-	if c.state == specNew && c.stale != "" && !c.down && s.late(c.stale) {
-		c.gone()
-		return
-	}
 	if c.state == specNew && s.absolute > 0 && s.began.Sub(c.created) >= s.absolute {
-		if c.doubt != nil { // else it was never stored
-			c.undead = !c.end(s, c.id, false)
+		if c.doubt != nil && !c.remove(s, c.id) { // else it was never stored
+			c.unended = []string{c.id}
 		}
 		c.state = specEnded
 		return
@@ -631,6 +732,34 @@ func (c *specClient) save(s *spec) {
 	}
 }
 
+// logIn is the save of a login.
+func (c *specClient) logIn(s *spec) {
+	own := c.edits
+	if c.state == specLive {
+		was := c.told
+		if c.move(s) {
+			if c.told == was || c.state == specLive && c.told == "" {
+				c.login = false
+			}
+			return
+		}
+		// Another request has given the id up, or ended the session.
+		c.told = was
+		key := c.id
+		c.unloaded()
+		c.unknown(s, key)
+	} else if failed, _ := c.fails(); failed {
+		return
+	}
+	stale, noted := c.stale, c.stale != "" && s.marked(c.stale)
+	c.edits, c.base, c.second, c.login = own, nil, false, false
+	id := c.newID()
+	if noted {
+		s.mark(stale, id)
+	}
+	c.store(s, id, c.over(nil))
+}
+
 func (c *specClient) commit(s *spec) {
 	if len(c.closed) > 0 {
 		c.fail(c.closed[0].why)
@@ -674,6 +803,7 @@ type outcome struct {
 	final   [2]string // the id that each request ended with
 	told    [2]string
 	cookies [2]string // as in specClient
+	seconds [2]string
 }
 
 // String names ids by who made them, whatever they are.
@@ -710,14 +840,20 @@ func (o outcome) label(id string) string {
 // browser is the cookie in it when the responses arrived in that order, "+"
 // behind it if its session lives.
 func (o outcome) browser(arrivals ...int) string {
-	has := old
+	has, second := old, ""
 	for _, i := range arrivals {
 		if c := o.cookies[i]; c != "" {
 			has = c
 		}
+		if c := o.seconds[i]; c != "" {
+			second = c
+		}
 	}
 	if _, ok := o.live[has]; ok {
 		return o.label(has) + "+"
+	}
+	if _, ok := o.live[second]; ok && second != "" {
+		return o.label(has) + "," + o.label(second) + "+"
 	}
 	return o.label(has)
 }
@@ -776,7 +912,7 @@ func play(r rules, programs [2]program, order []int, f specFault) outcome {
 		c, p := cs[i], programs[i].acts
 		switch n, unread := at[i], programs[i].unread(); {
 		case n == 0:
-			if c.load(s, old); unread {
+			if c.load(s, old, ""); unread {
 				c.do(s, p[0])
 			}
 		case unread && n < len(p):
@@ -792,7 +928,7 @@ func play(r rules, programs [2]program, order []int, f specFault) outcome {
 	}
 	o := outcome{live: s.live}
 	for i, c := range cs {
-		o.final[i], o.told[i], o.cookies[i] = c.id, c.told, c.cookie
+		o.final[i], o.told[i], o.cookies[i], o.seconds[i] = c.id, c.told, c.cookie, c.cookie2
 	}
 	return o
 }
