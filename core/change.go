@@ -113,6 +113,9 @@ type changeSet struct {
 func (c changeSet) alone(own *record.Cookie) changeSet {
 	c.cleared, c.own, c.ownSet = true, own, true
 	c.values = slices.DeleteFunc(slices.Clone(c.values), func(v valueChange) bool { return v.loaded })
+	for i := range c.values {
+		c.values[i].same = false
+	}
 	return c
 }
 
@@ -125,6 +128,7 @@ type valueChange struct {
 	assigns uint32
 	steps   int  // how many updates of edit are in raw
 	loaded  bool // raw is what was loaded, changed in place
+	same    bool // raw is what was loaded: no change, but for a login that goes without that
 }
 
 // takeChange collects what s changed since it was loaded or saved. A value set
@@ -139,12 +143,13 @@ func (s *Session) takeChange() (changeSet, error) {
 		if !e.own {
 			continue
 		}
-		if !s.cleared && !s.notLoaded && s.login.turn == 0 && (e.assigned || e.updates == nil) {
+		same := false
+		if !s.cleared && !s.notLoaded && (e.assigned || e.updates == nil) {
 			was, err := s.stored.Find(e.name)
 			if err != nil {
 				return c, err
 			}
-			if jsontext.Same(e.raw, was) {
+			if same = jsontext.Same(e.raw, was); same && s.login.turn == 0 {
 				e.own, e.assigned, e.raw, e.updates = false, false, nil, nil // nor later, over another request's
 				continue
 			}
@@ -152,7 +157,7 @@ func (s *Session) takeChange() (changeSet, error) {
 		if c.values == nil && e.change != nil {
 			c.values, e.change = e.change[:0], nil
 		}
-		v := valueChange{e.name, e.raw, nil, e, e.turn, e.assigns, len(e.updates), e.loaded}
+		v := valueChange{e.name, e.raw, nil, e, e.turn, e.assigns, len(e.updates), e.loaded, same}
 		if !e.assigned {
 			v.updates = e.updates[:len(e.updates):len(e.updates)]
 		}
@@ -190,6 +195,9 @@ func (c *changeSet) applied(base record.Record, key string, again bool) (record.
 // splice makes few changes in f, each for itself.
 func (c *changeSet) splice(f *record.Fields, front int, again bool) error {
 	for i := range c.values {
+		if c.values[i].same {
+			continue
+		}
 		raw, err := c.values[i].over(f, again)
 		if err != nil {
 			return err
@@ -214,6 +222,9 @@ func (c *changeSet) tabulate(f *record.Fields, again bool) error {
 	copy(members, old)
 	result := record.TableOf(members)
 	for i := range c.values {
+		if c.values[i].same {
+			continue
+		}
 		raw, err := c.values[i].over(f, again)
 		if err != nil {
 			return err

@@ -73,8 +73,8 @@ func (s *Session) Login(o LoginOptions) error {
 		s.leave()
 	}
 	s.login = login{o, max(turn, 1)}
-	if c := s.cookieOptions(); s.own.LivesAlone() || o.RememberFor > 0 {
-		s.setOwn(s.visit.manager.ownFor(c, o.RememberFor, s.own))
+	if c, m := s.cookieOptions(), s.visit.manager; o.RememberFor > 0 || m.chosen(c, s.own) {
+		s.setOwn(m.ownFor(c, o.RememberFor, s.own))
 		s.ownSet = true
 		s.cookieRev++
 	}
@@ -90,6 +90,15 @@ func (s *Session) LoggedIn() time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(s.stored.Login)
+}
+
+// chosen reports whether a session that has c, stored as own, has chosen its life
+// itself.
+func (m *Manager) chosen(c CookieOptions, own *record.Cookie) bool {
+	if m.dialect.recordsTime() {
+		return own.LivesAlone()
+	}
+	return c.MaxAge != m.config.MaxAge || c.NoMaxAge != m.config.NoMaxAge || c.Expires != m.config.Expires
 }
 
 // ownFor are the options of a session that has c, stored as own, with that life,
@@ -172,9 +181,17 @@ func (m *Manager) logIn(p *plan) error {
 	return nil
 }
 
-// loginFailed notes that a save with a login has failed: this request saves
-// nothing any more but by another Save that succeeds. op is held.
-func (s *Session) loginFailed(err error) {
+// signsIn reports whether the next save has a login to do. op is held.
+func (s *Session) signsIn() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.login.turn != 0
+}
+
+// loginFailed notes that a save with a login has failed with err, and returns it:
+// this request saves nothing any more but by another Save that succeeds. op is
+// held.
+func (s *Session) loginFailed(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failed = s.failed.drop(func(f failedCall) bool { return f.call == callLogin })
@@ -182,6 +199,7 @@ func (s *Session) loginFailed(err error) {
 		s.failed = new(failedCalls)
 	}
 	s.failed.all = append(s.failed.all, failedCall{callLogin, "", err})
+	return err
 }
 
 // HandlerFailed drops a login that has not been saved yet, here and in the visits

@@ -60,7 +60,8 @@ func (s *Session) Renew(ctx context.Context) error {
 		if err := s.visit.encodable(ctx); err != nil {
 			return err
 		}
-		if s.login.turn != 0 { // which changes the id
+		if s.signsIn() { // which changes the id
+			_ = s.note(callRenew, nil) // it is tried again
 			return s.visit.save(ctx, false)
 		}
 		return s.visit.renew(withoutCancel(ctx))

@@ -98,6 +98,12 @@ type plan struct {
 // runs the hook, and does nothing to the store. An error is reported already.
 func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 	s, m := v.session, v.manager
+	report := m.report
+	if s.signsIn() {
+		report = func(ctx context.Context, op Op, err error) error {
+			return s.loginFailed(m.failAlways(ctx, op, err))
+		}
+	}
 	s.mu.Lock()
 	why, err := s.reason(last)
 	unchanged := why <= resend || why == renewal && m.toucher != nil
@@ -121,12 +127,12 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 	p.ctx = ctx
 	if why != resend {
 		if err := v.sendable(); err != nil {
-			return plan{}, m.report(ctx, OpCarrier, err)
+			return plan{}, report(ctx, OpCarrier, err)
 		}
 	}
 	if !unchanged {
 		if err := v.beforeSave(ctx); err != nil {
-			return plan{}, m.report(ctx, OpBeforeSave, err)
+			return plan{}, report(ctx, OpBeforeSave, err)
 		}
 		if err := v.whole(ctx, last); err != nil {
 			return plan{}, err
@@ -153,7 +159,7 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 		}
 		if why != signsIn { // which makes one
 			if _, err := s.needID(); err != nil {
-				return plan{}, m.report(ctx, OpID, err)
+				return plan{}, report(ctx, OpID, err)
 			}
 		}
 	}
@@ -204,9 +210,7 @@ func (v *Visit) conclude(p *plan, err error) error {
 		if errors.Is(err, errNewID) {
 			op = OpID
 		}
-		err = m.failAlways(ctx, op, err)
-		s.loginFailed(err)
-		return err
+		return s.loginFailed(m.failAlways(ctx, op, err))
 	case err != nil:
 		s.mu.Lock()
 		s.entry = p.entry // with what it has learned, such as a write in doubt

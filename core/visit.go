@@ -524,7 +524,16 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 		return err
 	}
 	if err := v.resolve(ctx); err != nil {
-		return v.unsaved(ctx, err, last)
+		switch s := v.session; {
+		case !s.signsIn():
+			return v.unsaved(ctx, err, last)
+		case !errors.Is(err, ErrGone):
+			return s.loginFailed(v.manager.failAlways(ctx, OpSet, err))
+		default:
+			s.mu.Lock()
+			s.leave()
+			s.mu.Unlock()
+		}
 	}
 	p, err := v.plan(ctx, last)
 	if err != nil || p.why == nothing {

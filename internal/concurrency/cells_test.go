@@ -34,6 +34,9 @@ var programs = []program{
 	{"regenerate, set", []act{regenerate, setOther}},
 	{"renew", []act{renew}},
 	{"set, renew", []act{setOther, renew}},
+	{"login", []act{login}},
+	{"set, login", []act{setOther, login}},
+	{"login, save", []act{login, setOther, save}},
 	{"set cookie", []act{setCookie}},
 	{"replace unread", []act{replaceThen}},
 	{"destroy unread", []act{destroyThen}},
@@ -59,6 +62,15 @@ type table struct {
 
 var tables = []table{
 	{"cells", rules{}, programs, func() *core.Options { return &core.Options{} }, nil},
+	{"cells", rules{}, programs, func() *core.Options { return &core.Options{} }, func(s core.Store) core.Store { // in two steps
+		swapper, _ := core.As[core.Swapper](s)
+		toucher, _ := core.As[core.Toucher](s)
+		return struct {
+			core.Store
+			core.Swapper
+			core.Toucher
+		}{s, swapper, toucher}
+	}},
 	{"koa", rules{koa: true}, programs, core.KoaCompat, nil},
 	{"plain", rules{plain: true}, loading(programs), func() *core.Options { return &core.Options{} }, func(s core.Store) core.Store {
 		return struct{ core.Store }{s}
@@ -162,7 +174,7 @@ func TestOrders(t *testing.T) {
 				}
 			})
 			for _, kind := range stores {
-				if !soak && kind.name != "memory" && tb.file != "cells" {
+				if !soak && kind.name != "memory" && (tb.file != "cells" || tb.store != nil) {
 					continue
 				}
 				t.Run(kind.name, func(t *testing.T) {
@@ -312,7 +324,7 @@ func (s *stage) invariants(t *testing.T, programs [2]program, o outcome) {
 	}
 	for i, p := range programs {
 		ends := slices.ContainsFunc(p.acts, func(a act) bool {
-			return a == destroy || a == destroyThen || a == regenerate || a == renew || a == expire
+			return a == destroy || a == destroyThen || a == regenerate || a == renew || a == expire || a == login
 		})
 		if _, lives := o.live[old]; lives && ends && o.told[i] == "" {
 			t.Errorf("%s succeeded, and the old id lives: %v", p.name, o)

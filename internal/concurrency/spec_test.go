@@ -31,13 +31,14 @@ const (
 	expire // the store drops the old session
 	revoke // ByID ends it
 	save
+	login       // at the next save
 	setCookie   // choose cookie options, which is the value of that name here
 	replaceThen // replace all without loading, in deferred mode
 	destroyThen // destroy without loading
 	acts
 )
 
-var actNames = [acts]string{"set same", "set other", "update", "delete", "destroy", "regenerate", "renew", "replace all", "touch", "expire", "revoke", "save", "set cookie", "replace unread", "destroy unread"}
+var actNames = [acts]string{"set same", "set other", "update", "delete", "destroy", "regenerate", "renew", "replace all", "touch", "expire", "revoke", "save", "login", "set cookie", "replace unread", "destroy unread"}
 
 func (a act) String() string { return actNames[a] }
 
@@ -382,8 +383,8 @@ func (c *specClient) fail(why string) {
 
 // do is one act, and what it closes or makes good.
 func (c *specClient) do(s *spec, a act) {
-	if a == save && len(c.closed) > 0 {
-		c.fail(c.closed[0].why)
+	if why := c.refused(false); a == save && why != "" {
+		c.fail(why)
 		return
 	}
 	before := c.told
@@ -402,7 +403,20 @@ func (c *specClient) do(s *spec, a act) {
 		if why != "" {
 			c.closed = append(c.closed, refusal{a, why})
 		}
+	case a == login:
+		c.closed = slices.DeleteFunc(slices.Clone(c.closed), func(r refusal) bool { return r.act == login })
 	}
+}
+
+// refused is why nothing is saved, "" if it may be. A Save may try a login again
+// that has failed, the commit may not.
+func (c *specClient) refused(last bool) string {
+	for _, r := range c.closed {
+		if last || r.act != login || !c.login {
+			return r.why
+		}
+	}
+	return ""
 }
 
 func (c *specClient) perform(s *spec, a act) {
@@ -464,6 +478,7 @@ func (c *specClient) perform(s *spec, a act) {
 			c.send("-") // also when it failed
 		}
 		c.state, c.login = specEnded, false
+		c.edits, c.base, c.cleared = map[string]specEdit{}, nil, true
 	case regenerate:
 		ends := c.stored()
 		if ends && c.state != specLive && s.marked(c.id) { // another request has given it up
@@ -479,7 +494,7 @@ func (c *specClient) perform(s *spec, a act) {
 		case ends:
 			s.mark(c.id, id)
 		case c.successor && c.state == specNew:
-			s.mark(c.id, id)
+			c.passOn(s, id)
 		}
 		switch {
 		case ends && c.second:
@@ -491,7 +506,25 @@ func (c *specClient) perform(s *spec, a act) {
 		c.unloaded()
 		c.id, c.successor = id, ends || was.successor
 		c.stale, c.noted, c.second, c.recent, c.heirs, c.carries2 = was.stale, was.noted, was.second, was.recent, was.heirs, was.carries2
+	case login:
+		if c.state == specEnded { // what it loaded is not its own any more
+			c.leave(s)
+		}
+		if _, chosen := c.over(c.base)["cookie"]; chosen {
+			c.assign("cookie", specEdit{assigned: true, absent: true})
+		}
+		c.login = true
 	case renew:
+		if c.login {
+			for _, r := range c.closed {
+				if r.act != renew && r.act != login {
+					c.fail(r.why)
+					return
+				}
+			}
+			c.logIn(s)
+			return
+		}
 		if !c.settle(s) {
 			return
 		}
@@ -502,7 +535,7 @@ func (c *specClient) perform(s *spec, a act) {
 			}
 			id := c.newID()
 			if c.successor {
-				s.mark(c.id, id)
+				c.passOn(s, id)
 			}
 			c.id = id
 			return
@@ -512,6 +545,15 @@ func (c *specClient) perform(s *spec, a act) {
 		delete(s.live, old)
 	case revoke:
 		c.end(s, old)
+	}
+}
+
+// passOn marks its id, which is not stored yet, for another one. It fails without
+// a word.
+func (c *specClient) passOn(s *spec, id string) {
+	c.calls++
+	if !c.down && (c.calls != c.fault || c.late) {
+		s.mark(c.id, id)
 	}
 }
 
@@ -600,7 +642,10 @@ func (c *specClient) end(s *spec, ids ...string) {
 func (c *specClient) remove(s *spec, id string) bool {
 	_, lives := s.live[id]
 	failed, done := false, true
-	if !c.late || lives || s.koa {
+	switch {
+	case c.late && lives && !s.oneStep && !s.plain && !s.koa:
+		c.calls++ // of its two calls the second says how it ends
+	case !c.late || lives || s.koa:
 		failed, done = c.fails()
 	}
 	if c.down {
@@ -673,11 +718,11 @@ func (c *specClient) merged(s *spec) (values, bool) {
 }
 
 func (c *specClient) save(s *spec) {
-	if c.state < specEnded && !c.settle(s) {
-		return
-	}
 	if c.login && c.state < specEnded {
 		c.logIn(s)
+		return
+	}
+	if c.state < specEnded && !c.settle(s) {
 		return
 	}
 	changed := c.unread || !maps.Equal(c.over(c.base), c.base)
@@ -689,6 +734,7 @@ func (c *specClient) save(s *spec) {
 			c.unended = []string{c.id}
 		}
 		c.state = specEnded
+		c.edits, c.base, c.cleared = map[string]specEdit{}, nil, true
 		return
 	}
 	failed, done := c.fails()
@@ -732,37 +778,107 @@ func (c *specClient) save(s *spec) {
 	}
 }
 
+// leave makes it a new session with what the request did. The one that it was
+// belongs to another request, or to nobody.
+func (c *specClient) leave(s *spec) {
+	if c.id != "" && c.state != specNew {
+		c.stale = c.id
+	}
+	c.id, c.state, c.base, c.cleared, c.doubt = "", specNew, nil, true, nil
+	c.created, c.reissue, c.unread, c.successor = time.Now().Truncate(time.Millisecond), false, false, false
+	delete(c.edits, "cookie")
+	for name, e := range c.edits { // what was added is added to nothing
+		if !e.assigned {
+			c.edits[name] = specEdit{assigned: true, value: e.add, assigns: e.assigns}
+		}
+	}
+}
+
 // logIn is the save of a login.
 func (c *specClient) logIn(s *spec) {
-	own := c.edits
-	if c.state == specLive {
-		was := c.told
-		if c.move(s) {
-			if c.told == was || c.state == specLive && c.told == "" {
-				c.login = false
-			}
-			return
+	told := c.told
+	c.told = ""
+	before := *c
+	if c.tryLogIn(s); c.told == "" {
+		c.told, c.login = told, false
+		c.closed = slices.DeleteFunc(slices.Clone(c.closed), func(r refusal) bool { return r.act == login })
+		if c.carries2 != "" {
+			c.cookie2 = "-"
 		}
-		// Another request has given the id up, or ended the session.
-		c.told = was
-		key := c.id
-		c.unloaded()
-		c.unknown(s, key)
-	} else if failed, _ := c.fails(); failed {
 		return
 	}
-	stale, noted := c.stale, c.stale != "" && s.marked(c.stale)
-	c.edits, c.base, c.second, c.login = own, nil, false, false
-	id := c.newID()
-	if noted {
-		s.mark(stale, id)
+	why, calls, doubt := c.told, c.calls, c.doubt
+	*c = before
+	c.calls, c.doubt = calls, doubt
+	c.closed = append(slices.DeleteFunc(slices.Clone(c.closed), func(r refusal) bool { return r.act == login }), refusal{login, why})
+	if c.told = told; told == "" {
+		c.told = why
 	}
-	c.store(s, id, c.over(nil))
+}
+
+func (c *specClient) tryLogIn(s *spec) {
+	if !c.settle(s) {
+		if c.told != "gone" {
+			return
+		}
+		c.told = ""
+		c.leave(s)
+	}
+	if c.carries2 != "" && !c.second {
+		if c.end(s, c.carries2); c.told != "" {
+			return
+		}
+	}
+	c.second = false
+	c.created = time.Now().Truncate(time.Millisecond)
+	if c.state == specLive {
+		_, lives := s.live[c.id]
+		switch {
+		case c.late && s.oneStep && lives:
+			c.calls++
+		case c.late && s.oneStep: // its first write is that of the new session
+		default:
+			if failed, _ := c.fails(); failed {
+				return
+			}
+		}
+		if lives || s.plain {
+			now := s.live[c.id]
+			if s.plain {
+				now = c.base
+			}
+			now = c.over(now)
+			id := c.newID()
+			delete(s.live, c.id)
+			s.mark(c.id, id)
+			c.store(s, id, now)
+			return
+		}
+		created := c.created
+		c.leave(s)
+		c.created = created
+	}
+	if c.calls < c.fault || c.fault == 0 {
+		if failed, _ := c.fails(); failed {
+			return
+		}
+	}
+	delete(c.edits, "cookie")
+	now := c.over(nil)
+	id := c.newID()
+	if c.stale != "" && s.marked(c.stale) {
+		s.mark(c.stale, id)
+	}
+	c.store(s, id, now)
 }
 
 func (c *specClient) commit(s *spec) {
-	if len(c.closed) > 0 {
-		c.fail(c.closed[0].why)
+	if why := c.refused(true); why != "" {
+		c.fail(why)
+		return
+	}
+	if c.login && c.state < specEnded {
+		c.logIn(s)
 		return
 	}
 	if c.doubt != nil && c.state < specEnded && !c.settle(s) {
