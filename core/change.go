@@ -108,15 +108,24 @@ type changeSet struct {
 }
 
 // alone are the changes without anything that was loaded: what the request would
-// have done to an empty session. Those that were made in place are not among
-// them, since they hold what was loaded. own are the cookie options.
-func (c changeSet) alone(own *record.Cookie) changeSet {
+// have done to an empty session. Updates are computed from nothing. Those values
+// that were changed in place are not among them, since they hold what was loaded.
+// own are the cookie options.
+func (c changeSet) alone(own *record.Cookie) (changeSet, error) {
 	c.cleared, c.own, c.ownSet = true, own, true
 	c.values = slices.DeleteFunc(slices.Clone(c.values), func(v valueChange) bool { return v.loaded })
 	for i := range c.values {
-		c.values[i].same = false
+		v := &c.values[i]
+		if v.same = false; v.updates == nil {
+			continue
+		}
+		raw, err := updated(nil, v.updates)
+		if err != nil {
+			return c, err
+		}
+		v.raw, v.updates = raw, nil
 	}
-	return c
+	return c, nil
 }
 
 type valueChange struct {
@@ -149,10 +158,7 @@ func (s *Session) takeChange() (changeSet, error) {
 			if err != nil {
 				return c, err
 			}
-			if same = jsontext.Same(e.raw, was); same && s.login.turn == 0 {
-				e.own, e.assigned, e.raw, e.updates = false, false, nil, nil // nor later, over another request's
-				continue
-			}
+			same = jsontext.Same(e.raw, was)
 		}
 		if c.values == nil && e.change != nil {
 			c.values, e.change = e.change[:0], nil

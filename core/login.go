@@ -119,7 +119,17 @@ func (m *Manager) ownFor(c CookieOptions, life time.Duration, own *record.Cookie
 func (s *Session) leave() {
 	s.entry.leave(s.visit.manager)
 	s.cleared = true
-	s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool { return e.loaded || !e.own })
+	s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool {
+		if e.loaded || !e.own {
+			return true
+		}
+		if e.updates == nil || e.assigned {
+			return false
+		}
+		raw, err := updated(nil, e.updates) // of nothing, instead of what was loaded
+		e.raw, e.assigned, e.updates, e.held = raw, true, nil, nil
+		return err != nil
+	})
 	if s.baseRev++; !s.ownSet {
 		s.setOwn(s.visit.manager.blank, nil)
 	}
@@ -146,7 +156,10 @@ func (m *Manager) logIn(p *plan) error {
 	if e.state == live {
 		changes := &p.changes
 		if p.login.DropValues || p.untrusted {
-			kept := p.changes.alone(p.changes.own)
+			kept, err := p.changes.alone(p.changes.own)
+			if err != nil {
+				return err
+			}
 			kept.ownSet = p.changes.ownSet
 			changes, p.alone = &kept, true
 		}
@@ -163,7 +176,10 @@ func (m *Manager) logIn(p *plan) error {
 	if p.login.RememberFor > 0 {
 		own, _ = m.ownFor(m.config, p.login.RememberFor, m.blank)
 	}
-	alone := p.changes.alone(own)
+	alone, err := p.changes.alone(own)
+	if err != nil {
+		return err
+	}
 	id, err := m.newID(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNewID, err)

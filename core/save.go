@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
 // How a session is saved: what Visit.save does in its steps. Everything here
@@ -355,7 +357,7 @@ func (s *Session) saved(c *changeSet, e *entry) {
 		switch edit := was.edit; {
 		case edit.turn == was.turn:
 			edit.own, edit.assigned, edit.raw, edit.updates = false, false, nil, nil
-			if edit.held != nil && !bytes.Equal(edit.from, find(was.name)) {
+			if now := find(was.name); edit.held != nil && !bytes.Equal(edit.from, now) && !(was.same && jsontext.Same(edit.from, now)) {
 				edit.held = nil // an update was computed again: Get must show its result
 			}
 		case edit.assigns == was.assigns:

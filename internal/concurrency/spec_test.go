@@ -730,8 +730,14 @@ func (c *specClient) save(s *spec) {
 		return
 	}
 	if c.state == specNew && s.absolute > 0 && s.began.Sub(c.created) >= s.absolute {
-		if c.doubt != nil && !c.remove(s, c.id) { // else it was never stored
-			c.unended = []string{c.id}
+		if c.doubt != nil { // else it was never stored
+			failed, done := c.fails()
+			if done {
+				delete(s.live, c.id)
+			}
+			if failed {
+				c.unended = []string{c.id}
+			}
 		}
 		c.state = specEnded
 		c.edits, c.base, c.cleared = map[string]specEdit{}, nil, true
