@@ -174,7 +174,11 @@ func newWorld(rt *rapid.T, under, bare core.Store, window time.Duration) *world 
 		rolling: rapid.Bool().Draw(rt, "rolling"), window: window,
 		model: newSpec(rules{policy: policies[rapid.IntRange(0, 2).Draw(rt, "policy")].policy}),
 	}
-	_, w.model.oneStep = core.As[core.Batcher](under)
+	if b, ok := core.As[core.Batcher](under); ok {
+		_, err := b.Batch(context.Background(), core.Write{Key: "a", Version: 1}, core.Write{Key: "b", Version: 1})
+		w.model.removes, w.model.oneStep = true, !errors.Is(err, errors.ErrUnsupported)
+	}
+	w.model.untold = !w.model.oneStep
 	w.model.ttl, w.model.absolute = idle, absolute
 	w.store = storetest.NewFaulty(under)
 	w.store.Before(func(context.Context, storetest.Op, string) error {

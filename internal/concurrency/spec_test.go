@@ -83,9 +83,10 @@ const old = "old"
 type rules struct {
 	policy core.ConflictPolicy
 	plain  bool // the store has three methods only: the last write wins, whatever was there
-	// oneStep: the store can change several keys at once, and looks what became of
-	// a step that had no answer.
-	oneStep bool
+	// oneStep: the store can change several keys at once, and the core looks what
+	// became of a step that had no answer. removes: it can remove a key by its
+	// version. untold: it does not tell the version of a write.
+	oneStep, removes, untold bool
 	koa     bool // core.KoaCompat
 }
 
@@ -198,6 +199,8 @@ type specClient struct {
 	carries2              string   // the id in its second cookie
 	successor             bool     // an id was given up for its own, which is not stored yet
 	unended               []string // what a Destroy could not end
+	wrote                 bool     // so that it does not know the version of its session
+	known                 string   // what a Destroy ends without looking at it before
 	login                 bool     // the next save is to be a login
 	doubt                 *doubt
 	unread                bool // it has not loaded the session
@@ -320,7 +323,7 @@ func (c *specClient) settle(s *spec) (goOn bool) {
 	case maps.Equal(now, d.wrote):
 		c.state, c.base = specLive, maps.Clone(now)
 		c.since(d)
-		c.reissue, c.doubt = true, nil // it has sent no cookie
+		c.reissue, c.doubt, c.wrote = true, nil, false // it has sent no cookie
 	case c.state == specNew || s.versions[c.id] != d.version:
 		c.fail("error")
 		return false
@@ -465,6 +468,9 @@ func (c *specClient) perform(s *spec, a act) {
 		var ids []string
 		if c.stored() {
 			ids = append(ids, c.id)
+		}
+		if c.known = ""; c.state == specLive && !c.unread && !c.wrote {
+			c.known = c.id
 		}
 		ids = append(ids, c.unended...)
 		if c.noted {
@@ -621,6 +627,7 @@ func (c *specClient) gone() {
 
 // end destroys the sessions of ids, and what they have become.
 func (c *specClient) end(s *spec, ids ...string) {
+	defer func() { c.known = "" }()
 	c.unended = nil
 	ended := map[string]bool{}
 	for i := 0; i < len(ids); i++ {
@@ -643,7 +650,7 @@ func (c *specClient) remove(s *spec, id string) bool {
 	_, lives := s.live[id]
 	failed, done := false, true
 	switch {
-	case c.late && lives && !s.oneStep && !s.plain && !s.koa:
+	case !s.removes && !s.plain && !s.koa && (c.late && lives || !c.late && id == c.known):
 		c.calls++ // of its two calls the second says how it ends
 	case !c.late || lives || s.koa:
 		failed, done = c.fails()
@@ -668,7 +675,7 @@ func (c *specClient) newID() string {
 func (c *specClient) store(s *spec, id string, v values) {
 	s.live[id] = v
 	s.versions[id]++
-	c.doubt, c.unread = nil, false
+	c.doubt, c.unread, c.wrote = nil, false, s.untold
 	c.id, c.state, c.base, c.edits, c.cleared = id, specLive, maps.Clone(v), map[string]specEdit{}, false
 	s.renewed(id, c.created)
 	c.send(id)
@@ -804,8 +811,16 @@ func (c *specClient) leave(s *spec) {
 func (c *specClient) logIn(s *spec) {
 	told := c.told
 	c.told = ""
+	settled := c.settle(s)
+	if !settled && c.told == "gone" {
+		c.told, settled = "", true
+		c.leave(s)
+	}
 	before := *c
-	if c.tryLogIn(s); c.told == "" {
+	if settled {
+		c.tryLogIn(s)
+	}
+	if c.told == "" {
 		c.told, c.login = told, false
 		c.closed = slices.DeleteFunc(slices.Clone(c.closed), func(r refusal) bool { return r.act == login })
 		if c.carries2 != "" {
@@ -813,9 +828,9 @@ func (c *specClient) logIn(s *spec) {
 		}
 		return
 	}
-	why, calls, doubt := c.told, c.calls, c.doubt
+	why, calls := c.told, c.calls
 	*c = before
-	c.calls, c.doubt = calls, doubt
+	c.calls = calls
 	c.closed = append(slices.DeleteFunc(slices.Clone(c.closed), func(r refusal) bool { return r.act == login }), refusal{login, why})
 	if c.told = told; told == "" {
 		c.told = why
@@ -823,13 +838,7 @@ func (c *specClient) logIn(s *spec) {
 }
 
 func (c *specClient) tryLogIn(s *spec) {
-	if !c.settle(s) {
-		if c.told != "gone" {
-			return
-		}
-		c.told = ""
-		c.leave(s)
-	}
+	c.edits = maps.Clone(c.edits) // which stay as they are if it fails
 	if c.carries2 != "" && !c.second {
 		if c.end(s, c.carries2); c.told != "" {
 			return
