@@ -98,7 +98,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	unsent := s.state == fresh && !logout // no browser has its id: it may have another session by now
 	if s.mayBeStored() || s.loadErr != nil && s.id != "" {
 		targets = append(targets, target{key: m.storeKey(&s.entry)})
-		if s.state == live && !s.notLoaded {
+		if s.state == live && !s.notLoaded && s.unknownWrite == nil {
 			targets[0].version = s.version
 		}
 	}

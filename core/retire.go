@@ -65,6 +65,10 @@ func (m *Manager) hold(ctx context.Context, key string) (s lookup, mine string, 
 	}
 	suffix := appendBlanks(make([]byte, 0, blanks))
 	data, version, err := m.append(ctx, key, suffix)
+	if errors.Is(err, ErrOutcomeUnknown) { // a look tells
+		s, err = m.look(ctx, key)
+		return s, string(suffix), err
+	}
 	s, err = m.see(key, data, version, err)
 	return s, string(suffix), err
 }

@@ -469,7 +469,7 @@ func (c *specClient) perform(s *spec, a act) {
 		if c.stored() {
 			ids = append(ids, c.id)
 		}
-		if c.known = ""; c.state == specLive && !c.unread && !c.wrote {
+		if c.known = ""; c.state == specLive && !c.unread && !c.wrote && c.doubt == nil {
 			c.known = c.id
 		}
 		ids = append(ids, c.unended...)
