@@ -166,6 +166,7 @@ func TestOrders(t *testing.T) {
 					continue
 				}
 				t.Run(kind.name, func(t *testing.T) {
+					t.Parallel() // stages share a server, and no ids
 					s := tb.stage(t, kind.open(t))
 					s.marks = kind.name == "memory" || soak
 					s.after = tb.rules == rules{} && (kind.name == "memory" || soak)
@@ -206,6 +207,7 @@ func TestOrdersThroughAdapters(t *testing.T) {
 		}
 		for name, frame := range frames {
 			t.Run(name+", "+kind.name, func(t *testing.T) {
+				t.Parallel()
 				s := tb.stage(t, kind.open(t))
 				s.frame = frame
 				s.play(t, tb, cells, one)
