@@ -231,31 +231,78 @@ func TestPanic(t *testing.T) {
 	}), nil)
 }
 
-// SetBodyStreamWriter lets the writer run at once, beside the handler.
+// SetBodyStreamWriter lets the writer run at once, beside the handler. So what it
+// changes falls before the commit, and is stored, or after it, and is refused.
 func TestStreamWriter(t *testing.T) {
-	m, store := newManager(t, core.Options{})
-	late := make(chan error, 1)
-	ctx := exchange(fasthttpsession.New(m, nil)(func(ctx *fasthttp.RequestCtx) {
-		s := add(t, ctx)
-		ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
-			for { // until the commit
-				if err := s.Set("late", 1); err != nil {
-					late <- err
-					_, _ = fmt.Fprint(w, "end ", count.Get(s))
-					return
-				}
+	t.Run("after the commit", func(t *testing.T) {
+		m, store := newManager(t, core.Options{})
+		committed := make(chan struct{})
+		ctx := exchange(fasthttpsession.New(m, nil)(func(ctx *fasthttp.RequestCtx) {
+			s, err := fasthttpsession.From(ctx)
+			if err != nil {
+				t.Error(err)
+				return
 			}
-		})
-	}), nil)
-	if err := <-late; !errors.Is(err, core.ErrCommitted) {
-		t.Errorf("got %v", err)
-	}
-	if got := string(ctx.Response.Body()); got != "end 1" {
-		t.Errorf("got %q", got)
-	}
-	if n := store.Calls(storetest.OpSetVersion); n != 1 {
-		t.Errorf("stored %d times", n)
-	}
+			ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
+				<-committed
+				_, _ = fmt.Fprint(w, errors.Is(count.Set(s, 7), core.ErrCommitted), " ", count.Get(s))
+			})
+		}), nil)
+		close(committed)
+		if got := string(ctx.Response.Body()); got != "true 0" {
+			t.Errorf("got %q", got)
+		}
+		if n := store.Calls(storetest.OpSetVersion); n != 0 {
+			t.Errorf("stored %d times", n)
+		}
+	})
+	t.Run("before the commit", func(t *testing.T) {
+		m, store := newManager(t, core.Options{})
+		changed := make(chan error, 1)
+		ctx := exchange(fasthttpsession.New(m, nil)(func(ctx *fasthttp.RequestCtx) {
+			s := add(t, ctx)
+			ctx.SetBodyStreamWriter(func(*bufio.Writer) { changed <- count.Set(s, 7) })
+			if err := <-changed; err != nil {
+				t.Error(err)
+			}
+		}), nil)
+		_ = ctx.Response.Body()
+		var browser jartest.Browser
+		browser.Take("/", cookies(ctx)...)
+		exchange(fasthttpsession.New(m, nil)(func(ctx *fasthttp.RequestCtx) {
+			if s, err := fasthttpsession.From(ctx); err != nil || count.Get(s) != 7 {
+				t.Errorf("the change is not there: %v", err)
+			}
+		}), func(r *fasthttp.Request) { r.Header.Set("Cookie", browser.Cookie("/")) })
+		if n := store.Calls(storetest.OpSetVersion); n != 1 {
+			t.Errorf("stored %d times", n)
+		}
+	})
+	t.Run("at any moment", func(t *testing.T) {
+		m, store := newManager(t, core.Options{})
+		late := make(chan error, 1)
+		ctx := exchange(fasthttpsession.New(m, nil)(func(ctx *fasthttp.RequestCtx) {
+			s := add(t, ctx)
+			ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
+				for { // until the commit
+					if err := s.Set("late", 1); err != nil {
+						late <- err
+						_, _ = fmt.Fprint(w, "end ", count.Get(s))
+						return
+					}
+				}
+			})
+		}), nil)
+		if err := <-late; !errors.Is(err, core.ErrCommitted) {
+			t.Errorf("got %v", err)
+		}
+		if got := string(ctx.Response.Body()); got != "end 1" {
+			t.Errorf("got %q", got)
+		}
+		if n := store.Calls(storetest.OpSetVersion); n != 1 {
+			t.Errorf("stored %d times", n)
+		}
+	})
 }
 
 func TestTimeoutHandlerBelow(t *testing.T) {

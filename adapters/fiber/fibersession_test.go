@@ -1,6 +1,7 @@
 package fibersession_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -450,6 +451,60 @@ func TestTimeoutError(t *testing.T) {
 	}
 	if err := count.Set(kept, 2); !errors.Is(err, core.ErrCommitted) {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// As in fasthttpsession: the writer runs at once, beside the handler.
+func TestStreamWriter(t *testing.T) {
+	m, store := newManager(t, core.Options{})
+	app := fiber.New()
+	committed := make(chan struct{})
+	app.Use(func(c *fiber.Ctx) error {
+		err := c.Next()
+		if c.Path() == "/after" {
+			close(committed)
+		}
+		return err
+	})
+	app.Use(fibersession.New(m, nil))
+	app.Get("/after", func(c *fiber.Ctx) error {
+		s, err := fibersession.From(c)
+		if err == nil {
+			c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+				<-committed
+				_, _ = fmt.Fprint(w, errors.Is(count.Set(s, 7), core.ErrCommitted), " ", count.Get(s))
+			})
+		}
+		return err
+	})
+	app.Get("/before", func(c *fiber.Ctx) error {
+		s, err := fibersession.From(c)
+		if err != nil {
+			return err
+		}
+		changed := make(chan error, 1)
+		c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+			changed <- count.Set(s, 7)
+			_, _ = w.WriteString("end")
+		})
+		return <-changed
+	})
+	app.Get("/read", func(c *fiber.Ctx) error {
+		s, err := fibersession.From(c)
+		if err != nil {
+			return err
+		}
+		return c.SendString(fmt.Sprint(count.Get(s)))
+	})
+	var browser jartest.Browser
+	want(t, app, &browser, "/after", 200, "true 0")
+	if n := store.Calls(storetest.OpSetVersion); n != 0 {
+		t.Errorf("after the commit: stored %d times", n)
+	}
+	want(t, app, &browser, "/before", 200, "end")
+	want(t, app, &browser, "/read", 200, "7")
+	if n := store.Calls(storetest.OpSetVersion); n != 1 {
+		t.Errorf("before the commit: stored %d times", n)
 	}
 }
 

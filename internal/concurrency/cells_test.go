@@ -178,6 +178,7 @@ func TestOrders(t *testing.T) {
 					continue
 				}
 				t.Run(kind.name, func(t *testing.T) {
+					t.Parallel() // stages share a server, and no ids
 					s := tb.stage(t, kind.open(t))
 					s.after = tb.rules == rules{} && (kind.name == "memory" || soak)
 					s.play(t, tb, cells, 1)
@@ -217,6 +218,7 @@ func TestOrdersThroughAdapters(t *testing.T) {
 		}
 		for name, frame := range frames {
 			t.Run(name+", "+kind.name, func(t *testing.T) {
+				t.Parallel()
 				s := tb.stage(t, kind.open(t))
 				s.frame = frame
 				s.play(t, tb, cells, one)

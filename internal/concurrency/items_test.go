@@ -1,13 +1,10 @@
 package concurrency_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -15,12 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gofiber/fiber/v2"
-	"github.com/valyala/fasthttp"
-
-	fasthttpsession "github.com/gensession/gensession/adapters/fasthttp"
-	fibersession "github.com/gensession/gensession/adapters/fiber"
-	httpsession "github.com/gensession/gensession/adapters/nethttp"
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
@@ -280,6 +271,7 @@ func (s *lifeSpy) Touch(ctx context.Context, key string, ttl time.Duration) erro
 	return err
 }
 
+// That a change after the commit is refused is shown in core, and by each adapter.
 func TestItem8OneRequest(t *testing.T) {
 	t.Run("eight goroutines", func(t *testing.T) {
 		m, browser := withSession(t, newMemory(t), core.Options{})
@@ -306,140 +298,6 @@ func TestItem8OneRequest(t *testing.T) {
 			return nil
 		})
 	})
-	late := func(t *testing.T, s *core.Session) {
-		t.Helper()
-		ctx := context.Background()
-		_, updated := n.Update(s, adding(1))
-		for what, err := range map[string]error{
-			"Set": x.Set(s, 1), "Update": updated, "Delete": x.Delete(s), "Replace": s.Replace(values{}), "Save": s.Save(ctx),
-			"Renew": s.Renew(ctx), "Reset": s.Reset(ctx), "Destroy": s.Destroy(ctx), "SetCookie": s.SetCookie(core.CookieOptions{MaxAge: time.Hour}),
-		} {
-			if !errors.Is(err, core.ErrCommitted) {
-				t.Errorf("%s after the commit: %v", what, err)
-			}
-		}
-	}
-	for name, begin := range map[string]func(w http.ResponseWriter){
-		"net/http, the first byte": func(w http.ResponseWriter) { _, _ = w.Write([]byte("x")) },
-		"net/http, WriteHeader":    func(w http.ResponseWriter) { w.WriteHeader(http.StatusOK) },
-		"net/http, Flush":          func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
-		"net/http, Hijack": func(w http.ResponseWriter) {
-			c, rw, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			_, _ = rw.WriteString("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-			_ = rw.Flush()
-			_ = c.Close()
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			m := newManager(t, newMemory(t), core.Options{})
-			var kept *core.Session
-			done := make(chan struct{})
-			server := httptest.NewServer(httpsession.New(m, nil)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				defer close(done)
-				s, err := httpsession.From(r)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				_ = n.Set(s, 1)
-				begin(w)
-				late(t, s)
-				kept = s
-			})))
-			res, err := server.Client().Get(server.URL)
-			if err != nil {
-				t.Fatal(err)
-			}
-			res.Body.Close()
-			<-done
-			server.Close()
-			late(t, kept) // in a goroutine that outlives the handler
-		})
-	}
-	// fasthttp starts the function given to SetBodyStreamWriter at once, beside
-	// the handler. So its changes fall before the commit or after it.
-	for name, serve := range map[string]func(m *core.Manager, h func(*core.Session, *fasthttp.RequestCtx)) fasthttp.RequestHandler{
-		"fasthttp": func(m *core.Manager, h func(*core.Session, *fasthttp.RequestCtx)) fasthttp.RequestHandler {
-			return fasthttpsession.New(m, nil)(func(c *fasthttp.RequestCtx) {
-				s, err := fasthttpsession.From(c)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				h(s, c)
-			})
-		},
-		"Fiber": func(m *core.Manager, h func(*core.Session, *fasthttp.RequestCtx)) fasthttp.RequestHandler {
-			app := fiber.New()
-			app.Use(fibersession.New(m, nil))
-			app.Get("/", func(c *fiber.Ctx) error {
-				s, err := fibersession.From(c)
-				if err == nil {
-					h(s, c.Context())
-				}
-				return err
-			})
-			return app.Handler()
-		},
-	} {
-		t.Run(name+", a stream's writer after the commit", func(t *testing.T) {
-			store := storetest.NewFaulty(newMemory(t))
-			m := newManager(t, store, core.Options{})
-			committed := make(chan struct{})
-			var c fasthttp.RequestCtx
-			c.Init(&fasthttp.Request{}, nil, nil)
-			serve(m, func(s *core.Session, c *fasthttp.RequestCtx) {
-				c.SetBodyStreamWriter(func(w *bufio.Writer) {
-					<-committed
-					late(t, s)
-					_, _ = w.WriteString("end")
-				})
-			})(&c)
-			close(committed)
-			if got := string(c.Response.Body()); got != "end" {
-				t.Errorf("the body is %q", got)
-			}
-			if n := store.Calls(storetest.OpSetVersion); n != 0 {
-				t.Errorf("stored %d times", n)
-			}
-		})
-		t.Run(name+", a stream's writer before the commit", func(t *testing.T) {
-			store := storetest.NewFaulty(newMemory(t))
-			m := newManager(t, store, core.Options{})
-			var c fasthttp.RequestCtx
-			c.Init(&fasthttp.Request{}, nil, nil)
-			serve(m, func(s *core.Session, c *fasthttp.RequestCtx) {
-				changed := make(chan struct{})
-				c.SetBodyStreamWriter(func(w *bufio.Writer) {
-					defer close(changed)
-					if err := x.Set(s, 7); err != nil {
-						t.Errorf("Set before the commit: %v", err)
-					}
-				})
-				<-changed
-			})(&c)
-			c.Response.Body()
-			var browser jartest.Browser
-			for _, line := range c.Response.Header.Cookies() {
-				browser.Take("/", string(line))
-			}
-			if _, err := within(m, browser.Jar("/"), func(s *core.Session) error {
-				if x.Get(s) != 7 {
-					t.Errorf("x is %d", x.Get(s))
-				}
-				return nil
-			}); err != nil {
-				t.Fatal(err)
-			}
-			if n := store.Calls(storetest.OpSetVersion); n != 1 {
-				t.Errorf("stored %d times", n)
-			}
-		})
-	}
 }
 
 func TestItem9BeforeSaveAndGivingUp(t *testing.T) {

@@ -26,7 +26,7 @@ func TestW1ALoginThatAStoreRefuses(t *testing.T) {
 			t.Run(store+"/"+fault, func(t *testing.T) {
 				var args []string
 				if store == "memcache" {
-					args = []string{"-M"} // refuses when it is full, instead of evicting
+					args = []string{"-m", "2", "-M"} // refuses when it is full, instead of evicting, and is soon full
 				}
 				r := newRig(t, startServer(t, store, args...), false)
 				sessions, err := core.New(r.faulty, &core.Options{Keys: keys, FailFast: true})

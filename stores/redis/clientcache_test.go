@@ -67,27 +67,30 @@ func calls(s *servers.RedisServer) int {
 
 func TestNearCacheIsAStore(t *testing.T) {
 	server := servers.SharedRedis(t)
+	var all sync.WaitGroup // they mostly wait for a ttl
+	run := func(name string, test func(t *testing.T)) { all.Go(func() { t.Run(name, test) }) }
 	for _, bound := range []time.Duration{time.Millisecond, time.Hour} {
-		t.Run(bound.String(), func(t *testing.T) {
+		run(bound.String(), func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) core.Store { return connected(t, near(t, bound, server.Addr())) })
 		})
 	}
-	t.Run("cluster", func(t *testing.T) {
+	run("cluster", func(t *testing.T) {
 		cluster := servers.RedisCluster(t, 3, 0)
 		storetest.Run(t, func(t *testing.T) core.Store { return connected(t, near(t, time.Hour, cluster.Addrs()[0])) })
 	})
-	t.Run("sentinel", func(t *testing.T) {
+	run("sentinel", func(t *testing.T) {
 		sentinel := servers.RedisSentinel(t, 1)
 		option := rueidis.ClientOption{InitAddress: sentinel.Addrs(), Sentinel: rueidis.SentinelOption{MasterSet: servers.MasterSet}}
 		storetest.Run(t, func(t *testing.T) core.Store { return connected(t, nearOption(t, time.Hour, option)) })
 	})
-	t.Run("TLS and ACL", func(t *testing.T) {
+	run("TLS and ACL", func(t *testing.T) {
 		server := servers.RedisTLS(t)
 		server.SetUser("app", "secret", "~storetest:*", "resetchannels", "-@all", "+get", "+set", "+del", "+pexpire", "+persist", "+exists", "+append", "+evalsha", "+eval", "+ping",
 			"+client|tracking", "+pttl")
 		option := rueidis.ClientOption{InitAddress: []string{server.Addr()}, TLSConfig: server.TLS(), Username: "app", Password: "secret"}
 		storetest.Run(t, func(t *testing.T) core.Store { return connected(t, nearOption(t, time.Hour, option)) })
 	})
+	all.Wait()
 }
 
 func TestNearCacheMisfits(t *testing.T) {

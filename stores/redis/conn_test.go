@@ -214,40 +214,44 @@ func TestAReplyThatNobodyAskedFor(t *testing.T) {
 // A connection whose dial took all the time of its call is closed before its
 // handshake: by a PING, so that nobody has said what the server speaks.
 func TestAReplyTooManyBeforeTheHandshake(t *testing.T) {
+	var all sync.WaitGroup // each waits for a dial that takes a second
 	for name, lines := range map[string]string{
 		"two answers":           "+OK\r\n+OK",
 		"an answer and a value": "+PONG\r\n$5\r\nwrong",
 		"an answer and a list":  "+PONG\r\n*1\r\n:1",
 		"a greeting":            "",
 	} {
-		t.Run(name, func(t *testing.T) {
-			greeter := greets(t, "-ERR max number of clients reached\r\n")
-			var late, dialed atomic.Int64
-			var first net.Conn
-			option := rueidis.ClientOption{InitAddress: []string{fake(t, lines)}}
-			option.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
-				if lines == "" && late.Load() > 0 {
-					addr = greeter
-				}
-				c, err := d.DialContext(ctx, "tcp", addr)
-				if late.Load() == 0 {
-					first = c
+		all.Go(func() {
+			t.Run(name, func(t *testing.T) {
+				greeter := greets(t, "-ERR max number of clients reached\r\n")
+				var late, dialed atomic.Int64
+				var first net.Conn
+				option := rueidis.ClientOption{InitAddress: []string{fake(t, lines)}}
+				option.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+					if lines == "" && late.Load() > 0 {
+						addr = greeter
+					}
+					c, err := d.DialContext(ctx, "tcp", addr)
+					if late.Load() == 0 {
+						first = c
+						return c, err
+					}
+					select {
+					case <-ctx.Done():
+						dialed.Add(1)
+					case <-time.After(time.Second): // the ctx of a call that was handed off does not end
+					}
 					return c, err
 				}
-				select {
-				case <-ctx.Done():
-					dialed.Add(1)
-				case <-time.After(time.Second): // the ctx of a call that was handed off does not end
-				}
-				return c, err
-			}
-			s := openOption(t, option)
-			late.Store(1)
-			first.Close()
-			s.Get(t.Context(), "k") // finds it out
-			waitFor(t, "a dial that took all the time", func() bool { return dialed.Load() >= 2 })
+				s := openOption(t, option)
+				late.Store(1)
+				first.Close()
+				s.Get(t.Context(), "k") // finds it out
+				waitFor(t, "a dial that took all the time", func() bool { return dialed.Load() >= 2 })
+			})
 		})
 	}
+	all.Wait()
 }
 
 // Sizes that no message has make the client's package panic, too, or use up

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,19 +27,23 @@ func stores(t testing.TB, addr string) map[string]*redisstore.Store {
 }
 
 func TestOutage(t *testing.T) {
+	var all sync.WaitGroup // they mostly wait; t.Parallel is only for as many as there are processors
 	for _, kind := range []string{"killed", "paused"} {
 		for _, name := range []string{"own", "lent"} {
-			t.Run(kind+"/"+name, func(t *testing.T) {
-				server := servers.Redis(t)
-				s := stores(t, server.Addr())[name]
-				if kind == "killed" {
-					storetest.Outage(t, s, server.Kill, server.Start)
-				} else {
-					storetest.Outage(t, s, server.Pause, server.Resume)
-				}
+			all.Go(func() {
+				t.Run(kind+"/"+name, func(t *testing.T) {
+					server := servers.Redis(t)
+					s := stores(t, server.Addr())[name]
+					if kind == "killed" {
+						storetest.Outage(t, s, server.Kill, server.Start)
+					} else {
+						storetest.Outage(t, s, server.Pause, server.Resume)
+					}
+				})
 			})
 		}
 	}
+	all.Wait()
 }
 
 // A store of the suite may be made only while its server is up: whether Open fails

@@ -178,9 +178,13 @@ func TestAClusterThatIsDownAtTheStart(t *testing.T) {
 }
 
 func TestSentinel(t *testing.T) {
+	var all sync.WaitGroup
 	for _, resp2 := range []bool{false, true} { // where news looks like replies
-		t.Run(fmt.Sprintf("resp2=%v", resp2), func(t *testing.T) { sentinel(t, resp2) })
+		all.Go(func() {
+			t.Run(fmt.Sprintf("resp2=%v", resp2), func(t *testing.T) { sentinel(t, resp2) })
+		})
 	}
+	all.Wait()
 }
 
 func sentinel(t *testing.T, resp2 bool) {
