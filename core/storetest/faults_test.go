@@ -406,7 +406,7 @@ var faultBugs = []struct {
 			}
 		}
 	}},
-	{"the first reads fail", "cut", func(r *remote) {
+	{"the first reads fail", "connections closed", func(r *remote) {
 		r.reconnect = func(write bool, apply func() error) error {
 			if !write {
 				return core.ErrUnavailable
@@ -414,7 +414,7 @@ var faultBugs = []struct {
 			return apply()
 		}
 	}},
-	{"a write whose answer was cut is an ErrUnavailable", "cut", func(r *remote) {
+	{"a write whose answer was cut is an ErrUnavailable", "connections closed", func(r *remote) {
 		r.reconnect = func(write bool, apply func() error) error {
 			if err := apply(); !write {
 				return err
@@ -422,10 +422,10 @@ var faultBugs = []struct {
 			return core.ErrUnavailable
 		}
 	}},
-	{"a cut call is refused", "cut in mid-call", func(r *remote) {
+	{"a cut call is refused", "connections closed during calls", func(r *remote) {
 		r.reconnect = func(bool, func() error) error { return core.ErrRefused }
 	}},
-	{"a cut write is applied unsaid", "cut in mid-call", func(r *remote) {
+	{"a cut write is applied unsaid", "connections closed during calls", func(r *remote) {
 		r.reconnect = func(write bool, apply func() error) error {
 			if err := apply(); !write {
 				return err
@@ -482,10 +482,10 @@ var faultBugs = []struct {
 	{"what is too large is refused", "too large", func(r *remote) {
 		r.tooLarge = func(string, []byte) error { return core.ErrRefused }
 	}},
-	{"what is corrupt is a miss", "spoiled", func(r *remote) {
+	{"what is corrupt is a miss", "invalid data", func(r *remote) {
 		r.corrupt = func() ([]byte, error) { return nil, core.ErrNotFound }
 	}},
-	{"what is corrupt is a payload", "spoiled", func(r *remote) {
+	{"what is corrupt is a payload", "invalid data", func(r *remote) {
 		r.corrupt = func() ([]byte, error) { return []byte("a list"), nil }
 	}},
 }
