@@ -93,7 +93,7 @@ func checkFields(t *testing.T, object, name, value []byte) {
 	}
 }
 
-func TestFieldsWalkedAndFound(t *testing.T) {
+func TestFieldsAgreeWithTheScanner(t *testing.T) {
 	t.Parallel()
 	for _, object := range []string{
 		`{}`, `{"a":1}`, `{"a":1,"b":2,"c":3}`, `{"":null,"a":""}`, `{"a":"x,\"b\":2","b":"\\","c":"\\\"","d":"é\u2028\u0000"}`,
@@ -113,9 +113,9 @@ func FuzzFields(f *testing.F) {
 	f.Fuzz(func(t *testing.T, object, name, value []byte) { checkFields(t, object, name, value) })
 }
 
-// What stands in the text of a record counts, whatever its checksum says:
-// somebody may have edited it by hand.
-func TestAWrongChecksumMeansALookAtTheText(t *testing.T) {
+// The text of a record counts, whatever its checksum is: it may have been edited by
+// hand.
+func TestWrongChecksumMeansFullParsing(t *testing.T) {
 	t.Parallel()
 	m := benchManager()
 	key := hashedKey("koa:sess:", "an id")
@@ -155,7 +155,7 @@ func TestAWrongChecksumMeansALookAtTheText(t *testing.T) {
 
 // A text whose checksum is right by accident, or by somebody who can write to
 // the store, is an error when it turns out to be no JSON, and nothing worse.
-func TestARightChecksumOfNoJSON(t *testing.T) {
+func TestRightChecksumOfInvalidJSON(t *testing.T) {
 	t.Parallel()
 	for _, rest := range []string{
 		`,`, `,,`, `,"`, `,"a`, `,"a"`, `,"a":`, `,"a":1,`, `,"a":"`, `,"a":"\`, `,"a":[`, `,"a":{"b":"`, `,a:1`, `,"x":1 "a":2`, `,"x":]`, `,"x":"\u12`, `,1`,

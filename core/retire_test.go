@@ -50,8 +50,8 @@ func TestRenewOutcomeUnknown(t *testing.T) {
 	a.wantVisits(1)
 }
 
-// A tombstone that comes late finds another version.
-func TestRenewFencesALateTombstone(t *testing.T) {
+// A late write of a tombstone finds another version.
+func TestRenewPreventsALateTombstone(t *testing.T) {
 	a := newApp(t, nil)
 	a.ok(a.get("/", count(t)))
 	swapper, _ := core.As[core.Swapper](a.store)

@@ -8,14 +8,14 @@ import (
 	"github.com/gensession/gensession/core/storetest"
 )
 
-// Late requests with an id that was given up for another one.
+// Late requests with an id that was replaced by another one.
 
-func TestGivenUpID(t *testing.T) {
+func TestReplacedID(t *testing.T) {
 	renew := func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }
 	regenerate := func(_ *core.Visit, s *core.Session) { must(t, s.Reset(bg)); must(t, visits.Set(s, 1)) }
 	destroy := func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) }
 
-	t.Run("a logout that began before ends the heir", func(t *testing.T) {
+	t.Run("a logout that began before the renewal destroys the new session", func(t *testing.T) {
 		for name, giveUp := range map[string]handler{"renewed": renew, "regenerated": regenerate} {
 			t.Run(name, func(t *testing.T) {
 				a := newApp(t, nil)
@@ -30,7 +30,7 @@ func TestGivenUpID(t *testing.T) {
 			})
 		}
 	})
-	t.Run("a logout that began after ends the heir, and its heir", func(t *testing.T) {
+	t.Run("a logout that began after several renewals destroys the last session", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))
 		late := a.browser.Jar("/")
@@ -49,7 +49,7 @@ func TestGivenUpID(t *testing.T) {
 		must(t, a.manager.DestroyByID(bg, old))
 		a.wantVisits(0)
 	})
-	t.Run("a logout whose look at the mark failed is an error", func(t *testing.T) {
+	t.Run("a logout that can't read the mark fails", func(t *testing.T) {
 		a := newApp(t, &core.Options{FailFast: true})
 		a.ok(a.get("/", count(t)))
 		e := a.get("/", func(_ *core.Visit, s *core.Session) {
@@ -60,7 +60,7 @@ func TestGivenUpID(t *testing.T) {
 		})
 		a.ok(e)
 	})
-	t.Run("a late logout that could not look is an error, and can be tried again", func(t *testing.T) {
+	t.Run("a late logout that can't read the mark fails, and can be repeated", func(t *testing.T) {
 		a := newApp(t, &core.Options{FailFast: true})
 		a.ok(a.get("/", count(t)))
 		late := a.browser.Jar("/")
@@ -73,7 +73,7 @@ func TestGivenUpID(t *testing.T) {
 		}))
 		a.wantVisits(0)
 	})
-	t.Run("a late session whose time is over is no logout", func(t *testing.T) {
+	t.Run("the expiry of a late session is no logout", func(t *testing.T) {
 		over := false
 		a := newApp(t, &core.Options{TTLFunc: func(*core.Session) time.Duration {
 			if over {
@@ -94,7 +94,7 @@ func TestGivenUpID(t *testing.T) {
 		"renew":      func(_ *core.Visit, s *core.Session) { wantIs(t, s.Renew(bg), core.ErrGone); _ = visits.Set(s, 7) },
 		"regenerate": func(_ *core.Visit, s *core.Session) { must(t, s.Reset(bg)); _ = visits.Set(s, 7) },
 	} {
-		t.Run("its request keeps the fresh cookie: "+name, func(t *testing.T) {
+		t.Run("a late request keeps the new cookie: "+name, func(t *testing.T) {
 			a := newApp(t, nil)
 			a.ok(a.get("/", count(t)))
 			late := a.browser.Jar("/")
@@ -109,7 +109,7 @@ func TestGivenUpID(t *testing.T) {
 			a.wantVisits(1)
 		})
 	}
-	t.Run("its request keeps the fresh cookie: replaced without loading", func(t *testing.T) {
+	t.Run("a late request keeps the new cookie: replaced without loading", func(t *testing.T) {
 		a := newApp(t, &core.Options{Defer: true})
 		a.ok(a.get("/", count(t)))
 		late := a.browser.Jar("/")
@@ -117,10 +117,10 @@ func TestGivenUpID(t *testing.T) {
 		a.ok(a.visit(late, func(v *core.Visit) { must(t, v.Replace(bg, map[string]int{"visits": 9})) })).wantCookies(t, "")
 		a.wantVisits(1)
 	})
-	t.Run("a Renew that failed gives nothing up", func(t *testing.T) {
+	t.Run("a failed Renew does not replace the id", func(t *testing.T) {
 		for name, fault := range map[string]func(a *app){
-			"the session was ended": func(a *app) { must(t, a.manager.DestroyByID(bg, core.ID(a.value()))) },
-			"the store said no":     func(a *app) { a.store.Before(failing(storetest.OpSetVersion, core.ErrRefused)) },
+			"the session was destroyed": func(a *app) { must(t, a.manager.DestroyByID(bg, core.ID(a.value()))) },
+			"the store refused":         func(a *app) { a.store.Before(failing(storetest.OpSetVersion, core.ErrRefused)) },
 		} {
 			t.Run(name, func(t *testing.T) {
 				a := newApp(t, nil)
@@ -164,7 +164,7 @@ func TestGivenUpID(t *testing.T) {
 			must(t, s.Reset(bg))
 		},
 	} {
-		t.Run("a late logout ends the last of several heirs: "+name, func(t *testing.T) {
+		t.Run("a late logout destroys the last of several successors: "+name, func(t *testing.T) {
 			a := newApp(t, nil)
 			a.ok(a.get("/", count(t)))
 			late := a.browser.Jar("/")
@@ -188,7 +188,7 @@ func TestGivenUpID(t *testing.T) {
 		a.ok(a.send(late, count(t))).wantCookies(t, "")
 		a.wantVisits(1)
 	})
-	t.Run("KoaCompat marks nothing", func(t *testing.T) {
+	t.Run("KoaCompat has no marks", func(t *testing.T) {
 		a := newApp(t, core.KoaCompat())
 		a.ok(a.get("/", count(t)))
 		late := a.browser.Jar("/")
@@ -196,7 +196,7 @@ func TestGivenUpID(t *testing.T) {
 		a.ok(a.send(late, destroy))
 		a.wantVisits(1)
 	})
-	t.Run("an unknown id that was never given up is no hindrance", func(t *testing.T) {
+	t.Run("an unknown id that was never replaced does not prevent a new session", func(t *testing.T) {
 		a, b := newApp(t, nil), newApp(t, nil)
 		a.ok(a.get("/", count(t)))
 		b.ok(b.send(a.browser.Jar("/"), func(_ *core.Visit, s *core.Session) {
