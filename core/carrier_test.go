@@ -159,9 +159,9 @@ func TestK34Carrier(t *testing.T) {
 	}
 }
 
-// Requirements 32 and 34 want what a cookie is refused for to be counted: it is
-// an event of the Logger, once a request, without the cookie.
-func TestARefusedCookieIsToldToTheLogger(t *testing.T) {
+// Requirements 32 and 34: the reason why a cookie is refused can be counted. It is
+// an event of the Logger, once per request, without the cookie.
+func TestRefusedCookieIsLogged(t *testing.T) {
 	var log bytes.Buffer
 	a := newApp(t, &core.Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	a.ok(a.get("/", count(t)))
@@ -270,7 +270,7 @@ func TestK7Overwrite(t *testing.T) {
 	}
 }
 
-// badCarrier fails where the test wants it to.
+// badCarrier fails in the method that the test selects.
 type badCarrier struct{ get, set, reset error }
 
 func (c *badCarrier) Get(core.Jar) (core.ID, bool, error) { return "0123456789abcdef", false, c.get }

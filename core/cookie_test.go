@@ -310,7 +310,7 @@ func TestK33PathMatch(t *testing.T) {
 	}
 }
 
-func TestDatesAsTimeFormatWritesThem(t *testing.T) {
+func TestDatesEqualTimeFormat(t *testing.T) {
 	t.Parallel()
 	check := func(at time.Time) {
 		t.Helper()

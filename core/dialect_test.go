@@ -754,7 +754,7 @@ func FuzzStoredCookie(f *testing.F) {
 }
 
 // The original does not store when a session began.
-func TestKoaCreatedIsWhenTheRequestSawIt(t *testing.T) {
+func TestKoaCreatedIsTheTimeOfTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newKoaApp(t, nil)
 		a.stored(t, `{"cookie":{},"n":1}`)

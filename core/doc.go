@@ -7,13 +7,14 @@
 //
 //	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: keys})
 //	…
-//	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
-//		s, err := httpsession.From(r)
-//		if err != nil { … }
+//	mux.Handle("GET /", httpsession.HandlerFunc(func(w http.ResponseWriter, r *http.Request, s *core.Session) error {
 //		n, err := visits.Update(s, func(n int) int { return n + 1 })
-//		if err != nil { … }
-//		fmt.Fprintf(w, "visit %d\n", n)
-//	})
+//		if err != nil {
+//			return err
+//		}
+//		_, err = fmt.Fprintf(w, "visit %d\n", n)
+//		return err
+//	}))
 //	http.ListenAndServe(addr, httpsession.New(sessions, nil)(mux))
 //
 // The adapters are adapters/nethttp, adapters/fasthttp and adapters/fiber; the
@@ -66,35 +67,29 @@
 // # Concurrency
 //
 // A browser sends several requests at the same time. With a store that has
-// versions ([Swapper]), which all stores of this project have:
+// versions ([Swapper]), which all stores of this project have, changes of
+// different values are merged, [Key.Update] loses no update, and a session that
+// was destroyed, renewed, reset or has expired does not come back.
+// docs/concurrency.md has the complete list of guarantees. A handler has these
+// duties:
 //
-//   - If requests change different values, all changes are kept. A deleted
-//     value stays deleted.
-//   - [Key.Update] of one value loses no update: its function runs again on
-//     the value that the other request saved.
-//   - If two requests [Key.Set] one value, the later save wins. Values are
-//     merged as a whole, never inside. The cookie options count as one value.
-//   - A session that is destroyed, renewed, reset or expires while a request
-//     runs does not come back. That request saves nothing and sends no cookie,
-//     and Hooks.Error gets [ErrGone]; its response is not changed.
-//   - A request whose Renew or Reset failed, or that set a value that can't be
-//     encoded, saves nothing more until the same call succeeds, and its commit
-//     returns the error: a refused login is not stored by half.
-//   - Renew leaves exactly one valid id: the new one, or with an error the old
-//     one. It loses no change of another request. The same holds for Reset,
-//     which removes the values. If two of them run at the same time, the
-//     second gets [ErrGone]. For a minute, a late request with the old id can't
-//     begin a session, so that the browser keeps the new cookie; Destroy in
-//     such a request also destroys the session under its new id.
-//   - A save that conflicts too often fails with [ErrConflict] and writes
-//     nothing.
+//   - Compute a value from its old one with [Key.Update]. Its function may run
+//     more than once and must depend only on its argument. If two requests
+//     [Key.Set] one value, the later save wins.
+//   - Change the session before the first byte of the response. After the commit
+//     every change fails with [ErrCommitted].
+//   - Return the error of every call. A request in which Renew or Reset failed,
+//     or that set a value that can't be encoded, saves nothing more until the
+//     same call succeeds, and its commit returns the error.
+//   - Several goroutines of one request may use its session. But a map, slice or
+//     pointer that [Key.Get] returned must not be changed in place from another
+//     goroutine.
 //
-// [Options.OnConflict] selects another policy. With a store that has only the
-// three methods of [Store], the last write wins, even over a removal.
-// [Manager.Guarantees] reports which of these applies.
-//
-// Several goroutines of one request may use its session. After the commit every
-// change fails with [ErrCommitted].
+// The author of a store makes its methods safe for concurrent use, and the
+// comparison and the write of a Swapper one atomic step. With a store that has
+// only the three methods of [Store], the last write wins, even over a removal.
+// [Options.OnConflict] selects another policy, and [Manager.Guarantees] reports
+// which guarantees apply.
 //
 // # Writing a store
 //

@@ -96,7 +96,7 @@ func TestConflictMerge(t *testing.T) {
 			}))
 		})
 	})
-	t.Run("save in mid-request shows the merged session", func(t *testing.T) {
+	t.Run("Save during the request shows the merged session", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", set(t, "x", 0)))
 		a.ok(a.meanwhile(count(t), count(t)))
@@ -151,8 +151,8 @@ func TestConflictLastWriteWins(t *testing.T) {
 	}))
 }
 
-// A session that is ended while a request runs stays dead, and that request's
-// response leaves the browser's cookie alone.
+// A session that is destroyed while a request runs is not restored, and the response
+// of that request does not change the browser's cookie.
 func TestNoResurrection(t *testing.T) {
 	end := map[string]handler{
 		"destroyed":   func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) },
@@ -200,7 +200,7 @@ func TestNoResurrection(t *testing.T) {
 			}
 		}
 	}
-	t.Run("the caller of Save is told", func(t *testing.T) {
+	t.Run("Save returns ErrGone", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))
 		id := core.ID(a.value())
@@ -212,7 +212,7 @@ func TestNoResurrection(t *testing.T) {
 		})).wantCookies(t, "")
 		a.wantVisits(0)
 	})
-	t.Run("a request that comes after, with the old id", func(t *testing.T) {
+	t.Run("a later request with the old id", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))
 		late := a.browser.Jar("/")

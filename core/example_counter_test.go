@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,20 +24,17 @@ func ExampleKey_Update_parallel() {
 	if err != nil {
 		panic(err)
 	}
-	server := httptest.NewServer(httpsession.New(sessions, nil)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s, err := httpsession.From(r)
-		if err == nil && r.URL.Path == "/click" {
-			_, err = clicks.Update(s, func(n int) int { return n + 1 })
+	handler := httpsession.HandlerFunc(func(w http.ResponseWriter, r *http.Request, s *core.Session) error {
+		if r.URL.Path == "/click" {
+			_, err := clicks.Update(s, func(n int) int { return n + 1 })
+			if err := errors.Join(err, s.Set("seen"+r.URL.RawQuery, true)); err != nil {
+				return err
+			}
 		}
-		if err == nil && r.URL.Path == "/click" {
-			err = s.Set("seen"+r.URL.RawQuery, true)
-		}
-		if err != nil {
-			http.Error(w, "not counted", core.Status(err))
-			return
-		}
-		fmt.Fprintf(w, "%d clicks, %d values", clicks.Get(s), len(s.Names()))
-	})))
+		_, err := fmt.Fprintf(w, "%d clicks, %d values", clicks.Get(s), len(s.Names()))
+		return err
+	})
+	server := httptest.NewServer(httpsession.New(sessions, nil)(handler))
 	defer server.Close()
 
 	jar, _ := cookiejar.New(nil)

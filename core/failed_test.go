@@ -73,7 +73,7 @@ func TestW1AFailedRenewSavesNothing(t *testing.T) {
 							})
 							must(t, e.begin)
 							steps = max(steps, calls)
-							if !refused { // that step can fail without harm
+							if !refused { // a failure of this step is harmless
 								must(t, e.commit)
 								continue
 							}
@@ -97,8 +97,8 @@ func TestW1AFailedRenewSavesNothing(t *testing.T) {
 	}
 }
 
-// The same call heals when it succeeds; other calls do not.
-func TestW1TheSameCallHeals(t *testing.T) {
+// The same call clears the failure when it succeeds; other calls do not.
+func TestW1TheSameCallClearsTheFailure(t *testing.T) {
 	broken := func(a *app, f func() error) {
 		a.t.Helper()
 		a.store.Before(func(context.Context, storetest.Op, string) error { return core.ErrRefused })
@@ -133,7 +133,7 @@ func TestW1TheSameCallHeals(t *testing.T) {
 			t.Error("the session lives")
 		}
 	})
-	t.Run("Reset makes all good", func(t *testing.T) {
+	t.Run("Reset clears all failures", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))
 		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
@@ -143,7 +143,7 @@ func TestW1TheSameCallHeals(t *testing.T) {
 		})).wantCookies(t, pair)
 		a.wantVisits(0)
 	})
-	t.Run("Renew does not make Reset good", func(t *testing.T) {
+	t.Run("Renew does not clear a failed Reset", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))
 		a.fails(core.ErrRefused, a.get("/", func(_ *core.Visit, s *core.Session) {
@@ -255,7 +255,7 @@ func TestW35AChangeThatCantBeEncodedFailsTheCommit(t *testing.T) {
 		for heal, g := range heals {
 			replaced := strings.Contains("Replace no object", name)
 			if replaced != (heal == "Replace") && heal != "Replace" {
-				continue // what was to replace everything is not made good by one value
+				continue // one value does not clear a failed Replace
 			}
 			t.Run(name+" healed by "+heal, func(t *testing.T) {
 				a := newApp(t, nil)
@@ -269,7 +269,7 @@ func TestW35AChangeThatCantBeEncodedFailsTheCommit(t *testing.T) {
 			})
 		}
 	}
-	t.Run("another name does not heal", func(t *testing.T) {
+	t.Run("another name does not clear the failure", func(t *testing.T) {
 		a := newApp(t, nil)
 		e := a.get("/", func(_ *core.Visit, s *core.Session) {
 			_ = s.Set("x", make(chan int))
@@ -339,7 +339,7 @@ func TestW35AChangeThatCantBeEncodedFailsTheCommit(t *testing.T) {
 			t.Error("renewed by half")
 		}
 	})
-	t.Run("what the store has under another type is left alone", func(t *testing.T) {
+	t.Run("a stored value of another type is not changed", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", set(t, "visits", "text")))
 		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
@@ -351,9 +351,9 @@ func TestW35AChangeThatCantBeEncodedFailsTheCommit(t *testing.T) {
 	})
 }
 
-// A record that expired while the request ran was prolonged by another one, and
-// is then written by others again and again: it has as many tries as any.
-func TestW50AnExpiredRecordHasAllItsTries(t *testing.T) {
+// A record that expired while the request ran, was prolonged by another request, and
+// is then written repeatedly by others: its save has as many tries as any other.
+func TestW50ExpiredRecordHasAllTries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newApp(t, &core.Options{Cookie: core.CookieOptions{MaxAge: time.Minute}})
 		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {

@@ -48,7 +48,7 @@ func TestK15NewID(t *testing.T) {
 	}
 }
 
-func TestIDShaped(t *testing.T) {
+func TestIDFormat(t *testing.T) {
 	t.Parallel()
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	for c := range 256 {
@@ -168,7 +168,7 @@ func TestIDNeverPrinted(t *testing.T) {
 			t.Error("the fingerprint is the beginning of what the store's key is made of")
 		}
 	})
-	t.Run("not taken back", func(t *testing.T) {
+	t.Run("a fingerprint is no usable id", func(t *testing.T) {
 		t.Parallel()
 		b, _ := json.Marshal(id)
 		var back ID

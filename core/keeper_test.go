@@ -11,8 +11,8 @@ import (
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
-// A scribbler writes into what it is decoded from, which encoding/json only
-// asks people not to do.
+// A scribbler changes the bytes that it is decoded from, which encoding/json forbids
+// but can't prevent.
 type scribbler struct{ Text string }
 
 func (s *scribbler) UnmarshalJSON(raw []byte) error {
@@ -25,9 +25,9 @@ func (s *scribbler) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
-// A store that shows its payloads shows them to all requests: no code of the
-// user's may come near them (DESIGN: copies at the border).
-func TestNobodyWritesIntoWhatAStoreShows(t *testing.T) {
+// A payload that View returns is shared by all requests: no code of the user gets
+// it (DESIGN: copies at the border).
+func TestPayloadsOfViewAreNeverChanged(t *testing.T) {
 	store := newMemory(t)
 	m, err := core.New(store, &core.Options{Keys: [][]byte{testKey}})
 	if err != nil {
@@ -134,7 +134,7 @@ type keeper interface {
 
 type deeperStore struct{ countingStore }
 
-func TestAKeeperIsNotUsedPastTheMethodsAroundIt(t *testing.T) {
+func TestAKeeperDoesNotBypassAWrapper(t *testing.T) {
 	one := &countingStore{Store: newMemory(t)}
 	two := &deeperStore{countingStore{Store: newMemory(t)}}
 	for name, c := range map[string]struct {

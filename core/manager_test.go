@@ -164,7 +164,7 @@ func TestNewReportsProblems(t *testing.T) {
 }
 
 // TestNewTakes: what looks odd and works.
-func TestNewTakes(t *testing.T) {
+func TestNewAccepts(t *testing.T) {
 	t.Parallel()
 	koa := core.KoaCompat()
 	koa.Keys = [][]byte{[]byte("keys")}
@@ -378,7 +378,7 @@ func TestK52Close(t *testing.T) {
 	})
 }
 
-func TestErrorsAndLogsTellNoSecrets(t *testing.T) {
+func TestNoSecretsInErrorsAndLogs(t *testing.T) {
 	var log bytes.Buffer
 	var reported []string
 	a := newApp(t, &core.Options{
@@ -428,7 +428,7 @@ func TestErrorsAndLogsTellNoSecrets(t *testing.T) {
 	}))
 }
 
-func TestNewFindsMoreMisfits(t *testing.T) {
+func TestNewReportsMoreConflicts(t *testing.T) {
 	for want, o := range map[string]*core.Options{
 		"core.Header": {Carrier: core.Header("a b")},
 		"FailFast":    {FailFast: true, ReconnectTimeout: time.Second, Keys: [][]byte{testKey}},

@@ -223,7 +223,7 @@ func TestK43InFlight(t *testing.T) {
 
 // A session whose save had no answer may be in the store: it ends with
 // Reset, too.
-func TestResetAfterASaveInDoubt(t *testing.T) {
+func TestResetAfterSaveOfUnknownOutcome(t *testing.T) {
 	a := newApp(t, &core.Options{FailFast: true})
 	var id core.ID
 	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
@@ -238,10 +238,10 @@ func TestResetAfterASaveInDoubt(t *testing.T) {
 	wantIs(t, err, core.ErrNotFound)
 }
 
-// A new session whose only save is in doubt, and whose time is over before the
-// next one, ends without a word: the browser has not got its id, and may have got
-// another session meanwhile (K37).
-func TestANewSessionInDoubtWhoseTimeIsOverTakesNoCookieAway(t *testing.T) {
+// A new session whose only save has an unknown outcome and that expires before the
+// next save is destroyed without sending a cookie: the browser has not got its id,
+// and may have got another session meanwhile (K37).
+func TestExpiredNewSessionOfUnknownOutcomeKeepsTheCookie(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newApp(t, &core.Options{FailFast: true, AbsoluteTimeout: time.Hour})
 		var id core.ID
@@ -262,7 +262,7 @@ func TestANewSessionInDoubtWhoseTimeIsOverTakesNoCookieAway(t *testing.T) {
 
 // A session that has ended while a save of it was in doubt is gone like any
 // other: nothing of it is sent, also not the id of an earlier save (K23).
-func TestASessionThatEndsWhileASaveIsInDoubtIsGone(t *testing.T) {
+func TestSessionDestroyedDuringSaveOfUnknownOutcomeIsGone(t *testing.T) {
 	for name, last := range map[string]handler{
 		"at the commit": nil,
 		"by Save":       func(_ *core.Visit, s *core.Session) { wantIs(t, s.Save(bg), core.ErrGone) },
@@ -296,10 +296,10 @@ func TestASessionThatEndsWhileASaveIsInDoubtIsGone(t *testing.T) {
 	}
 }
 
-// Two requests that add one to the same number write the same. When the answer
-// of the first got lost, and what is there is the second's, the first must not
-// take that for its own: it would confirm what is lost.
-func TestAnUpdateInDoubtIsNotTakenForAnothers(t *testing.T) {
+// Two requests that add one to the same number write the same value. If the answer to
+// the first was lost and the stored value is that of the second, the first must not
+// mistake it for its own: it would confirm a lost update.
+func TestUpdateOfUnknownOutcomeIsNotMistakenForAnother(t *testing.T) {
 	koa := core.KoaCompat()
 	koa.Keys = [][]byte{testKey}
 	for _, sc := range []struct {
@@ -345,7 +345,7 @@ func TestAnUpdateInDoubtIsNotTakenForAnothers(t *testing.T) {
 
 // Nobody else knows the id of a new session: what is there is its own, also
 // where a record has no place for a mark.
-func TestANewSessionInDoubtIsItsOwn(t *testing.T) {
+func TestNewSessionOfUnknownOutcomeIsRecognized(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		koa := core.KoaCompat()
 		koa.Keys = [][]byte{testKey}
@@ -358,7 +358,7 @@ func TestANewSessionInDoubtIsItsOwn(t *testing.T) {
 
 // A write that had no answer comes to the store when it has been found not to
 // be there, before it is made again: it must not count twice.
-func TestAnUpdateInDoubtThatComesLateCountsOnce(t *testing.T) {
+func TestLateUpdateOfUnknownOutcomeCountsOnce(t *testing.T) {
 	for _, fresh := range []bool{false, true} {
 		t.Run(fmt.Sprintf("fresh=%v", fresh), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -445,7 +445,7 @@ func TestK43Waiting(t *testing.T) {
 		a.store.Up()
 		a.wantVisits(1)
 	})
-	t.Run("swallowed, then destroyed", func(t *testing.T) {
+	t.Run("the hook ignores the error, then the session is destroyed", func(t *testing.T) {
 		a := newApp(t, &core.Options{FailFast: true, Hooks: core.Hooks{Error: func(context.Context, *core.Error) error { return nil }}})
 		a.ok(a.get("/", count(t)))
 		a.store.Down()

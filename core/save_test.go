@@ -129,7 +129,7 @@ func TestK24Rolling(t *testing.T) {
 			a.ok(a.get("/", nil)).wantCookies(t, "")
 		})
 	})
-	t.Run("spaced out by default", func(t *testing.T) {
+	t.Run("at most once a minute by default", func(t *testing.T) {
 		for name, test := range map[string]struct {
 			o     core.Options
 			every time.Duration
@@ -158,7 +158,7 @@ func TestK24Rolling(t *testing.T) {
 			})
 		}
 	})
-	t.Run("a short session of its own is not forgotten", func(t *testing.T) {
+	t.Run("a session with its own short lifetime is renewed", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			a := newApp(t, &core.Options{Rolling: true, TouchEvery: time.Hour})
 			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
@@ -173,7 +173,7 @@ func TestK24Rolling(t *testing.T) {
 			}
 		})
 	})
-	t.Run("does not take back the life that another request chose", func(t *testing.T) {
+	t.Run("does not overwrite the lifetime that another request set", func(t *testing.T) {
 		for name, life := range map[string]time.Duration{"longer": 90 * 24 * time.Hour, "shorter": time.Hour} {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -228,7 +228,7 @@ func TestK29Save(t *testing.T) {
 	a.wantCalls(map[storetest.Op]int{storetest.OpSetVersion: 2, storetest.OpGetVersion: 1})
 	a.wantVisits(2)
 
-	t.Run("what was handed out stays the same value", func(t *testing.T) {
+	t.Run("a value that Get returned stays the same value", func(t *testing.T) {
 		const dict core.Key[map[string]int] = "dict"
 		a := newApp(t, nil)
 		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
@@ -298,7 +298,7 @@ func TestK41SetFails(t *testing.T) {
 	a.store.Before(nil)
 	a.wantVisits(1)
 
-	t.Run("swallowed", func(t *testing.T) {
+	t.Run("the hook ignores the error", func(t *testing.T) {
 		a := newApp(t, &core.Options{FailFast: true, Hooks: core.Hooks{Error: func(context.Context, *core.Error) error { return nil }}})
 		a.ok(a.get("/", count(t)))
 		a.store.Before(failing(storetest.OpSetVersion, core.ErrRefused))
@@ -337,9 +337,9 @@ func TestSaveDuringCommit(t *testing.T) {
 	wantIs(t, <-late, core.ErrCommitted)
 }
 
-// What Save has put into the response is taken out again when the session turns
-// out to have another id since: this response may be the later one.
-func TestASavedIDThatDiedIsNotSent(t *testing.T) {
+// The cookie that Save has set is removed from the response if the session has got
+// another id since: this response may reach the browser last.
+func TestSavedIDThatWasDestroyedIsNotSent(t *testing.T) {
 	for name, o := range map[string]*core.Options{"cookie": nil, "header": {Carrier: core.Header("X-Session")}} {
 		for change, other := range map[string]func(a *app, id core.ID) error{
 			"renewed": func(a *app, id core.ID) error {

@@ -147,8 +147,8 @@ func TestK26SetSave(t *testing.T) {
 	a.wantVisits(0)
 }
 
-// JSON has no other names than UTF-8: a value under any other would come back
-// under a name that nobody asked for.
+// Names in JSON are UTF-8: a value with any other name would be stored under a
+// different name.
 func TestNamesAreUTF8(t *testing.T) {
 	t.Parallel()
 	a := newApp(t, nil)
@@ -281,7 +281,7 @@ func TestCreatedAndPrinting(t *testing.T) {
 	})
 }
 
-// One session in the hands of many goroutines of one request.
+// Many goroutines of one request use its session.
 func TestSessionIsSafeForConcurrentUse(t *testing.T) {
 	a := newApp(t, nil)
 	a.ok(a.get("/", count(t)))
@@ -321,7 +321,7 @@ func TestSessionIsSafeForConcurrentUse(t *testing.T) {
 }
 
 // Commit and the last changes of a handler's goroutine: each change is either
-// saved or told to be late.
+// saved or fails with ErrCommitted.
 func TestLateGoroutine(t *testing.T) {
 	for range 200 {
 		a := newApp(t, nil)

@@ -74,8 +74,7 @@ func TestPlainStore(t *testing.T) {
 	}
 }
 
-// forgetful is a store that does not tell the version of a write, as
-// memcached does not.
+// forgetful is a store that does not report the version of a write, like memcached.
 type forgetful struct {
 	core.Store
 	core.Swapper
@@ -86,7 +85,7 @@ func (f forgetful) SetVersion(ctx context.Context, key string, data []byte, ttl 
 	return 0, err
 }
 
-func TestStoreThatTellsNoVersion(t *testing.T) {
+func TestStoreThatDoesNotReportVersions(t *testing.T) {
 	m := newMemory(t)
 	a := newAppOn(t, forgetful{m, m}, nil)
 	a.ok(a.get("/", func(v *core.Visit, s *core.Session) {

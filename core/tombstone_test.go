@@ -15,12 +15,12 @@ import (
 
 const secondPair = "koa.sid.next koa.sid.next.sig"
 
-func TestGivenUpID(t *testing.T) {
+func TestReplacedID(t *testing.T) {
 	renew := func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }
 	regenerate := func(_ *core.Visit, s *core.Session) { must(t, s.Reset(bg)); must(t, visits.Set(s, 1)) }
 	destroy := func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) }
 
-	t.Run("a logout that began before ends the heir", func(t *testing.T) {
+	t.Run("a logout that began before the renewal destroys the new session", func(t *testing.T) {
 		for name, giveUp := range map[string]handler{"renewed": renew, "regenerated": regenerate} {
 			t.Run(name, func(t *testing.T) {
 				a := newApp(t, nil)
@@ -35,7 +35,7 @@ func TestGivenUpID(t *testing.T) {
 			})
 		}
 	})
-	t.Run("a logout that began after ends the heir, and its heir", func(t *testing.T) {
+	t.Run("a logout that began after several renewals destroys the last session", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))
 		late := a.browser.Jar("/")
@@ -66,7 +66,7 @@ func TestGivenUpID(t *testing.T) {
 		a.ok(e)
 		a.wantVisits(0)
 	})
-	t.Run("a late logout that could not look is an error, and can be tried again", func(t *testing.T) {
+	t.Run("a late logout that can't read the mark fails, and can be repeated", func(t *testing.T) {
 		a := newApp(t, &core.Options{FailFast: true})
 		a.ok(a.get("/", count(t)))
 		late := a.browser.Jar("/")
@@ -79,7 +79,7 @@ func TestGivenUpID(t *testing.T) {
 		}))
 		a.wantVisits(0)
 	})
-	t.Run("a late session whose time is over is no logout", func(t *testing.T) {
+	t.Run("the expiry of a late session is no logout", func(t *testing.T) {
 		over := false
 		a := newApp(t, &core.Options{TTLFunc: func(*core.Session) time.Duration {
 			if over {
@@ -208,7 +208,7 @@ func TestGivenUpID(t *testing.T) {
 			must(t, s.Reset(bg))
 		},
 	} {
-		t.Run("a late logout ends the last of several heirs: "+name, func(t *testing.T) {
+		t.Run("a late logout destroys the last of several successors: "+name, func(t *testing.T) {
 			a := newApp(t, nil)
 			a.ok(a.get("/", count(t)))
 			late := a.browser.Jar("/")
@@ -232,7 +232,7 @@ func TestGivenUpID(t *testing.T) {
 		a.ok(a.send(late, count(t))).wantCookies(t, secondPair)
 		a.wantVisits(1)
 	})
-	t.Run("KoaCompat marks nothing", func(t *testing.T) {
+	t.Run("KoaCompat has no marks", func(t *testing.T) {
 		a := newApp(t, core.KoaCompat())
 		a.ok(a.get("/", count(t)))
 		late := a.browser.Jar("/")
@@ -240,7 +240,7 @@ func TestGivenUpID(t *testing.T) {
 		a.ok(a.send(late, destroy))
 		a.wantVisits(1)
 	})
-	t.Run("an unknown id that was never given up is no hindrance", func(t *testing.T) {
+	t.Run("an unknown id that was never replaced does not prevent a new session", func(t *testing.T) {
 		a, b := newApp(t, nil), newApp(t, nil)
 		a.ok(a.get("/", count(t)))
 		b.ok(b.send(a.browser.Jar("/"), func(_ *core.Visit, s *core.Session) {

@@ -114,7 +114,7 @@ func TestRecently(t *testing.T) {
 		if due < n*2/3 || due == n {
 			t.Errorf("%d of %d are due: a table of %d can't know so", due, n, 1<<16)
 		}
-		for i := range 1000 { // a stranger is hardly ever taken for one that was renewed
+		for i := range 1000 { // another id is rarely mistaken for one that was renewed
 			if !r.due(fmt.Sprint("other", i), time.Now(), time.Hour) {
 				t.Errorf("key %d was never renewed", i)
 			}

@@ -27,8 +27,8 @@ func (j bufferedJar) SetCookieBytes(string, []byte, bool) { j.sent++ }
 
 func testKey(b byte) []byte { return bytes.Repeat([]byte{b}, minKey) }
 
-// What is read from a Cookie field is the same however often it came before,
-// and however well its parts are known.
+// The result of reading a Cookie field does not depend on earlier requests, nor on
+// which of its parts are remembered.
 func TestVerifiedChangesNothing(t *testing.T) {
 	t.Parallel()
 	first, second := testKey(1), testKey(2)
@@ -115,7 +115,7 @@ func TestVerifiedChangesNothing(t *testing.T) {
 }
 
 // A signed id that comes once is not stored, nor are two that alternate.
-func TestVerifiedAddsWhatComesAgain(t *testing.T) {
+func TestVerifiedStoresRepeatedIDs(t *testing.T) {
 	t.Parallel()
 	c := newVerified()
 	ring := &keyring{}

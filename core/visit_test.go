@@ -254,7 +254,7 @@ func TestK40GetFails(t *testing.T) {
 		a.store.Before(nil)
 		a.wantVisits(1)
 	})
-	t.Run("swallowed: nobody is logged out", func(t *testing.T) {
+	t.Run("the hook ignores the error: nobody is logged out", func(t *testing.T) {
 		var op core.Op
 		a := newApp(t, &core.Options{FailFast: true, ResetUnknown: true, AllowEmpty: true, Rolling: true, Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error { op = e.Op; return nil }}})
 		a.ok(a.get("/", count(t)))
@@ -294,7 +294,7 @@ func TestK40GetFails(t *testing.T) {
 	})
 }
 
-func TestInvalidThatCannotBeDestroyed(t *testing.T) {
+func TestInvalidSessionThatCannotBeDestroyed(t *testing.T) {
 	valid := true
 	a := newApp(t, &core.Options{Hooks: core.Hooks{Valid: func(context.Context, core.Jar, *core.Session) (bool, error) { return valid, nil }}})
 	a.ok(a.get("/", count(t)))

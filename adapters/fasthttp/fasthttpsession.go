@@ -3,7 +3,7 @@
 //
 //	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: keys})
 //	…
-//	handler := fasthttpsession.New(sessions, nil)(app)
+//	handler := fasthttpsession.New(sessions, nil)(fasthttpsession.Handler(app))
 //
 // The session is saved after the handler has returned, before fasthttp sends the
 // first byte and before a function passed to Hijack runs. Later code can read the
@@ -52,8 +52,9 @@ type Options struct {
 	// is context.Background; calls of stores have their own deadlines.
 	Context func(ctx *fasthttp.RequestCtx) context.Context
 
-	// Error writes the response if the session could not be loaded or saved.
-	// The response of the handler is already discarded; see [Discard].
+	// Error writes the response if the session could not be loaded or saved, or
+	// a [Handler] returned an error. The response of the handler is already
+	// discarded; see [Discard].
 	// [core.Status] returns the status for err. The default sends the status
 	// and its text. It does not send the text of err, which reveals internals of
 	// the server: log err in [core.Hooks].
@@ -151,6 +152,7 @@ func (mw *middleware) serve(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandl
 		return
 	}
 	jar.Open(ctx, mw.o.Secure(ctx))
+	jar.answer = mw.o.Error
 	defer jar.Close()
 	// After Commit this does nothing. Before it, it means a panic or Goexit.
 	defer visit.Abandon()
@@ -159,7 +161,7 @@ func (mw *middleware) serve(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandl
 		base = mw.o.Context(ctx)
 	}
 	if err := visit.Begin(base); err != nil {
-		mw.fail(ctx, err)
+		fail(ctx, mw.o.Error, err)
 		return
 	}
 	SetContext(ctx, core.NewContext(base, visit))
@@ -169,14 +171,10 @@ func (mw *middleware) serve(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandl
 		return
 	}
 	SetContext(ctx, before)
-	if err := visit.Commit(base); err != nil {
-		mw.fail(ctx, err)
+	err := visit.Commit(base) // also for a handler that failed (K27)
+	if err != nil && !jar.failed {
+		fail(ctx, mw.o.Error, err)
 	}
-}
-
-func (mw *middleware) fail(ctx *fasthttp.RequestCtx, err error) {
-	Discard(ctx)
-	mw.o.Error(ctx, err)
 }
 
 func answer(ctx *fasthttp.RequestCtx, err error) {

@@ -23,6 +23,9 @@ type Jar struct {
 	ctx    *fasthttp.RequestCtx
 	secure bool
 	names  naming
+
+	answer func(*fasthttp.RequestCtx, error) // Options.Error; nil in the Jar of another adapter
+	failed bool                              // the error of a Handler has been answered
 }
 
 // A naming is how fasthttp treats the names of header fields.

@@ -29,19 +29,14 @@ func Example() {
 	const visits core.Key[int] = "visits"
 
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
-		s, err := httpsession.From(r)
-		if err != nil {
-			http.Error(w, "no session", core.Status(err))
-			return
-		}
+	mux.Handle("GET /", httpsession.HandlerFunc(func(w http.ResponseWriter, r *http.Request, s *core.Session) error {
 		n, err := visits.Update(s, func(n int) int { return n + 1 })
 		if err != nil {
-			http.Error(w, "no visit", core.Status(err))
-			return
+			return err
 		}
-		fmt.Fprintf(w, "visit %d\n", n)
-	})
+		_, err = fmt.Fprintf(w, "visit %d\n", n)
+		return err
+	}))
 
 	server := httptest.NewServer(httpsession.New(sessions, nil)(mux))
 	defer server.Close()
@@ -62,4 +57,37 @@ func Example() {
 	// visit 1
 	// visit 2
 	// visit 3
+}
+
+// Code that is no handler, such as a middleware, gets the session by From. This
+// one answers users who are not logged in.
+func ExampleFrom() {
+	const user core.Key[string] = "user"
+	loggedIn := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s, err := httpsession.From(r)
+			if err != nil {
+				http.Error(w, "no session", core.Status(err))
+				return
+			}
+			if user.Get(s) == "" {
+				http.Error(w, "log in first", http.StatusUnauthorized)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+
+	store := memorystore.New(nil)
+	defer store.Close()
+	sessions, err := core.New(store, &core.Options{Keys: [][]byte{[]byte("replace me by 32 bytes of openssl rand")}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer sessions.Close()
+	handler := httpsession.New(sessions, nil)(loggedIn(http.NotFoundHandler()))
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest("GET", "/account", nil))
+	fmt.Print(w.Code, " ", w.Body)
+	// Output: 401 log in first
 }

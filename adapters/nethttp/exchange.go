@@ -30,7 +30,7 @@ type exchange struct {
 	// belongs to a middleware that also encodes an error response.
 	encoding string
 
-	state   atomic.Uint32 // open, committed or failed
+	state   atomic.Uint32 // open, answering, committed or failed
 	failing sync.Mutex    // held while the error of a commit is sent
 
 	jar   sync.Mutex // held by the Jar's methods that use the response's header
@@ -38,9 +38,10 @@ type exchange struct {
 }
 
 const (
-	open = iota
+	open      = iota
+	answering // the error of a HandlerFunc is being answered
 	committed
-	failed
+	failed // an error has been answered, and nothing else may be sent
 )
 
 var (
@@ -58,12 +59,12 @@ func (x *exchange) commit() error {
 	if x.state.Load() == committed {
 		return nil
 	}
-	// The state stays open while the core uses the Jar, and if a hook panics:
+	// The state stays the same while the core uses the Jar, and if a hook panics:
 	// then no normal response may be sent.
 	err := x.visit.Commit(x.r.Context()) // a second call waits for the result of the first
-	if err == nil {
+	if err == nil || x.state.Load() == answering {
 		x.begin()
-		if x.state.CompareAndSwap(open, committed) || x.state.Load() == committed {
+		if x.state.CompareAndSwap(open, committed) || x.state.CompareAndSwap(answering, committed) || x.state.Load() == committed {
 			return nil
 		}
 		return errAnswered
@@ -76,23 +77,24 @@ func (x *exchange) commit() error {
 	return err
 }
 
-// errAnswered is what a writer gets after failWith: a middleware that still sends
-// something must not add it to the answer.
+// errAnswered is what a writer gets after failWith.
 var errAnswered = errors.New("httpsession: the error of the handler has been answered")
 
-// failWith answers the error of a handler, unless its response has begun. The
-// session is saved all the same (K27); if that fails, too, the handler's error is
-// the one that is answered, and the core has reported the other.
-func (x *exchange) failWith(err error) {
-	if x.state.Load() != open {
+// failWith answers the error of a handler through its writer w, unless the
+// response has begun. The answer commits the session like any other (K27). If that
+// fails, too, the answer is sent all the same, and the core has reported the other
+// error. encoding is the Content-Encoding that w had before the handler.
+func (x *exchange) failWith(w http.ResponseWriter, encoding string, err error) {
+	if !x.state.CompareAndSwap(open, answering) {
 		return
 	}
 	x.visit.HandlerFailed()
-	_ = x.visit.Commit(x.r.Context())
-	x.failing.Lock()
-	defer x.failing.Unlock()
-	if x.state.CompareAndSwap(open, failed) {
-		x.fail(err)
+	clean(w.Header(), encoding)
+	x.mw.answer(w, x.r, err)
+	if w == http.ResponseWriter(x) {
+		// No middleware has wrapped x, so what follows does not belong to the
+		// answer. Otherwise it may, such as the end of a compressed stream.
+		x.state.Store(failed)
 	}
 }
 
@@ -115,15 +117,20 @@ func (x *exchange) end() {
 // fail sends an error response in place of the handler's response.
 func (x *exchange) fail(err error) {
 	x.begin()
-	header := x.w.Header()
+	clean(x.w.Header(), x.encoding)
+	x.mw.answer(x.w, x.r, err)
+}
+
+// clean prepares the header for an error response. It keeps the encoding of a
+// middleware, which also encodes that.
+func clean(header http.Header, encoding string) {
 	for _, name := range fields.OfBody() {
 		delete(header, name)
 	}
-	if x.encoding != "" {
-		header["Content-Encoding"] = []string{x.encoding}
+	if encoding != "" {
+		header["Content-Encoding"] = []string{encoding}
 	}
 	header.Set("Cache-Control", "no-store")
-	x.mw.answer(x.w, x.r, err)
 }
 
 // The ResponseWriter.

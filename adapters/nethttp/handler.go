@@ -13,10 +13,13 @@ import (
 //	mux.Handle("POST /login", httpsession.HandlerFunc(login))
 //
 // An error of the session or of the function is answered by [Options].Error of
-// the middleware, so a function returns every error that it has no better answer
-// for. The session is saved also after an error, as it is after a handler that
-// has written an error page. An error that is returned after the response has
-// begun changes nothing: log it before.
+// the middleware, so a function returns every error for which it has no better
+// answer. The answer is written to w, so that a middleware that has wrapped w,
+// such as an access log, sees it. The session is saved also after an error, as it
+// is after a handler that has written an error page. An error that is returned
+// after the response has begun changes nothing: log it before. If a middleware
+// has wrapped w to hold the response back, return an error only before the first
+// write; otherwise the answer follows what was written.
 type HandlerFunc func(w http.ResponseWriter, r *http.Request, s *core.Session) error
 
 // ServeHTTP calls f with the session of r.
@@ -26,6 +29,7 @@ func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, r, err) // the middleware is missing
 		return
 	}
+	encoding := joined(w.Header()["Content-Encoding"], ", ")
 	s, err := visit.Session(r.Context())
 	if err == nil {
 		err = f(w, r, s)
@@ -34,7 +38,7 @@ func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if x, ok := visit.Jar().(*exchange); ok {
-		x.failWith(err)
+		x.failWith(w, encoding, err)
 		return
 	}
 	answer(w, r, err) // a middleware of another package

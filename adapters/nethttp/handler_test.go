@@ -1,6 +1,7 @@
 package httpsession_test
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,9 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"slices"
 	"testing"
+	"time"
 
 	httpsession "github.com/gensession/gensession/adapters/nethttp"
 	"github.com/gensession/gensession/core"
@@ -107,6 +110,121 @@ func TestHandlerFunc(t *testing.T) {
 		t.Errorf("without the middleware: %d %q", w.Code, w.Body)
 	}
 }
+
+// The error of a HandlerFunc goes out through the writer that it was given, so that
+// a middleware between it and the session middleware sees the answer.
+func TestHandlerFuncWrappedWriter(t *testing.T) {
+	const visits core.Key[int] = "visits"
+	errTeapot := errors.New("no coffee")
+	memory := memorystore.New(nil)
+	t.Cleanup(func() { memory.Close() })
+	store := storetest.NewFaulty(memory)
+	sessions, err := core.New(store, &core.Options{Keys: [][]byte{[]byte("0123456789abcdef0123456789abcdef")}, FailFast: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sessions.Close() })
+	answers := 0
+	session := httpsession.New(sessions, &httpsession.Options{Error: func(w http.ResponseWriter, _ *http.Request, _ error) {
+		answers++
+		http.Error(w, "no coffee", http.StatusTeapot)
+	}})
+	fails := httpsession.HandlerFunc(func(w http.ResponseWriter, _ *http.Request, s *core.Session) error {
+		w.Header().Set("Content-Type", "image/png")
+		w.Header().Set("Content-Encoding", "br")
+		http.SetCookie(w, &http.Cookie{Name: "other", Value: "1"})
+		return errors.Join(visits.Set(s, 1), errTeapot)
+	})
+	get := func(t *testing.T, h http.Handler) *http.Response {
+		t.Helper()
+		answers = 0
+		w := httptest.NewRecorder()
+		session(h).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		if answers != 1 || w.Code != http.StatusTeapot || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
+			t.Errorf("%d answers, %d %s", answers, w.Code, w.Header().Get("Content-Type"))
+		}
+		return w.Result()
+	}
+	hasSession := func(res *http.Response) bool {
+		return slices.ContainsFunc(res.Cookies(), func(c *http.Cookie) bool { return c.Name == "koa.sid" })
+	}
+	body := func(t *testing.T, r io.Reader) {
+		t.Helper()
+		if text, err := io.ReadAll(r); string(text) != "no coffee\n" || err != nil {
+			t.Errorf("body %q, %v", text, err)
+		}
+	}
+
+	t.Run("an access log sees the status", func(t *testing.T) {
+		var log statusWriter
+		res := get(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			log = statusWriter{ResponseWriter: w}
+			fails.ServeHTTP(&log, r)
+		}))
+		body(t, res.Body)
+		if log.status != http.StatusTeapot || !hasSession(res) || res.Header.Get("Content-Encoding") != "" {
+			t.Errorf("the log has %d; a session cookie: %t; encoding %q", log.status, hasSession(res), res.Header.Get("Content-Encoding"))
+		}
+	})
+	t.Run("also if the session can't be saved", func(t *testing.T) {
+		store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+			if op == storetest.OpSetVersion {
+				return core.ErrRefused
+			}
+			return nil
+		})
+		defer store.Before(nil)
+		var log statusWriter
+		res := get(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			log = statusWriter{ResponseWriter: w}
+			fails.ServeHTTP(&log, r)
+		}))
+		body(t, res.Body)
+		if log.status != http.StatusTeapot || hasSession(res) {
+			t.Errorf("the log has %d; a session cookie: %t", log.status, hasSession(res))
+		}
+	})
+	t.Run("a compressing middleware compresses the answer", func(t *testing.T) {
+		res := get(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			fails.ServeHTTP(gzipWriter{w, z}, r)
+			if err := z.Close(); err != nil {
+				t.Error(err)
+			}
+		}))
+		z, err := gzip.NewReader(res.Body)
+		if err != nil || res.Header.Get("Content-Encoding") != "gzip" || !hasSession(res) {
+			t.Fatalf("%v, encoding %q, a session cookie: %t", err, res.Header.Get("Content-Encoding"), hasSession(res))
+		}
+		body(t, z)
+	})
+	t.Run("a TimeoutHandler holds the answer back", func(t *testing.T) {
+		res := get(t, http.TimeoutHandler(fails, time.Minute, ""))
+		body(t, res.Body)
+		if !hasSession(res) {
+			t.Error("no session cookie")
+		}
+	})
+}
+
+// A statusWriter is the writer of an access log.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+type gzipWriter struct {
+	http.ResponseWriter
+	z *gzip.Writer
+}
+
+func (w gzipWriter) Write(b []byte) (int, error) { return w.z.Write(b) }
 
 // trailing sends something after the handler, as a compressing middleware does.
 func trailing(next http.Handler) http.Handler {

@@ -36,9 +36,10 @@ type Options struct {
 	//	Secure: func(r *http.Request) bool { return r.Header.Get("X-Forwarded-Proto") == "https" }
 	Secure func(r *http.Request) bool
 
-	// Error writes the response if the session could not be loaded or saved. No
-	// byte of the handler's response was sent; its header fields stay, except
-	// those that describe the body. [core.Status] returns the status for err.
+	// Error writes the response if the session could not be loaded or saved, or
+	// a [HandlerFunc] returned an error. No byte of the handler's response was
+	// sent; its header fields stay, except those that describe the body.
+	// [core.Status] returns the status for err.
 	// The default sends the status and its text. It does not send the text of
 	// err, which reveals internals of the server: log err in [core.Hooks].
 	Error func(w http.ResponseWriter, r *http.Request, err error)

@@ -441,10 +441,10 @@ var bugs = []struct {
 			return b.model.Set(ctx, key, data, ttl)
 		}
 	}},
-	{"keys are cleaned as paths", "odd key", func(b *broken) {
+	{"keys are cleaned as paths", "unusual key", func(b *broken) {
 		b.keys(func(key string) string { return strings.ReplaceAll(strings.ReplaceAll(key, "../", ""), "/", "") })
 	}},
-	{"an asterisk removes all", "odd key", func(b *broken) {
+	{"an asterisk removes all", "unusual key", func(b *broken) {
 		b.destroy = func(ctx context.Context, key string) error {
 			if strings.HasSuffix(key, "*") {
 				clear(b.records)
@@ -452,8 +452,8 @@ var bugs = []struct {
 			return b.model.Destroy(ctx, key)
 		}
 	}},
-	{"keys are folded to lower case", "case of a key", func(b *broken) { b.keys(strings.ToLower) }},
-	{"errors name the key", "errors tell nothing", func(b *broken) {
+	{"keys are folded to lower case", "case-sensitive keys", func(b *broken) { b.keys(strings.ToLower) }},
+	{"errors name the key", "no secrets in errors", func(b *broken) {
 		b.get = func(ctx context.Context, key string) ([]byte, error) {
 			data, err := b.model.Get(ctx, key)
 			if err != nil {
@@ -462,7 +462,7 @@ var bugs = []struct {
 			return data, err
 		}
 	}},
-	{"a conflict names the payload", "errors tell nothing", func(b *broken) {
+	{"a conflict names the payload", "no secrets in errors", func(b *broken) {
 		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
 			v, err := b.model.SetVersion(ctx, key, data, ttl, v)
 			if errors.Is(err, core.ErrConflict) {
@@ -471,7 +471,7 @@ var bugs = []struct {
 			return v, err
 		}
 	}},
-	{"a negative ttl names the key", "errors tell nothing", func(b *broken) {
+	{"a negative ttl names the key", "no secrets in errors", func(b *broken) {
 		b.touch = func(ctx context.Context, key string, ttl time.Duration) error {
 			if ttl < 0 {
 				return fmt.Errorf("touch %s: negative ttl", key)
@@ -479,7 +479,7 @@ var bugs = []struct {
 			return b.model.Touch(ctx, key, ttl)
 		}
 	}},
-	{"versions are of other keys", "abilities know the same keys", func(b *broken) {
+	{"versions are of other keys", "capabilities use the same keys", func(b *broken) {
 		b.getVersion = func(ctx context.Context, key string) ([]byte, core.Version, error) {
 			return b.model.GetVersion(ctx, "prefix:"+key)
 		}
@@ -573,13 +573,13 @@ var bugs = []struct {
 			return v, err
 		}
 	}},
-	{"Set appends to the slice", "Set leaves the slice alone", func(b *broken) {
+	{"Set appends to the slice", "Set does not change the slice", func(b *broken) {
 		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
 			framed := append(data, "\r\n"...)
 			return b.model.Set(ctx, key, framed[:len(data)], ttl)
 		}
 	}},
-	{"SetVersion enciphers in place", "Set leaves the slice alone", func(b *broken) {
+	{"SetVersion enciphers in place", "Set does not change the slice", func(b *broken) {
 		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
 			v, err := b.model.SetVersion(ctx, key, data, ttl, v)
 			for i := range data {
@@ -588,7 +588,7 @@ var bugs = []struct {
 			return v, err
 		}
 	}},
-	{"Get returns the inner slice", "Get gives a copy", func(b *broken) {
+	{"Get returns the inner slice", "Get returns a copy", func(b *broken) {
 		b.get = func(ctx context.Context, key string) ([]byte, error) {
 			if _, err := b.model.Get(ctx, key); err != nil {
 				return nil, err
@@ -597,7 +597,7 @@ var bugs = []struct {
 			return r.data, nil
 		}
 	}},
-	{"GetVersion returns the inner slice", "Get gives a copy", func(b *broken) {
+	{"GetVersion returns the inner slice", "Get returns a copy", func(b *broken) {
 		b.getVersion = func(ctx context.Context, key string) ([]byte, core.Version, error) {
 			if _, err := b.model.Get(ctx, key); err != nil {
 				return nil, 0, err
@@ -655,7 +655,7 @@ var bugs = []struct {
 			return b.setVersion(ctx, text[:keyLen], []byte(text[keyLen:]), min(ttl, 0), v)
 		}
 	}},
-	{"Set writes into the slice that Get returned", "Get gives a copy", func(b *broken) {
+	{"Set writes into the slice that Get returned", "Get returns a copy", func(b *broken) {
 		var mu sync.Mutex
 		given := map[string][][]byte{}
 		b.get = func(ctx context.Context, key string) ([]byte, error) {
@@ -1057,7 +1057,7 @@ var bugs = []struct {
 			return now, err
 		}
 	}},
-	{"a later version will do", "version that never was", func(b *broken) {
+	{"a later version will do", "unknown version", func(b *broken) {
 		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
 			if _, now, err := b.model.GetVersion(ctx, key); err == nil && v > now {
 				v = now
@@ -1065,7 +1065,7 @@ var bugs = []struct {
 			return b.model.SetVersion(ctx, key, data, ttl, v)
 		}
 	}},
-	{"versions are compared in 32 bits", "version that never was", func(b *broken) {
+	{"versions are compared in 32 bits", "unknown version", func(b *broken) {
 		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
 			if _, now, err := b.model.GetVersion(ctx, key); err == nil && uint32(v) == uint32(now) {
 				v = now
@@ -1116,7 +1116,7 @@ var bugs = []struct {
 			return b.model.SetVersion(ctx, key, data, ttl, v)
 		}
 	}},
-	{"versions count from one for each key", "swap after a new beginning", func(b *broken) {
+	{"versions count from one for each key", "swap after recreation", func(b *broken) {
 		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
 			old, ok := b.peek(key)
 			now, err := b.model.SetVersion(ctx, key, data, ttl, v)
@@ -1166,15 +1166,15 @@ var bugs = []struct {
 			return b.model.Touch(ctx, key, ttl)
 		}
 	}},
-	{"the deadline is ignored by Touch", "deadline over", func(b *broken) {
+	{"the deadline is ignored by Touch", "expired deadline", func(b *broken) {
 		b.touch = func(_ context.Context, key string, ttl time.Duration) error { return b.model.Touch(bg, key, ttl) }
 	}},
-	{"the deadline is ignored by SetVersion", "deadline over", func(b *broken) {
+	{"the deadline is ignored by SetVersion", "expired deadline", func(b *broken) {
 		b.setVersion = func(_ context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
 			return b.model.SetVersion(bg, key, data, ttl, v)
 		}
 	}},
-	{"a missed deadline is an error of its own", "deadline over", func(b *broken) {
+	{"a missed deadline is an error of its own", "expired deadline", func(b *broken) {
 		b.getVersion = func(ctx context.Context, key string) ([]byte, core.Version, error) {
 			if ctx.Err() != nil {
 				return nil, 0, errTest
@@ -1215,7 +1215,7 @@ var bugs = []struct {
 			return b.model.Get(ctx, key)
 		}
 	}},
-	{"a create is two steps", "one creates", func(b *broken) {
+	{"a create is two steps", "concurrent creates", func(b *broken) {
 		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
 			_, now, err := b.model.GetVersion(ctx, key)
 			if v != 0 || !errors.Is(err, core.ErrNotFound) || ttl < 0 {
@@ -1225,7 +1225,7 @@ var bugs = []struct {
 			return now, b.model.Set(ctx, key, data, ttl)
 		}
 	}},
-	{"a swap is two steps", "one swaps", twoSteps},
+	{"a swap is two steps", "concurrent swaps", twoSteps},
 	{"a swap is two steps", "no lost update", twoSteps},
 	{"a swap is two steps", "Destroy wins", twoSteps},
 	{"nil removes nothing", "Batch of one", func(b *broken) {
@@ -1785,7 +1785,7 @@ func TestABrokenStoreIsCaughtByTheNamedCase(t *testing.T) {
 	for _, c := range storetest.Cases() {
 		cases[c.Name], unproved[c.Name] = c, true
 	}
-	delete(unproved, "Notify at once") // it is the race detector's
+	delete(unproved, "concurrent Notify") // it is the race detector's
 	for _, bug := range bugs {
 		t.Run(bug.bug, func(t *testing.T) {
 			c, ok := cases[bug.caught]

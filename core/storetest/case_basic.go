@@ -13,15 +13,15 @@ var basicCases = []Case{{
 	test: func(c *check) {
 		c.set("a", "payload", time.Hour)
 		c.holds("a", "payload")
-		c.holds("a", "payload") // reading does not use it up
+		c.holds("a", "payload") // a read does not remove it
 	},
 }, {
 	Name: "miss",
-	Rule: "Get of a key that is not there returns an error that is ErrNotFound, never a nil error",
+	Rule: "Get of a missing key returns an error that is ErrNotFound, never a nil error",
 	test: func(c *check) { c.misses("never-set") },
 }, {
 	Name: "overwrite",
-	Rule: "Set stores the payload whatever was there before",
+	Rule: "Set replaces any previous payload",
 	test: func(c *check) {
 		c.set("a", "one, and a long one", time.Hour)
 		c.set("a", "two", time.Hour)
@@ -31,7 +31,7 @@ var basicCases = []Case{{
 	},
 }, {
 	Name: "destroy",
-	Rule: "Destroy removes the key, and it can be set again",
+	Rule: "Destroy removes the key, which can be set again",
 	test: func(c *check) {
 		c.set("a", "one", time.Hour)
 		c.destroy("a")
@@ -41,7 +41,7 @@ var basicCases = []Case{{
 	},
 }, {
 	Name: "destroy of a missing key",
-	Rule: "Destroy of a key that is not there is no error",
+	Rule: "Destroy of a missing key is no error",
 	test: func(c *check) {
 		c.destroy("never-set")
 		c.set("a", "one", time.Hour)
@@ -51,7 +51,7 @@ var basicCases = []Case{{
 	},
 }, {
 	Name: "independent keys",
-	Rule: "a call touches its own key only",
+	Rule: "a call affects its own key only",
 	test: func(c *check) {
 		c.set("a", "one", time.Hour)
 		c.set("b", "two", time.Hour)
@@ -66,7 +66,7 @@ var basicCases = []Case{{
 	},
 }, {
 	Name: "long key",
-	Rule: "a key may be 250 bytes long, and all of them count",
+	Rule: "a key may be 250 bytes long, and all bytes are significant",
 	test: func(c *check) {
 		long := strings.Repeat("k", 249-len(c.prefix))
 		c.set(long+"1", "one", time.Hour)
@@ -80,8 +80,8 @@ var basicCases = []Case{{
 		c.holds(long, "shorter")
 	},
 }, {
-	Name: "odd key",
-	Rule: "a key may be of any printable ASCII bytes but blanks",
+	Name: "unusual key",
+	Rule: "a key may consist of any printable ASCII bytes except blanks",
 	test: func(c *check) {
 		var all strings.Builder
 		for b := byte('!'); b <= '~'; b++ {
@@ -99,8 +99,8 @@ var basicCases = []Case{{
 		c.holds("?", "under ?")
 	},
 }, {
-	Name: "case of a key",
-	Rule: "keys that differ only in upper and lower case are different",
+	Name: "case-sensitive keys",
+	Rule: "keys are case-sensitive",
 	test: func(c *check) {
 		c.set("key", "lower", time.Hour)
 		c.misses("KEY")
@@ -110,22 +110,22 @@ var basicCases = []Case{{
 		c.holds("key", "lower")
 	},
 }, {
-	Name: "errors tell nothing",
+	Name: "no secrets in errors",
 	Rule: "no error contains a key or a payload",
 	test: func(c *check) {
-		const secret = "a-payload-nobody-may-see"
+		const secret = "a-secret-payload"
 		look := func(call string, err error) {
 			c.Helper()
 			if err == nil {
 				return
 			}
-			if text := err.Error(); strings.Contains(text, c.prefix) || strings.Contains(text, "a-key-nobody-may-see") || strings.Contains(text, secret) {
-				c.broken("an error of %s contains what it was about", call)
+			if text := err.Error(); strings.Contains(text, c.prefix) || strings.Contains(text, "a-secret-key") || strings.Contains(text, secret) {
+				c.broken("an error of %s contains the key or the payload", call)
 			}
 		}
-		for _, name := range []string{"a-key-nobody-may-see", "missing-a-key-nobody-may-see"} {
+		for _, name := range []string{"a-secret-key", "missing-a-secret-key"} {
 			for _, call := range c.calls(name, secret) {
-				if name == "a-key-nobody-may-see" {
+				if name == "a-secret-key" {
 					c.set(name, secret, time.Hour)
 				} else {
 					c.destroy(name)
@@ -138,8 +138,8 @@ var basicCases = []Case{{
 		}
 	},
 }, {
-	Name: "abilities know the same keys",
-	Rule: "whatever As finds in a store works on the keys and payloads of the store itself",
+	Name: "capabilities use the same keys",
+	Rule: "a capability that As finds uses the same keys and payloads as the store itself",
 	test: func(c *check) {
 		swapper, canSwap := core.As[core.Swapper](c.store)
 		toucher, canTouch := core.As[core.Toucher](c.store)

@@ -15,7 +15,7 @@ import (
 
 var concurrentCases = []Case{{
 	Name: "concurrent calls",
-	Rule: "all methods are safe for concurrent use, and each answer belongs to the key that was asked for, whole",
+	Rule: "all methods are safe for concurrent use, and each returns a complete payload of its own key",
 	test: func(c *check) {
 		const keys, rounds = 4, 50
 		c.together(8, func(i int) error {
@@ -33,15 +33,15 @@ var concurrentCases = []Case{{
 					return fmt.Errorf("Get failed: %w", err)
 				}
 				if strings.Trim(string(got), name) != "" || len(got)%len(name) != 0 {
-					return errors.New("Get returned what was never stored under this key")
+					return errors.New("Get returned a payload that was never stored under this key")
 				}
 			}
 			return nil
 		})
 	},
 }, {
-	Name: "one creates",
-	Rule: "of many SetVersion with version zero at once, exactly one creates the key, and the others get ErrConflict",
+	Name: "concurrent creates",
+	Rule: "of several concurrent SetVersion with version zero, exactly one creates the key, and the others return ErrConflict",
 	test: func(c *check) {
 		s := c.swapper()
 		for round := range 10 {
@@ -64,8 +64,8 @@ var concurrentCases = []Case{{
 		}
 	},
 }, {
-	Name: "one swaps",
-	Rule: "of many SetVersion with the same version at once, exactly one writes, and the others get ErrConflict: decision and write are one step",
+	Name: "concurrent swaps",
+	Rule: "of several concurrent SetVersion with the same version, exactly one writes, and the others return ErrConflict: comparison and write are one atomic step",
 	test: func(c *check) {
 		s := c.swapper()
 		c.set("a", "begin", time.Hour)
@@ -90,7 +90,7 @@ var concurrentCases = []Case{{
 	},
 }, {
 	Name: "no lost update",
-	Rule: "a caller that reads with GetVersion, writes with SetVersion and tries again after ErrConflict loses no update",
+	Rule: "a caller that reads with GetVersion, writes with SetVersion and retries after ErrConflict loses no update",
 	test: func(c *check) {
 		s := c.swapper()
 		const goroutines, each = 8, 15
@@ -103,7 +103,7 @@ var concurrentCases = []Case{{
 				}
 				n, err := strconv.Atoi(string(data))
 				if err != nil {
-					return errors.New("GetVersion returned what was never stored")
+					return errors.New("GetVersion returned a payload that was never stored")
 				}
 				switch _, err := s.SetVersion(c.ctx, c.key("n"), []byte(strconv.Itoa(n+1)), time.Hour, v); {
 				case err == nil:
@@ -118,7 +118,7 @@ var concurrentCases = []Case{{
 	},
 }, {
 	Name: "Destroy wins",
-	Rule: "a key is gone when Destroy has returned, and no SetVersion or Touch that runs at the same time brings it back",
+	Rule: "a key is missing once Destroy has returned, and no concurrent SetVersion or Touch restores it",
 	test: func(c *check) {
 		s := c.swapper()
 		t, canTouch := core.As[core.Toucher](c.store)
@@ -145,8 +145,8 @@ var concurrentCases = []Case{{
 	},
 }}
 
-// together runs f in n goroutines that begin at once, and fails the run if one
-// returns an error.
+// together runs f in n goroutines that begin at the same time, and fails the run
+// if one returns an error.
 func (c *check) together(n int, f func(i int) error) {
 	c.Helper()
 	start := make(chan struct{})
@@ -162,7 +162,7 @@ func (c *check) together(n int, f func(i int) error) {
 	wg.Wait()
 	for _, err := range errs {
 		if err != nil {
-			c.broken("with %d callers at once: %v", n, err)
+			c.broken("with %d concurrent callers: %v", n, err)
 		}
 	}
 }

@@ -14,7 +14,7 @@ type call struct {
 	do   func(ctx context.Context, ttl time.Duration) error
 }
 
-// calls are all that the store can do, on the key of that name.
+// calls returns all calls of the store, on the key of that name.
 func (c *check) calls(name, data string) []call {
 	key := c.key(name)
 	calls := []call{
@@ -84,21 +84,21 @@ func cancelled() context.Context {
 
 func overdue() context.Context {
 	ctx, cancel := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
-	cancel() // too late to matter
+	cancel() // the deadline has already passed
 	return ctx
 }
 
 var contextCases = []Case{{
 	Name: "cancelled context",
-	Rule: "with a context that is cancelled already, a call fails at once with an error that is context.Canceled or a sentinel of a store that is not reached, and changes nothing",
+	Rule: "if the context is already cancelled, a call fails immediately with an error that is context.Canceled, ErrUnavailable or ErrOutcomeUnknown, and changes nothing",
 	test: func(c *check) { c.ended(cancelled(), context.Canceled) },
 }, {
-	Name: "deadline over",
-	Rule: "with a context whose deadline is over already, a call fails at once with an error that is ErrTimeout, another ErrUnavailable, ErrOutcomeUnknown or context.DeadlineExceeded, and changes nothing",
+	Name: "expired deadline",
+	Rule: "if the deadline of the context has already passed, a call fails immediately with an error that is ErrTimeout, another ErrUnavailable, ErrOutcomeUnknown or context.DeadlineExceeded, and changes nothing",
 	test: func(c *check) { c.ended(overdue(), context.DeadlineExceeded) },
 }, {
 	Name: "context of an earlier call",
-	Rule: "a context that ends after its call has no effect on what the call did",
+	Rule: "a context that ends after its call does not affect the result of the call",
 	test: func(c *check) {
 		ctx, cancel := context.WithCancel(c.ctx)
 		c.ok("Set", c.store.Set(ctx, c.key("a"), []byte("x"), time.Hour))
@@ -128,7 +128,7 @@ func (c *check) ended(ctx context.Context, cause error) {
 		case errors.Is(err, core.ErrNotFound), errors.Is(err, core.ErrConflict):
 			c.broken("%s returned %q, as if the store had answered", call.name, err)
 		case !errors.Is(err, cause) && !errors.Is(err, core.ErrUnavailable) && !errors.Is(err, core.ErrOutcomeUnknown):
-			c.broken("%s returned %q, an error of another kind", call.name, err)
+			c.broken("%s returned %q, an error of the wrong class", call.name, err)
 		}
 		c.holds("a", "old")
 

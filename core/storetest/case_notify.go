@@ -13,7 +13,7 @@ import (
 
 var notifyCases = []Case{{
 	Name: "Notify while up",
-	Rule: "a store that is up calls no listener, whatever calls succeed or fail",
+	Rule: "while a store is up, it calls no listener, whether calls succeed or fail",
 	test: func(c *check) {
 		n := c.notifier()
 		var told news
@@ -26,7 +26,7 @@ var notifyCases = []Case{{
 	},
 }, {
 	Name: "Notify until stop",
-	Rule: "no call of a listener begins after stop has returned; stop may be called more than once, and others are not stopped by it",
+	Rule: "no call of a listener begins after stop has returned; stop may be called more than once, and does not stop other listeners",
 	test: func(c *check) {
 		n := c.notifier()
 		var first, second news
@@ -49,7 +49,7 @@ var notifyCases = []Case{{
 		stopSecond()
 	},
 }, {
-	Name: "Notify at once",
+	Name: "concurrent Notify",
 	Rule: "Notify and stop are safe for concurrent use",
 	test: func(c *check) {
 		n := c.notifier()
@@ -64,14 +64,14 @@ var notifyCases = []Case{{
 	},
 }}
 
-// Outage tests what a store that is a [core.Notifier] tells when its server
-// goes down and comes up again. It calls down and up for that, and waits up to
-// ten seconds for the store to notice. A nil up is for a store that never
-// comes back. At the end the server is as it was after the last of them.
+// Outage tests the notifications of a store that is a [core.Notifier] when its
+// server goes down and comes up again. It calls down and up, and waits up to ten
+// seconds for each notification. A nil up means that the store never comes up
+// again. Outage leaves the server in the state after its last call of down or up.
 func Outage(t testing.TB, s core.Store, down, up func()) {
 	t.Helper()
 	c := &check{TB: t, ctx: context.Background(), store: s, prefix: "storetest:" + rand.Text() + ":"}
-	c.rule = "Notify calls f(false) when the store goes down and f(true) when it is up again, in order and never twice the same in a row"
+	c.rule = "Notify calls f(false) when the store goes down and f(true) when it is up again, in order and never twice in a row with the same value"
 	n := c.notifier()
 	var early, late, stopped news
 	defer n.Notify(early.add)()
@@ -80,13 +80,13 @@ func Outage(t testing.TB, s core.Store, down, up func()) {
 	down()
 	early.become(c, false)
 
-	c.rule = "a store that is down already calls f(false) before Notify returns"
+	c.rule = "if the store is already down, it calls f(false) before Notify returns"
 	defer n.Notify(late.add)()
 	if told := late.all(); !slices.Equal(told, []bool{false}) {
-		c.broken("a listener that came during the outage was called with %v", told)
+		c.broken("a listener that was added during the outage was called with %v", told)
 	}
 
-	c.rule = "Notify calls f(false) when the store goes down and f(true) when it is up again, in order and never twice the same in a row"
+	c.rule = "Notify calls f(false) when the store goes down and f(true) when it is up again, in order and never twice in a row with the same value"
 	if up != nil {
 		up()
 		early.become(c, false, true)
@@ -105,8 +105,8 @@ func Outage(t testing.TB, s core.Store, down, up func()) {
 	}
 }
 
-// use makes calls of all kinds, successful and not, and gives the store a
-// moment for what it may do behind them.
+// use makes successful and failing calls of all kinds, and then waits a moment for
+// what the store does in the background.
 func (c *check) use() {
 	for _, call := range c.calls("used", "x") {
 		c.set("used", "y", time.Hour)
@@ -118,7 +118,7 @@ func (c *check) use() {
 	time.Sleep(5 * step)
 }
 
-// news are what a listener was told.
+// news records the calls of a listener.
 type news struct {
 	mu   sync.Mutex
 	told []bool
@@ -136,8 +136,8 @@ func (n *news) all() []bool {
 	return append([]bool(nil), n.told...)
 }
 
-// become waits until the listener has been told all of want, and a moment
-// longer, and fails the run if it was told anything else.
+// become waits until the listener was called with all of want, and a moment
+// longer, and fails the run if the calls differ.
 func (n *news) become(c *check, want ...bool) {
 	c.Helper()
 	for end := time.Now().Add(10 * time.Second); len(n.all()) < len(want) && time.Now().Before(end); {

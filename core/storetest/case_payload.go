@@ -11,7 +11,7 @@ import (
 
 var payloadCases = []Case{{
 	Name: "empty payload",
-	Rule: "a payload of no bytes is stored: a key that has one is there",
+	Rule: "an empty payload is stored, and its key is not missing",
 	test: func(c *check) {
 		c.set("a", "", time.Hour)
 		c.holds("a", "")
@@ -30,7 +30,7 @@ var payloadCases = []Case{{
 	},
 }, {
 	Name: "binary payload",
-	Rule: "a payload is any bytes, and comes back as it was",
+	Rule: "a payload is any sequence of bytes, and is returned unchanged",
 	test: func(c *check) {
 		var all [512]byte
 		for i := range all {
@@ -43,7 +43,7 @@ var payloadCases = []Case{{
 	},
 }, {
 	Name: "large payload",
-	Rule: "a large payload is stored whole, or refused with an error that is ErrTooLarge, and then the old one is still there",
+	Rule: "a large payload is stored completely, or refused with an error that is ErrTooLarge, and then the previous payload is unchanged",
 	test: func(c *check) {
 		data := strings.Repeat("0123456789abcdef", 512<<10/16)
 		c.set("a", "small", time.Hour)
@@ -68,7 +68,7 @@ var payloadCases = []Case{{
 	},
 }, {
 	Name: "sizes",
-	Rule: "a payload keeps its length, whatever it is",
+	Rule: "a payload of any length is returned with the same length",
 	test: func(c *check) {
 		r := rand.New(rand.NewPCG(1, 2))
 		data := make([]byte, 70_000)
@@ -106,10 +106,10 @@ var payloadCases = []Case{{
 		}
 	},
 }, {
-	Name: "Set leaves the slice alone",
-	Rule: "the slice given to Set or SetVersion is not changed, not even behind its end",
+	Name: "Set does not change the slice",
+	Rule: "the slice passed to Set or SetVersion is not changed, not even beyond its length",
 	test: func(c *check) {
-		room := []byte("payload|what comes behind it in the same array")
+		room := []byte("payload|the rest of the same array")
 		before := bytes.Clone(room)
 		c.ok("Set", c.store.Set(c.ctx, c.key("a"), room[:7], time.Hour))
 		if s, ok := core.As[core.Swapper](c.store); ok {
@@ -121,7 +121,7 @@ var payloadCases = []Case{{
 		}
 	},
 }, {
-	Name: "Get gives a copy",
+	Name: "Get returns a copy",
 	Rule: "the caller owns the slice that Get or GetVersion returned: the store neither keeps nor changes it",
 	test: func(c *check) {
 		c.set("a", "what was stored", time.Hour)
@@ -136,7 +136,7 @@ var payloadCases = []Case{{
 	},
 }, {
 	Name: "View and Keep",
-	Rule: "View and Keep are GetVersion and SetVersion with strings, which do not change when the key does",
+	Rule: "View and Keep are GetVersion and SetVersion with strings, which do not change when the key is written again",
 	test: func(c *check) {
 		swapper, _ := core.As[core.Swapper](c.store)
 		s, ok := swapper.(keeper) // as in Case.Run
@@ -159,7 +159,7 @@ var payloadCases = []Case{{
 				c.broken("View returned %s, not %s", short(data), short(payload))
 			}
 			if v != version || v != c.version("a") {
-				c.broken("View, Keep and GetVersion disagree about the version")
+				c.broken("View, Keep and GetVersion returned different versions")
 			}
 			c.holds("a", payload)
 		}
@@ -169,9 +169,9 @@ var payloadCases = []Case{{
 		kept := strings.Clone(data)
 		c.set("a", "something else.", time.Hour) // of the same length
 		c.ok("Destroy", c.store.Destroy(c.ctx, c.key("a")))
-		c.set("b", "a third payload", time.Hour) // into the memory of a, if that were used again
+		c.set("b", "a third payload", time.Hour) // into the memory of a, if the store reuses it
 		if data != kept {
-			c.broken("a string that View had returned changed later")
+			c.broken("a string that View returned changed later")
 		}
 	},
 }}
@@ -189,7 +189,7 @@ func (c *check) owns(call string, read func() ([]byte, error)) {
 
 	c.set("a", "something else.", time.Hour) // of the same length
 	if string(kept) != "what was stored" {
-		c.broken("a slice that %s had returned changed later", call)
+		c.broken("a slice that %s returned changed later", call)
 	}
 	c.set("a", "what was stored", time.Hour)
 }

@@ -12,13 +12,13 @@ const (
 	forever = time.Duration(math.MaxInt64)
 )
 
-// long are ttls that some server takes for something else: memcached for a
-// date, Redis for an overflow.
+// long are ttls that some servers misinterpret: memcached treats them as a date,
+// and in Redis they may overflow.
 var long = []time.Duration{month30, month30 + time.Second, 400 * 24 * time.Hour, 100 * 365 * 24 * time.Hour, forever}
 
 var ttlCases = []Case{{
 	Name: "ttl",
-	Rule: "a key is there until its ttl is over, and no longer than the precision of the store",
+	Rule: "a key exists until its ttl expires, to the precision of the store",
 	test: func(c *check) {
 		c.expires("a", c.set("a", "x", time.Second), time.Second)
 		c.misses("a")
@@ -26,7 +26,7 @@ var ttlCases = []Case{{
 	waits: true,
 }, {
 	Name: "ttl is rounded up",
-	Rule: "a store that counts in coarser units rounds a ttl up: no key goes too early",
+	Rule: "a store with coarser units rounds a ttl up: no key expires too early",
 	test: func(c *check) {
 		const ttl = 1700 * time.Millisecond
 		c.expires("a", c.set("a", "x", ttl), ttl)
@@ -34,7 +34,7 @@ var ttlCases = []Case{{
 	waits: true,
 }, {
 	Name: "ttl under a second",
-	Rule: "a ttl under a second is rounded up, never to nothing and never to no end",
+	Rule: "a ttl under a second is rounded up, never to zero, and does expire",
 	test: func(c *check) {
 		c.expires("a", c.set("a", "x", shortTTL), shortTTL)
 		for _, ttl := range []time.Duration{1, time.Microsecond, time.Millisecond} {
@@ -84,7 +84,7 @@ var ttlCases = []Case{{
 		for _, ttl := range long {
 			c.set(ttl.String(), "x", ttl)
 		}
-		c.outlive(shortTTL) // as a wrong one may go a moment later
+		c.outlive(shortTTL) // since a misinterpreted one may expire a moment later
 		for _, ttl := range long {
 			c.holds(ttl.String(), "x")
 		}
@@ -92,7 +92,7 @@ var ttlCases = []Case{{
 	waits: true,
 }, {
 	Name: "Set renews the ttl",
-	Rule: "a ttl counts from the last Set",
+	Rule: "a ttl is counted from the last Set",
 	test: func(c *check) {
 		c.set("a", "x", shortTTL)
 		c.set("a", "x", time.Hour)
@@ -102,7 +102,7 @@ var ttlCases = []Case{{
 	waits: true,
 }, {
 	Name: "Set shortens the ttl",
-	Rule: "the ttl of the last Set holds, also if the one before was longer or without end",
+	Rule: "the ttl of the last Set applies, even if the previous one was longer or zero",
 	test: func(c *check) {
 		c.set("a", "x", time.Hour)
 		c.expires("a", c.set("a", "x", shortTTL), shortTTL)
@@ -112,7 +112,7 @@ var ttlCases = []Case{{
 	waits: true,
 }, {
 	Name: "expired then set",
-	Rule: "an expired key can be set again, and begins anew",
+	Rule: "an expired key can be set again, with a new ttl",
 	test: func(c *check) {
 		c.expires("a", c.set("a", "x", shortTTL), shortTTL)
 		c.set("a", "y", time.Hour)
@@ -121,7 +121,7 @@ var ttlCases = []Case{{
 	waits: true,
 }, {
 	Name: "destroyed ttl",
-	Rule: "the ttl of a destroyed key has no effect on one set after it",
+	Rule: "the ttl of a destroyed key does not affect the key when it is set again",
 	test: func(c *check) {
 		c.set("a", "x", shortTTL)
 		c.destroy("a")
@@ -132,7 +132,7 @@ var ttlCases = []Case{{
 	waits: true,
 }, {
 	Name: "ttl of SetVersion",
-	Rule: "SetVersion means its ttl as Set does: there until it is over, and not longer",
+	Rule: "SetVersion treats its ttl as Set does: the key exists until the ttl expires, and not longer",
 	test: func(c *check) {
 		_, w := c.swap("a", "x", shortTTL, 0)
 		c.expires("a", w, shortTTL)
@@ -140,13 +140,13 @@ var ttlCases = []Case{{
 		_, w = c.swap("b", "y", shortTTL, v)
 		c.expires("b", w, shortTTL)
 		if _, _, err := c.swapper().GetVersion(c.ctx, c.key("b")); err == nil {
-			c.broken("GetVersion found what Get did not, its ttl being over")
+			c.broken("GetVersion found an expired key that Get did not find")
 		}
 	},
 	waits: true,
 }, {
 	Name: "SetVersion renews the ttl",
-	Rule: "SetVersion begins a new ttl, for which zero is no end and a long one is no date",
+	Rule: "SetVersion sets a new ttl; zero means that the key does not expire, and a long ttl is not treated as a date",
 	test: func(c *check) {
 		ttls := append([]time.Duration{0, time.Hour}, long...)
 		for _, ttl := range ttls {
@@ -167,7 +167,7 @@ var ttlCases = []Case{{
 
 var touchCases = []Case{{
 	Name: "Touch renews the ttl",
-	Rule: "Touch gives a key a new ttl, counted from now, for which zero is no end and a long one is no date",
+	Rule: "Touch sets a new ttl, counted from now; zero means that the key does not expire, and a long ttl is not treated as a date",
 	test: func(c *check) {
 		ttls := append([]time.Duration{0, time.Hour}, long...)
 		for _, ttl := range ttls {
@@ -184,7 +184,7 @@ var touchCases = []Case{{
 	waits: true,
 }, {
 	Name: "Touch shortens the ttl",
-	Rule: "the ttl given to Touch holds, also if the one before was longer or without end",
+	Rule: "the ttl passed to Touch applies, even if the previous one was longer or zero",
 	test: func(c *check) {
 		c.set("a", "x", time.Hour)
 		c.expires("a", c.touch("a", shortTTL), shortTTL)
@@ -196,7 +196,7 @@ var touchCases = []Case{{
 	waits: true,
 }, {
 	Name: "Touch of a missing key",
-	Rule: "Touch of a key that is not there is ErrNotFound, and does not make it",
+	Rule: "Touch of a missing key is ErrNotFound, and does not create it",
 	test: func(c *check) {
 		t := c.toucher()
 		c.is("Touch", t.Touch(c.ctx, c.key("never-set"), time.Hour), core.ErrNotFound)
@@ -208,13 +208,13 @@ var touchCases = []Case{{
 	},
 }, {
 	Name: "Touch of an expired key",
-	Rule: "Touch of a key whose ttl is over is ErrNotFound, and never brings it back",
+	Rule: "Touch of an expired key is ErrNotFound, and never restores it",
 	test: func(c *check) {
 		t := c.toucher()
 		c.expires("a", c.set("a", "x", shortTTL), shortTTL)
 		c.is("Touch", t.Touch(c.ctx, c.key("a"), time.Hour), core.ErrNotFound)
 		c.misses("a")
-		// Without a Get between, which may be what removes it.
+		// Without a Get in between, which may remove it.
 		w := c.set("b", "x", shortTTL)
 		time.Sleep(time.Until(w.to.Add(shortTTL)))
 		c.outlive(shortTTL)
@@ -224,7 +224,7 @@ var touchCases = []Case{{
 	waits: true,
 }, {
 	Name: "Touch leaves the payload",
-	Rule: "Touch leaves the payload as it is",
+	Rule: "Touch does not change the payload",
 	test: func(c *check) {
 		c.toucher()
 		c.set("a", "payload", time.Hour)
@@ -236,7 +236,7 @@ var touchCases = []Case{{
 	},
 }, {
 	Name: "Touch leaves the version",
-	Rule: "touching leaves the version as it is: a swap that had begun before still succeeds",
+	Rule: "Touch does not change the version: a SetVersion with the version from before succeeds",
 	test: func(c *check) {
 		c.toucher()
 		c.set("a", "x", time.Hour)
@@ -250,7 +250,7 @@ var touchCases = []Case{{
 	},
 }, {
 	Name: "Touch with a negative ttl",
-	Rule: "a negative ttl is an error, and the key stays as it was",
+	Rule: "a negative ttl is an error, and the key is unchanged",
 	test: func(c *check) {
 		t := c.toucher()
 		c.set("a", "x", time.Hour)
@@ -263,11 +263,11 @@ var touchCases = []Case{{
 	},
 }}
 
-// inTime skips the case when the machine stood still for so long that the ttl
-// that began in w may be over.
+// inTime skips the case if the machine was so slow that the ttl that began in w may
+// have expired.
 func (c *check) inTime(w span, ttl time.Duration) {
 	c.Helper()
 	if time.Since(w.from) >= ttl {
-		c.Skipf("the machine was too slow: a ttl of %v was over before the next call had ended", ttl)
+		c.Skipf("the machine was too slow: a ttl of %v expired before the next call had returned", ttl)
 	}
 }

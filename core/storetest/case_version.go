@@ -9,7 +9,7 @@ import (
 
 var versionCases = []Case{{
 	Name: "GetVersion",
-	Rule: "GetVersion is Get with the version of what it returns, which is not zero and stays while nobody writes",
+	Rule: "GetVersion returns the payload as Get does, with its version, which is not zero and does not change without a write",
 	test: func(c *check) {
 		s := c.swapper()
 		if _, _, err := s.GetVersion(c.ctx, c.key("never-set")); err != nil {
@@ -32,7 +32,7 @@ var versionCases = []Case{{
 	},
 }, {
 	Name: "create",
-	Rule: "SetVersion with version zero creates a key that is not there",
+	Rule: "SetVersion with version zero creates a missing key",
 	test: func(c *check) {
 		c.swap("a", "payload", time.Hour, 0)
 		c.holds("a", "payload")
@@ -41,7 +41,7 @@ var versionCases = []Case{{
 	},
 }, {
 	Name: "create over an existing key",
-	Rule: "SetVersion with version zero is ErrConflict when the key exists, and changes nothing",
+	Rule: "SetVersion with version zero is ErrConflict if the key exists, and changes nothing",
 	test: func(c *check) {
 		c.swapper()
 		c.set("a", "old", time.Hour)
@@ -56,7 +56,7 @@ var versionCases = []Case{{
 	},
 }, {
 	Name: "create after Destroy",
-	Rule: "a destroyed key is not there: it can be created",
+	Rule: "a destroyed key is missing: it can be created",
 	test: func(c *check) {
 		c.swap("a", "one", time.Hour, 0)
 		c.destroy("a")
@@ -65,7 +65,7 @@ var versionCases = []Case{{
 	},
 }, {
 	Name: "create after expiry",
-	Rule: "a key whose ttl is over is not there: it can be created, also before anybody has looked",
+	Rule: "an expired key is missing: it can be created, even if no call has read it since",
 	test: func(c *check) {
 		_, w := c.swap("a", "one", shortTTL, 0)
 		c.expires("a", w, shortTTL)
@@ -92,12 +92,12 @@ var versionCases = []Case{{
 	},
 }, {
 	Name: "swap again",
-	Rule: "the version that SetVersion returns is that of its write, good for the next one (or zero, if the server does not tell)",
+	Rule: "SetVersion returns the version of its write, which the next SetVersion accepts (or zero, if the server does not report it)",
 	test: func(c *check) {
 		v, _ := c.swap("a", "0", time.Hour, 0)
 		for _, data := range []string{"one", "two", "three"} {
 			if now := c.version("a"); now != v {
-				c.broken("GetVersion returned another version than the SetVersion before it")
+				c.broken("GetVersion returned a different version than the SetVersion before it")
 			}
 			v, _ = c.swap("a", data, time.Hour, v)
 			c.holds("a", data)
@@ -105,12 +105,12 @@ var versionCases = []Case{{
 	},
 }, {
 	Name: "conflict",
-	Rule: "SetVersion is ErrConflict after another write of the key, and changes nothing: not the payload, not the version",
+	Rule: "SetVersion is ErrConflict after another write of the key, and changes neither the payload nor the version",
 	test: func(c *check) {
 		s := c.swapper()
 		stale, _ := c.swap("a", "one", time.Hour, 0)
 		now, _ := c.swap("a", "two", time.Hour, stale)
-		for range 2 { // a refusal does not make it right
+		for range 2 { // a refused call does not make the version valid
 			if _, err := s.SetVersion(c.ctx, c.key("a"), []byte("late"), time.Hour, stale); err == nil {
 				c.broken("SetVersion with a stale version returned no error")
 			} else {
@@ -126,7 +126,7 @@ var versionCases = []Case{{
 	},
 }, {
 	Name: "conflict after Set",
-	Rule: "Set is a write: it gives the key another version",
+	Rule: "Set is a write: it gives the key a new version",
 	test: func(c *check) {
 		stale, _ := c.swap("a", "one", time.Hour, 0)
 		c.set("a", "two", time.Hour)
@@ -135,7 +135,7 @@ var versionCases = []Case{{
 	},
 }, {
 	Name: "conflict leaves the ttl",
-	Rule: "a refused SetVersion changes nothing: not the ttl",
+	Rule: "a refused SetVersion does not change the ttl",
 	test: func(c *check) {
 		stale, _ := c.swap("a", "one", time.Hour, 0)
 		_, w := c.swap("a", "two", touchTTL, stale)
@@ -145,8 +145,8 @@ var versionCases = []Case{{
 	},
 	waits: true,
 }, {
-	Name: "version that never was",
-	Rule: "SetVersion is ErrConflict for any version but that of the key",
+	Name: "unknown version",
+	Rule: "SetVersion is ErrConflict for any version other than that of the key",
 	test: func(c *check) {
 		c.swapper()
 		c.set("a", "one", time.Hour)
@@ -160,7 +160,7 @@ var versionCases = []Case{{
 	},
 }, {
 	Name: "swap of a missing key",
-	Rule: "SetVersion with a version of a key that is not there is ErrNotFound, and does not make it",
+	Rule: "SetVersion of a missing key with a version is ErrNotFound, and does not create it",
 	test: func(c *check) {
 		v, _ := c.swap("other", "x", time.Hour, 0)
 		for _, v := range []core.Version{v, 1, math.MaxUint64} {
@@ -170,7 +170,7 @@ var versionCases = []Case{{
 	},
 }, {
 	Name: "swap after Destroy",
-	Rule: "a destroyed key never comes back by a SetVersion that had read it before: it is ErrNotFound",
+	Rule: "SetVersion with the version of a destroyed key is ErrNotFound, and never restores it",
 	test: func(c *check) {
 		v, _ := c.swap("a", "one", time.Hour, 0)
 		c.destroy("a")
@@ -179,21 +179,21 @@ var versionCases = []Case{{
 	},
 }, {
 	Name: "swap after expiry",
-	Rule: "a key whose ttl is over never comes back by a SetVersion that had read it before: it is ErrNotFound",
+	Rule: "SetVersion with the version of an expired key is ErrNotFound, and never restores it",
 	test: func(c *check) {
 		v, w := c.swap("a", "one", shortTTL, 0)
 		c.expires("a", w, shortTTL)
 		c.refuses("a", v, core.ErrNotFound)
 		c.misses("a")
 		v, _ = c.swap("b", "one", touchTTL, 0)
-		c.outlive(touchTTL) // without a Get of it, which may be what removes it
+		c.outlive(touchTTL) // without a Get, which may remove it
 		c.refuses("b", v, core.ErrNotFound)
 		c.misses("b")
 	},
 	waits: true,
 }, {
-	Name: "swap after a new beginning",
-	Rule: "a key that was destroyed and made again is another write: the version of before is ErrConflict",
+	Name: "swap after recreation",
+	Rule: "a key that was destroyed and created again has a new version: the previous one is ErrConflict",
 	test: func(c *check) {
 		stale, _ := c.swap("a", "one", time.Hour, 0)
 		c.destroy("a")

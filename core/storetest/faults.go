@@ -81,47 +81,47 @@ func Faults(t *testing.T, server Server, newStore func(t testing.TB) (s core.Sto
 
 const (
 	faultLimit = 200 * time.Millisecond // timeout of a call
-	faultSlack = 2 * time.Second        // how late it may end on a busy machine
+	faultSlack = 2 * time.Second        // how late it may return on a busy machine
 	crowdSlack = 15 * time.Second       // the same for thousands of concurrent calls
 	crowdSize  = 2000
-	backLimit  = 10 * time.Second // until all works again
+	backLimit  = 10 * time.Second // until all calls work again
 )
 
-// A faultCase is one fault, and the rule of how a store takes it.
+// A faultCase is one fault, with the rule for a store.
 type faultCase struct {
 	name, rule string
-	missing    func(s Server) string // the field without which there is nothing to do
+	missing    func(s Server) string // the name of the field that the case needs and that is not set
 	test       func(c *check, s Server)
 }
 
 func (f faultCase) run(t testing.TB, server Server, newStore func(t testing.TB) (core.Store, func())) {
 	t.Helper()
 	if field := f.missing(server); field != "" {
-		t.Skipf("Server.%s is not set: what the store makes of it is not tested", field)
+		t.Skipf("Server.%s is not set: this fault is not tested", field)
 	}
 	before, _ := goroutines()
 	store, end := newStore(t)
 	ended := sync.OnceFunc(end)
 	defer ended()
-	// A store may have a limit of its own for a context without one, and a short one.
+	// With a deadline, since a store may have a short timeout for a context without one.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c := &check{TB: t, rule: f.rule, ctx: ctx, store: store, prefix: "storetest:" + rand.Text() + ":"}
 	f.test(c, server)
 	ended()
 
-	c.rule = "when a store is closed, no goroutine of its calls is left"
+	c.rule = "after the store is closed, no goroutine of its calls is left"
 	left, stacks := goroutines()
 	for begun := time.Now(); left > before && time.Since(begun) < 5*time.Second; left, stacks = goroutines() {
 		time.Sleep(step)
 	}
 	if left > before {
 		c.Logf("%s", stacks)
-		c.broken("there are %d goroutines, and were %d before", left, before)
+		c.broken("%d goroutines are running, %d before the case", left, before)
 	}
 }
 
-// goroutines returns how many there are, and their stacks. NumGoroutine may
+// goroutines returns the number of goroutines and their stacks. NumGoroutine may
 // count one that has ended.
 func goroutines() (n int, stacks string) {
 	all := make([]byte, 1<<20)
@@ -131,7 +131,7 @@ func goroutines() (n int, stacks string) {
 
 var faultCases = []faultCase{{
 	name:    "stopped",
-	rule:    "while no server can be reached a read is ErrUnavailable, and so is a write unless it may have been applied; it never looks like an answer; a write that found no server is ErrUnavailable, for the core repeats it; all works again when the server is back",
+	rule:    "while the server is unreachable, a read is ErrUnavailable, and a write is too unless it may have been applied; no error looks like an answer of the server; a write that found no server is ErrUnavailable, since the core repeats it; all calls work again when the server is back",
 	missing: func(s Server) string { return unset("Stop and Server.Start", s.Stop == nil || s.Start == nil) },
 	test: func(c *check, s Server) {
 		writes := c.prepare()
@@ -140,13 +140,13 @@ var faultCases = []faultCase{{
 		started := sync.OnceFunc(s.Start)
 		defer started()
 		c.failing(writes)
-		// The first calls may have met connections that were still there.
+		// The first calls may have used connections that were still open.
 		time.Sleep(10 * step)
 		fresh := c.writes(nil)
 		c.failing(fresh)
 		for _, w := range fresh {
 			if errors.Is(w.err, core.ErrOutcomeUnknown) {
-				c.broken("%s, where no connection can be opened, is %q", w.name, w.err)
+				c.broken("%s returned %q although no connection can be opened", w.name, w.err)
 			}
 		}
 		started()
@@ -157,7 +157,7 @@ var faultCases = []faultCase{{
 	},
 }, {
 	name:    "restarted",
-	rule:    "after a restart of the server that no call has met, no read fails because of connections from before it",
+	rule:    "after a restart of the server during which there were no calls, no read fails because of old connections",
 	missing: func(s Server) string { return unset("Stop and Server.Start", s.Stop == nil || s.Start == nil) },
 	test: func(c *check, s Server) {
 		for range 2 {
@@ -171,7 +171,7 @@ var faultCases = []faultCase{{
 	},
 }, {
 	name:    "paused",
-	rule:    "when the server does not answer, a call ends with its deadline; a read is ErrUnavailable, a write ErrOutcomeUnknown unless it certainly is not applied, then or later; all works again when the server goes on",
+	rule:    "if the server does not answer, a call returns at its deadline; a read is ErrUnavailable, a write is ErrOutcomeUnknown unless it is certain that it will never be applied; all calls work again when the server continues",
 	missing: func(s Server) string { return unset("Pause and Server.Resume", s.Pause == nil || s.Resume == nil) },
 	test: func(c *check, s Server) {
 		writes := c.prepare()
@@ -189,7 +189,7 @@ var faultCases = []faultCase{{
 	},
 }, {
 	name:    "cancelled while paused",
-	rule:    "a call ends when its context is cancelled, whatever the server does; a write that may be applied is ErrOutcomeUnknown then, too",
+	rule:    "a call returns when its context is cancelled, whatever the server does; a write that may be applied is then ErrOutcomeUnknown too",
 	missing: func(s Server) string { return unset("Pause and Server.Resume", s.Pause == nil || s.Resume == nil) },
 	test: func(c *check, s Server) {
 		writes := c.prepare()
@@ -218,7 +218,7 @@ var faultCases = []faultCase{{
 	},
 }, {
 	name:    "thousands of calls while paused",
-	rule:    "each of thousands of calls to a server that does not answer ends with its own deadline, and with the class of a lone one",
+	rule:    "each of thousands of concurrent calls to a server that does not answer returns at its own deadline, with an error of the same class as a single call",
 	missing: func(s Server) string { return unset("Pause and Server.Resume", s.Pause == nil || s.Resume == nil) },
 	test: func(c *check, s Server) {
 		c.set("a", "old", time.Hour)
@@ -327,8 +327,8 @@ var faultCases = []faultCase{{
 		}
 	},
 }, {
-	name:    "cut",
-	rule:    "when its connections have been closed, a store opens new ones: no read fails, and a write that fails was not applied or is ErrOutcomeUnknown",
+	name:    "connections closed",
+	rule:    "after its connections were closed, a store opens new ones: no read fails, and a write that fails was not applied or is ErrOutcomeUnknown",
 	missing: func(s Server) string { return unset("Cut", s.Cut == nil) },
 	test: func(c *check, s Server) {
 		c.warmUp()
@@ -349,15 +349,15 @@ var faultCases = []faultCase{{
 		c.works()
 	},
 }, {
-	name:    "cut in mid-call",
-	rule:    "a call whose connection is closed under it succeeds, or is ErrUnavailable; a write that may have been applied is ErrOutcomeUnknown",
+	name:    "connections closed during calls",
+	rule:    "a call whose connection is closed meanwhile succeeds or is ErrUnavailable; a write that may have been applied is ErrOutcomeUnknown",
 	missing: func(s Server) string { return unset("Cut", s.Cut == nil) },
 	test: func(c *check, s Server) {
 		const callers = 8
 		stop := make(chan struct{})
 		problems := make(chan string, callers)
 		for i := range callers {
-			go func() { problems <- c.writeOn(fmt.Sprint("cut", i), stop) }()
+			go func() { problems <- c.writeOn(fmt.Sprint("connections closed", i), stop) }()
 		}
 		for range 10 {
 			time.Sleep(2 * step)
@@ -380,7 +380,7 @@ var faultCases = []faultCase{{
 	},
 }, {
 	name:    "full",
-	rule:    "a server that is full makes a write ErrRefused, which leaves the old payload and its version; reading and removing go on",
+	rule:    "a write to a full server is ErrRefused, and leaves the previous payload and its version; reads and removals continue to work",
 	missing: func(s Server) string { return unset("Fill", s.Fill == nil) },
 	test: func(c *check, s Server) {
 		writes := c.prepare()
@@ -393,7 +393,7 @@ var faultCases = []faultCase{{
 			})
 		}
 		if err == nil {
-			c.broken("100 new keys were stored in a server that is full")
+			c.broken("100 new keys were stored in a full server")
 		}
 		c.is("Set of a new key", err, core.ErrRefused)
 		for _, w := range writes {
@@ -411,7 +411,7 @@ var faultCases = []faultCase{{
 	},
 }, {
 	name:    "read-only",
-	rule:    "a server that takes no writes makes each of them ErrRefused, a removal included; reading goes on",
+	rule:    "a write to a read-only server is ErrRefused, including a removal; reads continue to work",
 	missing: func(s Server) string { return unset("ReadOnly", s.ReadOnly == nil) },
 	test: func(c *check, s Server) {
 		writes := c.prepare()
@@ -429,7 +429,7 @@ var faultCases = []faultCase{{
 	},
 }, {
 	name:    "too large",
-	rule:    "a payload that is too large is ErrTooLarge, and leaves the old one and its version",
+	rule:    "a payload that is too large is ErrTooLarge, and leaves the previous one and its version",
 	missing: func(s Server) string { return unset("TooLarge", s.TooLarge <= 0) },
 	test: func(c *check, s Server) {
 		large := make([]byte, s.TooLarge)
@@ -461,8 +461,8 @@ var faultCases = []faultCase{{
 		}
 	},
 }, {
-	name:    "spoiled",
-	rule:    "what is no payload of the store is ErrCorrupt, never a payload and never a missing key; a swap does not take it for what was read before; it can be removed",
+	name:    "invalid data",
+	rule:    "invalid data is ErrCorrupt, never a payload and never a missing key; SetVersion does not overwrite it with the version read before; it can be removed",
 	missing: func(s Server) string { return unset("Spoil", s.Spoil == nil) },
 	test: func(c *check, s Server) {
 		c.set("a", "old", time.Hour)
@@ -481,7 +481,7 @@ var faultCases = []faultCase{{
 				return err
 			})
 			if !errors.Is(err, core.ErrConflict) && !errors.Is(err, core.ErrCorrupt) {
-				c.broken("SetVersion with the version of before returned %s", said(err))
+				c.broken("SetVersion with the version read before returned %s", said(err))
 			}
 		}
 		if b, ok := core.As[core.Batcher](c.store); ok {
@@ -507,27 +507,27 @@ func unset(field string, missing bool) string {
 	return ""
 }
 
-// Payloads of which a half is seen to be one.
+// Payloads of which a part is recognizable as incomplete.
 var (
 	oldPayload = "old:" + strings.Repeat("o", 3000) + ":end"
 	newPayload = "new:" + strings.Repeat("n", 3000) + ":end"
 	appended   = "appended:" + strings.Repeat("a", 100) + ":end"
 )
 
-// A faultWrite is a write to a key of its own, and what became of it.
+// A faultWrite is a write to its own key, and its result.
 type faultWrite struct {
 	name string
 	key  string // its name
 	do   func(ctx context.Context) error
-	old  string // what is there before; nothing if it is empty
-	new  string // what it would leave; nothing if it is empty
+	old  string // the payload before the write; empty if the key is missing
+	new  string // the payload after the write; empty if the key is missing
 	to   string // the name of the key that a Batch moves newPayload to, if it is one
 	err  error
 
 	version core.Version // of what is there before, 0 if it is not known
 }
 
-// prepare returns all kinds of writes, with what they need to succeed.
+// prepare returns writes of all kinds, and stores the payloads that they need.
 func (c *check) prepare() []*faultWrite {
 	c.Helper()
 	if b, ok := core.As[core.Batcher](c.store); ok {
@@ -548,8 +548,8 @@ func (c *check) prepare() []*faultWrite {
 	return all
 }
 
-// writes returns all kinds of writes. Without versions they are those to keys
-// that need not be there.
+// writes returns writes of all kinds. If versions is nil, they write to keys that
+// need not exist.
 func (c *check) writes(versions map[string]core.Version) []*faultWrite {
 	key := func(name string) string { return c.key(name) }
 	old, unique := oldPayload, ""
@@ -650,7 +650,8 @@ func (c *check) readers(name string) []reader {
 	return all
 }
 
-// within fails the run if a call does not return in time, or tells a secret.
+// within fails the run if a call does not return in time, or its error contains a
+// key or a payload.
 func (c *check) within(name string, limit time.Duration, do func() error) error {
 	c.Helper()
 	done := make(chan error, 1)
@@ -667,7 +668,7 @@ func (c *check) within(name string, limit time.Duration, do func() error) error 
 	}
 }
 
-// limited is a call with a deadline, which it has to keep.
+// limited makes a call with a deadline, and fails the run if it returns much later.
 func (c *check) limited(name string, do func(ctx context.Context) error) error {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(c.ctx, faultLimit)
@@ -675,7 +676,7 @@ func (c *check) limited(name string, do func(ctx context.Context) error) error {
 	return c.within(name, faultLimit+faultSlack, func() error { return do(ctx) })
 }
 
-// prompt is a call to a server that answers, on a machine that may be busy.
+// prompt makes a call to a server that answers, on a machine that may be busy.
 func (c *check) prompt(name string, do func(ctx context.Context) error) error {
 	c.Helper()
 	return c.within(name, backLimit, func() error { return do(c.ctx) })
@@ -693,7 +694,7 @@ func (c *check) failing(writes []*faultWrite) {
 	}
 }
 
-// down fails the run unless err is that of a server which can't be reached.
+// down fails the run unless err has the class for an unreachable server.
 func (c *check) down(call string, err error, write bool) {
 	c.Helper()
 	unknown := errors.Is(err, core.ErrOutcomeUnknown)
@@ -703,14 +704,14 @@ func (c *check) down(call string, err error, write bool) {
 	case unknown && !write:
 		c.broken("%s, which changes nothing, returned %q", call, err)
 	case unknown && errors.Is(err, core.ErrUnavailable):
-		c.broken("%s returned %q, which is ErrOutcomeUnknown and ErrUnavailable at once: it can't be both applied and surely not", call, err)
+		c.broken("%s returned %q, which is both ErrOutcomeUnknown (it may be applied) and ErrUnavailable (it is not applied)", call, err)
 	case !unknown && !errors.Is(err, core.ErrUnavailable):
-		c.broken("%s returned %s, an error of another kind", call, said(err))
+		c.broken("%s returned %s, an error of the wrong class", call, said(err))
 	}
 }
 
-// waitUntilUp waits like the core: if the store says that it is down, until it
-// says that it is up.
+// waitUntilUp waits as the core does: if the store reports that it is down, until
+// it reports that it is up.
 func (c *check) waitUntilUp() {
 	c.Helper()
 	n, ok := core.As[core.Notifier](c.store)
@@ -726,12 +727,13 @@ func (c *check) waitUntilUp() {
 			return
 		}
 		if time.Now().After(end) {
-			c.broken("the store says that it is down, %v after the server is back", backLimit)
+			c.broken("the store still reports that it is down, %v after the server is back", backLimit)
 		}
 	}
 }
 
-// back waits until the store reads again, and what was sent too late has come.
+// back waits until reads succeed again and the server has received all delayed
+// commands.
 func (c *check) back() {
 	c.Helper()
 	for end := time.Now().Add(backLimit); ; time.Sleep(step) {
@@ -750,7 +752,8 @@ func (c *check) back() {
 	time.Sleep(20 * step)
 }
 
-// states looks at what the writes have left behind.
+// states checks the payloads after the writes. If lost, the server may have lost its
+// data.
 func (c *check) states(writes []*faultWrite, lost bool) {
 	c.Helper()
 	for _, w := range writes {
@@ -765,7 +768,7 @@ func (c *check) states(writes []*faultWrite, lost bool) {
 		}
 		done := w.err == nil || errors.Is(w.err, core.ErrOutcomeUnknown)
 		switch {
-		case err != nil && lost: // with its server
+		case err != nil && lost: // the server has lost its data
 		case got == w.old && w.err != nil:
 			if w.version == 0 || done || lost {
 				break
@@ -775,7 +778,7 @@ func (c *check) states(writes []*faultWrite, lost bool) {
 			}
 		case got == w.new && done:
 		case got == w.new:
-			c.broken("%s was applied, and had returned %q", w.name, w.err)
+			c.broken("%s was applied although it returned %q", w.name, w.err)
 		default:
 			c.broken("after %s, which returned %s, the payload is %s", w.name, said(w.err), short(got))
 		}
@@ -802,7 +805,7 @@ func (c *check) whole(w *faultWrite, from string, lost bool) {
 	}
 }
 
-// warmUp opens connections, if the store has several.
+// warmUp makes a store with several connections open them.
 func (c *check) warmUp() {
 	c.Helper()
 	c.together(20, func(int) error {
@@ -814,7 +817,7 @@ func (c *check) warmUp() {
 	})
 }
 
-// reads reads over all connections, and none may fail.
+// reads reads over all connections, and fails the run if a read fails.
 func (c *check) reads() {
 	c.Helper()
 	for range 3 {
@@ -822,8 +825,8 @@ func (c *check) reads() {
 	}
 }
 
-// works fails the run unless all is as if nothing had been. A write may be what
-// finds out that a connection is dead, so reads go first.
+// works fails the run unless all calls work as before the fault. Reads go first,
+// since a write may detect a dead connection for them.
 func (c *check) works() {
 	c.Helper()
 	c.waitUntilUp()
@@ -835,18 +838,18 @@ func (c *check) works() {
 	}
 }
 
-// prepareAgain is prepare on other keys.
+// prepareAgain is prepare with other keys.
 func (c *check) prepareAgain() []*faultWrite {
 	c.Helper()
 	c.prefix += "again:"
 	return c.prepare()
 }
 
-// writeOn sets a key again and again and reads it, until stop is closed. It
-// returns what was wrong.
+// writeOn repeatedly sets and reads a key until stop is closed. It returns the
+// violation of the rule, if any.
 func (c *check) writeOn(name string, stop <-chan struct{}) string {
 	last := ""
-	unknown := map[string]bool{} // those that may be applied, also after the last one
+	unknown := map[string]bool{} // payloads whose writes may be applied, even after the last one
 	for n := 0; ; n++ {
 		select {
 		case <-stop:
@@ -873,7 +876,7 @@ func (c *check) writeOn(name string, stop <-chan struct{}) string {
 		case err != nil && !errors.Is(err, core.ErrNotFound):
 			return fmt.Sprintf("Get returned %q", err)
 		case string(data) != last && !unknown[string(data)]:
-			return fmt.Sprintf("Get returned %s, which no write can have left", short(string(data)))
+			return fmt.Sprintf("Get returned %s, which no write can have stored", short(string(data)))
 		}
 	}
 }

@@ -420,7 +420,7 @@ var faultBugs = []struct {
 			return append(v, 0), err
 		}
 	}},
-	{"a Batch whose answer was cut is half carried out", "cut", func(r *remote) {
+	{"a Batch whose answer was cut is half carried out", "connections closed", func(r *remote) {
 		right := r.reconnect
 		var inCut atomic.Bool
 		r.reconnect = func(write bool, apply func() error) error {
@@ -439,7 +439,7 @@ var faultBugs = []struct {
 			return r.model.Batch(bg, writes...)
 		}
 	}},
-	{"an Append is sent twice", "cut", func(r *remote) {
+	{"an Append is sent twice", "connections closed", func(r *remote) {
 		r.reconnect = func(write bool, apply func() error) error {
 			if write {
 				_ = apply()
@@ -545,7 +545,7 @@ var faultBugs = []struct {
 			return core.ErrTimeout
 		}
 	}},
-	{"the first reads fail", "cut", func(r *remote) {
+	{"the first reads fail", "connections closed", func(r *remote) {
 		r.reconnect = func(write bool, apply func() error) error {
 			if !write {
 				return core.ErrUnavailable
@@ -553,7 +553,7 @@ var faultBugs = []struct {
 			return apply()
 		}
 	}},
-	{"a write whose answer was cut is an ErrUnavailable", "cut", func(r *remote) {
+	{"a write whose answer was cut is an ErrUnavailable", "connections closed", func(r *remote) {
 		r.reconnect = func(write bool, apply func() error) error {
 			if err := apply(); !write {
 				return err
@@ -561,10 +561,10 @@ var faultBugs = []struct {
 			return core.ErrUnavailable
 		}
 	}},
-	{"a cut call is refused", "cut in mid-call", func(r *remote) {
+	{"a cut call is refused", "connections closed during calls", func(r *remote) {
 		r.reconnect = func(bool, func() error) error { return core.ErrRefused }
 	}},
-	{"a cut write is applied unsaid", "cut in mid-call", func(r *remote) {
+	{"a cut write is applied unsaid", "connections closed during calls", func(r *remote) {
 		r.reconnect = func(write bool, apply func() error) error {
 			if err := apply(); !write {
 				return err
@@ -637,10 +637,10 @@ var faultBugs = []struct {
 	{"what is too large is refused", "too large", func(r *remote) {
 		r.tooLarge = func(string, []byte) error { return core.ErrRefused }
 	}},
-	{"what is corrupt is a miss", "spoiled", func(r *remote) {
+	{"what is corrupt is a miss", "invalid data", func(r *remote) {
 		r.corrupt = func() ([]byte, error) { return nil, core.ErrNotFound }
 	}},
-	{"what is corrupt is a payload", "spoiled", func(r *remote) {
+	{"what is corrupt is a payload", "invalid data", func(r *remote) {
 		r.corrupt = func() ([]byte, error) { return []byte("a list"), nil }
 	}},
 }

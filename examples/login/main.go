@@ -59,6 +59,8 @@ func logout(w http.ResponseWriter, r *http.Request, s *core.Session) error {
 	return nil
 }
 
+// end handlers
+
 func routes(sessions *core.Manager) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", httpsession.HandlerFunc(home))
@@ -66,8 +68,6 @@ func routes(sessions *core.Manager) http.Handler {
 	mux.Handle("POST /logout", httpsession.HandlerFunc(logout))
 	return httpsession.New(sessions, nil)(mux)
 }
-
-// end handlers
 
 // passwordIsRight stands for your users and their password hashes.
 func passwordIsRight(name, password string) bool {

@@ -16,8 +16,8 @@ import (
 	"github.com/gensession/gensession/stores/internal/peek"
 )
 
-// watched returns c with connections that are conns. crowded says whether many
-// calls are on their way.
+// watched returns c with a dial function whose connections are conns. crowded
+// reports whether many calls are in flight.
 func watched(c rueidis.ClientOption, crowded func() bool) rueidis.ClientOption {
 	dial := c.DialCtxFn
 	if dial == nil && c.DialFn != nil {
@@ -45,33 +45,34 @@ func watched(c rueidis.ClientOption, crowded func() bool) rueidis.ClientOption {
 	return c
 }
 
-// A conn counts the commands and the replies that go over a connection, for
-// two things that the client's package does not know.
+// A conn counts the commands and the replies on a connection. rueidis does not, and
+// this package needs the numbers for two purposes.
 //
-// One is whether a command can have reached the server. It can't when all
-// before it was answered and the server had hung up before the first byte was
-// written, nor when the call began after the connection's end.
+// The first is to know whether a command can have reached the server. It can't if
+// all previous commands were answered and the server had closed the connection
+// before the first byte was written, or if the call began after the connection had
+// ended.
 //
-// The other is a reply that no command asked for, as a broken proxy may send,
-// or a server that greets a client with an error. The client's package panics
-// at it, and at sizes that no message has, in a goroutine where nobody can
-// recover. Here they are errors that end the connection.
+// The second is to detect unsolicited replies, such as those of a faulty proxy, or
+// of a server that sends an error as soon as a client connects. rueidis panics on
+// them, and on invalid lengths, in a goroutine of its own, where no caller can
+// recover. A conn returns an error instead, which ends the connection.
 type conn struct {
 	net.Conn
-	peeker  *peek.Peeker // of the goroutine that writes; nil if there is nothing to see
-	plain   bool         // what it sees is what is read
+	peeker  *peek.Peeker // used by the writing goroutine; nil if the connection can't be peeked
+	plain   bool         // the peeked bytes are those that Read returns (no TLS)
 	crowded func() bool
-	hurried time.Time // of the goroutine that writes; see gather
+	hurried time.Time // used by the writing goroutine; see gather
 
-	over     atomic.Bool  // no byte is written any more
-	sent     atomic.Int64 // commands of which a byte was written
-	answered atomic.Int64 // replies that were read to their end
-	amid     atomic.Bool  // the last read ended within a message
-	resp3    atomic.Bool  // it speaks RESP3, where what is no reply can be told from one
-	listens  atomic.Bool  // it speaks RESP2, and has asked for what is no reply and looks like one
+	over     atomic.Bool  // no more bytes are written
+	sent     atomic.Int64 // commands of which at least one byte was written
+	answered atomic.Int64 // replies that were read completely
+	amid     atomic.Bool  // the last read ended inside a message
+	resp3    atomic.Bool  // the protocol is RESP3, in which pushes differ from replies
+	listens  atomic.Bool  // the protocol is RESP2 and the client has subscribed, so that messages look like replies
 
-	requests stream // of the goroutine that writes
-	replies  stream // of the goroutine that reads
+	requests stream // used by the writing goroutine
+	replies  stream // used by the reading goroutine
 }
 
 func watch(inner net.Conn, noNoDelay bool, crowded func() bool) *conn {
@@ -82,7 +83,7 @@ func watch(inner net.Conn, noNoDelay bool, crowded func() bool) *conn {
 		outer = t.NetConn()
 	}
 	if t, ok := outer.(*net.TCPConn); ok && noNoDelay {
-		_ = t.SetNoDelay(false) // the client's package can't reach it
+		_ = t.SetNoDelay(false) // rueidis can't, since it gets the conn
 	}
 	return c
 }
@@ -90,14 +91,14 @@ func watch(inner net.Conn, noNoDelay bool, crowded func() bool) *conn {
 // An endedError ended a connection.
 type endedError struct {
 	error
-	at     time.Time // nothing was written after that
-	unsent bool      // no command that waits for an answer was written
+	at     time.Time // nothing was written after this time
+	unsent bool      // no command without an answer was written
 }
 
 func (e *endedError) Unwrap() error { return e.error }
 
-// neverSent reports whether err says that nothing was written of a call that
-// began then.
+// neverSent reports whether err shows that no byte of a call that began at that time
+// was written.
 func neverSent(err error, began time.Time) bool {
 	e, ok := errors.AsType[*endedError](err)
 	return ok && (e.unsent || e.at.Before(began))
@@ -105,12 +106,12 @@ func neverSent(err error, began time.Time) bool {
 
 var (
 	errHungUp  = errors.New("the server has closed the connection")
-	errSurplus = errors.New("a reply that nobody asked for")
-	errGarbage = errors.New("a reply that is none")
+	errSurplus = errors.New("an unsolicited reply")
+	errGarbage = errors.New("an invalid reply")
 )
 
 func (c *conn) end(err error, unsent bool) error {
-	c.over.Store(true) // before the time is taken
+	c.over.Store(true) // before the time is read
 	return &endedError{err, time.Now(), unsent}
 }
 
@@ -162,12 +163,12 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// The client's package writes as soon as there is one command, and then those
-// that have come meanwhile. Where many callers share few processors as good as
-// none has come, since the writer runs before them: each command would be a
-// write of its own, here and in the server. So it lets them go first, which
-// takes some microseconds. If it takes longer, since what runs is something
-// else, that is not done for twenty times as long.
+// rueidis writes as soon as there is one command, and then all commands that were
+// queued meanwhile. If many callers share few processors, hardly any is queued,
+// since the writer runs before the callers: each command would be a separate write,
+// here and in the server. So gather yields the processor to the callers, which takes
+// some microseconds. If it takes longer than slow, because other goroutines run, it
+// is not done again for twenty times as long.
 const (
 	turns = 2
 	slow  = 2 * time.Millisecond
@@ -187,7 +188,7 @@ func (c *conn) gather() {
 	}
 }
 
-// look looks at what has come while no reply was awaited.
+// look checks the connection for data while no reply is awaited.
 func (c *conn) look() error {
 	first, n, gone := c.peeker.Peek()
 	switch {
@@ -199,17 +200,17 @@ func (c *conn) look() error {
 	return nil
 }
 
-// A stream finds the messages in what goes in one direction. It is a reader of
-// RESP3 that keeps nothing.
+// A stream finds the boundaries of messages in one direction of a connection. It
+// parses RESP3 without storing anything.
 type stream struct {
-	begun, ended int64 // messages that are no pushes
-	strange      bool  // it met what can't be, or what Redis never sends, and has stopped
+	begun, ended int64 // number of messages, without pushes
+	strange      bool  // the data was invalid, or Redis never sends it; parsing has stopped
 
-	kind  byte // of the line that it is in, zero before one
-	minus bool // its number
+	kind  byte // first byte of the current line, zero between lines
+	minus bool // sign and value of the number in the line
 	num   int64
-	skip  int // bytes left of a string, with its end of line
-	left  int // elements left of the message
+	skip  int // remaining bytes of a string, including its line end
+	left  int // remaining elements of the message
 	push  bool
 }
 
@@ -239,7 +240,7 @@ func (s *stream) read(p []byte) {
 		case b == '\n':
 			s.line()
 		case '0' <= b && b <= '9':
-			if s.num < 1<<40 { // more is in a line of text
+			if s.num < 1<<40 { // a greater number occurs only in text
 				s.num = 10*s.num + int64(b-'0')
 			}
 		case b == '-':
@@ -255,17 +256,17 @@ func (s *stream) read(p []byte) {
 	}
 }
 
-// More than these no reply has: Redis takes strings of 512 MiB, and the longest
-// list is that of the slots of a cluster.
+// Limits that no valid reply exceeds: a string of Redis has at most 512 MiB, and the
+// longest list is that of the slots of a cluster.
 const (
 	longestString = 1 << 30
 	longestList   = 1 << 20
 )
 
-// line ends a line.
+// line processes the end of a line.
 func (s *stream) line() {
 	s.left--
-	n := int(min(s.num, math.MaxInt32)) // more than any limit is more than any limit
+	n := int(min(s.num, math.MaxInt32)) // exceeds every limit all the same
 	if s.minus {
 		n = -n
 	}
@@ -278,7 +279,7 @@ func (s *stream) line() {
 		s.left += 2 * n
 	case '|':
 		s.strange = n < 0 || n > longestList
-		s.left += 2*n + 1 // what it is about follows
+		s.left += 2*n + 1 // an attribute; its reply follows
 	case '$', '=', '!':
 		s.strange = n < -1 || n > longestString
 		if n >= 0 {
@@ -291,7 +292,7 @@ func (s *stream) line() {
 	}
 }
 
-// element ends an element, and the message if it was the last.
+// element processes the end of an element, and of the message if it was the last.
 func (s *stream) element() {
 	if s.left == 0 && !s.push {
 		s.ended++

@@ -123,9 +123,9 @@ func FuzzFields(f *testing.F) {
 	f.Fuzz(func(t *testing.T, object, name, value []byte) { checkFields(t, object, name, value) })
 }
 
-// What stands in the text of a record counts, whatever its checksum says:
-// somebody may have edited it by hand.
-func TestAWrongChecksumMeansALookAtTheText(t *testing.T) {
+// The text of a record counts, whatever its checksum is: it may have been edited by
+// hand.
+func TestWrongChecksumMeansFullParsing(t *testing.T) {
 	t.Parallel()
 	key := "koa:sess:" + strings.Repeat("0123456789", 4) + "abc" // as long as a hash
 	r := Record{Fields: Listed([]jsontext.Member{{Name: []byte("n"), Raw: []byte("41")}, {Name: []byte("s"), Raw: []byte(`"x"`)}}), Created: 1_700_000_000_000}
@@ -164,7 +164,7 @@ func TestAWrongChecksumMeansALookAtTheText(t *testing.T) {
 
 // A text whose checksum is right by accident, or by somebody who can write to
 // the store, is an error when it turns out to be no JSON, and nothing worse.
-func TestARightChecksumOfNoJSON(t *testing.T) {
+func TestRightChecksumOfInvalidJSON(t *testing.T) {
 	t.Parallel()
 	for _, rest := range []string{
 		`,`, `,,`, `,"`, `,"a`, `,"a"`, `,"a":`, `,"a":1,`, `,"a":"`, `,"a":"\`, `,"a":[`, `,"a":{"b":"`, `,a:1`, `,"x":1 "a":2`, `,"x":]`, `,"x":"\u12`, `,1`,

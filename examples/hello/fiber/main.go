@@ -12,6 +12,7 @@ import (
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
+// begin app
 const visits core.Key[int] = "visits"
 
 func main() {
@@ -35,3 +36,5 @@ func hello(sessions *core.Manager) *fiber.App {
 	}))
 	return app
 }
+
+// end app

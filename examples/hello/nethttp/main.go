@@ -22,18 +22,20 @@ func main() {
 	log.Fatal(http.ListenAndServe("127.0.0.1:3000", hello(sessions)))
 }
 
-// begin handler
 func hello(sessions *core.Manager) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /", httpsession.HandlerFunc(func(w http.ResponseWriter, r *http.Request, s *core.Session) error {
-		n, err := visits.Update(s, func(n int) int { return n + 1 })
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(w, "visit %d\n", n)
-		return err
-	}))
+	mux.Handle("GET /", httpsession.HandlerFunc(visit))
 	return httpsession.New(sessions, nil)(mux)
+}
+
+// begin handler
+func visit(w http.ResponseWriter, r *http.Request, s *core.Session) error {
+	n, err := visits.Update(s, func(n int) int { return n + 1 })
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "visit %d\n", n)
+	return err
 }
 
 // end handler

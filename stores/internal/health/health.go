@@ -1,11 +1,11 @@
-// Package health tells whether a server can be reached, for the stores that
-// are a core.Notifier.
+// Package health detects whether a server is reachable, for stores that implement
+// core.Notifier.
 //
-// Only a probe decides: one that fails takes the store down, one that succeeds
-// brings it up. Calls of the store report what they met, and that makes the
-// probe come at once; a slow answer, or a few, is not an outage. While nothing
-// is reported a probe comes a few times in a second, so that an outage and its
-// end are noticed within one even when nobody asks.
+// Only a probe changes the state: a failed probe means down, a successful one means
+// up. Calls of the store report their results, and a failure causes an immediate
+// probe; a few slow answers are not an outage. Without reports there are several
+// probes per second, so that an outage and its end are detected within a second even
+// if the store is not used.
 package health
 
 import (
@@ -19,47 +19,49 @@ import (
 )
 
 const (
-	// Two rests, since the first may have seen an answer, and a probe that
-	// hangs are less than a second.
+	// Two rests and one timeout together are less than a second. Two, since after
+	// the first no probe is sent if a call was answered.
 	rest    = 200 * time.Millisecond
 	timeout = 550 * time.Millisecond
 
-	// gap is the least time from the beginning of a probe to the next one that
-	// is asked for, so that a thousand calls that fail together cause one. While
-	// up, what is asked for within it is dropped: the next rest is not far.
+	// gap is the minimum time from the start of a probe to the next requested
+	// one, so that a thousand calls that fail together cause one probe. While up, a
+	// request within the gap is dropped, since the next rest ends soon.
 	gap = 20 * time.Millisecond
 
-	// lates in a row, without an answer between, are reason to probe.
+	// lates is the number of consecutive late calls, without an answer in between,
+	// that cause a probe.
 	lates = 3
 
-	// While down, a probe begins firstDelay after the last one, then twice as
-	// long each time up to lastDelay, or up to half of it earlier.
+	// While down, the delay between the starts of two probes begins with
+	// firstDelay and doubles up to lastDelay. A random part of up to half of it is
+	// subtracted.
 	firstDelay = 100 * time.Millisecond
 	lastDelay  = 900 * time.Millisecond
 )
 
-// A Prober knows whether a store is up. It is safe for concurrent use.
+// A Prober tracks whether a store is up. It is safe for concurrent use.
 type Prober struct {
 	probe func(ctx context.Context) error
 	ctx   context.Context
 	stop  context.CancelFunc
-	kick  chan struct{}  // asks for a probe now
+	kick  chan struct{}  // requests an immediate probe
 	done  sync.WaitGroup // the probing goroutine
 
-	answered atomic.Bool // a call was answered since this was last cleared
+	answered atomic.Bool // a call was answered since this was last cleared by run
 	late     atomic.Int32
 
-	listeners notify.Listeners // and whether it is up
+	listeners notify.Listeners // also hold the state
 
 	mu      sync.Mutex
 	started bool
 	closed  bool
 }
 
-// New makes a Prober that is up. Its probe is one round trip to the server: it
-// must end soon after ctx, and should not take a connection that has gone
-// stale for a server that is down. Nothing runs until it is needed: by a
-// listener, or by a call that failed.
+// New returns a Prober in the state up. probe is one round trip to the server: it
+// must return soon after ctx has ended, and should not report a stale connection as
+// a server that is down. No goroutine runs before the first listener or the first
+// failed call.
 func New(probe func(ctx context.Context) error) *Prober {
 	ctx, stop := context.WithCancel(context.Background())
 	return &Prober{
@@ -68,9 +70,9 @@ func New(probe func(ctx context.Context) error) *Prober {
 	}
 }
 
-// Answered reports a call that the server answered, be it with an error.
+// Answered reports a call that the server answered, possibly with an error.
 func (p *Prober) Answered() {
-	// Reading is cheap when many do it, writing is not.
+	// Concurrent reads are cheap, concurrent writes are not.
 	if !p.answered.Load() {
 		p.answered.Store(true)
 	}
@@ -82,8 +84,8 @@ func (p *Prober) Answered() {
 	}
 }
 
-// Lost reports a call that found no server, or whose connection broke. However
-// many do, probes come one by one and never closer than 20 ms.
+// Lost reports a call that could not connect or whose connection broke. Probes run
+// one at a time and at least 20 ms apart, whatever the number of such calls.
 func (p *Prober) Lost() {
 	if p.listeners.Up() {
 		p.start()
@@ -99,7 +101,7 @@ func (p *Prober) Late() {
 	}
 }
 
-// Down takes the store down: for who has seen a probe fail already.
+// Down sets the state to down, for a caller whose own probe has failed.
 func (p *Prober) Down() {
 	p.listeners.Tell(false)
 	p.start()
@@ -108,14 +110,14 @@ func (p *Prober) Down() {
 // Up reports whether the store is up.
 func (p *Prober) Up() bool { return p.listeners.Up() }
 
-// Notify is that of a core.Notifier.
+// Notify implements core.Notifier.
 func (p *Prober) Notify(f func(up bool)) (stop func()) {
 	p.start()
 	return p.listeners.Notify(f)
 }
 
-// Close ends the probing and takes the store down for good. When it returns,
-// nothing of the Prober runs any more. The second Close does nothing.
+// Close stops the probes and sets the state to down permanently. When it returns, no
+// goroutine of the Prober runs. A second Close does nothing.
 func (p *Prober) Close() {
 	p.listeners.Close()
 	p.mu.Lock()
@@ -134,7 +136,7 @@ func (p *Prober) start() {
 	}
 }
 
-// now asks for a probe; one that is asked for already will do.
+// now requests a probe, unless one is already requested.
 func (p *Prober) now() {
 	select {
 	case p.kick <- struct{}{}:
@@ -146,7 +148,7 @@ func (p *Prober) run() {
 	timer := time.NewTimer(rest)
 	defer timer.Stop()
 	delay := firstDelay
-	last := time.Now().Add(-gap) // when a probe began
+	last := time.Now().Add(-gap) // start of the last probe
 	for {
 		asked := false
 		select {
@@ -163,7 +165,7 @@ func (p *Prober) run() {
 		case <-p.ctx.Done():
 			return
 		}
-		// An answer since the last time is as good as a probe.
+		// A call that was answered meanwhile replaces a probe.
 		begun := time.Now()
 		if answered := p.answered.Swap(false); asked || !answered || !p.listeners.Up() {
 			last = begun
@@ -177,7 +179,7 @@ func (p *Prober) run() {
 			}
 		}
 		if !p.listeners.Up() {
-			// From the beginning of the last one, which may have hung.
+			// Counted from the start of the last probe, which may have timed out.
 			timer.Reset(delay/2 + rand.N(delay/2) - time.Since(begun))
 			delay = min(2*delay, lastDelay)
 		} else {

@@ -22,7 +22,7 @@ var _ core.Notifier = (*health.Prober)(nil)
 
 var errDown = errors.New("refused")
 
-// A server answers probes, or refuses, or hangs.
+// A server answers probes, refuses them or does not reply.
 type server struct {
 	mu     sync.Mutex
 	probes int
@@ -54,7 +54,7 @@ func (s *server) probe(ctx context.Context) error {
 	return err
 }
 
-// told is what a listener heard, and when.
+// told records the calls of a listener with their times.
 type told struct {
 	mu  sync.Mutex
 	ups []bool
@@ -78,9 +78,9 @@ func (l *told) is(t *testing.T, want ...bool) {
 	}
 }
 
-// last is how long after from the last news came.
+// last is the time from from to the last call of the listener.
 func (l *told) last(from time.Time) time.Duration {
-	synctest.Wait() // for what happens at this very moment
+	synctest.Wait() // for events at this moment
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.at) == 0 {
@@ -106,8 +106,8 @@ func TestAnOutageAndItsEndAreNoticedWithinASecond(t *testing.T) {
 				var l told
 				defer p.Notify(l.hear)()
 				for i, outage := range []time.Duration{time.Second, 17 * time.Second, time.Hour} {
-					// And a millisecond, lest the server goes away at the very moment
-					// of a probe, between two steps of it.
+					// Plus a millisecond, so that the server does not go down at
+					// the moment of a probe, between two steps of it.
 					time.Sleep(time.Duration(i)*77*time.Millisecond + 10*time.Second + time.Millisecond)
 					p.Answered() // the last one
 					begun := time.Now()
@@ -129,7 +129,7 @@ func TestAnOutageAndItsEndAreNoticedWithinASecond(t *testing.T) {
 	}
 }
 
-func TestALostCallIsAReasonToProbeAtOnce(t *testing.T) {
+func TestALostCallCausesAProbe(t *testing.T) {
 	run(t, func(t *testing.T, s *server, p *health.Prober) {
 		p.Lost() // a connection that broke, and the server is up
 		synctest.Wait()
@@ -154,7 +154,7 @@ func TestALostCallIsAReasonToProbeAtOnce(t *testing.T) {
 	})
 }
 
-func TestAThousandLostCallsAreOneReason(t *testing.T) {
+func TestAThousandLostCallsCauseOneProbe(t *testing.T) {
 	run(t, func(t *testing.T, s *server, p *health.Prober) {
 		for range 1000 {
 			p.Lost()
@@ -170,7 +170,7 @@ func TestAThousandLostCallsAreOneReason(t *testing.T) {
 		if n := s.count(); n < 10 || n > 51 {
 			t.Errorf("%d probes in a second of lost calls", n)
 		}
-		// While down an answer is believed soon, however many say so.
+		// While down, an answer soon causes a probe, and many answers cause no more.
 		s.set(false, errDown)
 		time.Sleep(gap)
 		p.Lost()
@@ -192,7 +192,7 @@ func TestAThousandLostCallsAreOneReason(t *testing.T) {
 	})
 }
 
-func TestSlowIsNotDown(t *testing.T) {
+func TestLateCallsAreNoOutage(t *testing.T) {
 	run(t, func(t *testing.T, s *server, p *health.Prober) {
 		var l told
 		defer p.Notify(l.hear)()
@@ -211,7 +211,7 @@ func TestSlowIsNotDown(t *testing.T) {
 		if s.count() != 1 {
 			t.Error("no probe after three late answers")
 		}
-		// A probe that hangs is not believed while calls are answered.
+		// A probe that times out is ignored while calls are answered.
 		s.set(true, nil)
 		for range 100 {
 			time.Sleep(100 * time.Millisecond)
@@ -224,7 +224,7 @@ func TestSlowIsNotDown(t *testing.T) {
 	})
 }
 
-func TestAnswersSpareProbes(t *testing.T) {
+func TestAnswersReplaceProbes(t *testing.T) {
 	run(t, func(t *testing.T, s *server, p *health.Prober) {
 		defer p.Notify(func(bool) {})()
 		for range 100 {
@@ -237,7 +237,7 @@ func TestAnswersSpareProbes(t *testing.T) {
 	})
 }
 
-func TestProbesAreFewWhileDown(t *testing.T) {
+func TestFewProbesWhileDown(t *testing.T) {
 	run(t, func(t *testing.T, s *server, p *health.Prober) {
 		s.set(false, errDown)
 		p.Down()
@@ -255,7 +255,7 @@ func TestProbesAreFewWhileDown(t *testing.T) {
 	})
 }
 
-func TestNothingRunsUntilItIsNeeded(t *testing.T) {
+func TestNoGoroutineBeforeUse(t *testing.T) {
 	run(t, func(t *testing.T, s *server, p *health.Prober) {
 		p.Answered()
 		p.Late()
@@ -266,7 +266,7 @@ func TestNothingRunsUntilItIsNeeded(t *testing.T) {
 	})
 }
 
-func TestCloseEndsAll(t *testing.T) {
+func TestCloseStopsEverything(t *testing.T) {
 	run(t, func(t *testing.T, s *server, p *health.Prober) {
 		var l, stopped, late told
 		p.Notify(l.hear)
@@ -303,7 +303,7 @@ const (
 	gap  = 20 * time.Millisecond
 )
 
-func TestAllAtOnce(t *testing.T) {
+func TestConcurrentUse(t *testing.T) {
 	s := &server{}
 	p := health.New(s.probe)
 	var wg sync.WaitGroup

@@ -1,0 +1,51 @@
+package fasthttpsession
+
+import (
+	"github.com/valyala/fasthttp"
+
+	"github.com/gensession/gensession/core"
+)
+
+// Handler returns a fasthttp handler that calls f with the session of its request,
+// the innermost if several managers are mounted. An error of the session or of f
+// is answered by [Options].Error of the middleware, in place of the response that
+// f has prepared, so f returns every error for which it has no better answer. The
+// session is saved also after an error.
+func Handler(f func(ctx *fasthttp.RequestCtx, s *core.Session) error) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		visit, err := Visit(ctx)
+		if err != nil {
+			fail(ctx, answer, err) // the middleware is missing
+			return
+		}
+		if err = call(ctx, visit, f); err == nil {
+			return
+		}
+		jar, ok := visit.Jar().(*Jar)
+		switch {
+		case !ok || jar.answer == nil: // the middleware of another package
+			fail(ctx, answer, err)
+		case !jar.Begun(): // else a TimeoutHandler has answered the request
+			fail(ctx, jar.answer, err)
+			jar.failed = true
+		}
+	}
+}
+
+func call(ctx *fasthttp.RequestCtx, visit *core.Visit, f func(*fasthttp.RequestCtx, *core.Session) error) error {
+	c, err := Context(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := visit.Session(c)
+	if err != nil {
+		return err
+	}
+	return f(ctx, s)
+}
+
+// fail replaces the response by that of answer.
+func fail(ctx *fasthttp.RequestCtx, answer func(*fasthttp.RequestCtx, error), err error) {
+	Discard(ctx)
+	answer(ctx, err)
+}
