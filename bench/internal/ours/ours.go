@@ -4,6 +4,7 @@ package ours
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"strconv"
@@ -27,10 +28,11 @@ type Run func(s *core.Session) (int, error)
 // Runs are the operations on a session that begins with values.
 func Runs(values map[string]any) map[string]Run {
 	return map[string]Run{
-		drive.Fill:  func(s *core.Session) (int, error) { return 0, s.Replace(values) },
-		drive.Read:  func(s *core.Session) (int, error) { return visits.Get(s), nil },
-		drive.Write: func(s *core.Session) (int, error) { return visits.Update(s, func(n int) int { return n + 1 }) },
-		drive.Login: func(s *core.Session) (int, error) { return visits.Get(s), s.Login(core.LoginOptions{}) },
+		drive.Fill:   func(s *core.Session) (int, error) { return 0, s.Replace(values) },
+		drive.Read:   func(s *core.Session) (int, error) { return visits.Get(s), nil },
+		drive.Write:  func(s *core.Session) (int, error) { return visits.Update(s, func(n int) int { return n + 1 }) },
+		drive.Login:  func(s *core.Session) (int, error) { return visits.Get(s), s.Login(core.LoginOptions{}) },
+		drive.Logout: func(s *core.Session) (int, error) { return visits.Get(s), s.Destroy(context.Background()) },
 	}
 }
 
