@@ -28,23 +28,23 @@ type closingStore interface {
 // one line where it is not installed.
 func stores() []struct {
 	name string
-	open func(b *testing.B) (closingStore, error)
+	open func(b testing.TB) (closingStore, error)
 } {
 	return []struct {
 		name string
-		open func(b *testing.B) (closingStore, error)
+		open func(b testing.TB) (closingStore, error)
 	}{
-		{"memory", func(*testing.B) (closingStore, error) { return memorystore.New(nil), nil }},
-		{"redis", func(b *testing.B) (closingStore, error) {
+		{"memory", func(testing.TB) (closingStore, error) { return memorystore.New(nil), nil }},
+		{"redis", func(b testing.TB) (closingStore, error) {
 			return redisstore.Open("redis://"+servers.SharedRedis(b).Addr(), nil)
 		}},
-		{"memcache", func(b *testing.B) (closingStore, error) {
+		{"memcache", func(b testing.TB) (closingStore, error) {
 			return memcachestore.Open([]string{servers.SharedMemcached(b).Addr()}, nil)
 		}},
 	}
 }
 
-func open(b *testing.B, f func(b *testing.B) (closingStore, error)) core.Store {
+func open(b *testing.B, f func(b testing.TB) (closingStore, error)) core.Store {
 	s, err := f(b)
 	if err != nil {
 		b.Fatal(err)

@@ -12,12 +12,11 @@ import (
 	redisstorage "github.com/gofiber/storage/redis/v3"
 
 	"github.com/gensession/gensession/bench/internal/drive"
-	"github.com/gensession/gensession/internal/servers"
 )
 
 // fiberStorage is the storage of Fiber's sessions on Redis, v2 and v3.
-func fiberStorage(b *testing.B) *redisstorage.Storage {
-	host, port, err := net.SplitHostPort(servers.SharedRedis(b).Addr())
+func fiberStorage(b *testing.B, addr string) *redisstorage.Storage {
+	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -32,8 +31,8 @@ func fiberStorage(b *testing.B) *redisstorage.Storage {
 
 func fiber2Site(b *testing.B, store string, values map[string]any) drive.Site {
 	config := session.Config{Expiration: life, CookiePath: "/", CookieHTTPOnly: true, CookieSameSite: "Lax"}
-	if store == redis {
-		config.Storage = fiberStorage(b)
+	if addr := redisAddr(b, store); addr != "" {
+		config.Storage = fiberStorage(b, addr)
 	}
 	sessions := session.New(config)
 	return func(b *testing.B, op string) func() drive.Client {
@@ -59,9 +58,11 @@ func fiber2Site(b *testing.B, store string, values map[string]any) drive.Site {
 				s.Set("visits", n)
 				err = s.Save()
 			case drive.Login:
-				if err = s.Reset(); err == nil {
+				if err = s.Regenerate(); err == nil {
 					err = s.Save()
 				}
+			case drive.Logout:
+				err = s.Destroy()
 			}
 			if err != nil {
 				return err
@@ -77,8 +78,8 @@ func fiber2Site(b *testing.B, store string, values map[string]any) drive.Site {
 // with every request, also when nothing has changed.
 func fiber3Site(b *testing.B, store string, values map[string]any) drive.Site {
 	config := session3.Config{IdleTimeout: life, CookiePath: "/", CookieHTTPOnly: true, CookieSameSite: "Lax"}
-	if store == redis {
-		config.Storage = fiberStorage(b)
+	if addr := redisAddr(b, store); addr != "" {
+		config.Storage = fiberStorage(b, addr)
 	}
 	sessions := session3.NewStore(config)
 	return func(b *testing.B, op string) func() drive.Client {
@@ -105,9 +106,11 @@ func fiber3Site(b *testing.B, store string, values map[string]any) drive.Site {
 				s.Set("visits", n)
 				err = s.Save()
 			case drive.Login:
-				if err = s.Reset(); err == nil {
+				if err = s.Regenerate(); err == nil {
 					err = s.Save()
 				}
+			case drive.Logout:
+				err = s.Destroy()
 			}
 			if err != nil {
 				return err

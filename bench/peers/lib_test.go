@@ -6,6 +6,7 @@ import (
 
 	"github.com/gensession/gensession/bench/internal/drive"
 	"github.com/gensession/gensession/bench/internal/ours"
+	"github.com/gensession/gensession/bench/internal/relay"
 	"github.com/gensession/gensession/internal/servers"
 	memorystore "github.com/gensession/gensession/stores/memory"
 	redisstore "github.com/gensession/gensession/stores/redis"
@@ -15,7 +16,22 @@ const (
 	memory = "memory"
 	redis  = "redis"
 	cookie = "cookie" // no store: the browser keeps the values
+	far    = "far"    // Redis a millisecond away
 )
+
+// farDelay and what a call takes anyway are the millisecond.
+const farDelay = 850 * time.Microsecond
+
+// redisAddr is where the Redis of a store is, "" if it is another store.
+func redisAddr(b *testing.B, store string) string {
+	switch store {
+	case redis:
+		return servers.SharedRedis(b).Addr()
+	case far:
+		return relay.New(b, servers.SharedRedis(b).Addr(), farDelay).Addr()
+	}
+	return ""
+}
 
 // callersMax is how many ask at once at most. Pools of connections have as
 // many.
@@ -58,8 +74,8 @@ func gensessionSite(a ours.Adapter, o *redisstore.Options) func(b *testing.B, st
 			s := memorystore.New(nil)
 			b.Cleanup(func() { s.Close() })
 			return a.Site(s, values)
-		case redis:
-			s, err := redisstore.Open("redis://"+servers.SharedRedis(b).Addr(), o)
+		case redis, far:
+			s, err := redisstore.Open("redis://"+redisAddr(b, store), o)
 			if err != nil {
 				b.Fatal(err)
 			}

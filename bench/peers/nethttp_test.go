@@ -20,8 +20,8 @@ import (
 
 func scsSite(b *testing.B, store string, values map[string]any) drive.Site {
 	m := scs.New() // its store is in memory
-	if store == redis {
-		client := goredis.NewClient(&goredis.Options{Addr: servers.SharedRedis(b).Addr(), PoolSize: callersMax})
+	if addr := redisAddr(b, store); addr != "" {
+		client := goredis.NewClient(&goredis.Options{Addr: addr, PoolSize: callersMax})
 		b.Cleanup(func() { client.Close() })
 		m.Store = goredisstore.New(client)
 	}
@@ -43,6 +43,9 @@ func scsSite(b *testing.B, store string, values map[string]any) drive.Site {
 			case drive.Login:
 				n = m.GetInt(ctx, "visits")
 				err = m.RenewToken(ctx)
+			case drive.Logout:
+				n = m.GetInt(ctx, "visits")
+				err = m.Destroy(ctx)
 			}
 			answer(w, n, err)
 		}))

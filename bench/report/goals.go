@@ -47,6 +47,15 @@ func byTurns(most float64, name, ours, client string) func(r *results) (string, 
 	}
 }
 
+// timesByTurns is times for two that the same benchmark calls by turns.
+func timesByTurns(least float64, name, theirs string) func(r *results) (string, bool, bool) {
+	return func(r *results) (string, bool, bool) {
+		a, b := turn(name, "gensession"), turn(name, theirs)
+		q, ok := r.quotient(b, a)
+		return fmt.Sprintf("**%s** (%s against %s of %s)", ratio(q), r.span(a), r.span(b), text(theirs)), q >= least, ok
+	}
+}
+
 // turn is the time of one of those that a benchmark calls by turns.
 func turn(name, by string) measure { return measure{peers, name, "sec-" + by} }
 
@@ -115,10 +124,13 @@ func goals() []goal {
 		{"net/http, read, memory", "≥ 15× scs", times(15, peers, peer("memory", "read", 1, net, ours), peer("memory", "read", 1, net, "scs"), "scs")},
 		{"… allocations", "≤ 12", fewAllocs(12, peers, peer("memory", "read", 1, net, ours))},
 		{"net/http, write, memory", "≥ 10× scs", times(10, peers, peer("memory", "write", 1, net, ours), peer("memory", "write", 1, net, "scs"), "scs")},
+		{"net/http, login, memory", "≥ 6× scs", times(6, peers, peer("memory", "login", 1, net, ours), peer("memory", "login", 1, net, "scs"), "scs")},
+		{"… allocations", "≤ 12", fewAllocs(12, peers, peer("memory", "login", 1, net, ours))},
 		{"Fiber v2, read, memory", "≥ 20× Fiber's session", times(20, peers, peer("memory", "read", 1, fiber, ours), peer("memory", "read", 1, fiber, "fiber-v2-session"), "Fiber's")},
 		{"… allocations", "≤ 8", fewAllocs(8, peers, peer("memory", "read", 1, fiber, ours))},
 		{"Fiber v2, write, memory", "≥ 12× Fiber's session", times(12, peers, peer("memory", "write", 1, fiber, ours), peer("memory", "write", 1, fiber, "fiber-v2-session"), "Fiber's")},
 		{"fasthttp, read, memory", "ahead of fasthttp/session", times(1, peers, peer("memory", "read", 1, fast, ours), peer("memory", "read", 1, fast, "fasthttp-session"), "fasthttp/session")},
+		{"fasthttp, login, memory, allocations", "≤ 12", fewAllocs(12, peers, peer("memory", "login", 1, fast, ours))},
 		{"fasthttp, write, memory", "ahead of fasthttp/session", times(1, peers, peer("memory", "write", 1, fast, ours), peer("memory", "write", 1, fast, "fasthttp-session"), "fasthttp/session")},
 		{"net/http, deferred and untouched", "≤ 500 ns and 5 allocations over the bare handler", over(500e-9, 5, peer("memory", "untouched", 1, net, ours), "Bare/http="+net)},
 		{"Fiber v2, deferred and untouched", "≤ 150 ns and 2 allocations over the bare handler", over(150e-9, 2, peer("memory", "untouched", 1, fiber, ours), "Bare/http="+fiber)},
@@ -137,6 +149,17 @@ func goals() []goal {
 		all = append(all,
 			goal{"net/http, " + op + ", Redis, 64 callers", "≥ 2.5× the throughput of scs", times(2.5, peers, peer("redis", op, 64, net, ours), peer("redis", op, 64, net, "scs"), "scs")},
 			goal{"Fiber v2, " + op + ", Redis, 64 callers", "≥ 2.5× the throughput of Fiber's session", times(2.5, peers, peer("redis", op, 64, fiber, ours), peer("redis", op, 64, fiber, "fiber-v2-session"), "Fiber's")})
+	}
+	for _, f := range farPairs {
+		for _, callers := range []int{1, 64} {
+			for _, op := range []struct {
+				name  string
+				least float64
+			}{{"login", 1.35}, {"logout", 0.95}} {
+				all = append(all, goal{fmt.Sprintf("%s, %s, Redis 1 ms away, callers: %d", text(f.http), op.name, callers),
+					fmt.Sprintf("≥ %.2f× %s", op.least, text(f.lib)), timesByTurns(op.least, farName(op.name, callers, f.http), f.lib)})
+			}
+		}
 	}
 	for _, by := range []struct{ name, text string }{{"nethttp", "net/http"}, {"fasthttp", "fasthttp"}, {"fiber", "Fiber v2"}} {
 		all = append(all, goal{by.text + ", read, memcached, serial", "≤ 1.15× gomemcache's bare GET",

@@ -11,9 +11,12 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 func main() {
@@ -32,6 +35,9 @@ func report(from, to string) error {
 	if err != nil {
 		return err
 	}
+	if r.trips, err = kept(filepath.Join(to, "RESULTS.md")); err != nil {
+		return err
+	}
 	var text bytes.Buffer
 	if err := r.write(&text); err != nil {
 		return err
@@ -40,4 +46,21 @@ func report(from, to string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(to, "RESULTS.md"), text.Bytes(), 0o644)
+}
+
+// What a test has written into the results is between these lines, and stays.
+const tripsBegin, tripsEnd = "<!-- round trips: bench/trips_test.go writes them with UPDATE=1 -->\n", "<!-- end of round trips -->\n"
+
+// kept is what the results in file have between these lines.
+func kept(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	_, rest, _ := strings.Cut(string(text), tripsBegin)
+	trips, _, ok := strings.Cut(rest, tripsEnd)
+	if err == nil && !ok {
+		err = fmt.Errorf("%s has no table of round trips", file)
+	}
+	return trips, err
 }

@@ -14,6 +14,7 @@ not measured: what needs memcached, which is not in PATH
 BenchmarkPeers/store=memory/op=read/callers=1/http=nethttp/lib=scs-2 100 30000 ns/op 8 B/op 268 allocs/op
 BenchmarkPeers/store=memory/op=read/callers=1/http=nethttp/lib=gensession-2 100 1000 ns/op 8 B/op 13 allocs/op
 BenchmarkClient/server=redis/op=read/callers=1-2 100 99000 ns/op 11000 ns-nethttp 10000 ns-rueidis
+BenchmarkFar/op=login/callers=1/http=nethttp-2 100 99000 ns/op 2000000 ns-gensession 1000000 ns-ping 3000000 ns-scs
 PASS
 BenchmarkPeers/store=memory/op=read/callers=1/http=nethttp/lib=scs-2 100 34000 ns/op 8 B/op 268 allocs/op
 BenchmarkPeers/store=memory/op=read/callers=1/http=nethttp/lib=gensession-2 100 3000 ns/op 8 B/op 13 allocs/op
@@ -26,6 +27,16 @@ func TestReport(t *testing.T) {
 		t.Error("nothing to report is no error")
 	}
 	if err := os.WriteFile(filepath.Join(from, "peers.txt"), []byte(output), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(to, "RESULTS.md"), []byte("old\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := report(from, to); err == nil {
+		t.Error("the table of round trips is lost")
+	}
+	trips := tripsBegin + "what a test has written\n" + tripsEnd
+	if err := os.WriteFile(filepath.Join(to, "RESULTS.md"), []byte("old\n"+trips+"old\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := report(from, to); err != nil {
@@ -45,7 +56,10 @@ func TestReport(t *testing.T) {
 		"| net/http, write, memory | ≥ 10× scs | not measured | ? |\n",
 		"| net/http, read, Redis, serial | ≤ 1.15× rueidis' bare GET | **1.20×** (25.0 µs against 20.0 µs of rueidis) | no |\n",
 		"| GET of rueidis, one caller | 20.0 µs | 25.0 µs | 1.20× |",
-		"\n1 of ",
+		"| net/http, login, Redis 1 ms away, callers: 1 | ≥ 1.35× scs | **1.50×** (2.00 ms against 3.00 ms of scs) | yes |\n",
+		"| login, 1 | net/http | 1.00 ms | scs | 3.00 ms | 2.00 ms | 1.50× |\n",
+		"\n" + trips,
+		"\n2 of ",
 		"| read | 2.00 µs, 13 | 32.0 µs, 268 | 16.0× |",
 	} {
 		if !strings.Contains(string(text), want) {

@@ -37,6 +37,7 @@ type results struct {
 	config  map[string]string     // what the outputs say about the machine, such as cpu
 	rounds  map[string]int        // of each part
 	notes   []string              // what could not be measured
+	trips   string                // the table of round trips, which a test writes
 }
 
 func readResults(dir string) (*results, error) {

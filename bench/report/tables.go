@@ -30,7 +30,7 @@ func (r *results) write(w io.Writer) error {
 	p(`
 Each number is the median of the rounds. Numbers are to be compared within a table, which comes from one run; another machine has others, and a busy one strays. The servers run on the same machine.
 
-A request has a session of six values, about 250 bytes as JSON, and goes through the real adapter or middleware, without a network to the browser: *visitor* has no cookie and *untouched* has one, and the handler does not ask for the session (with %[1]sDefer%[1]s for ours); *read* takes one value; *write* reads it, adds one and saves; *login* changes the id. All safety of ours is on: signed cookie, hashed ids, versions. The other libraries are used the fastest way that they document, see [bench/peers](peers/doc.go).
+A request has a session of six values, about 250 bytes as JSON, and goes through the real adapter or middleware, without a network to the browser: *visitor* has no cookie and *untouched* has one, and the handler does not ask for the session (with %[1]sDefer%[1]s for ours); *read* takes one value; *write* reads it, adds one and saves; *login* changes the id; *logout* ends the session. All safety of ours is on: signed cookie, hashed ids, versions. The other libraries are used the fastest way that they document, see [bench/peers](peers/doc.go).
 
 ## Goals
 
@@ -145,6 +145,9 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 	}
 	table(w, []string{"", "bare", "net/http", "ratio", "fasthttp", "ratio", "Fiber v2", "ratio"}, rows)
 
+	p("\n## Round trips\n\nHow many calls of the store a request makes one after the other, loading included: what a request takes on a store that is far away. Where a cell has two numbers, the second is that of KoaCompat. This table is no measurement of time; a test guards it.\n\n%s%s%s", tripsBegin, r.trips, tripsEnd)
+	r.far(w)
+
 	p("\n## Adapters and stores\n\n")
 	rows = nil
 	for _, a := range []string{"nethttp", "fasthttp", "fiber"} {
@@ -230,6 +233,30 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 		p("\nFiber without any session answers %.1f times as many requests as Koa with its own.\n", bare/koa)
 	}
 	return nil
+}
+
+// far writes what requests take on a Redis that is a millisecond away.
+func (r *results) far(w io.Writer) {
+	fmt.Fprint(w, "\n## Redis a millisecond away\n\nBehind a relay that sends what Redis answers later. The two libraries take turns in one benchmark; *time* is that of a request, with 64 callers the time of all by their number, and the ratio is the median of the rounds'. *PING* is a bare one, of one caller. With 64 callers the relay needs a good part of the machine, and more of it for a library with a connection for each caller.\n\n")
+	var rows [][]string
+	for _, op := range []string{"read", "write", "login", "logout"} {
+		for _, callers := range []int{1, 64} {
+			for _, f := range farPairs {
+				name := farName(op, callers, f.http)
+				theirs, ours := turn(name, f.lib), turn(name, "gensession")
+				if q, ok := r.quotient(theirs, ours); ok {
+					rows = append(rows, []string{fmt.Sprintf("%s, %d", op, callers), text(f.http), r.span(turn(name, "ping")), text(f.lib), r.span(theirs), r.span(ours), ratio(q)})
+				}
+			}
+		}
+	}
+	table(w, []string{"request, callers", "on", "PING", "library", "time", "gensession", "ratio"}, rows)
+}
+
+var farPairs = []struct{ http, lib string }{{"nethttp", "scs"}, {"fiber-v2", "fiber-v2-session"}}
+
+func farName(op string, callers int, http string) string {
+	return fmt.Sprintf("Far/op=%s/callers=%d/http=%s", op, callers, http)
 }
 
 var clients = []struct{ server, client string }{{"redis", "rueidis"}, {"memcached", "gomemcache"}}

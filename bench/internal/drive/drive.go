@@ -38,6 +38,7 @@ const (
 	Read      = "read"      // one value, which is 1
 	Write     = "write"     // reads the value, adds one, saves: counts from 2
 	Login     = "login"     // a new id for the session: 1
+	Logout    = "logout"    // ends the session: 1. The next one wants Begin before
 )
 
 // Values are those of the session: six, about 250 bytes as JSON.
@@ -123,6 +124,7 @@ func Bench(b *testing.B, site Site, op string, callers int) {
 // A Browser repeats an operation in a session of its own.
 type Browser struct {
 	op      string
+	begin   Client // begins a session, nil if there is none
 	request Client
 	cookie  string
 	n       int // requests so far
@@ -139,13 +141,17 @@ func Browsers(b *testing.B, site Site, op string) func() *Browser {
 	return func() *Browser {
 		c := &Browser{op: op, request: open()}
 		if begin != nil {
-			if c.cookie, _ = begin()(""); c.cookie == "" {
+			c.begin = begin()
+			if c.Begin(); c.cookie == "" {
 				b.Error("the session began without a cookie")
 			}
 		}
 		return c
 	}
 }
+
+// Begin gives the browser a new session.
+func (c *Browser) Begin() { c.cookie, _ = c.begin("") }
 
 // Step sends one request.
 func (c *Browser) Step() {
@@ -155,7 +161,7 @@ func (c *Browser) Step() {
 
 // Check compares the last answer with what so many requests must have led to.
 func (c *Browser) Check(b *testing.B) {
-	want := map[string]int{Read: 1, Login: 1, Write: c.n + 1}[c.op]
+	want := map[string]int{Read: 1, Login: 1, Logout: 1, Write: c.n + 1}[c.op]
 	if string(c.body) != strconv.Itoa(want) {
 		b.Errorf("%s: answer %q after %d requests, want %d", c.op, c.body, c.n, want)
 	}

@@ -28,16 +28,20 @@ type Run func(s *core.Session) (int, error)
 // Runs are the operations on a session that begins with values.
 func Runs(values map[string]any) map[string]Run {
 	return map[string]Run{
-		drive.Fill:  func(s *core.Session) (int, error) { return 0, s.Replace(values) },
-		drive.Read:  func(s *core.Session) (int, error) { return visits.Get(s), nil },
-		drive.Write: func(s *core.Session) (int, error) { return visits.Update(s, func(n int) int { return n + 1 }) },
-		drive.Login: func(s *core.Session) (int, error) { return visits.Get(s), s.Renew(context.Background()) },
+		drive.Fill:   func(s *core.Session) (int, error) { return 0, s.Replace(values) },
+		drive.Read:   func(s *core.Session) (int, error) { return visits.Get(s), nil },
+		drive.Write:  func(s *core.Session) (int, error) { return visits.Update(s, func(n int) int { return n + 1 }) },
+		drive.Login:  func(s *core.Session) (int, error) { return visits.Get(s), s.Login(core.LoginOptions{}) },
+		drive.Logout: func(s *core.Session) (int, error) { return visits.Get(s), s.Destroy(context.Background()) },
 	}
 }
 
+// Keys are those of the cookie's signature.
+func Keys() [][]byte { return [][]byte{bytes.Repeat([]byte("k"), 32)} }
+
 // Manager makes the sessions: signed cookie, versions, hashed ids.
 func Manager(store core.Store, deferred bool) (*core.Manager, error) {
-	return core.New(store, &core.Options{Keys: [][]byte{bytes.Repeat([]byte("k"), 32)}, Defer: deferred})
+	return core.New(store, &core.Options{Keys: Keys(), Defer: deferred})
 }
 
 // An Adapter is a way to mount the sessions.
