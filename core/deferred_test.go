@@ -102,6 +102,35 @@ func TestK48WithoutLoading(t *testing.T) {
 		a.wantVisits(0)
 		a.ok(a.visit(&jartest.Jar{}, func(v *core.Visit) { must(t, v.Destroy(bg)) })).wantCookies(t, "")
 	})
+	t.Run("replaced, then renewed, with an id that the store does not know", func(t *testing.T) {
+		for _, login := range []bool{false, true} {
+			a := newApp(t, &core.Options{Defer: true})
+			a.ok(a.get("/", count(t)))
+			unknown := a.value()
+			must(t, a.manager.DestroyByID(bg, core.ID(unknown)))
+			jar := a.browser.Jar("/")
+			e := a.visit(jar, func(v *core.Visit) {
+				must(t, v.Replace(bg, foo))
+				s, err := v.Session(bg)
+				must(t, err)
+				if login {
+					must(t, s.Login(core.LoginOptions{}))
+				} else {
+					must(t, s.Renew(bg))
+				}
+			})
+			a.ok(e).wantCookies(t, pair)
+			a.browser.Take("/", jar.SetCookies...)
+			if a.value() == unknown {
+				t.Error("an unknown id was adopted")
+			}
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				if s.Get("foo") != "bar" {
+					t.Error("the values are lost")
+				}
+			}))
+		}
+	})
 	for name, plain := range map[string]bool{"replaced": false, "replaced, plain store": true} {
 		t.Run(name, func(t *testing.T) {
 			var store core.Store = newMemory(t)

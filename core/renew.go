@@ -173,7 +173,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 			left, err := m.retireID(ctx, &e, m.key(id))
 			if err != nil {
 				if errors.Is(err, ErrGone) {
-					v.gone()
+					v.gone(ctx)
 				}
 				return m.failAlways(ctx, OpDestroy, err)
 			}
@@ -217,9 +217,21 @@ func (v *Visit) renew(ctx context.Context) error {
 	s, m := v.session, v.manager
 	if err := v.resolve(ctx); err != nil {
 		if errors.Is(err, ErrGone) {
-			v.gone()
+			v.gone(ctx)
 		}
 		return m.failAlways(ctx, OpSet, err)
+	}
+	if s.state == live && s.notLoaded && s.save != SaveNever {
+		// It was replaced without being loaded. An id that the store does not know
+		// is not adopted (K48).
+		e := s.snapshot()
+		if err := m.load(ctx, &e); err != nil {
+			return m.failAlways(ctx, OpGet, err)
+		}
+		s.mu.Lock()
+		e.unended, e.wrote = s.unended, s.wrote
+		s.entry = e
+		s.mu.Unlock()
 	}
 	s.mu.Lock()
 	state, held := s.state, s.save == SaveNever
@@ -255,7 +267,7 @@ func (v *Visit) renew(ctx context.Context) error {
 	case errors.Is(err, errExpired):
 		err = errors.Join(ErrGone, v.destroy(ctx, false))
 	case errors.Is(err, ErrGone):
-		v.gone()
+		v.gone(ctx)
 	case errors.Is(err, errNewID):
 		return m.failAlways(ctx, OpID, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/gensession/gensession/core/internal/record"
@@ -73,6 +74,18 @@ func (m *Manager) hold(ctx context.Context, key string) (s lookup, mine string, 
 	return s, string(suffix), err
 }
 
+// release ends a hold that did not lead to anything, as well as it goes. Else those
+// that wait go on after holdFor.
+func (m *Manager) release(ctx context.Context, e *entry, key, mine string, err error) {
+	if mine == "" || err == nil || errors.Is(err, ErrGone) {
+		return
+	}
+	if now, err := m.look(ctx, key); err == nil && now.held == mine {
+		f := *e
+		_, _ = m.put(ctx, &f, key, &now.record, now.version)
+	}
+}
+
 // holdFor is how long a hold is respected by a request that sees it. It counts
 // by the clock of that request alone.
 func (m *Manager) holdFor() time.Duration { return 3 * m.o.OpTimeout }
@@ -108,13 +121,13 @@ func (m *Manager) lookToWrite(ctx context.Context, key string, mine string, t *t
 // changeID moves e with the changes c to a new id: the record comes under an id
 // that nobody knows yet, and a tombstone in place of the old one. It is ErrGone
 // if another request has ended the session or given it another id.
-func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) error {
+func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) (err error) {
 	oldKey := m.storeKey(e)
 	now := lookup{record: e.stored, version: e.version}
 	reread := e.notLoaded || e.version == 0 && m.swapper != nil
 	mine, held := "", false
+	defer func() { m.release(ctx, e, oldKey, mine, err) }()
 	for tries := (tries{manager: m}); ; {
-		var err error
 		if reread && !held {
 			if now, err = m.lookToWrite(ctx, oldKey, mine, &tries); err != nil {
 				return err
@@ -137,6 +150,9 @@ func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) error {
 			return err
 		case e.unknownWrite != nil && c.updates():
 			return errOvertaken
+		}
+		if met, ok := errors.AsType[*Conflict](err); ok && isTombstone(met.Data) {
+			return ErrGone
 		}
 		m.debug(ctx, "session was saved by another request, trying again", slog.Any("session", e.id))
 		if err := tries.next(); err != nil {
@@ -240,7 +256,7 @@ func (m *Manager) bury(ctx context.Context, e *entry, key string, version Versio
 		return m.destroy(ctx, key)
 	case m.batcher != nil && !m.dialect.marks():
 		_, err := m.batch(ctx, Write{Key: key, Version: version})
-		return m.buried(ctx, e, key, version, nil, err)
+		return m.buried(ctx, e, key, version, nil, successor, err)
 	}
 	var err error
 	if m.batcher != nil { // which may limit the number of sessions
@@ -248,20 +264,25 @@ func (m *Manager) bury(ctx context.Context, e *entry, key string, version Versio
 	} else {
 		_, err = m.set(ctx, key, tombstone, tombstoneTTL, version)
 	}
-	if err = m.buried(ctx, e, key, version, tombstone[len(key):], err); err == nil && !m.dialect.marks() {
+	if err = m.buried(ctx, e, key, version, tombstone[len(key):], successor, err); err == nil && !m.dialect.marks() {
 		_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself
 	}
 	return err
 }
 
-// buried looks what became of a bury without an answer: only if its tombstone
-// is there, the id is dead by our hand.
-func (m *Manager) buried(ctx context.Context, e *entry, key string, version Version, tombstone []byte, err error) error {
+// buried looks what became of a bury without an answer: the id is dead by our hand
+// if a tombstone names successor, also one to which another login has added its
+// own, or in KoaCompat if it is ours, or the record is gone.
+func (m *Manager) buried(ctx context.Context, e *entry, key string, version Version, tombstone []byte, successor string, err error) error {
 	if !errors.Is(err, ErrOutcomeUnknown) {
 		return err
 	}
 	data, _, lookErr := m.get(ctx, key)
-	if lookErr == nil && bytes.HasPrefix(data, tombstone) && tombstone != nil || tombstone == nil && errors.Is(lookErr, ErrNotFound) {
+	switch {
+	case errors.Is(lookErr, ErrNotFound) && tombstone == nil:
+		return nil
+	case lookErr != nil || !isTombstone(data):
+	case !m.dialect.marks() && bytes.Equal(data, tombstone), slices.Contains(m.parseTombstone(key, data, 0).successors, successor):
 		return nil
 	}
 	return errors.Join(err, m.fence(ctx, e, key, version))
@@ -279,6 +300,7 @@ func (m *Manager) retireID(ctx context.Context, e *entry, successor string) (lef
 	}
 	known := e.state == live && !e.notLoaded
 	mine := ""
+	defer func() { m.release(ctx, e, key, mine, err) }()
 	for tries := (tries{manager: m}); ; {
 		var now lookup
 		if err = nil; version == 0 && (m.swapper != nil || !known) {

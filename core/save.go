@@ -245,7 +245,7 @@ func (v *Visit) unsaved(ctx context.Context, err error, last bool) error {
 	case errors.Is(err, errExpired): // K37
 		return v.destroy(ctx, false)
 	case errors.Is(err, ErrGone):
-		v.gone()
+		v.gone(ctx)
 		m.debug(ctx, "session is gone, nothing was saved", slog.Any("session", v.session.id))
 		if last {
 			return m.note(ctx, OpSet, err)
@@ -256,15 +256,23 @@ func (v *Visit) unsaved(ctx context.Context, err error, last bool) error {
 	return m.report(ctx, OpSet, err)
 }
 
-// gone notes that the store has the session no more. Its id is one of those
-// that a request carries in vain.
-func (v *Visit) gone() {
+// gone notes that the store has the session no more. Its id is one of those that a
+// request carries in vain, and the store says whether it was given up for another
+// one.
+func (v *Visit) gone(ctx context.Context) {
 	v.withdraw()
 	s, m := v.session, v.manager
-	s.mu.Lock()
 	if s.state == live {
-		s.requested = m.storeKey(&s.entry)
+		key := m.storeKey(&s.entry)
+		now, err := m.look(ctx, key)
+		if !errors.Is(err, ErrGone) { // nobody can tell
+			now.tombstone = &tombstone{key: key, late: true}
+		}
+		s.mu.Lock()
+		s.unknown(key, now.tombstone, false)
+		s.mu.Unlock()
 	}
+	s.mu.Lock()
 	s.state = destroyed
 	s.mu.Unlock()
 }

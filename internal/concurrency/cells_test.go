@@ -62,19 +62,22 @@ type table struct {
 
 var tables = []table{
 	{"cells", rules{}, programs, func() *core.Options { return &core.Options{} }, nil},
-	{"cells", rules{}, programs, func() *core.Options { return &core.Options{} }, func(s core.Store) core.Store { // in two steps
-		swapper, _ := core.As[core.Swapper](s)
-		toucher, _ := core.As[core.Toucher](s)
-		return struct {
-			core.Store
-			core.Swapper
-			core.Toucher
-		}{s, swapper, toucher}
-	}},
+	{"cells", rules{}, programs, func() *core.Options { return &core.Options{} }, twoSteps},
 	{"koa", rules{koa: true}, programs, core.KoaCompat, nil},
 	{"plain", rules{plain: true}, loading(programs), func() *core.Options { return &core.Options{} }, func(s core.Store) core.Store {
 		return struct{ core.Store }{s}
 	}},
+}
+
+// twoSteps hides that a store can change several keys in one step.
+func twoSteps(s core.Store) core.Store {
+	swapper, _ := core.As[core.Swapper](s)
+	toucher, _ := core.As[core.Toucher](s)
+	return struct {
+		core.Store
+		core.Swapper
+		core.Toucher
+	}{s, swapper, toucher}
 }
 
 // loading are the programs that load the session.

@@ -41,7 +41,7 @@ func TestOrdersWithAFault(t *testing.T) {
 					for call := range 6 {
 						faults = append(faults, specFault{0, call, false, false}, specFault{0, call, false, true}, specFault{0, call, true, false})
 					}
-					want := allowed(rules{}, pair, faults...)
+					want := allowed(rules{oneStep: true, removes: true}, pair, faults...)
 					var wrong []string
 					for at, hit := 1, true; hit; at++ {
 						hit = false
@@ -72,10 +72,10 @@ func TestOrdersWithAFault(t *testing.T) {
 	t.Logf("%d orders of %d cells", runs, cells)
 }
 
-// What a Renew leaves behind whose first write got no answer: an id that
-// nobody knows, and the old session as it was.
+// What a Renew in two steps leaves behind whose first write got no answer: the old
+// session as it was.
 func TestRenewWithoutAnAnswer(t *testing.T) {
-	s := newStage(t, newMemory(t), core.Options{})
+	s := newStage(t, twoSteps(newMemory(t)), core.Options{})
 	s.players[0].fault = func(call int) (before, after error) {
 		if call == 2 {
 			return nil, core.ErrOutcomeUnknown
