@@ -153,6 +153,13 @@ func (m *Manager) logIn(p *plan) error {
 		return err
 	}
 	known := e.givenUp != nil // whether the old id has a tombstone
+	own := m.blank
+	switch {
+	case e.state != live && p.changes.ownSet: // which this request chose
+		own = p.changes.own
+	case p.login.RememberFor > 0:
+		own, _ = m.ownFor(m.config, p.login.RememberFor, m.blank)
+	}
 	if e.state == live {
 		changes := &p.changes
 		if p.login.DropValues || p.untrusted {
@@ -172,10 +179,6 @@ func (m *Manager) logIn(p *plan) error {
 		known = true
 	}
 	p.alone = true
-	own := m.blank
-	if p.login.RememberFor > 0 {
-		own, _ = m.ownFor(m.config, p.login.RememberFor, m.blank)
-	}
 	alone, err := p.changes.alone(own)
 	if err != nil {
 		return err
@@ -184,12 +187,19 @@ func (m *Manager) logIn(p *plan) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNewID, err)
 	}
+	passed := ""
+	if e.successor { // of an id that this request gave up by Reset
+		passed = m.storeKey(e)
+	}
 	e.id, e.key = id, ""
 	if err := m.create(ctx, e, &alone); err != nil {
 		if errors.Is(err, ErrOutcomeUnknown) { // nobody is told its id
 			err = errors.Join(err, m.destroy(ctx, m.storeKey(e)))
 		}
 		return err
+	}
+	if passed != "" {
+		m.addSuccessor(ctx, passed, m.storeKey(e), true, nil)
 	}
 	if known {
 		m.addSuccessor(ctx, e.requested, m.storeKey(e), false, e.givenUp)

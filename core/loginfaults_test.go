@@ -1,0 +1,152 @@
+package core_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+)
+
+// beside sends a request in whose middle another one of the same browser renews,
+// and returns what its response does to the browser.
+func (a *app) beside(h, other handler) *exchange {
+	a.t.Helper()
+	return a.send(a.browser.Jar("/"), func(v *core.Visit, s *core.Session) {
+		a.t.Helper()
+		a.ok(a.get("/", func(v *core.Visit, s *core.Session) { other(v, s) }))
+		h(v, s)
+	})
+}
+
+// A login that does not get the old session has nothing of it, also not through
+// an Update (P1).
+func TestLoginUpdatesNothingLoaded(t *testing.T) {
+	a := newApp(t, nil)
+	a.ok(a.get("/", count(t)))
+	a.ok(a.get("/", count(t)))
+	var alone core.ID
+	a.send(a.browser.Jar("/"), func(_ *core.Visit, s *core.Session) {
+		_, err := visits.Update(s, func(n int) int { return n + 10 })
+		must(t, err)
+		must(t, s.Login(core.LoginOptions{}))
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }))
+		must(t, s.Save(bg))
+		alone = s.ID()
+	})
+	if got, err := a.manager.GetByID(bg, alone); err != nil || string(got) != `{"visits":10}` {
+		t.Errorf("it has %s, %v", got, err)
+	}
+}
+
+func TestLoginDropValuesDropsWhatWasUpdated(t *testing.T) {
+	a := newApp(t, nil)
+	a.ok(a.get("/", count(t)))
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+		_, err := visits.Update(s, func(n int) int { return n + 10 })
+		must(t, err)
+		must(t, s.Login(core.LoginOptions{DropValues: true}))
+	}))
+	a.wantVisits(10)
+}
+
+// A login that finds out by an earlier Save without an answer that the session
+// has ended still succeeds, or its commit says that it did not.
+func TestLoginAfterASaveWithoutAnAnswer(t *testing.T) {
+	for name, end := range map[string]func(*app, *core.Session){
+		"renewed": func(a *app, s *core.Session) {
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }))
+		},
+		"revoked": func(a *app, s *core.Session) { must(t, a.manager.DestroyByID(bg, s.ID())) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newApp(t, nil)
+			a.ok(a.get("/", count(t)))
+			late := a.browser.Jar("/")
+			e := a.send(late, func(v *core.Visit, s *core.Session) {
+				a.store.Before(func(context.Context, storetest.Op, string) error {
+					a.store.Before(nil)
+					return core.ErrOutcomeUnknown
+				})
+				must(t, s.Set("a", 1))
+				wantIs(t, s.Save(bg), core.ErrOutcomeUnknown)
+				end(a, s)
+				signIn(t, "ada")(v, s)
+			})
+			a.ok(e)
+			a.browser.Take("/", late.SetCookies...)
+			a.wantUser("ada")
+		})
+	}
+}
+
+// A logout with an id that was given up finds every session that came after it (P2).
+func TestLoginIsASuccessor(t *testing.T) {
+	renew := func(t *testing.T) handler {
+		return func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }
+	}
+	for name, login := range map[string]func(t *testing.T, a *app) core.ID{
+		"after a Reset": func(t *testing.T, a *app) (id core.ID) {
+			a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+				must(t, s.Reset(bg))
+				signIn(t, "ada")(v, s)
+			}))
+			return core.ID(a.value())
+		},
+		"after a Save that was told ErrGone": func(t *testing.T, a *app) (id core.ID) {
+			a.beside(func(v *core.Visit, s *core.Session) {
+				must(t, s.Set("a", 1))
+				wantIs(t, s.Save(bg), core.ErrGone)
+				signIn(t, "ada")(v, s)
+				must(t, s.Save(bg))
+				id = s.ID()
+			}, renew(t))
+			return id
+		},
+		"beside a Renew": func(t *testing.T, a *app) (id core.ID) {
+			a.beside(func(v *core.Visit, s *core.Session) {
+				signIn(t, "ada")(v, s)
+				must(t, s.Save(bg))
+				id = s.ID()
+			}, renew(t))
+			return id
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newApp(t, nil)
+			a.ok(a.get("/", count(t)))
+			old := core.ID(a.value())
+			id := login(t, a)
+			if !a.lives(id) {
+				t.Fatal("no session")
+			}
+			must(t, a.manager.DestroyByID(bg, old))
+			if a.lives(id) {
+				t.Error("a logout with the old id does not end it")
+			}
+		})
+	}
+}
+
+// What the request that logs in chooses for the cookie counts, also if the
+// session is a new one.
+func TestLoginKeepsTheCookieOptionsOfItsRequest(t *testing.T) {
+	for _, visited := range []bool{false, true} {
+		a := newApp(t, nil)
+		if visited {
+			a.ok(a.get("/", count(t)))
+		}
+		a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+			signIn(t, "ada")(v, s)
+			c := s.Cookie()
+			c.MaxAge = time.Hour
+			must(t, s.SetCookie(c))
+		}))
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+			if got := s.Cookie().MaxAge; got != time.Hour {
+				t.Errorf("visited before: %t: MaxAge %v, want an hour", visited, got)
+			}
+		}))
+	}
+}
