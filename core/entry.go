@@ -158,55 +158,38 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 	key := m.storeKey(e)
 	reread := e.version == 0 && m.swapper != nil // what is stored may be another request's
 	tries := tries{manager: m}
-	var turn turn
-	defer turn.leave()
+	var turn *turn
+	defer func() { turn.leave() }()
 	if m.queue.waiting(key) { // this request would meet those that wait
-		reread = true
-		if err := m.queue.enter(&turn, key, tries.until(), m.o.MaxWaiters); err != nil {
+		var err error
+		if turn, err = m.queue.enter(key, tries.until(), m.o.MaxWaiters); err != nil {
 			return err
 		}
+		reread = true
 	}
 	for {
 		base, version, err := m.base(ctx, e, c, key, reread, &tries)
 		if err != nil {
 			return err
 		}
-		var r record.Record
-		var text []byte
-		var ttl time.Duration
-		same := false // the other request did the same
-		compute := func() (err error) {
-			if r, err = m.rebase(e, c, base, key, reread); err != nil {
-				return err
-			}
-			if same = reread && c.why == change && record.Same(&r, &base); same {
-				return nil
-			}
-			text, ttl, err = m.prepare(e, key, &r)
-			return err
-		}
-		if turn.line != nil && (c.updates() || m.o.TTLFunc != nil) {
-			err = turn.away(compute, tries.until())
-		} else {
-			err = compute()
-		}
-		if same && err == nil {
-			e.written(r, version)
+		d, err := m.draft(e, c, base, key, reread, turn, &tries)
+		if d.same && err == nil {
+			e.written(d.record, version)
 			return nil
 		}
 		if err == nil {
-			version, err = m.set(ctx, key, text, ttl, version)
+			version, err = m.set(ctx, key, d.text, d.ttl, version)
 		}
 		switch {
 		case err == nil:
 			m.renewed(key)
-			e.written(r, version)
+			e.written(d.record, version)
 			return nil
 		case err == errExpired && !reread && m.swapper != nil:
 			reread = true // another request may have prolonged it
 			continue
 		case !errors.Is(err, ErrConflict), errors.Is(err, errCrowd):
-			return e.failed(c, r, err)
+			return e.failed(c, d.record, err)
 		case c.why == renewal:
 			return m.renewedByAnother(ctx, e, key)
 		case e.unknownWrite != nil && c.updates():
@@ -217,12 +200,43 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 		if err := tries.next(); err != nil {
 			return err
 		}
-		if turn.line == nil {
-			if err := m.queue.enter(&turn, key, tries.until(), m.o.MaxWaiters); err != nil {
+		if turn == nil {
+			if turn, err = m.queue.enter(key, tries.until(), m.o.MaxWaiters); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// A draft is what a save is about to write.
+type draft struct {
+	record record.Record
+	text   []byte
+	ttl    time.Duration
+	same   bool // another request has written it already
+}
+
+// draft makes the draft of c over base. Code of the user runs without the turn.
+func (m *Manager) draft(e *entry, c *changeSet, base record.Record, key string, reread bool, turn *turn, t *tries) (d draft, err error) {
+	if turn == nil || !c.updates() && m.o.TTLFunc == nil {
+		return m.drafted(e, c, base, key, reread)
+	}
+	err = turn.away(func() (err error) {
+		d, err = m.drafted(e, c, base, key, reread)
+		return err
+	}, t.until())
+	return d, err
+}
+
+func (m *Manager) drafted(e *entry, c *changeSet, base record.Record, key string, reread bool) (d draft, err error) {
+	if d.record, err = m.rebase(e, c, base, key, reread); err != nil {
+		return d, err
+	}
+	if d.same = reread && c.why == change && record.Same(&d.record, &base); d.same {
+		return d, nil
+	}
+	d.text, d.ttl, err = m.prepare(e, key, &d.record)
+	return d, err
 }
 
 // base is what the changes c are laid over: what e was made from, or with reread

@@ -22,7 +22,7 @@ type line struct {
 	in   int           // requests that wait or have the turn; guarded by queue.mu
 }
 
-// A turn is the place of one request in a line. The zero turn is in none.
+// A turn is the place of one request in a line; nil is in none.
 type turn struct {
 	queue *queue
 	key   string
@@ -45,7 +45,7 @@ func (q *queue) waiting(key string) bool {
 }
 
 // enter waits for its turn until end, with at most that many others.
-func (q *queue) enter(t *turn, key string, end time.Time, most int) error {
+func (q *queue) enter(key string, end time.Time, most int) (*turn, error) {
 	q.mu.Lock()
 	l := q.line[key]
 	if l == nil {
@@ -59,12 +59,12 @@ func (q *queue) enter(t *turn, key string, end time.Time, most int) error {
 	}
 	if l.in > most {
 		q.mu.Unlock()
-		return errCrowd
+		return nil, errCrowd
 	}
 	l.in++
 	q.mu.Unlock()
-	t.queue, t.key, t.line = q, key, l
-	return t.wait(end)
+	t := &turn{queue: q, key: key, line: l}
+	return t, t.wait(end)
 }
 
 // wait takes the turn, or leaves the line at the end.
@@ -94,9 +94,6 @@ const userPatience = 10 * time.Millisecond
 // the same session, and wait for the answer. If it takes long, the next in line
 // goes on meanwhile. Then t waits anew, until end.
 func (t *turn) away(f func() error, end time.Time) error {
-	if t.line == nil {
-		return f()
-	}
 	timer := time.AfterFunc(userPatience, t.give)
 	err := f() // a panic leaves by leave
 	if timer.Stop() || err != nil {
@@ -115,7 +112,7 @@ func (t *turn) give() {
 
 // leave gives the turn and the place in the line back.
 func (t *turn) leave() {
-	if t.line == nil {
+	if t == nil || t.line == nil {
 		return
 	}
 	t.give()
