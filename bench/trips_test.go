@@ -217,7 +217,7 @@ func (s *site) visit(b *jartest.Browser, field string, h handler) int {
 	if err == nil {
 		err = v.Commit(ctx)
 	}
-	if err != nil && !errors.Is(err, core.ErrGone) {
+	if err != nil {
 		s.t.Error(err)
 	}
 	b.Take("/", jar.SetCookies...)

@@ -63,26 +63,21 @@ func distant(b *testing.B, op string, callers int, sites map[string]drive.Site) 
 		}
 		libs = append(libs, l)
 	}
-	// turn sends some requests of each browser, all browsers at once.
-	const each = 5
+	// turn sends a request of each browser, all at once.
 	turn := func(l *lib) time.Duration {
-		var taken time.Duration
-		requests := 0
-		for range each {
-			if op == drive.Logout {
-				atOnce(l.browsers, (*drive.Browser).Begin)
-			}
-			taken += atOnce(l.browsers, (*drive.Browser).Step)
-			requests += len(l.browsers)
+		if op == drive.Logout {
+			atOnce(l.browsers, (*drive.Browser).Begin)
 		}
-		return taken / time.Duration(requests)
+		return atOnce(l.browsers, (*drive.Browser).Step) / time.Duration(callers)
 	}
-	for _, l := range libs {
-		turn(l) // clients make their connections
+	for range 3 {
+		for _, l := range libs {
+			turn(l) // clients make their connections
+		}
 	}
 	b.ResetTimer()
 	for b.Loop() {
-		for range 5 {
+		for range 25 {
 			rand.Shuffle(len(libs), func(i, j int) { libs[i], libs[j] = libs[j], libs[i] })
 			for _, l := range libs {
 				l.times = append(l.times, turn(l))
