@@ -151,6 +151,7 @@ func (mw *middleware) serve(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandl
 		return
 	}
 	jar.Open(ctx, mw.o.Secure(ctx))
+	jar.mw = mw
 	defer jar.Close()
 	// After Commit this does nothing. Before it, it means a panic or Goexit.
 	defer visit.Abandon()
@@ -169,7 +170,11 @@ func (mw *middleware) serve(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandl
 		return
 	}
 	SetContext(ctx, before)
-	if err := visit.Commit(base); err != nil {
+	err := visit.Commit(base) // also for a Handler that failed (K27)
+	switch {
+	case jar.answered != nil:
+		jar.answered.restore(ctx)
+	case err != nil:
 		mw.fail(ctx, err)
 	}
 }

@@ -23,6 +23,10 @@ type Jar struct {
 	ctx    *fasthttp.RequestCtx
 	secure bool
 	names  naming
+
+	// What only New and Handler use.
+	mw       *middleware // nil in the Jar of another adapter
+	answered *answered   // the error of a Handler
 }
 
 // A naming is how fasthttp treats the names of header fields.
