@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -80,10 +81,13 @@ func (x *exchange) commit() error {
 // something must not add it to the answer.
 var errAnswered = errors.New("httpsession: the error of the handler has been answered")
 
-// failWith answers the error of a handler, unless its response has begun. The
-// session is saved all the same (K27); if that fails, too, the handler's error is
-// the one that is answered, and the core has reported the other.
-func (x *exchange) failWith(err error) {
+// failWith answers the error of a handler that has w, unless its response has
+// begun. The session is saved all the same (K27); if that fails, too, the
+// handler's error is the one that is answered, and the core has reported the
+// other.
+//
+// encoding is the Content-Encoding that w had before the handler.
+func (x *exchange) failWith(w http.ResponseWriter, encoding string, err error) {
 	if x.state.Load() != open {
 		return
 	}
@@ -91,9 +95,25 @@ func (x *exchange) failWith(err error) {
 	_ = x.visit.Commit(x.r.Context())
 	x.failing.Lock()
 	defer x.failing.Unlock()
-	if x.state.CompareAndSwap(open, failed) {
-		x.fail(err)
+	if !x.isInside(w) {
+		if x.state.CompareAndSwap(open, failed) {
+			x.fail(err)
+		}
+		return
 	}
+	// The end of a compressed body, say, may come only after the handler, so
+	// nothing is refused any more.
+	if x.state.CompareAndSwap(open, committed) {
+		x.begin()
+		x.failOn(w, encoding, err)
+	}
+}
+
+// isInside reports whether w is another writer that passes on to x. One with a
+// header of its own, as that of http.TimeoutHandler, is not: it holds the
+// response back, and may have the beginning of one already.
+func (x *exchange) isInside(w http.ResponseWriter) bool {
+	return w != http.ResponseWriter(x) && reflect.ValueOf(w.Header()).Pointer() == reflect.ValueOf(x.w.Header()).Pointer()
 }
 
 // begin disables the Jar's methods on the response. A goroutine that outlives its
@@ -115,15 +135,19 @@ func (x *exchange) end() {
 // fail sends an error response in place of the handler's response.
 func (x *exchange) fail(err error) {
 	x.begin()
-	header := x.w.Header()
+	x.failOn(x.w, x.encoding, err)
+}
+
+func (x *exchange) failOn(w http.ResponseWriter, encoding string, err error) {
+	header := w.Header()
 	for _, name := range fields.OfBody() {
 		delete(header, name)
 	}
-	if x.encoding != "" {
-		header["Content-Encoding"] = []string{x.encoding}
+	if encoding != "" {
+		header["Content-Encoding"] = []string{encoding}
 	}
 	header.Set("Cache-Control", "no-store")
-	x.mw.answer(x.w, x.r, err)
+	x.mw.answer(w, x.r, err)
 }
 
 // The ResponseWriter.

@@ -14,9 +14,11 @@ import (
 //
 // An error of the session or of the function is answered by [Options].Error of
 // the middleware, so a function returns every error that it has no better answer
-// for. The session is saved also after an error, as it is after a handler that
-// has written an error page. An error that is returned after the response has
-// begun changes nothing: log it before.
+// for. The answer goes through w, so that a middleware between the two that
+// counts statuses or compresses sees it. The session is saved also after an
+// error, as it is after a handler that has written an error page, but a
+// [core.Session.Login] that is not saved yet does not happen. An error that is
+// returned after the response has begun changes nothing: log it before.
 type HandlerFunc func(w http.ResponseWriter, r *http.Request, s *core.Session) error
 
 // ServeHTTP calls f with the session of r.
@@ -26,6 +28,7 @@ func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, r, err) // the middleware is missing
 		return
 	}
+	encoding := joined(w.Header()["Content-Encoding"], ", ")
 	s, err := visit.Session(r.Context())
 	if err == nil {
 		err = f(w, r, s)
@@ -34,7 +37,7 @@ func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if x, ok := visit.Jar().(*exchange); ok {
-		x.failWith(err)
+		x.failWith(w, encoding, err)
 		return
 	}
 	answer(w, r, err) // a middleware of another package
