@@ -23,20 +23,18 @@ func ExampleKey_Update_parallel() {
 	if err != nil {
 		panic(err)
 	}
-	server := httptest.NewServer(httpsession.New(sessions, nil)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s, err := httpsession.From(r)
-		if err == nil && r.URL.Path == "/click" {
-			_, err = clicks.Update(s, func(n int) int { return n + 1 })
+	mux := http.NewServeMux()
+	mux.Handle("/click", httpsession.HandlerFunc(func(_ http.ResponseWriter, r *http.Request, s *core.Session) error {
+		if _, err := clicks.Update(s, func(n int) int { return n + 1 }); err != nil {
+			return err
 		}
-		if err == nil && r.URL.Path == "/click" {
-			err = s.Set("seen"+r.URL.RawQuery, true)
-		}
-		if err != nil {
-			http.Error(w, "not counted", core.Status(err))
-			return
-		}
-		fmt.Fprintf(w, "%d clicks, %d values", clicks.Get(s), len(s.Names()))
-	})))
+		return s.Set("seen"+r.URL.RawQuery, true)
+	}))
+	mux.Handle("/", httpsession.HandlerFunc(func(w http.ResponseWriter, _ *http.Request, s *core.Session) error {
+		_, err := fmt.Fprintf(w, "%d clicks, %d values", clicks.Get(s), len(s.Names()))
+		return err
+	}))
+	server := httptest.NewServer(httpsession.New(sessions, nil)(mux))
 	defer server.Close()
 
 	jar, _ := cookiejar.New(nil)

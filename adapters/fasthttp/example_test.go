@@ -27,19 +27,14 @@ func Example() {
 
 	const visits core.Key[int] = "visits"
 
-	app := func(ctx *fasthttp.RequestCtx) {
-		s, err := fasthttpsession.From(ctx)
-		if err != nil {
-			ctx.Error("no session", core.Status(err))
-			return
-		}
+	app := fasthttpsession.Handler(func(ctx *fasthttp.RequestCtx, s *core.Session) error {
 		n, err := visits.Update(s, func(n int) int { return n + 1 })
 		if err != nil {
-			ctx.Error("no visit", core.Status(err))
-			return
+			return err
 		}
-		fmt.Fprintf(ctx, "visit %d\n", n)
-	}
+		_, err = fmt.Fprintf(ctx, "visit %d\n", n)
+		return err
+	})
 	handler := fasthttpsession.New(sessions, nil)(app)
 	// fasthttp.ListenAndServe(":8080", handler)
 

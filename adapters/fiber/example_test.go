@@ -32,17 +32,13 @@ func Example() {
 
 	app := fiber.New()
 	app.Use(fibersession.New(sessions, nil))
-	app.Get("/", func(c *fiber.Ctx) error {
-		s, err := fibersession.From(c)
-		if err != nil {
-			return err
-		}
+	app.Get("/", fibersession.Handler(func(c *fiber.Ctx, s *core.Session) error {
 		n, err := visits.Update(s, func(n int) int { return n + 1 })
 		if err != nil {
 			return err
 		}
 		return c.SendString(fmt.Sprintf("visit %d\n", n))
-	})
+	}))
 	// app.Listen(":8080")
 
 	var browser jartest.Browser

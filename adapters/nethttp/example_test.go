@@ -29,19 +29,14 @@ func Example() {
 	const visits core.Key[int] = "visits"
 
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
-		s, err := httpsession.From(r)
-		if err != nil {
-			http.Error(w, "no session", core.Status(err))
-			return
-		}
+	mux.Handle("GET /", httpsession.HandlerFunc(func(w http.ResponseWriter, r *http.Request, s *core.Session) error {
 		n, err := visits.Update(s, func(n int) int { return n + 1 })
 		if err != nil {
-			http.Error(w, "no visit", core.Status(err))
-			return
+			return err
 		}
-		fmt.Fprintf(w, "visit %d\n", n)
-	})
+		_, err = fmt.Fprintf(w, "visit %d\n", n)
+		return err
+	}))
 
 	server := httptest.NewServer(httpsession.New(sessions, nil)(mux))
 	defer server.Close()
@@ -62,4 +57,28 @@ func Example() {
 	// visit 1
 	// visit 2
 	// visit 3
+}
+
+// From gives the session where a handler has another form.
+func ExampleFrom() {
+	store := memorystore.New(nil)
+	defer store.Close()
+	sessions, err := core.New(store, &core.Options{Keys: [][]byte{[]byte("thirty-two bytes for an example.")}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer sessions.Close()
+
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, err := httpsession.From(r)
+		if err != nil {
+			http.Error(w, "no session", core.Status(err))
+			return
+		}
+		fmt.Fprintf(w, "new: %t", s.IsNew())
+	})
+	w := httptest.NewRecorder()
+	httpsession.New(sessions, nil)(page).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	fmt.Println(w.Body)
+	// Output: new: true
 }
