@@ -7,19 +7,19 @@
 //
 //	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: keys})
 //	…
-//	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
-//		s, err := httpsession.From(r)
-//		if err != nil { … }
+//	mux.Handle("GET /", httpsession.HandlerFunc(func(w http.ResponseWriter, r *http.Request, s *core.Session) error {
 //		n, err := visits.Update(s, func(n int) int { return n + 1 })
-//		if err != nil { … }
-//		fmt.Fprintf(w, "visit %d\n", n)
-//	})
+//		if err != nil {
+//			return err
+//		}
+//		_, err = fmt.Fprintf(w, "visit %d\n", n)
+//		return err
+//	}))
 //	http.ListenAndServe(addr, httpsession.New(sessions, nil)(mux))
 //
 // The adapters are adapters/nethttp, adapters/fasthttp and adapters/fiber; the
 // stores are in stores. This package depends on none of them, and on no HTTP
-// library. K numbers in comments of the source are the rules of generic-session,
-// which RULES.md lists.
+// library. Comments in the source cite rules by number; RULES.md lists them.
 //
 // # The life of a session
 //
@@ -40,13 +40,27 @@
 // stores the session during the request. [Session.SetSaveMode] forces or
 // prevents storing at the end.
 //
-// At login, call [Session.Renew]: the session gets a new id and keeps its values,
-// so that an id planted before the login is worthless (session fixation). At
-// logout, call [Session.Destroy]. [Session.Reset] destroys the session and
-// begins an empty one.
+// # Logins
 //
-// [Session.SetCookie] sets the cookie options of one session, such as a longer
-// lifetime for "remember me". They are stored with the session.
+// At a login, call [Session.Login] and set who the user is, in any order:
+//
+//	err := errors.Join(s.Login(core.LoginOptions{}), user.Set(s, name))
+//
+// The next save, which is that of [Session.Save] or the one at the end of the
+// request, gives the session a new id, so that an id planted before the login is
+// worthless (session fixation). It succeeds whatever other requests do meanwhile;
+// if the store fails, nothing of the request is saved, and the error becomes the
+// answer. [LoginOptions] drop the values from before the login, or keep the
+// session for longer ("remember me"). [Session.LoggedIn] returns the time of the
+// login, from which [Options.AbsoluteTimeout] counts anew.
+//
+// At a logout, call [Session.Destroy]. It ends every session that the request
+// carries, also if a login has given it a new id within the last minute.
+//
+// [Session.Renew] gives the session a new id at once, for a change of rights of a
+// user who is logged in. [Session.Reset] destroys the session and begins an empty
+// one. [Session.SetCookie] sets the cookie options of one session, which are
+// stored with it.
 //
 // # Errors
 //
@@ -68,30 +82,27 @@
 // A browser sends several requests at the same time. With a store that has
 // versions ([Swapper]), which all stores of this project have:
 //
-//   - If requests change different values, all changes are kept. A deleted
-//     value stays deleted.
-//   - [Key.Update] of one value loses no update: its function runs again on
-//     the value that the other request saved.
-//   - If two requests [Key.Set] one value, the later save wins. Values are
-//     merged as a whole, never inside. The cookie options count as one value.
-//   - A session that is destroyed, renewed, reset or expires while a request
+//   - If requests change different values, all changes are kept. [Key.Update] of
+//     one value loses no update: its function runs again on the value that the
+//     other request saved. If two requests [Key.Set] one value, the later save
+//     wins. Values are merged as a whole, never inside.
+//   - A session that is destroyed, reset, given a new id or expires while a request
 //     runs does not come back. That request saves nothing and sends no cookie,
-//     and Hooks.Error gets [ErrGone]; its response is not changed.
-//   - A request whose Renew or Reset failed, or that set a value that can't be
-//     encoded, saves nothing more until the same call succeeds, and its commit
-//     returns the error: a refused login is not stored by half.
-//   - Renew leaves exactly one valid id: the new one, or with an error the old
-//     one. It loses no change of another request. The same holds for Reset,
-//     which removes the values. If two of them run at the same time, the
-//     second gets [ErrGone]. For a minute, a late request with the old id can't
-//     begin a session, so that the browser keeps the new cookie; Destroy in
-//     such a request also destroys the session under its new id.
-//   - A save that conflicts too often fails with [ErrConflict] and writes
-//     nothing.
+//     and Hooks.Error gets [ErrGone]; its response is not changed. Its Login
+//     succeeds all the same, with a session of its own.
+//   - A request with an id from before a login does not take the new cookie away:
+//     what it stores goes into a second cookie, NAME.next, which counts only while
+//     the first one leads to no session.
+//   - A request whose Login, Renew or Reset failed, or that set a value that can't
+//     be encoded, saves nothing more until the same call succeeds, and its commit
+//     returns the error.
+//   - A save that conflicts too often fails with [ErrConflict] and writes nothing.
 //
 // [Options.OnConflict] selects another policy. With a store that has only the
 // three methods of [Store], the last write wins, even over a removal.
-// [Manager.Guarantees] reports which of these applies.
+// [Manager.Guarantees] reports which of these applies. The file
+// docs/concurrency.md of this module tells the rest, and what to do about each
+// error.
 //
 // Several goroutines of one request may use its session. After the commit every
 // change fails with [ErrCommitted].
