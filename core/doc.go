@@ -19,8 +19,7 @@
 //
 // The adapters are adapters/nethttp, adapters/fasthttp and adapters/fiber; the
 // stores are in stores. This package depends on none of them, and on no HTTP
-// library. K numbers in comments of the source are the rules of generic-session,
-// which RULES.md lists.
+// library. Comments in the source cite rules by number; RULES.md lists them.
 //
 // # The life of a session
 //
@@ -41,13 +40,27 @@
 // stores the session during the request. [Session.SetSaveMode] forces or
 // prevents storing at the end.
 //
-// At login, call [Session.Renew]: the session gets a new id and keeps its values,
-// so that an id planted before the login is worthless (session fixation). At
-// logout, call [Session.Destroy]. [Session.Reset] destroys the session and
-// begins an empty one.
+// # Logins
 //
-// [Session.SetCookie] sets the cookie options of one session, such as a longer
-// lifetime for "remember me". They are stored with the session.
+// At a login, call [Session.Login] and set who the user is, in any order:
+//
+//	err := errors.Join(s.Login(core.LoginOptions{}), user.Set(s, name))
+//
+// The next save, which is that of [Session.Save] or the one at the end of the
+// request, gives the session a new id, so that an id planted before the login is
+// worthless (session fixation). It succeeds whatever other requests do meanwhile;
+// if the store fails, nothing of the request is saved, and the error becomes the
+// answer. [LoginOptions] drop the values from before the login, or keep the
+// session for longer ("remember me"). [Session.LoggedIn] returns the time of the
+// login, from which [Options.AbsoluteTimeout] counts anew.
+//
+// At a logout, call [Session.Destroy]. It ends every session that the request
+// carries, also if a login has given it a new id within the last minute.
+//
+// [Session.Renew] gives the session a new id at once, for a change of rights of a
+// user who is logged in. [Session.Reset] destroys the session and begins an empty
+// one. [Session.SetCookie] sets the cookie options of one session, which are
+// stored with it.
 //
 // # Errors
 //
@@ -67,29 +80,32 @@
 // # Concurrency
 //
 // A browser sends several requests at the same time. With a store that has
-// versions ([Swapper]), which all stores of this project have, changes of
-// different values are merged, [Key.Update] loses no update, and a session that
-// was destroyed, renewed, reset or has expired does not come back.
-// docs/concurrency.md has the complete list of guarantees. A handler has these
-// duties:
+// versions ([Swapper]), which all stores of this project have:
 //
-//   - Compute a value from its old one with [Key.Update]. Its function may run
-//     more than once and must depend only on its argument. If two requests
-//     [Key.Set] one value, the later save wins.
-//   - Change the session before the first byte of the response. After the commit
-//     every change fails with [ErrCommitted].
-//   - Return the error of every call. A request in which Renew or Reset failed,
-//     or that set a value that can't be encoded, saves nothing more until the
-//     same call succeeds, and its commit returns the error.
-//   - Several goroutines of one request may use its session. But a map, slice or
-//     pointer that [Key.Get] returned must not be changed in place from another
-//     goroutine.
+//   - If requests change different values, all changes are kept. [Key.Update] of
+//     one value loses no update: its function runs again on the value that the
+//     other request saved. If two requests [Key.Set] one value, the later save
+//     wins. Values are merged as a whole, never inside.
+//   - A session that is destroyed, reset, given a new id or expires while a request
+//     runs does not come back. That request saves nothing and sends no cookie,
+//     and Hooks.Error gets [ErrGone]; its response is not changed. Its Login
+//     succeeds all the same, with a session of its own.
+//   - A request with an id from before a login does not take the new cookie away:
+//     what it stores goes into a second cookie, NAME.next, which counts only while
+//     the first one leads to no session.
+//   - A request whose Login, Renew or Reset failed, or that set a value that can't
+//     be encoded, saves nothing more until the same call succeeds, and its commit
+//     returns the error.
+//   - A save that conflicts too often fails with [ErrConflict] and writes nothing.
 //
-// The author of a store makes its methods safe for concurrent use, and the
-// comparison and the write of a Swapper one atomic step. With a store that has
-// only the three methods of [Store], the last write wins, even over a removal.
-// [Options.OnConflict] selects another policy, and [Manager.Guarantees] reports
-// which guarantees apply.
+// [Options.OnConflict] selects another policy. With a store that has only the
+// three methods of [Store], the last write wins, even over a removal.
+// [Manager.Guarantees] reports which of these applies. The file
+// docs/concurrency.md of this module tells the rest, and what to do about each
+// error.
+//
+// Several goroutines of one request may use its session. After the commit every
+// change fails with [ErrCommitted].
 //
 // # Writing a store
 //

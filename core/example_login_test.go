@@ -8,29 +8,25 @@ import (
 	"github.com/gensession/gensession/core"
 )
 
-// A login renews the session before it says who the user is: an id from before
-// the login, which somebody may have planted, is worthless afterwards.
-func Example_login() {
+// A login gives the session a new id when it is saved: an id from before the
+// login, which somebody may have planted, is worthless afterwards. The values
+// stay.
+func ExampleSession_Login() {
 	const user core.Key[string] = "user"
-	login := func(ctx context.Context, s *core.Session, name string) error {
-		if err := s.Renew(ctx); err != nil {
-			return err // nothing of this request is saved
-		}
-		return user.Set(s, name)
-	}
-
 	site := newExampleSite(nil)
 	defer site.Close()
 	site.Visit(func(_ context.Context, s *core.Session) error { return s.Set("cart", []int{7}) })
 	before := site.ID()
-	site.Visit(func(ctx context.Context, s *core.Session) error { return login(ctx, s, "ada") })
+	site.Visit(func(_ context.Context, s *core.Session) error { // the password was right
+		return errors.Join(s.Login(core.LoginOptions{}), user.Set(s, "ada"))
+	})
 	site.Visit(func(_ context.Context, s *core.Session) error {
-		fmt.Println(user.Get(s), s.Get("cart"))
+		fmt.Println(user.Get(s), s.Get("cart"), "logged in:", !s.LoggedIn().IsZero())
 		return nil
 	})
 	_, err := site.Sessions.GetByID(context.Background(), before)
 	fmt.Println("the old id:", errors.Is(err, core.ErrNotFound))
 	// Output:
-	// ada [7]
+	// ada [7] logged in: true
 	// the old id: true
 }

@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,20 +10,17 @@ import (
 )
 
 // "Remember me" gives one session a longer life, in the browser and in the store.
-// The zero CookieOptions are those of the configuration.
-func ExampleSession_SetCookie() {
+// A later login without it forgets it.
+func ExampleLoginOptions() {
 	site := newExampleSite(nil)
 	defer site.Close()
 	login := func(remember bool) {
 		site.Visit(func(_ context.Context, s *core.Session) error {
-			var cookie core.CookieOptions
+			var o core.LoginOptions
 			if remember {
-				cookie.MaxAge = 30 * 24 * time.Hour
+				o.RememberFor = 30 * 24 * time.Hour
 			}
-			if err := s.SetCookie(cookie); err != nil {
-				return err
-			}
-			return s.Set("user", "ada")
+			return errors.Join(s.Login(o), s.Set("user", "ada"))
 		})
 		site.Visit(func(_ context.Context, s *core.Session) error {
 			fmt.Println(s.Cookie().MaxAge)

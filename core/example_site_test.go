@@ -41,6 +41,7 @@ func (e *exampleSite) Visit(h func(ctx context.Context, s *core.Session) error) 
 	}
 	if err != nil {
 		fmt.Println(err)
+		v.HandlerFailed()
 	}
 	if err := v.Commit(ctx); err != nil {
 		fmt.Println(err)

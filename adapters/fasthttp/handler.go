@@ -21,6 +21,7 @@ func Handler(f func(ctx *fasthttp.RequestCtx, s *core.Session) error) fasthttp.R
 		if err = call(ctx, visit, f); err == nil {
 			return
 		}
+		visit.HandlerFailed()
 		jar, ok := visit.Jar().(*Jar)
 		switch {
 		case !ok || jar.answer == nil: // the middleware of another package

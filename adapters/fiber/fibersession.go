@@ -89,7 +89,8 @@ func From(c *fiber.Ctx) (*core.Session, error) {
 
 // Handler returns a Fiber handler that calls f with the session of its request,
 // the innermost if several managers are mounted. An error of the session or of f
-// goes to the ErrorHandler. The session is saved also after an error.
+// goes to the ErrorHandler. The session is saved also after an error, but a
+// [core.Session.Login] that is not saved yet does not happen.
 func Handler(f func(c *fiber.Ctx, s *core.Session) error) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		s, err := From(c)

@@ -27,16 +27,12 @@ func login(w http.ResponseWriter, r *http.Request, s *core.Session) error {
 		http.Error(w, "wrong name or password", http.StatusUnauthorized)
 		return nil
 	}
-	if err := s.Renew(r.Context()); err != nil { // a new id: the old one may have been planted
-		return err
-	}
-	var cookie core.CookieOptions // the defaults: whatever an earlier login chose is forgotten
+	var o core.LoginOptions // without "remember me", whatever an earlier login chose
 	if r.FormValue("remember") != "" {
-		cookie.MaxAge = 30 * 24 * time.Hour
+		o.RememberFor = 30 * 24 * time.Hour
 	}
-	err := errors.Join(s.SetCookie(cookie), user.Set(s, r.FormValue("user")), flash.Set(s, "Welcome!"))
-	if err != nil {
-		return err
+	if err := errors.Join(s.Login(o), user.Set(s, r.FormValue("user")), flash.Set(s, "Welcome!")); err != nil {
+		return err // nothing of this request is saved
 	}
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 	return nil

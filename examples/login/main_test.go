@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -11,12 +13,14 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
 func TestLogin(t *testing.T) {
-	store := memorystore.New(nil)
-	defer store.Close()
+	memory := memorystore.New(nil)
+	defer memory.Close()
+	store := storetest.NewFaulty(memory)
 	sessions, err := core.New(store, &core.Options{Keys: [][]byte{[]byte(strings.Repeat("k", 20) + "0123456789ab")}})
 	if err != nil {
 		t.Fatal(err)
@@ -83,8 +87,22 @@ func TestLogin(t *testing.T) {
 	if id() == first || id() == "" {
 		t.Error("the login kept the id")
 	}
+	if _, err := sessions.GetByID(t.Context(), core.ID(first)); !errors.Is(err, core.ErrNotFound) {
+		t.Errorf("the id from before the login: %v", err)
+	}
 	post("/logout", nil, 200, " Hello \"\"\n")
 	if id() != "" {
 		t.Error("the cookie is still there")
 	}
+
+	// A login that the store refuses is answered as an error, and nobody is in.
+	store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+		if op == storetest.OpGetVersion || op == storetest.OpGet {
+			return nil
+		}
+		return core.ErrRefused
+	})
+	post("/login", ada, 503, "Service Unavailable\n")
+	store.Before(nil)
+	get(" Hello \"\"\n")
 }

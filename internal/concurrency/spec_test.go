@@ -87,7 +87,7 @@ type rules struct {
 	// became of a step that had no answer. removes: it can remove a key by its
 	// version. untold: it does not tell the version of a write.
 	oneStep, removes, untold bool
-	koa     bool // core.KoaCompat
+	koa                      bool // core.KoaCompat
 }
 
 // A spec is the machine: the sessions that live, by id.
