@@ -182,7 +182,7 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 		}
 		switch {
 		case err == nil:
-			m.renewed(key)
+			m.prolonged(key)
 			e.written(d.record, version)
 			return nil
 		case err == errExpired && !reread && m.swapper != nil:
@@ -191,7 +191,7 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 		case !errors.Is(err, ErrConflict), errors.Is(err, errCrowd):
 			return e.failed(c, d.record, err)
 		case c.why == renewal:
-			return m.renewedByAnother(ctx, e, key)
+			return m.prolongedByAnother(ctx, e, key)
 		case e.unknownWrite != nil && c.updates():
 			return errOvertaken
 		}
@@ -309,9 +309,9 @@ func (e *entry) loaded(s lookup) {
 	}
 }
 
-// renewedByAnother ends a renewal that met a write of another request: the
+// prolongedByAnother ends a renewal that met a write of another request: the
 // session has its whole life again.
-func (m *Manager) renewedByAnother(ctx context.Context, e *entry, key string) error {
+func (m *Manager) prolongedByAnother(ctx context.Context, e *entry, key string) error {
 	r, version, err := m.read(ctx, key)
 	if err == nil {
 		e.written(r, version)
@@ -358,7 +358,7 @@ func (m *Manager) put(ctx context.Context, e *entry, key string, r *record.Recor
 		return 0, err
 	}
 	if version, err = m.set(ctx, key, text, ttl, version); err == nil {
-		m.renewed(key)
+		m.prolonged(key)
 	}
 	return version, err
 }
@@ -376,8 +376,8 @@ func (m *Manager) encode(r *record.Record, key string) (text []byte, err error) 
 	return text, nil
 }
 
-// renewed notes that key has its whole life again.
-func (m *Manager) renewed(key string) {
+// prolonged notes that key has its whole life again.
+func (m *Manager) prolonged(key string) {
 	if m.touched != nil {
 		m.touched.renewed(key)
 	}
@@ -430,13 +430,13 @@ func (m *Manager) resolve(ctx context.Context, e *entry) (applied bool, err erro
 	return false, nil
 }
 
-// renew begins the ttl of an unchanged session anew (K24). Another request may
+// prolong begins the ttl of an unchanged session anew (K24). Another request may
 // have saved the session meanwhile and chosen another life for it, which a
 // touch from here must not take back: stores compare versions only when they
 // write, so we look afterwards, and give it the life that it should have. Where
 // a call costs a round trip, the record is written as it is instead, which needs
 // no look. errExpired means that its time is over.
-func (m *Manager) renew(ctx context.Context, e *entry) error {
+func (m *Manager) prolong(ctx context.Context, e *entry) error {
 	key := m.storeKey(e)
 	now := time.Now()
 	e.wrote = now.UnixNano()
@@ -494,6 +494,6 @@ func (m *Manager) renew(ctx context.Context, e *entry) error {
 		}
 		reread = false
 	}
-	m.renewed(key)
+	m.prolonged(key)
 	return nil
 }

@@ -40,15 +40,17 @@ type Options struct {
 	// NoPrefix makes the prefix empty, for a store that holds only sessions.
 	NoPrefix bool
 	// TTL is how long the store keeps a session after each save. Default: the
-	// lifetime of its cookie. With Rolling it is the idle timeout.
+	// lifetime of its cookie. With Rolling it is the idle timeout. A session that
+	// has chosen its own life (LoginOptions.RememberFor, Session.SetCookie) keeps
+	// that.
 	TTL time.Duration
 	// TTLFunc, if set, returns the ttl of each session. If it returns zero, TTL
 	// and the cookie determine the ttl; if it returns a negative value, the
 	// session is destroyed. It must not change s.
 	TTLFunc func(s *Session) time.Duration
 	// AbsoluteTimeout is the maximum age of a session, whether it is used or not
-	// (ASVS 7.3.2). Default: no maximum. Renew keeps the time of creation, Reset
-	// sets it again.
+	// (ASVS 7.3.2), counted from its last login, or else from its creation.
+	// Default: no maximum. Renew keeps both times, Reset begins anew.
 	AbsoluteTimeout time.Duration
 	// InsecureNoLimit keeps a session for ever if neither TTL nor its cookie
 	// limits its lifetime. The default limit is [DefaultMaxAge].
@@ -121,15 +123,17 @@ type Options struct {
 
 // Hooks are callbacks for the events of a session. They run on the goroutine of
 // the request. They may use the values of the session, but must not call its
-// Save, Renew, Reset or Destroy. A panic in a hook has the effect of a panic in
+// Save, Login, Renew, Reset or Destroy. A panic in a hook has the effect of a panic in
 // the handler: nothing is saved.
 type Hooks struct {
 	// Valid decides whether a loaded session may be used. If it returns false,
 	// the request gets a new session. If it returns an error, the request
-	// fails. It is not called for new sessions.
+	// fails. It is not called for new sessions, nor by Visit.Replace,
+	// Visit.Destroy, and the methods of Manager by id.
 	Valid func(ctx context.Context, jar Jar, s *Session) (bool, error)
-	// BeforeSave is called once before a session is written. Its changes are
-	// written too. If it returns an error, the save fails.
+	// BeforeSave is called once before a session is written, also by Renew and
+	// by a login. Its changes are written too. If it returns an error, the save
+	// fails. It runs before the outcome is known, and not for Destroy.
 	BeforeSave func(ctx context.Context, jar Jar, s *Session) error
 	// Error is called for every failure (generic-session's errorHandler). The
 	// operation fails with the error that it returns. If it returns nil, the

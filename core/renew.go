@@ -15,11 +15,13 @@ import (
 // browser told to forget it. Reading gives no values any more and
 // changes fail with ErrGone; Reset begins a new session.
 //
-// A logout wins over a login beside it: if another request has given the
-// session a new id within the last minute, it ends there, too.
+// It ends every session that the request proves to hold: also one that another
+// request has given a new id within the last minute (a logout wins over a login
+// beside it), and those of further cookies of the same name. If the request
+// carries more of these than are looked at, that is an error.
 //
-// After an error the store may still have the session: the logout has to be
-// tried again. The cookie is cleared all the same.
+// After an error the store may still have a session: the logout has to be tried
+// again. The cookies are cleared all the same. It works on a store that is full.
 func (s *Session) Destroy(ctx context.Context) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -42,12 +44,13 @@ func (s *Session) Reset(ctx context.Context) error {
 	return s.whole(callReset, func() error { return s.visit.beginAnew(withoutCancel(ctx)) })
 }
 
-// Renew gives the session a new id and keeps its values. Call it whenever the
-// user's rights grow, as at a login: an id that somebody planted before is
-// worthless then (session fixation; ASVS 7.2.4). The session is saved under
-// the new id at once and the old one is dead.
+// Renew gives the session a new id and keeps its values. Call it when the rights
+// of a user grow who is logged in already (ASVS 7.2.4); for a login there is
+// [Session.Login]. The session is saved under the new id at once and the old one
+// is dead. Requests that save it meanwhile can't hinder that. It is ErrGone if
+// another request has ended the session, or given it another id.
 //
-// After an error the old session is as it was, and the login must be refused:
+// After an error the old session is as it was, and the grant must be refused:
 // this request saves nothing more, whatever it sets, and its commit returns the
 // error, until Renew, Reset or Destroy succeeds.
 func (s *Session) Renew(ctx context.Context) error {

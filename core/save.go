@@ -43,7 +43,7 @@ func (s *Session) enter() error {
 	return err
 }
 
-var errFromHook = errors.New("session: Save, Renew, Reset and Destroy can't be called from a hook")
+var errFromHook = errors.New("session: Save, Login, Renew, Reset and Destroy can't be called from a hook")
 
 // mayStore says why the store can't be changed now.
 func (s *Session) mayStore() error {
@@ -193,7 +193,7 @@ func (m *Manager) carryOut(p *plan) error {
 		}
 		return err
 	case p.touch:
-		return m.renew(ctx, &p.entry)
+		return m.prolong(ctx, &p.entry)
 	case p.why == signsIn:
 		return m.logIn(p)
 	}
