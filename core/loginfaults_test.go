@@ -150,3 +150,36 @@ func TestLoginKeepsTheCookieOptionsOfItsRequest(t *testing.T) {
 		}))
 	}
 }
+
+// A Renew that carries a login out, and failed, may be tried again (decision 15, P6).
+func TestLoginRenewTwice(t *testing.T) {
+	a := newApp(t, nil)
+	a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+		signIn(t, "ada")(v, s)
+		a.store.Before(func(context.Context, storetest.Op, string) error { return core.ErrRefused })
+		wantIs(t, s.Renew(bg), core.ErrRefused)
+		a.store.Before(nil)
+		must(t, s.Renew(bg))
+	}))
+	a.wantUser("ada")
+}
+
+// A Save with a login that failed before it reached the store saves nothing, and
+// the commit does not log in either (decision 15).
+func TestLoginWhoseSaveFailedEarly(t *testing.T) {
+	refuse := false
+	a := newApp(t, &core.Options{Hooks: core.Hooks{BeforeSave: func(context.Context, core.Jar, *core.Session) error {
+		if refuse {
+			return core.ErrRefused
+		}
+		return nil
+	}}})
+	e := a.get("/", func(v *core.Visit, s *core.Session) {
+		signIn(t, "ada")(v, s)
+		refuse = true
+		wantIs(t, s.Save(bg), core.ErrRefused)
+		refuse = false
+	})
+	a.fails(core.ErrRefused, e).wantCookies(t, "")
+	a.wantUser("")
+}

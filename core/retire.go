@@ -43,7 +43,9 @@ func (m *Manager) see(key string, data []byte, version Version, err error) (look
 	case err != nil:
 		return s, err
 	case isTombstone(data):
-		s.tombstone = m.parseTombstone(key, data, version)
+		if t := m.parseTombstone(key, data, version); len(t.successors) > 0 { // else it was a removal
+			s.tombstone = t
+		}
 		return s, ErrGone
 	}
 	s.held = heldBy(data)
