@@ -18,8 +18,9 @@ import (
 // defaults of generic-session; only Keys are required. New copies the Options.
 type Options struct {
 	// Keys sign the cookie: 1 to 8 keys of at least 32 random bytes. The first
-	// key signs, and all keys verify. To rotate keys, put a new key first, and
-	// remove an old key when its cookies have expired.
+	// key signs, and all keys verify. To rotate keys, add a new key last in all
+	// processes, then put it first, and remove an old key when its cookies have
+	// expired: see [Manager.RotateKeys].
 	Keys [][]byte
 	// Name is the name of the cookie. Default "koa.sid". Over TLS, "__Host-sid"
 	// with Cookie.Secure On is safest.
@@ -389,7 +390,9 @@ func (m *Manager) newCookie() error {
 }
 
 // RotateKeys replaces Options.Keys for all later requests: the first key signs,
-// and all verify. If it returns an error, the old keys stay in use.
+// and all verify. Where several processes share sessions, rotate in two steps, or
+// one that does not know the new key refuses the cookies of another: first add
+// the new key behind the old one everywhere, then put it in front. If it returns an error, the old keys stay in use.
 func (m *Manager) RotateKeys(keys [][]byte) error {
 	if m.cookie == nil || !m.cookie.signed {
 		return errors.New("session: RotateKeys: the cookie is not signed")

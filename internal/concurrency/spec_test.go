@@ -799,7 +799,6 @@ func (c *specClient) leave(s *spec) {
 	}
 	c.id, c.state, c.base, c.cleared, c.doubt = "", specNew, nil, true, nil
 	c.created, c.reissue, c.unread, c.successor = time.Now().Truncate(time.Millisecond), false, false, false
-	delete(c.edits, "cookie")
 	for name, e := range c.edits { // what was added is added to nothing
 		if !e.assigned {
 			c.edits[name] = specEdit{assigned: true, value: e.add, assigns: e.assigns}
@@ -872,13 +871,13 @@ func (c *specClient) tryLogIn(s *spec) {
 		created := c.created
 		c.leave(s)
 		c.created = created
+		delete(c.edits, "cookie")
 	}
 	if c.calls < c.fault || c.fault == 0 {
 		if failed, _ := c.fails(); failed {
 			return
 		}
 	}
-	delete(c.edits, "cookie")
 	now := c.over(nil)
 	id := c.newID()
 	if c.stale != "" && s.marked(c.stale) {
