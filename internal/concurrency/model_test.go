@@ -276,6 +276,13 @@ func (w *world) actions() map[string]func(*rapid.T) {
 			w.answers = slices.DeleteFunc(w.answers, func(o *request) bool { return o == r })
 			w.arrive(r)
 		},
+		"lose an answer": func(rt *rapid.T) {
+			if len(w.answers) == 0 {
+				rt.Skip("no answer is under way")
+			}
+			i := rapid.IntRange(0, len(w.answers)-1).Draw(rt, "answer")
+			w.answers = slices.Delete(w.answers, i, i+1)
+		},
 		"rotate keys": func(rt *rapid.T) {
 			w.turn++
 			if err := w.manager.RotateKeys([][]byte{key(w.turn), key(w.turn - 1)}); err != nil {
