@@ -114,6 +114,11 @@ func TestReplacedID(t *testing.T) {
 			a.wantVisits(7) // it leads nowhere, so the second counts
 			a.ok(a.get("/", count(t))).wantCookies(t, secondPair)
 			a.wantVisits(8)
+			// One of two sessions is not trusted with its past, and the second cookie
+			// goes with the login.
+			a.ok(a.get("/", signIn(t, "ada"))).wantCookies(t, "koa.sid koa.sid.sig -koa.sid.next -koa.sid.next.sig")
+			a.wantUser("ada")
+			a.wantVisits(0)
 		})
 	}
 	t.Run("its request can't renew", func(t *testing.T) {

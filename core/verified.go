@@ -50,10 +50,14 @@ func (c *verified) lookup(id, signature string, by *keyring) *signedID {
 // made is a new pair for id, which the next request will bring. key is the store's
 // key of id.
 func (c *verified) made(id ID, by *keyring, name, key string) *signedID {
-	var room [maxSignature]byte
-	p := &signedID{id: id, signature: string(by.sign(room[:0], name, string(id))), by: by, key: key}
-	c.slots[maphash.String(c.seed, string(id))%uint64(len(c.slots))].entry.Store(p)
-	return p
+	pair := new(struct {
+		signedID
+		room [maxSignature]byte // of its signature, which nobody changes any more
+	})
+	signature := by.sign(pair.room[:0], name, string(id))
+	pair.signedID = signedID{id: id, signature: kept(signature), by: by, key: key}
+	c.slots[maphash.String(c.seed, string(id))%uint64(len(c.slots))].entry.Store(&pair.signedID)
+	return &pair.signedID
 }
 
 // add records that signature was just verified for id. key returns the store's

@@ -297,8 +297,9 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 		return v.broken(ctx, OpGet, err)
 	}
 	s.take(second, key, now)
-	if id != "" {
+	if id != "" { // one of two that the request carries
 		s.requested, s.givenUp = v.keyOf(id), t
+		v.untrusted = true
 	}
 	s.entry.second, v.resend = true, reissue
 	return v.admit(ctx, second, key)

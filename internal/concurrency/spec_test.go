@@ -799,7 +799,13 @@ func (c *specClient) leave(s *spec) {
 	}
 	c.id, c.state, c.base, c.cleared, c.doubt = "", specNew, nil, true, nil
 	c.created, c.reissue, c.unread, c.successor = time.Now().Truncate(time.Millisecond), false, false, false
-	for name, e := range c.edits { // what was added is added to nothing
+	c.fromNothing()
+}
+
+// fromNothing makes what was added an addition to nothing.
+func (c *specClient) fromNothing() {
+	c.base, c.cleared = nil, true
+	for name, e := range c.edits {
 		if !e.assigned {
 			c.edits[name] = specEdit{assigned: true, value: e.add, assigns: e.assigns}
 		}
@@ -843,6 +849,7 @@ func (c *specClient) tryLogIn(s *spec) {
 			return
 		}
 	}
+	second := c.second
 	c.second = false
 	c.created = time.Now().Truncate(time.Millisecond)
 	if c.state == specLive {
@@ -861,7 +868,15 @@ func (c *specClient) tryLogIn(s *spec) {
 			if s.plain {
 				now = c.base
 			}
-			now = c.over(now)
+			if untrusted := second && c.stale != ""; untrusted { // without what was loaded
+				options, chosen := now["cookie"]
+				c.fromNothing()
+				if now = c.over(nil); chosen && !c.edits["cookie"].assigned {
+					now["cookie"] = options
+				}
+			} else {
+				now = c.over(now)
+			}
 			id := c.newID()
 			delete(s.live, c.id)
 			s.mark(c.id, id)
