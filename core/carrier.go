@@ -287,6 +287,9 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 		p = *c.verified.made(id, c.keys.Load(), c.name, s.key)
 	}
 	c.send(jar, c.name, &o, p, o.expiry(now))
+	if s.visit.spare && !c.koa {
+		c.send(jar, c.name+secondSuffix, &o, signedID{id: id}, now.Add(spareLife))
+	}
 	return nil
 }
 
@@ -310,6 +313,11 @@ func (c *signedCookie) Reset(jar Jar, s *Session) error {
 // goes into the second cookie, which counts only while the first one leads
 // nowhere: so neither browser loses its session.
 const secondSuffix = ".next"
+
+// spareLife is how long the second cookie has a copy of the id after the id has
+// changed. A response from before, which saved the session under the old id, may
+// reach the browser last: then the first cookie leads nowhere, and the copy counts.
+const spareLife = 5 * time.Minute
 
 // dropSecond makes the browser forget the second cookie.
 func (c *signedCookie) dropSecond(jar Jar, o *CookieOptions) {

@@ -149,16 +149,20 @@ func (e *entry) leave(m *Manager) {
 // that gives the old id up. It leaves in p.alone whether that was another one.
 func (m *Manager) logIn(p *plan) error {
 	ctx, e := p.ctx, &p.entry
-	if _, err := m.end(ctx, p.others...); err != nil {
+	own := ""
+	if e.state == live {
+		own = m.storeKey(e)
+	}
+	if _, err := m.endBut(ctx, own, p.others...); err != nil {
 		return err
 	}
 	known := e.givenUp != nil // whether the old id has a tombstone
-	own := m.blank
+	options := m.blank
 	switch {
 	case e.state != live && p.changes.ownSet: // which this request chose
-		own = p.changes.own
+		options = p.changes.own
 	case p.login.RememberFor > 0:
-		own, _ = m.ownFor(m.config, p.login.RememberFor, m.blank)
+		options, _ = m.ownFor(m.config, p.login.RememberFor, m.blank)
 	}
 	if e.state == live {
 		changes := &p.changes
@@ -179,7 +183,7 @@ func (m *Manager) logIn(p *plan) error {
 		known = true
 	}
 	p.alone = true
-	alone, err := p.changes.alone(own)
+	alone, err := p.changes.alone(options)
 	if err != nil {
 		return err
 	}

@@ -92,6 +92,7 @@ type plan struct {
 	login     login           // if it is one
 	others    []target        // keys of other sessions that the request carries, which a login ends
 	untrusted bool            // a login must not keep the values
+	had       string          // the key of the id that the request carries
 	alone     bool            // done: a login without what was loaded
 	ctx       context.Context // does not end with the request (DESIGN: time limits)
 }
@@ -147,7 +148,7 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 				p.changes.login = time.Now().UnixMilli()
 			}
 			if p.others, p.untrusted = v.others, v.untrusted; !s.second {
-				if second, _ := v.second(); second != "" {
+				if second, _ := v.second(); second != "" && second != s.id {
 					p.others = append(slices.Clip(p.others), target{key: m.key(second)})
 				}
 			}
@@ -166,6 +167,9 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 		}
 	}
 	p.entry = s.snapshot()
+	if p.had = p.entry.requested; p.entry.state == live {
+		p.had = m.storeKey(&p.entry)
+	}
 	return p, nil
 }
 
@@ -231,6 +235,7 @@ func (v *Visit) conclude(p *plan, err error) error {
 		s.saved(&p.changes, &p.entry)
 		s.loggedIn(p)
 		v.loggedIn = true
+		v.spare = p.had != ""
 		v.others, v.untrusted = nil, false
 	default:
 		s.saved(&p.changes, &p.entry)
@@ -406,7 +411,7 @@ func (v *Visit) send(ctx context.Context) error {
 	if err := v.manager.carrier.Set(v.jar, v.session); err != nil {
 		return v.manager.report(ctx, OpCarrier, err)
 	}
-	if c := v.manager.cookie; c != nil && !v.session.second && v.endsSecond() {
+	if c := v.manager.cookie; c != nil && !v.session.second && !v.spare && v.endsSecond() {
 		o := v.session.Cookie()
 		c.dropSecond(v.jar, &o)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,7 @@ type Visit struct {
 	untrusted bool            // the session was chosen among several that the request carries
 	expires   bool            // cookies of former scopes are removed with the next one that is sent
 	left      []CookieOptions // whose scopes the cookie had until this request
+	spare     bool            // the second cookie carries the same id as the first, for a while
 	loggedIn  bool            // the response has the id of a login
 	crowded   bool            // the request carries more cookies than are looked at
 
@@ -297,7 +299,13 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 		return v.broken(ctx, OpGet, err)
 	}
 	s.take(second, key, now)
-	if id != "" { // one of two that the request carries
+	switch {
+	case t != nil && slices.Contains(t.successors, key):
+		// A response from before has replaced the cookie of the login. This one puts
+		// it back.
+		v.resend, v.expires = true, true
+		return v.admit(ctx, second, key)
+	case id != "": // one of two that the request carries
 		s.requested, s.givenUp = v.keyOf(id), t
 		v.untrusted = true
 	}
