@@ -1,7 +1,6 @@
 package core
 
 import (
-	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -158,26 +157,36 @@ func (c *signedCookie) genuine(keys *keyring, name string, ids, sigs *values) (f
 }
 
 // second returns the id of the second cookie, "" if there is none that is
-// genuine, or more than one. reissue is as in read.
-func (c *signedCookie) second(jar Jar) (id ID, reissue bool) {
+// genuine and other than own, or more than one. reissue is as in read.
+func (c *signedCookie) second(jar Jar, own ID) (id ID, reissue bool) {
 	name := c.name + secondSuffix
-	if a, ok := jar.(bufferJar); ok { // mostly there is none
+	if a, ok := jar.(bufferJar); ok {
 		scratch := c.scratch()
 		field := a.AppendCookie((*scratch)[:0])
-		found := bytes.Contains(field, []byte(name))
+		found := other(unsafe.String(unsafe.SliceData(field), len(field)), name, own)
 		if c.putScratch(scratch, field); !found {
 			return "", false
 		}
 	}
 	field := jar.Cookie()
-	if !strings.Contains(field, name) {
+	if !other(field, name, own) {
 		return "", false
 	}
 	ids, sigs := parseCookies(field, name)
-	if found, reissue, _ := c.genuine(c.keys.Load(), name, &ids, &sigs); len(found) == 1 {
+	if found, reissue, _ := c.genuine(c.keys.Load(), name, &ids, &sigs); len(found) == 1 && found[0].id != own {
 		return found[0].id, reissue
 	}
 	return "", false
+}
+
+// other reports whether a Cookie field has a cookie of that name with another value
+// than own. Mostly there is none, or a copy.
+func other(field, name string, own ID) bool {
+	if !strings.Contains(field, name) {
+		return false
+	}
+	ids, _ := parseCookies(field, name)
+	return ids.n > 1 || ids.n == 1 && ids.all[0] != string(own)
 }
 
 // refuseSignature removes a signature that none of the keys made, in KoaCompat
@@ -275,20 +284,24 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	if s.wrote == 0 {
 		now = time.Now()
 	}
+	clean := len(jar.ResponseCookies()) == 0
 	if second {
-		c.send(jar, c.name+secondSuffix, &o, signedID{id: id}, o.expiry(now))
+		c.send(jar, c.name+secondSuffix, &o, signedID{id: id}, o.expiry(now), clean)
 		return nil
 	}
 	for _, gone := range c.removals(s, &o, false) {
-		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0))
+		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0), clean)
 	}
 	p := s.signedID(c, id)
 	if c.signed && p.by == nil && s.visit.expires {
 		p = *c.verified.made(id, c.keys.Load(), c.name, s.key)
 	}
-	c.send(jar, c.name, &o, p, o.expiry(now))
+	c.send(jar, c.name, &o, p, o.expiry(now), clean)
 	if s.visit.spare && !c.koa {
-		c.send(jar, c.name+secondSuffix, &o, signedID{id: id}, now.Add(spareLife))
+		// A response from before, which saved the session under the old id, may
+		// reach the browser last. Then the first cookie leads nowhere, and the copy
+		// counts, however long the browser waits with its next request.
+		c.send(jar, c.name+secondSuffix, &o, signedID{id: id}, o.expiry(now), clean)
 	}
 	return nil
 }
@@ -298,9 +311,9 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 func (c *signedCookie) Reset(jar Jar, s *Session) error {
 	o := s.Cookie()
 	for _, gone := range c.removals(s, &o, true) {
-		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0))
+		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0), false)
 	}
-	c.send(jar, c.name, &o, signedID{}, time.Unix(0, 0))
+	c.send(jar, c.name, &o, signedID{}, time.Unix(0, 0), false)
 	if s.visit.hasSecond() {
 		c.dropSecond(jar, &o)
 	}
@@ -314,14 +327,9 @@ func (c *signedCookie) Reset(jar Jar, s *Session) error {
 // nowhere: so neither browser loses its session.
 const secondSuffix = ".next"
 
-// spareLife is how long the second cookie has a copy of the id after the id has
-// changed. A response from before, which saved the session under the old id, may
-// reach the browser last: then the first cookie leads nowhere, and the copy counts.
-const spareLife = 5 * time.Minute
-
 // dropSecond makes the browser forget the second cookie.
 func (c *signedCookie) dropSecond(jar Jar, o *CookieOptions) {
-	c.send(jar, c.name+secondSuffix, o, signedID{}, time.Unix(0, 0))
+	c.send(jar, c.name+secondSuffix, o, signedID{}, time.Unix(0, 0), false)
 }
 
 // signedID returns id, with the signature from the request if that is still
@@ -342,8 +350,8 @@ func (c *signedCookie) resetSignature(jar Jar) {
 }
 
 // send sends the cookie of that name and its signature, which has the same
-// attributes (K4).
-func (c *signedCookie) send(jar Jar, name string, o *CookieOptions, p signedID, expires time.Time) {
+// attributes (K4). clean means that there is no line that it could replace.
+func (c *signedCookie) send(jar Jar, name string, o *CookieOptions, p signedID, expires time.Time, clean bool) {
 	sigName := c.sigName
 	if name != c.name {
 		sigName = name + sigSuffix
@@ -361,7 +369,7 @@ func (c *signedCookie) send(jar Jar, name string, o *CookieOptions, p signedID, 
 		}
 		lines = append(lines, attributes...)
 	}
-	if o.Overwrite != Off {
+	if o.Overwrite != Off && !clean {
 		c.clearScope(jar, name, o.scope())
 		c.clearScope(jar, sigName, o.scope())
 	}

@@ -107,7 +107,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	}
 	if logout {
 		targets = append(append(append(targets, s.unended...), v.others...), v.dead...)
-		if second, _ := v.second(); second != "" {
+		if second, _ := v.second(s.id); second != "" {
 			targets = append(targets, target{key: m.key(second)})
 		}
 		if s.givenUp != nil {

@@ -148,7 +148,7 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 				p.changes.login = time.Now().UnixMilli()
 			}
 			if p.others, p.untrusted = v.others, v.untrusted; !s.second {
-				if second, _ := v.second(); second != "" && second != s.id {
+				if second, _ := v.second(s.id); second != "" {
 					p.others = append(slices.Clip(p.others), target{key: m.key(second)})
 				}
 			}

@@ -39,7 +39,7 @@ type Visit struct {
 	untrusted bool            // the session was chosen among several that the request carries
 	expires   bool            // cookies of former scopes are removed with the next one that is sent
 	left      []CookieOptions // whose scopes the cookie had until this request
-	spare     bool            // the second cookie carries the same id as the first, for a while
+	spare     bool            // the second cookie gets a copy of the id, which has changed
 	loggedIn  bool            // the response has the id of a login
 	crowded   bool            // the request carries more cookies than are looked at
 
@@ -281,8 +281,8 @@ func (v *Visit) found(ctx context.Context, id ID, now lookup, err error) error {
 // counts then.
 func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 	m, s := v.manager, v.session
-	second, reissue := v.second()
-	if second == "" || second == id {
+	second, reissue := v.second(id)
+	if second == "" {
 		return v.unknownID(ctx, id, t)
 	}
 	key := m.key(second)
@@ -353,17 +353,17 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 	return nil
 }
 
-// second is the id of the second cookie, "" if there is none.
-func (v *Visit) second() (id ID, reissue bool) {
+// second is the id of the second cookie, "" if there is none other than own.
+func (v *Visit) second(own ID) (id ID, reissue bool) {
 	if c := v.manager.cookie; c != nil && !v.manager.o.koa {
-		return c.second(v.jar)
+		return c.second(v.jar, own)
 	}
 	return "", false
 }
 
 // hasSecond reports whether the request carries a second cookie.
 func (v *Visit) hasSecond() bool {
-	id, _ := v.second()
+	id, _ := v.second("")
 	return id != ""
 }
 

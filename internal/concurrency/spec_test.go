@@ -197,6 +197,7 @@ type specClient struct {
 	noted, second, recent bool
 	heirs                 []string
 	carries2              string   // the id in its second cookie
+	spare                 bool     // the second cookie gets a copy of the id
 	successor             bool     // an id was given up for its own, which is not stored yet
 	unended               []string // what a Destroy could not end
 	wrote                 bool     // so that it does not know the version of its session
@@ -266,6 +267,10 @@ func (c *specClient) load(s *spec, id, other string) {
 	c.unloaded()
 	if v, ok := s.live[other]; ok {
 		c.id, c.state, c.base, c.created = other, specLive, maps.Clone(v), s.lives[other].created
+		if slices.Contains(s.heirs(id), other) { // which goes back into the first cookie
+			c.reissue = true
+			return
+		}
 	}
 	if id != "" {
 		c.unknown(s, id)
@@ -353,7 +358,7 @@ func (c *specClient) since(d *doubt) {
 func (c *specClient) unloaded() {
 	c.id, c.state, c.base, c.edits, c.cleared = "", specNew, nil, map[string]specEdit{}, false
 	c.created, c.reissue, c.stale, c.doubt, c.unread = time.Now().Truncate(time.Millisecond), false, "", nil, false
-	c.noted, c.second, c.recent, c.heirs, c.successor, c.unended, c.login = false, false, false, nil, false, nil, false
+	c.noted, c.second, c.recent, c.heirs, c.successor, c.unended, c.login, c.spare = false, false, false, nil, false, nil, false, false
 }
 
 // send sets the cookie.
@@ -364,6 +369,10 @@ func (c *specClient) send(id string) {
 	} else {
 		c.cookie = id
 		c.sends++
+		if c.spare && id != "-" {
+			c.cookie2 = id
+			c.sends2++
+		}
 	}
 	if id == "-" && c.carries2 != "" {
 		c.cookie2 = "-"
@@ -510,7 +519,7 @@ func (c *specClient) perform(s *spec, a act) {
 		}
 		was := *c
 		c.unloaded()
-		c.id, c.successor = id, ends || was.successor
+		c.id, c.successor, c.spare = id, ends || was.successor, !s.koa && (was.spare || ends)
 		c.stale, c.noted, c.second, c.recent, c.heirs, c.carries2 = was.stale, was.noted, was.second, was.recent, was.heirs, was.carries2
 	case login:
 		if c.state == specEnded { // what it loaded is not its own any more
@@ -589,6 +598,7 @@ func (c *specClient) move(s *spec) bool {
 	id := c.newID()
 	delete(s.live, c.id)
 	s.mark(c.id, id)
+	c.spare = !s.koa
 	c.store(s, id, now)
 	return true
 }
@@ -626,10 +636,13 @@ func (c *specClient) gone() {
 }
 
 // end destroys the sessions of ids, and what they have become.
-func (c *specClient) end(s *spec, ids ...string) {
+func (c *specClient) end(s *spec, ids ...string) { c.endBut(s, "", ids...) }
+
+// endBut is end, and leaves own alone.
+func (c *specClient) endBut(s *spec, own string, ids ...string) {
 	defer func() { c.known = "" }()
 	c.unended = nil
-	ended := map[string]bool{}
+	ended := map[string]bool{own: true}
 	for i := 0; i < len(ids); i++ {
 		id := ids[i]
 		if ended[id] {
@@ -828,7 +841,7 @@ func (c *specClient) logIn(s *spec) {
 	if c.told == "" {
 		c.told, c.login = told, false
 		c.closed = slices.DeleteFunc(slices.Clone(c.closed), func(r refusal) bool { return r.act == login })
-		if c.carries2 != "" {
+		if c.carries2 != "" && !c.spare {
 			c.cookie2 = "-"
 		}
 		return
@@ -844,8 +857,12 @@ func (c *specClient) logIn(s *spec) {
 
 func (c *specClient) tryLogIn(s *spec) {
 	c.edits = maps.Clone(c.edits) // which stay as they are if it fails
-	if c.carries2 != "" && !c.second {
-		if c.end(s, c.carries2); c.told != "" {
+	if c.carries2 != "" && !c.second && c.carries2 != c.id {
+		own := ""
+		if c.state == specLive {
+			own = c.id
+		}
+		if c.endBut(s, own, c.carries2); c.told != "" {
 			return
 		}
 	}
@@ -880,6 +897,7 @@ func (c *specClient) tryLogIn(s *spec) {
 			id := c.newID()
 			delete(s.live, c.id)
 			s.mark(c.id, id)
+			c.spare = !s.koa
 			c.store(s, id, now)
 			return
 		}
@@ -895,6 +913,7 @@ func (c *specClient) tryLogIn(s *spec) {
 	}
 	now := c.over(nil)
 	id := c.newID()
+	c.spare = !s.koa && c.stale != ""
 	if c.stale != "" && s.marked(c.stale) {
 		s.mark(c.stale, id)
 	}
