@@ -16,7 +16,8 @@ import (
 type LoginOptions struct {
 	// RememberFor is how long the browser and the store keep the session,
 	// counted from each save ("remember me"): a second to 400 days. Zero means
-	// as long as the Options say, whatever an earlier login or SetCookie chose.
+	// as long as the Options say, whatever an earlier login or SetCookie chose
+	// that the request has loaded.
 	RememberFor time.Duration
 	// DropValues drops the values that were in the session before this request.
 	// What this request sets stays. By default they are kept, such as the cart
@@ -205,8 +206,8 @@ func (m *Manager) logIn(p *plan) error {
 	if passed != "" {
 		m.addSuccessor(ctx, passed, m.storeKey(e), true, nil)
 	}
-	if known {
-		m.addSuccessor(ctx, e.requested, m.storeKey(e), false, e.givenUp)
+	if known { // a logout of this request ends them all
+		e.givenUp = m.addSuccessor(ctx, e.requested, m.storeKey(e), false, e.givenUp)
 	}
 	return nil
 }

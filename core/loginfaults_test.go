@@ -151,7 +151,7 @@ func TestLoginKeepsTheCookieOptionsOfItsRequest(t *testing.T) {
 	}
 }
 
-// A Renew that carries a login out, and failed, may be tried again (DESIGN: closed on failure, P6).
+// A Renew that carries a login out, and failed, may be tried again (P6).
 func TestLoginRenewTwice(t *testing.T) {
 	a := newApp(t, nil)
 	a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
@@ -165,7 +165,7 @@ func TestLoginRenewTwice(t *testing.T) {
 }
 
 // A Save with a login that failed before it reached the store saves nothing, and
-// the commit does not log in either (DESIGN: closed on failure).
+// the commit does not log in either.
 func TestLoginWhoseSaveFailedEarly(t *testing.T) {
 	refuse := false
 	a := newApp(t, &core.Options{Hooks: core.Hooks{BeforeSave: func(context.Context, core.Jar, *core.Session) error {

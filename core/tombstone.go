@@ -93,23 +93,24 @@ func (m *Manager) parseTombstone(key string, data []byte, version Version) *tomb
 }
 
 // addSuccessor notes successor as one of key, if that has a tombstone or, with
-// create, nothing. t is what stood there, if that is known. It does so as well as it
-// goes: without it, a logout with the id of key does not end the successor.
-func (m *Manager) addSuccessor(ctx context.Context, key, successor string, create bool, t *tombstone) {
+// create, nothing. t is what stood there, if that is known, and is returned as it
+// was found. It does so as well as it goes: without it, a logout with the id of key
+// does not end the successor.
+func (m *Manager) addSuccessor(ctx context.Context, key, successor string, create bool, t *tombstone) *tombstone {
 	if !m.dialect.marks() {
-		return
+		return nil
 	}
 	for tries := (tries{manager: m}); ; t = nil {
 		if t == nil || t.version == 0 {
 			data, version, err := m.get(ctx, key)
 			if err != nil && !(create && errors.Is(err, ErrNotFound)) || err == nil && !isTombstone(data) {
-				return
+				return nil
 			}
 			t = m.parseTombstone(key, data, version)
 		}
 		_, err := m.set(ctx, key, m.newTombstone(key, append(t.successors, successor)...), tombstoneTTL, t.version)
 		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) || tries.next() != nil {
-			return
+			return t
 		}
 	}
 }
@@ -234,7 +235,16 @@ func (m *Manager) remove(ctx context.Context, key string, version Version) error
 		_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself
 		return nil
 	case errors.Is(err, ErrRefused), errors.Is(err, ErrOutcomeUnknown):
-		return m.destroy(ctx, key) // a full server refuses the tombstone, but no removal
+		// A full server refuses the tombstone, but no removal. What stands there may
+		// have moved meanwhile; between this look and the removal nothing tells.
+		now, lookErr := m.look(ctx, key)
+		switch {
+		case now.tombstone != nil:
+			return ErrConflict
+		case errors.Is(lookErr, ErrGone):
+			return nil
+		}
+		return m.destroy(ctx, key)
 	}
 	return err
 }
