@@ -202,7 +202,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 	s.id, s.successor = id, (was.successor || stored) && !held
 	s.requested, s.givenUp, s.second = was.requested, was.givenUp, was.second
 	s.mu.Unlock()
-	v.resend, v.spare = false, v.spare || stored && !held
+	v.resend, v.spare = false, v.spare || stored && !held && v.carries
 	return nil
 }
 
@@ -265,7 +265,7 @@ func (v *Visit) renew(ctx context.Context) error {
 	switch {
 	case err == nil:
 		s.saved(&c, &e)
-		v.expires, v.spare = true, true
+		v.expires, v.spare = true, v.spare || v.carries
 		return v.send(ctx)
 	case errors.Is(err, errExpired):
 		err = errors.Join(ErrGone, v.destroy(ctx, false))

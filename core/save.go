@@ -92,7 +92,6 @@ type plan struct {
 	login     login           // if it is one
 	others    []target        // keys of other sessions that the request carries, which a login ends
 	untrusted bool            // a login must not keep the values
-	had       string          // the key of the id that the request carries
 	alone     bool            // done: a login without what was loaded
 	ctx       context.Context // does not end with the request (DESIGN: time limits)
 }
@@ -167,9 +166,6 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 		}
 	}
 	p.entry = s.snapshot()
-	if p.had = p.entry.requested; p.entry.state == live {
-		p.had = m.storeKey(&p.entry)
-	}
 	return p, nil
 }
 
@@ -235,7 +231,7 @@ func (v *Visit) conclude(p *plan, err error) error {
 		s.saved(&p.changes, &p.entry)
 		s.loggedIn(p)
 		v.loggedIn = true
-		v.spare = p.had != ""
+		v.spare = v.spare || v.carries
 		v.others, v.untrusted = nil, false
 	default:
 		s.saved(&p.changes, &p.entry)

@@ -39,6 +39,7 @@ type Visit struct {
 	untrusted bool            // the session was chosen among several that the request carries
 	expires   bool            // cookies of former scopes are removed with the next one that is sent
 	left      []CookieOptions // whose scopes the cookie had until this request
+	carries   bool            // the request has an id
 	spare     bool            // the second cookie gets a copy of the id, which has changed
 	loggedIn  bool            // the response has the id of a login
 	crowded   bool            // the request carries more cookies than are looked at
@@ -240,12 +241,14 @@ func (v *Visit) read(ctx context.Context) error {
 		return v.broken(ctx, OpCarrier, err)
 	}
 	if several != nil {
+		v.carries = true
 		return v.choose(ctx, several)
 	}
 	if id == "" && !v.hasSecond() {
 		v.session.reset()
 		return nil
 	}
+	v.carries = true
 	now, err := lookup{}, error(ErrGone)
 	if id != "" {
 		now, err = m.look(ctx, v.keyOf(id))
@@ -663,6 +666,7 @@ func (v *Visit) withoutLoading(ctx context.Context) (*Session, error) {
 		if err != nil {
 			return nil, err
 		}
+		v.carries = id != "" || several != nil || v.hasSecond()
 		v.stage.Store(loaded)
 	}
 	return v.loadOnce(ctx)

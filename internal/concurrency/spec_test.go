@@ -197,6 +197,7 @@ type specClient struct {
 	noted, second, recent bool
 	heirs                 []string
 	carries2              string   // the id in its second cookie
+	carried               bool     // it has an id
 	spare                 bool     // the second cookie gets a copy of the id
 	successor             bool     // an id was given up for its own, which is not stored yet
 	unended               []string // what a Destroy could not end
@@ -251,7 +252,7 @@ func (c *specClient) fails() (failed, done bool) {
 // second one, which may be "".
 func (c *specClient) load(s *spec, id, other string) {
 	c.edits = map[string]specEdit{}
-	c.carries2 = other
+	c.carries2, c.carried = other, id != "" || other != ""
 	if c.unread {
 		c.id, c.state = id, specLive
 		return
@@ -519,7 +520,7 @@ func (c *specClient) perform(s *spec, a act) {
 		}
 		was := *c
 		c.unloaded()
-		c.id, c.successor, c.spare = id, ends || was.successor, !s.koa && (was.spare || ends)
+		c.id, c.successor, c.spare = id, ends || was.successor, was.spare || !s.koa && ends && was.carried
 		c.stale, c.noted, c.second, c.recent, c.heirs, c.carries2 = was.stale, was.noted, was.second, was.recent, was.heirs, was.carries2
 	case login:
 		if c.state == specEnded { // what it loaded is not its own any more
@@ -598,7 +599,7 @@ func (c *specClient) move(s *spec) bool {
 	id := c.newID()
 	delete(s.live, c.id)
 	s.mark(c.id, id)
-	c.spare = !s.koa
+	c.spare = c.spare || !s.koa && c.carried
 	c.store(s, id, now)
 	return true
 }
@@ -897,7 +898,7 @@ func (c *specClient) tryLogIn(s *spec) {
 			id := c.newID()
 			delete(s.live, c.id)
 			s.mark(c.id, id)
-			c.spare = !s.koa
+			c.spare = c.spare || !s.koa && c.carried
 			c.store(s, id, now)
 			return
 		}
@@ -913,7 +914,7 @@ func (c *specClient) tryLogIn(s *spec) {
 	}
 	now := c.over(nil)
 	id := c.newID()
-	c.spare = !s.koa && c.stale != ""
+	c.spare = c.spare || !s.koa && c.carried
 	if c.stale != "" && s.marked(c.stale) {
 		s.mark(c.stale, id)
 	}
