@@ -25,7 +25,7 @@ func TestSentinels(t *testing.T) {
 			}
 		}
 	}
-	if !errors.Is(record.ErrForeign, ErrCorrupt) {
+	if !errors.Is(error(record.ErrForeign), ErrCorrupt) {
 		t.Error("the record of another key is no ErrCorrupt")
 	}
 }

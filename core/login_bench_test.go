@@ -12,10 +12,9 @@ import (
 // A reusedJar is a browser and a Jar over buffers that are used again, as those of
 // fasthttp: what is measured with it is the core and the store.
 type reusedJar struct {
-	field   []byte // of the request
-	lines   [2][]byte
-	n       int
-	headers int
+	field []byte // of the request
+	lines [2][]byte
+	n     int
 }
 
 func (j *reusedJar) Cookie() string                            { return string(j.field) }

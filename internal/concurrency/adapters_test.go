@@ -55,7 +55,7 @@ func fast(cookie string, h fasthttp.RequestHandler) (set []string) {
 	var c fasthttp.RequestCtx
 	c.Init(&req, nil, nil)
 	h(&c)
-	for _, line := range c.Response.Header.PeekAll("Set-Cookie") {
+	for _, line := range c.Response.Header.Cookies() { // PeekAll joins them
 		set = append(set, string(line))
 	}
 	return set
