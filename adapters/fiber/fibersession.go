@@ -29,7 +29,7 @@
 //
 // The cookies of the request are read as they were received. Exclude the session
 // cookies from Fiber's encryptcookie: add the cookie name, and the name with
-// ".sig", to Except.
+// ".sig", ".next" and ".next.sig", to Except.
 package fibersession
 
 import (
