@@ -357,7 +357,7 @@ var faultCases = []faultCase{{
 		stop := make(chan struct{})
 		problems := make(chan string, callers)
 		for i := range callers {
-			go func() { problems <- c.writeOn(fmt.Sprint("connections closed", i), stop) }()
+			go func() { problems <- c.writeOn(fmt.Sprint("cut", i), stop) }()
 		}
 		for range 10 {
 			time.Sleep(2 * step)
