@@ -150,6 +150,13 @@ func (s *Session) takeChange() (changeSet, error) {
 			return c, err
 		}
 		if !e.own {
+			if s.login.turn != 0 && e.saved { // for a login that goes without what was loaded
+				raw, err := s.stored.Find(e.name)
+				if err != nil {
+					return c, err
+				}
+				c.values = append(c.values, valueChange{name: e.name, raw: raw, edit: e, turn: e.turn, assigns: e.assigns, same: true})
+			}
 			continue
 		}
 		same := false

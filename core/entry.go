@@ -432,10 +432,10 @@ func (m *Manager) resolve(ctx context.Context, e *entry) (applied bool, err erro
 
 // prolong begins the ttl of an unchanged session anew (K24). Another request may
 // have saved the session meanwhile and chosen another life for it, which a
-// touch from here must not take back: stores compare versions only when they
-// write, so we look afterwards, and give it the life that it should have. Where
-// a call costs a round trip, the record is written as it is instead, which needs
-// no look. errExpired means that its time is over.
+// touch from here must not take back. A Batcher writes the record as it is, if it
+// still has its version. A touch compares no version: there we look afterwards, and
+// give the session the life that it should have. errExpired means that its time is
+// over.
 func (m *Manager) prolong(ctx context.Context, e *entry) error {
 	key := m.storeKey(e)
 	now := time.Now()
@@ -454,7 +454,7 @@ func (m *Manager) prolong(ctx context.Context, e *entry) error {
 		if over {
 			return errExpired
 		}
-		if m.batcher != nil && m.keeper == nil && e.version != 0 {
+		if m.batcher != nil && e.version != 0 {
 			text, err := m.encode(&e.stored, key)
 			if err != nil {
 				return err
@@ -483,6 +483,9 @@ func (m *Manager) prolong(ctx context.Context, e *entry) error {
 		}
 		s, err := m.look(ctx, key)
 		if errors.Is(err, ErrGone) {
+			if t := s.tombstone; t != nil { // which the touch has given the life of a session
+				_, _ = m.set(ctx, key, m.newTombstone(key, t.successors...), tombstoneTTL, t.version)
+			}
 			return err
 		}
 		if err != nil || s.version == e.version {

@@ -118,9 +118,12 @@ func (m *Manager) ownFor(c CookieOptions, life time.Duration, own *record.Cookie
 
 // leave makes s a new session with only what this request did. mu is held.
 func (s *Session) leave() {
-	s.entry.leave(s.visit.manager)
-	s.cleared = true
 	s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool {
+		if !e.own && e.saved {
+			raw, err := s.stored.Find(e.name)
+			e.own, e.assigned, e.raw = true, true, raw
+			return err != nil
+		}
 		if e.loaded || !e.own {
 			return true
 		}
@@ -131,6 +134,8 @@ func (s *Session) leave() {
 		e.raw, e.assigned, e.updates, e.held = raw, true, nil, nil
 		return err != nil
 	})
+	s.entry.leave(s.visit.manager)
+	s.cleared = true
 	if s.baseRev++; !s.ownSet {
 		s.setOwn(s.visit.manager.blank, nil)
 	}
@@ -150,12 +155,11 @@ func (e *entry) leave(m *Manager) {
 // that gives the old id up. It leaves in p.alone whether that was another one.
 func (m *Manager) logIn(p *plan) error {
 	ctx, e := p.ctx, &p.entry
-	own := ""
-	if e.state == live {
-		own = m.storeKey(e)
-	}
-	if _, err := m.endBut(ctx, own, p.others...); err != nil {
-		return err
+	// What has moved on is another login's by now: only a logout follows it.
+	for _, other := range p.others {
+		if _, err := m.endOne(ctx, other); err != nil {
+			return err
+		}
 	}
 	known := e.givenUp != nil // whether the old id has a tombstone
 	options := m.blank
@@ -176,6 +180,9 @@ func (m *Manager) logIn(p *plan) error {
 			changes, p.alone = &kept, true
 		}
 		err := m.changeID(ctx, e, changes)
+		if err == nil && known { // the session was that of the second cookie
+			e.givenUp = m.addSuccessor(ctx, e.requested, m.storeKey(e), false, e.givenUp)
+		}
 		if !errors.Is(err, ErrGone) && !errors.Is(err, errExpired) {
 			return err
 		}

@@ -283,7 +283,15 @@ func (v *Visit) gone(ctx context.Context) {
 // reported yet, a value that can't be encoded, is reported here. Save may try a
 // login again that failed, the commit may not.
 func (v *Visit) whole(ctx context.Context, last bool) error {
-	return v.failUnhealed(ctx, func(f failedCall) bool { return last || f.call != callLogin || v.session.login.turn == 0 })
+	return v.failUnhealed(ctx, func(f failedCall) bool {
+		switch {
+		case v.session.login.turn == 0:
+			return true
+		case f.call == callRenew:
+			return false // a login gives the id up as well
+		}
+		return last || f.call != callLogin
+	})
 }
 
 // encodable is whole for the values alone.
@@ -309,12 +317,12 @@ func (v *Visit) failUnhealed(ctx context.Context, which func(failedCall) bool) e
 func (s *Session) loggedIn(p *plan) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failed = s.failed.drop(func(f failedCall) bool { return f.call == callLogin })
+	s.failed = s.failed.drop(func(f failedCall) bool { return f.call == callLogin || f.call == callRenew })
 	if s.login == p.login {
 		s.login = login{}
 	}
 	if p.alone { // what was loaded is another session's
-		s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool { return e.loaded || !e.own && e.held != nil })
+		s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool { return e.loaded || !e.own && !e.saved && e.held != nil })
 	}
 }
 
@@ -363,6 +371,7 @@ func (s *Session) saved(c *changeSet, e *entry) {
 		s.setOwn(e.stored.Cookie, nil)
 	}
 	for _, was := range c.values {
+		was.edit.saved = !was.loaded && was.updates == nil && (!was.same || was.edit.saved)
 		switch edit := was.edit; {
 		case edit.turn == was.turn:
 			edit.own, edit.assigned, edit.raw, edit.updates = false, false, nil, nil

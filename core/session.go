@@ -152,6 +152,7 @@ type edit struct {
 	change   *[1]valueChange // room for what takeChange takes first
 	held     holder          // what the handler holds and can change in place
 	from     []byte          // the JSON that held was made from
+	saved    bool            // what is stored was set by this request
 	loaded   bool            // held, or what it was changed to, comes from what is stored
 }
 

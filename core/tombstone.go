@@ -133,13 +133,8 @@ const maxEnded = 1000
 // That a removal by version succeeds proves that the session had not moved: then
 // nothing else is read.
 func (m *Manager) end(ctx context.Context, targets ...target) (unended []target, err error) {
-	return m.endBut(ctx, "", targets...)
-}
-
-// endBut is end, and leaves the session under key alone.
-func (m *Manager) endBut(ctx context.Context, key string, targets ...target) (unended []target, err error) {
 	ctx = withoutCancel(ctx)
-	ended := map[string]bool{key: true}
+	ended := map[string]bool{}
 	for i := 0; i < len(targets) && i < maxEnded; i++ {
 		p := targets[i]
 		if ended[p.key] {

@@ -291,7 +291,12 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 	key := m.key(second)
 	now, err := m.look(ctx, key)
 	if errors.Is(err, ErrGone) || now.corrupt {
-		if id == "" {
+		switch {
+		case now.tombstone != nil && t != nil:
+			v.dead = append(v.dead, target{key: key})
+		case now.tombstone != nil: // the request is late by its second id
+			return v.unknownID(ctx, second, now.tombstone)
+		case id == "":
 			s.reset()
 			return nil
 		}
@@ -302,16 +307,16 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 		return v.broken(ctx, OpGet, err)
 	}
 	s.take(second, key, now)
-	switch {
-	case t != nil && slices.Contains(t.successors, key):
+	if id != "" {
+		s.requested, s.givenUp = v.keyOf(id), t
+	}
+	if t != nil && slices.Contains(t.successors, key) {
 		// A response from before has replaced the cookie of the login. This one puts
 		// it back.
 		v.resend, v.expires = true, true
 		return v.admit(ctx, second, key)
-	case id != "": // one of two that the request carries
-		s.requested, s.givenUp = v.keyOf(id), t
-		v.untrusted = true
 	}
+	v.untrusted = v.untrusted || id != "" // one of two that the request carries
 	s.entry.second, v.resend = true, reissue
 	return v.admit(ctx, second, key)
 }
@@ -324,12 +329,17 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 	m := v.manager
 	var living []ID
 	var at lookup
+	dead, t := ids[0], (*tombstone)(nil) // the id that the second cookie follows
+	second, _ := v.second("")
 	for _, id := range ids {
 		now, err := m.look(ctx, m.key(id))
 		switch {
 		case errors.Is(err, ErrGone) || now.corrupt:
 			if now.tombstone != nil {
 				v.dead = append(v.dead, target{key: m.key(id)})
+				if t == nil || slices.Contains(now.tombstone.successors, m.key(second)) {
+					dead, t = id, now.tombstone
+				}
 			}
 			continue
 		case err != nil:
@@ -341,9 +351,7 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 	v.untrusted = true
 	switch len(living) {
 	case 0:
-		v.session.reset()
-		v.session.entry.second = len(v.dead) > 0
-		return nil
+		return v.noSession(ctx, dead, t)
 	case 1:
 		v.resend, v.expires = true, true // in the scope that the cookie has now
 		return v.found(ctx, living[0], at, nil)
@@ -419,8 +427,12 @@ func (v *Visit) refuse(ctx context.Context, id ID, key string) error {
 // another session by now.
 func (v *Visit) unknownID(ctx context.Context, id ID, t *tombstone) error {
 	v.manager.debug(ctx, "session id without a session", slog.Any("session", id))
+	key := v.keyOf(id)
+	if s := v.session; t == nil && s.givenUp != nil { // of the first cookie, when the second one's session is refused
+		key, t = s.requested, s.givenUp
+	}
 	v.session.reset()
-	v.session.unknown(v.keyOf(id), t, v.manager.o.Defer && v.manager.longAgo(v.began))
+	v.session.unknown(key, t, v.manager.o.Defer && v.manager.longAgo(v.began))
 	v.resend = false
 	if v.manager.o.ResetUnknown && !v.session.second {
 		return v.sendReset(ctx, false)
