@@ -122,14 +122,14 @@ func (s *Store) Append(ctx context.Context, key string, suffix []byte) ([]byte, 
 	if err := s.prepareWrite(&r, key, suffix, 0); err != nil {
 		return nil, 0, err
 	}
-	var found *memcache.Item
-	for range 2 {
+	var before core.Version
+	for range 8 {
 		err := s.ask(&r)
 		if err != nil && !errors.Is(err, core.ErrNotFound) {
 			return nil, 0, err
 		}
 		appended := err == nil
-		found, err = s.look(&r)
+		found, err := s.look(&r)
 		switch {
 		case appended && err == nil:
 			return found.Value, core.Version(found.CasID), nil
@@ -139,12 +139,19 @@ func (s *Store) Append(ctx context.Context, key string, suffix []byte) ([]byte, 
 			return nil, 0, err
 		}
 		// The server gives the same answer if the key does not exist and if the
-		// longer payload does not fit. The key may have been created since.
+		// longer payload does not fit. The key may have been created since: only one
+		// that was there before, too, has no room.
+		version := core.Version(found.CasID)
+		switch {
+		case version != before:
+			before = version
+		case len(found.Value)+len(suffix) > s.maxPayload:
+			return nil, 0, errTooLarge
+		default:
+			return nil, 0, errNoRoom
+		}
 	}
-	if len(found.Value)+len(suffix) > s.maxPayload {
-		return nil, 0, errTooLarge
-	}
-	return nil, 0, errNoRoom
+	return nil, 0, errRace
 }
 
 // unread returns the error of an Append that can't tell what it has made.
