@@ -14,28 +14,34 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/internal/servers"
 )
 
-// A browser keeps cookies as they come: net/http's jar drops the names that it
-// does not like.
+// A browser sends what its jar has, also the names that net/http's jar drops.
 type browser struct {
-	t       *testing.T
-	client  *http.Client
-	cookies []string // NAME=VALUE, in the order in which they came
+	t      *testing.T
+	client *http.Client
+	jar    *jartest.Browser
+	taken  []string // the Set-Cookie lines so far
 }
 
 func newBrowser(t *testing.T) *browser {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &browser{t: t, client: &http.Client{Transport: transport, Timeout: 20 * time.Second}}
+	return &browser{t: t, client: &http.Client{Transport: transport, Timeout: 20 * time.Second}, jar: new(jartest.Browser)}
 }
 
 // copy is another one with the same cookies.
 func (b *browser) copy() *browser {
-	c := *b
-	c.cookies = slices.Clone(b.cookies)
-	return &c
+	c := &browser{t: b.t, client: b.client, jar: new(jartest.Browser)}
+	c.take("/", b.taken...)
+	return c
+}
+
+func (b *browser) take(path string, lines ...string) {
+	b.jar.Take(path, lines...)
+	b.taken = append(b.taken, lines...)
 }
 
 // do sends a GET, or a POST if there is a body, and returns the response and
@@ -49,8 +55,8 @@ func (b *browser) do(to *side, path, body string) (*http.Response, string, error
 	if err != nil {
 		return nil, "", err
 	}
-	if len(b.cookies) > 0 {
-		req.Header.Set("Cookie", strings.Join(b.cookies, "; "))
+	if field := b.jar.Cookie(path); field != "" {
+		req.Header.Set("Cookie", field)
 	}
 	res, err := b.client.Do(req)
 	if err != nil {
@@ -58,25 +64,8 @@ func (b *browser) do(to *side, path, body string) (*http.Response, string, error
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(res.Body)
-	for _, line := range res.Header["Set-Cookie"] {
-		b.keep(line)
-	}
+	b.take(path, res.Header["Set-Cookie"]...)
 	return res, string(answer), err
-}
-
-func (b *browser) keep(line string) {
-	pair, attributes, _ := strings.Cut(line, ";")
-	name, _, _ := strings.Cut(pair, "=")
-	at := slices.IndexFunc(b.cookies, func(c string) bool { return strings.HasPrefix(c, name+"=") })
-	switch gone := strings.Contains(attributes, "1970"); {
-	case gone && at >= 0:
-		b.cookies = slices.Delete(b.cookies, at, at+1)
-	case gone:
-	case at >= 0:
-		b.cookies[at] = pair
-	default:
-		b.cookies = append(b.cookies, pair)
-	}
 }
 
 // get wants path to answer with 200, and returns its body.
@@ -106,10 +95,8 @@ func (b *browser) wants(from *side, pairs ...string) {
 
 // key is where the session of the default options is stored.
 func (b *browser) key() string {
-	for _, c := range b.cookies {
-		if id, ok := strings.CutPrefix(c, "koa.sid="); ok {
-			return "koa:sess:" + id
-		}
+	if id, ok := b.jar.Value("/", "koa.sid"); ok {
+		return "koa:sess:" + id
 	}
 	return ""
 }
@@ -213,10 +200,8 @@ func (o *observer) line(line string, now time.Time) string {
 	pair, attributes, _ := strings.Cut(line, ";")
 	if sig, ok := strings.CutPrefix(pair, o.name+".sig="); ok {
 		values := []string{""}
-		for _, c := range o.browser.cookies {
-			if id, ok := strings.CutPrefix(c, o.name+"="); ok {
-				values = append(values, id)
-			}
+		if id, ok := o.browser.jar.Value("/", o.name); ok {
+			values = append(values, id)
 		}
 		for _, v := range values {
 			if sig == sign(o.key, o.name+"="+v) {
