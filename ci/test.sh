@@ -23,10 +23,18 @@ go vet work
 go run ./examples/demo -h >/dev/null 2>&1
 go test -run='^$' -bench='^BenchmarkStore$/^store=memory$' -benchtime=1x ./bench/... >/dev/null
 
-for m in $(modules); do
-	say "tests of $m, as its users have it"
-	(cd "$m" && GOWORK=off go test $race -shuffle=on -count=1 -timeout=10m ./...)
-done
+# Two modules at a time, since most of their tests wait for a server or a
+# deadline. Each shows its output when it is done.
+module() {
+	local out status=0
+	out=$(cd "$1" && GOWORK=off go test $race -shuffle=on -count=1 -timeout=10m ./... 2>&1) || status=$?
+	say "tests of $1, as its users have it"
+	printf '%s\n' "$out"
+	return "$status"
+}
+export race
+export -f module say
+modules | xargs -n1 -P2 bash -c 'module "$1"' module
 
 say 'allocations, which the race detector would add to'
 go test -run=Allocs -count=1 ./bench
