@@ -15,6 +15,7 @@ import (
 // GetByID returns the values of the session of id as a JSON object that the
 // caller owns; ErrNotFound if there is no such session.
 func (m *Manager) GetByID(ctx context.Context, id ID) ([]byte, error) {
+	ctx = requestless(ctx)
 	now, err := m.seeByID(ctx, id, nil)
 	r := now.record
 	if err != nil {
@@ -31,6 +32,7 @@ func (m *Manager) GetByID(ctx context.Context, id ID) ([]byte, error) {
 // is made: id must then have the shape that Options.NewID has to give. One that
 // ends meanwhile, or was given another id lately, is not brought back: ErrGone.
 func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Duration) error {
+	ctx = requestless(ctx)
 	members, err := membersOf(values)
 	if err != nil {
 		return err
@@ -81,6 +83,7 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 // given it within the last minute: requests that run meanwhile can't bring it
 // back. A missing session is no error.
 func (m *Manager) DestroyByID(ctx context.Context, id ID) error {
+	ctx = requestless(ctx)
 	if !id.shaped() {
 		return nil // no session can have it
 	}

@@ -27,7 +27,7 @@ func (s *Session) Destroy(ctx context.Context) error {
 		return err
 	}
 	defer s.op.Unlock()
-	return s.visit.destroy(withoutCancel(ctx), true)
+	return s.visit.destroy(withoutCancel(requestless(ctx)), true)
 }
 
 // Reset destroys the session and begins a new, empty one with a new id,
@@ -41,7 +41,7 @@ func (s *Session) Reset(ctx context.Context) error {
 		return s.note(callReset, err)
 	}
 	defer s.op.Unlock()
-	return s.whole(callReset, func() error { return s.visit.beginAnew(withoutCancel(ctx)) })
+	return s.whole(callReset, func() error { return s.visit.beginAnew(withoutCancel(requestless(ctx))) })
 }
 
 // Renew gives the session a new id and keeps its values. Call it when the rights
@@ -58,6 +58,7 @@ func (s *Session) Renew(ctx context.Context) error {
 		return s.note(callRenew, err)
 	}
 	defer s.op.Unlock()
+	ctx = requestless(ctx)
 	return s.whole(callRenew, func() error {
 		// Renew saves: what can't be encoded would be missing in it.
 		if err := s.visit.encodable(ctx); err != nil {

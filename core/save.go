@@ -27,7 +27,7 @@ func (s *Session) Save(ctx context.Context) error {
 	if s.loadErr != nil {
 		return s.loadErr
 	}
-	return s.visit.save(ctx, false)
+	return s.visit.save(requestless(ctx), false)
 }
 
 // enter takes op, unless the store can't be changed now.

@@ -161,6 +161,7 @@ func (v *Visit) Session(ctx context.Context) (*Session, error) {
 	if v.stage.Load() == loaded {
 		return v.session, nil
 	}
+	ctx = requestless(ctx)
 	v.loading.Lock()
 	defer v.loading.Unlock()
 	return v.loadOnce(ctx)
@@ -656,6 +657,7 @@ func (v *Visit) Replace(ctx context.Context, values any) error {
 // withoutLoading returns the session as it is, or, if nothing is loaded, one that has
 // only the id that the request carries.
 func (v *Visit) withoutLoading(ctx context.Context) (*Session, error) {
+	ctx = requestless(ctx)
 	v.loading.Lock()
 	defer v.loading.Unlock()
 	if v.inside() && v.stage.CompareAndSwap(begun, busy) {
@@ -711,6 +713,22 @@ func (c *visitContext) Value(key any) any {
 // String is as that of other contexts, and shows nothing of the visit.
 func (c *visitContext) String() string { return fmt.Sprint(c.around) + ".WithValue(core.Visit)" }
 
+// ContextKey returns the key under which an adapter keeps a context that
+// [NewContext] has returned in a request that is a context itself, such as that of
+// fasthttp. [From] and [VisitFrom] then find the visit in the request, and hooks
+// and stores get the kept context in place of the request, which may serve
+// another browser by the time that they look at it.
+func ContextKey() any { return visitKey{} }
+
+// requestless returns the context that an adapter keeps in ctx, ctx itself if there is
+// none.
+func requestless(ctx context.Context) context.Context {
+	if c, ok := ctx.Value(visitKey{}).(context.Context); ok {
+		return c
+	}
+	return ctx
+}
+
 // VisitFrom returns the visit in ctx, of the middleware nearest to the handler
 // if several are mounted; ErrNoSession if there is none.
 func VisitFrom(ctx context.Context) (*Visit, error) {
@@ -719,6 +737,8 @@ func VisitFrom(ctx context.Context) (*Visit, error) {
 		return v, nil
 	case error:
 		return nil, v
+	case context.Context:
+		return VisitFrom(v)
 	}
 	return nil, errMissing
 }

@@ -114,14 +114,16 @@ func Visit(ctx *fasthttp.RequestCtx) (*core.Visit, error) {
 	return core.VisitFrom(c)
 }
 
-// contextKey is the key of the user value that holds the context.
-type contextKey struct{}
+// contextKey is the key of the user value that holds the context. By it core.From
+// finds the session in a RequestCtx.
+var contextKey = core.ContextKey()
 
 // Context returns a context from which [core.From] returns the session, for code
-// that does not depend on fasthttp. Unlike ctx it may be kept. The error is
-// [core.ErrNoSession] if the middleware is missing.
+// that does not depend on fasthttp. Unlike ctx, from which core.From returns it,
+// too, it may be kept. The error is [core.ErrNoSession] if the middleware is
+// missing.
 func Context(ctx *fasthttp.RequestCtx) (context.Context, error) {
-	if c, ok := ctx.UserValue(contextKey{}).(context.Context); ok {
+	if c, ok := ctx.UserValue(contextKey).(context.Context); ok {
 		return c, nil
 	}
 	return nil, errMissing
@@ -133,7 +135,7 @@ var errMissing = fmt.Errorf("%w: the middleware is missing", core.ErrNoSession)
 // SetContext sets the result of [Context] to c, which [core.NewContext] has
 // returned, or removes it if c is nil. It is for adapters of frameworks that are
 // built on fasthttp.
-func SetContext(ctx *fasthttp.RequestCtx, c context.Context) { ctx.SetUserValue(contextKey{}, c) }
+func SetContext(ctx *fasthttp.RequestCtx, c context.Context) { ctx.SetUserValue(contextKey, c) }
 
 type middleware struct {
 	manager *core.Manager

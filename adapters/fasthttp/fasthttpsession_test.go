@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
 
 	fasthttpsession "github.com/gensession/gensession/adapters/fasthttp"
 	"github.com/gensession/gensession/adapters/internal/adaptertest"
@@ -101,6 +104,54 @@ func TestByHand(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Code that takes a context or a net/http request finds the session, also where
+// the context is ctx itself. The store never gets that.
+func TestW17RequestAsContext(t *testing.T) {
+	type mark struct{}
+	for _, deferred := range []bool{false, true} {
+		m, store := newManager(t, core.Options{Defer: deferred})
+		store.Before(func(ctx context.Context, _ storetest.Op, _ string) error {
+			if ctx.Value(mark{}) != "mine" {
+				t.Error("the store got another context than that of the Options")
+			}
+			return nil
+		})
+		o := &fasthttpsession.Options{Context: func(*fasthttp.RequestCtx) context.Context {
+			return context.WithValue(context.Background(), mark{}, "mine")
+		}}
+		var browser jartest.Browser
+		want := func(h fasthttp.RequestHandler, body string) {
+			t.Helper()
+			ctx := exchange(fasthttpsession.New(m, o)(h), func(r *fasthttp.Request) {
+				r.SetRequestURI("http://example.com/")
+				r.Header.Set("Cookie", browser.Cookie("/"))
+			})
+			browser.Take("/", cookies(ctx)...)
+			if got := string(ctx.Response.Body()); got != body {
+				t.Errorf("got %q, want %q", got, body)
+			}
+		}
+		visit := func(ctx context.Context, w io.Writer) {
+			s, err := core.From(ctx)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			n, err := count.Update(s, func(n int) int { return n + 1 })
+			if err != nil {
+				t.Error(err)
+			}
+			if err := s.Save(ctx); err != nil {
+				t.Error(err)
+			}
+			_, _ = fmt.Fprint(w, n)
+		}
+		want(func(ctx *fasthttp.RequestCtx) { visit(ctx, ctx) }, "1")
+		want(func(ctx *fasthttp.RequestCtx) { visit(context.WithValue(ctx, mark{}, "another"), ctx) }, "2")
+		want(fasthttpadaptor.NewFastHTTPHandlerFunc(func(w http.ResponseWriter, r *http.Request) { visit(r.Context(), w) }), "3")
+	}
 }
 
 // fasthttp keeps its own cookies in a list by name: ours must neither push

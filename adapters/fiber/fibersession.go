@@ -77,8 +77,9 @@ func New(m *core.Manager, o *Options) fiber.Handler {
 // request path is outside the cookie's path. A handler can return the error
 // unchanged.
 //
-// [core.From] returns the same session from c.UserContext, for code that does not
-// depend on Fiber.
+// [core.From] returns the same session from c.UserContext and c.Context, and in
+// net/http handlers from the context of the request that Fiber's adaptor makes, for
+// code that does not depend on Fiber.
 func From(c *fiber.Ctx) (*core.Session, error) {
 	v, err := Visit(c)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/gofiber/fiber/v2/middleware/encryptcookie"
 	"github.com/gofiber/fiber/v2/middleware/recover"
 	"github.com/valyala/fasthttp"
@@ -411,6 +412,31 @@ func TestUserContext(t *testing.T) {
 		return count.Set(outer, 1)
 	})
 	want(t, app, new(jartest.Browser), "/", 200, "")
+}
+
+// Fiber hands its fasthttp request on as a context, its adaptor, too.
+func TestW17RequestAsContext(t *testing.T) {
+	m, _ := newManager(t, core.Options{})
+	visit := func(ctx context.Context) string {
+		s, err := core.From(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		n, err := count.Update(s, func(n int) int { return n + 1 })
+		if err != nil {
+			return err.Error()
+		}
+		return fmt.Sprint(n)
+	}
+	app := fiber.New()
+	app.Use(fibersession.New(m, nil))
+	app.Get("/fiber", func(c *fiber.Ctx) error { return c.SendString(visit(c.Context())) })
+	app.Get("/nethttp", adaptor.HTTPHandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, visit(r.Context()))
+	}))
+	var b jartest.Browser
+	want(t, app, &b, "/fiber", 200, "1")
+	want(t, app, &b, "/nethttp", 200, "2")
 }
 
 func TestPanicUnderRecover(t *testing.T) {
