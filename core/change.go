@@ -97,6 +97,7 @@ func (s *Session) storedOwn() *record.Cookie {
 // store has by then. It is a copy: the session can go on meanwhile.
 type changeSet struct {
 	values     []valueChange
+	past       []valueChange // of a login: what this request has saved before, and left as it is
 	own        *record.Cookie
 	replaceRev uint32 // of the session, then
 	cookieRev  uint32
@@ -113,31 +114,33 @@ type changeSet struct {
 // own are the cookie options.
 func (c changeSet) alone(own *record.Cookie) (changeSet, error) {
 	c.cleared, c.own, c.ownSet = true, own, true
-	c.values = slices.DeleteFunc(slices.Clone(c.values), func(v valueChange) bool { return v.loaded })
+	c.values = slices.DeleteFunc(slices.Concat(c.past, c.values), func(v valueChange) bool { return v.loaded })
 	for i := range c.values {
 		v := &c.values[i]
-		if v.same = false; v.updates == nil {
+		if v.same = false; v.assigned {
 			continue
 		}
-		raw, err := updated(nil, v.updates)
+		raw, err := v.past.alone(v.updates)
 		if err != nil {
 			return c, err
 		}
-		v.raw, v.updates = raw, nil
+		v.raw, v.updates, v.assigned = raw, nil, true
 	}
 	return c, nil
 }
 
 type valueChange struct {
-	name    string
-	raw     []byte   // nil: deleted
-	updates []update // by which raw came from the stored value; nil if it did not
-	edit    *edit    // where it comes from, to be looked at under Session.mu only
-	turn    uint32   // of edit, then
-	assigns uint32
-	steps   int  // how many updates of edit are in raw
-	loaded  bool // raw is what was loaded, changed in place
-	same    bool // raw is what was loaded: no change, but for a login that goes without that
+	name     string
+	raw      []byte   // nil: deleted
+	updates  []update // by which raw came from the stored value; nil if it did not
+	edit     *edit    // where it comes from, to be looked at under Session.mu only
+	past     *past    // of edit, then
+	turn     uint32   // of edit, then
+	assigns  uint32
+	steps    uint32 // how many updates of edit are in raw
+	assigned bool   // raw does not come from what is stored
+	loaded   bool   // raw is what was loaded, changed in place
+	same     bool   // raw is what was loaded: no change, but for a login that goes without that
 }
 
 // takeChange collects what s changed since it was loaded or saved. A value set
@@ -150,12 +153,8 @@ func (s *Session) takeChange() (changeSet, error) {
 			return c, err
 		}
 		if !e.own {
-			if s.login.turn != 0 && e.saved { // for a login that goes without what was loaded
-				raw, err := s.stored.Find(e.name)
-				if err != nil {
-					return c, err
-				}
-				c.values = append(c.values, valueChange{name: e.name, raw: raw, edit: e, turn: e.turn, assigns: e.assigns, same: true})
+			if s.login.turn != 0 && e.past != nil {
+				c.past = append(c.past, valueChange{name: e.name, past: e.past})
 			}
 			continue
 		}
@@ -170,7 +169,7 @@ func (s *Session) takeChange() (changeSet, error) {
 		if c.values == nil && e.change != nil {
 			c.values, e.change = e.change[:0], nil
 		}
-		v := valueChange{e.name, e.raw, nil, e, e.turn, e.assigns, len(e.updates), e.loaded, same}
+		v := valueChange{e.name, e.raw, nil, e, e.past, e.turn, e.assigns, uint32(len(e.updates)), e.assigned, e.loaded, same}
 		if !e.assigned {
 			v.updates = e.updates[:len(e.updates):len(e.updates)]
 		}

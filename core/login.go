@@ -119,19 +119,15 @@ func (m *Manager) ownFor(c CookieOptions, life time.Duration, own *record.Cookie
 // leave makes s a new session with only what this request did. mu is held.
 func (s *Session) leave() {
 	s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool {
-		if !e.own && e.saved {
-			raw, err := s.stored.Find(e.name)
-			e.own, e.assigned, e.raw = true, true, raw
-			return err != nil
-		}
-		if e.loaded || !e.own {
+		switch {
+		case e.own && e.loaded, !e.own && e.past == nil:
 			return true
-		}
-		if e.updates == nil || e.assigned {
+		case e.own && e.assigned:
 			return false
 		}
-		raw, err := updated(nil, e.updates) // of nothing, instead of what was loaded
-		e.raw, e.assigned, e.updates, e.held = raw, true, nil, nil
+		raw, err := e.past.alone(e.updates)
+		e.assign(raw)
+		e.held = nil
 		return err != nil
 	})
 	s.entry.leave(s.visit.manager)

@@ -2,6 +2,9 @@ package core_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -49,6 +52,120 @@ func TestLoginDropValuesDropsWhatWasUpdated(t *testing.T) {
 		must(t, s.Login(core.LoginOptions{DropValues: true}))
 	}))
 	a.wantVisits(10)
+}
+
+// What a login keeps that goes without the loaded values is what the request would
+// have made of an empty session, whether it has saved some of it before or not (P1).
+func TestLoginKeepsWhatThisRequestSaved(t *testing.T) {
+	const x, y core.Key[int] = "x", "y"
+	const list core.Key[[]int] = "list"
+	add := func(t *testing.T, k core.Key[int], s *core.Session) {
+		_, err := k.Update(s, func(n int) int { return n + 1 })
+		must(t, err)
+	}
+	push := func(t *testing.T, s *core.Session, n int) {
+		_, err := list.Update(s, func(l []int) []int { return append(l, n) })
+		must(t, err)
+	}
+	cases := map[string]struct {
+		do   func(t *testing.T, a *app, s *core.Session, save func())
+		want string
+	}{
+		"set": {func(t *testing.T, _ *app, s *core.Session, save func()) {
+			must(t, x.Set(s, 5))
+			save()
+		}, `{"x":5}`},
+		"set, update": {func(t *testing.T, _ *app, s *core.Session, save func()) {
+			must(t, x.Set(s, 5))
+			save()
+			add(t, x, s)
+		}, `{"x":6}`},
+		"updates": {func(t *testing.T, _ *app, s *core.Session, save func()) {
+			add(t, x, s)
+			save()
+			add(t, x, s)
+			save()
+			add(t, x, s)
+		}, `{"x":3}`},
+		"set to what it was": {func(t *testing.T, _ *app, s *core.Session, save func()) {
+			must(t, x.Set(s, 100))
+			save()
+		}, `{"x":100}`},
+		"update, deleted": {func(t *testing.T, _ *app, s *core.Session, save func()) {
+			add(t, x, s)
+			save()
+			must(t, x.Delete(s))
+			save()
+			must(t, y.Set(s, 1))
+		}, `{"y":1}`},
+		"a slice": {func(t *testing.T, _ *app, s *core.Session, save func()) {
+			push(t, s, 1)
+			save()
+			push(t, s, 2)
+		}, `{"list":[1,2]}`},
+		"changed in place": {func(t *testing.T, _ *app, s *core.Session, save func()) {
+			mine := []int{1}
+			must(t, list.Set(s, mine))
+			save()
+			mine[0] = 2
+		}, `{"list":[2]}`},
+		"replaced": {func(t *testing.T, _ *app, s *core.Session, save func()) {
+			add(t, x, s)
+			save()
+			must(t, s.Replace(map[string]int{"y": 1}))
+			save()
+			add(t, y, s)
+		}, `{"y":2}`},
+		"another request's are not its own": {func(t *testing.T, a *app, s *core.Session, save func()) {
+			must(t, x.Set(s, 5))
+			save()
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, x.Set(s, 666)) }))
+			must(t, y.Set(s, 1))
+			save() // which takes over the other's x
+		}, `{"x":5,"y":1}`},
+	}
+	for name, c := range cases {
+		for _, saves := range []bool{true, false} {
+			for ending, o := range map[string]core.LoginOptions{"another login came first": {}, "dropped": {DropValues: true}} {
+				t.Run(fmt.Sprintf("%s, saves %v, %s", name, saves, ending), func(t *testing.T) {
+					a := newApp(t, nil)
+					a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Replace(map[string]any{"x": 100, "list": []int{0}, "z": 1})) }))
+					var id core.ID
+					a.ok(a.send(a.browser.Jar("/"), func(_ *core.Visit, s *core.Session) {
+						c.do(t, a, s, func() {
+							if saves {
+								must(t, s.Save(bg))
+							}
+						})
+						if !o.DropValues {
+							a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }))
+						}
+						must(t, s.Login(o))
+						must(t, s.Save(bg))
+						id = s.ID()
+						want := c.want
+						if got, err := s.JSON(); err != nil || !sameObject(t, got, want) {
+							t.Errorf("the handler sees %s, %v; want %s", got, err, want)
+						}
+						if l := list.Get(s); len(l) > 0 && l[0] == 0 {
+							t.Errorf("the handler sees the old list: %v", l)
+						}
+					}))
+					if got, err := a.manager.GetByID(bg, id); err != nil || !sameObject(t, got, c.want) {
+						t.Errorf("it has %s, %v; want %s", got, err, c.want)
+					}
+				})
+			}
+		}
+	}
+}
+
+// sameObject reports whether two objects have the same members.
+func sameObject(t *testing.T, got []byte, want string) bool {
+	var a, b map[string]any
+	must(t, json.Unmarshal(got, &a))
+	must(t, json.Unmarshal([]byte(want), &b))
+	return reflect.DeepEqual(a, b)
 }
 
 // A login that finds out by an earlier Save without an answer that the session

@@ -322,7 +322,15 @@ func (s *Session) loggedIn(p *plan) {
 		s.login = login{}
 	}
 	if p.alone { // what was loaded is another session's
-		s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool { return e.loaded || !e.own && !e.saved && e.held != nil })
+		s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool {
+			if e.own || e.past == nil {
+				return e.loaded || !e.own && e.held != nil
+			}
+			if now, err := s.stored.Find(e.name); err != nil || !bytes.Equal(e.from, now) {
+				e.held = nil
+			}
+			return false
+		})
 	}
 }
 
@@ -371,7 +379,13 @@ func (s *Session) saved(c *changeSet, e *entry) {
 		s.setOwn(e.stored.Cookie, nil)
 	}
 	for _, was := range c.values {
-		was.edit.saved = !was.loaded && was.updates == nil && (!was.same || was.edit.saved)
+		switch {
+		case s.sealed.Load():
+		case was.loaded:
+			was.edit.past = nil
+		default:
+			was.edit.past = was.past.then(was.assigned, was.raw, was.updates)
+		}
 		switch edit := was.edit; {
 		case edit.turn == was.turn:
 			edit.own, edit.assigned, edit.raw, edit.updates = false, false, nil, nil

@@ -145,6 +145,7 @@ type edit struct {
 	raw      []byte          // nil: deleted
 	own      bool            // raw counts instead of what is stored
 	assigned bool            // raw does not come from what is stored
+	loaded   bool            // held, or what it was changed to, comes from what is stored
 	turn     uint32          // counts the changes of this edit
 	assigns  uint32          // counts its assignments
 	updates  []update        // since the assignment
@@ -152,8 +153,35 @@ type edit struct {
 	change   *[1]valueChange // room for what takeChange takes first
 	held     holder          // what the handler holds and can change in place
 	from     []byte          // the JSON that held was made from
-	saved    bool            // what is stored was set by this request
-	loaded   bool            // held, or what it was changed to, comes from what is stored
+	past     *past           // what of it has been saved, nil for nothing
+}
+
+// A past is what the request had done with a value when it was saved last. Over
+// nothing it makes what a login keeps that goes without the loaded values. An
+// assignment is an update that does not look at what was there. It is not changed.
+type past struct{ updates []update }
+
+// then is the past after another save, of an assignment of raw or else of updates.
+func (p *past) then(assigned bool, raw []byte, updates []update) *past {
+	switch {
+	case assigned:
+		return &past{[]update{func([]byte) ([]byte, error) { return raw, nil }}}
+	case p == nil:
+		return &past{slices.Clone(updates)}
+	}
+	return &past{slices.Concat(p.updates, updates)}
+}
+
+// alone is what the past, nil for none, and updates after it make of nothing.
+func (p *past) alone(updates []update) ([]byte, error) {
+	var raw []byte
+	if p != nil {
+		var err error
+		if raw, err = updated(nil, p.updates); err != nil {
+			return nil, err
+		}
+	}
+	return updated(raw, updates)
 }
 
 // An update makes the new JSON of a value from the old one, nil if there is
