@@ -293,9 +293,7 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 	now, err := m.look(ctx, key)
 	if errors.Is(err, ErrGone) || now.corrupt {
 		switch {
-		case now.tombstone != nil && t != nil:
-			v.dead = append(v.dead, target{key: key})
-		case now.tombstone != nil: // the request is late by its second id
+		case t == nil && now.tombstone != nil: // the request is late by its second id
 			return v.unknownID(ctx, second, now.tombstone)
 		case id == "":
 			s.reset()
