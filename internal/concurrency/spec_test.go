@@ -179,6 +179,7 @@ type specClient struct {
 	state   int
 	base    values
 	edits   map[string]specEdit
+	past    map[string]specEdit // what of the edits has been saved
 	cleared bool
 	clears  int // counts the replacements
 	made    int
@@ -251,7 +252,7 @@ func (c *specClient) fails() (failed, done bool) {
 // load is the beginning of a request with id in its first cookie and other in its
 // second one, which may be "".
 func (c *specClient) load(s *spec, id, other string) {
-	c.edits = map[string]specEdit{}
+	c.edits, c.past = map[string]specEdit{}, map[string]specEdit{}
 	c.carries2, c.carried = other, id != "" || other != ""
 	if c.unread {
 		c.id, c.state = id, specLive
@@ -270,10 +271,15 @@ func (c *specClient) load(s *spec, id, other string) {
 		c.id, c.state, c.base, c.created = other, specLive, maps.Clone(v), s.lives[other].created
 		if slices.Contains(s.heirs(id), other) { // which goes back into the first cookie
 			c.reissue = true
+			c.unknown(s, id)
+			c.second = false
 			return
 		}
 	}
-	if id != "" {
+	switch {
+	case c.state != specLive && s.marked(other) && !s.marked(id): // it is late by the second one
+		c.unknown(s, other)
+	case id != "":
 		c.unknown(s, id)
 	}
 	c.second = c.second || c.state == specLive
@@ -343,6 +349,8 @@ func (c *specClient) since(d *doubt) {
 		return // all of it
 	}
 	c.cleared = false
+	c.past = after(c.past, d.edits)
+	delete(c.past, "cookie")
 	for name, e := range c.edits {
 		was, had := d.edits[name]
 		switch {
@@ -357,7 +365,7 @@ func (c *specClient) since(d *doubt) {
 
 // unloaded makes it a new session.
 func (c *specClient) unloaded() {
-	c.id, c.state, c.base, c.edits, c.cleared = "", specNew, nil, map[string]specEdit{}, false
+	c.id, c.state, c.base, c.edits, c.past, c.cleared = "", specNew, nil, map[string]specEdit{}, map[string]specEdit{}, false
 	c.created, c.reissue, c.stale, c.doubt, c.unread = time.Now().Truncate(time.Millisecond), false, "", nil, false
 	c.noted, c.second, c.recent, c.heirs, c.successor, c.unended, c.login, c.spare = false, false, false, nil, false, nil, false, false
 }
@@ -421,11 +429,13 @@ func (c *specClient) do(s *spec, a act) {
 	}
 }
 
-// refused is why nothing is saved, "" if it may be. A Save may try a login again
-// that has failed, the commit may not.
+// refused is why nothing is saved, "" if it may be. A login gives the id up, as a
+// Renew would have that has failed. A Save may try a login again that has failed,
+// the commit may not.
 func (c *specClient) refused(last bool) string {
 	for _, r := range c.closed {
-		if last || r.act != login || !c.login {
+		switch {
+		case !c.login, r.act != renew && (last || r.act != login):
 			return r.why
 		}
 	}
@@ -464,7 +474,7 @@ func (c *specClient) perform(s *spec, a act) {
 		}
 	case replaceAll, replaceThen:
 		options, chose := c.edits["cookie"]
-		c.edits, c.cleared = map[string]specEdit{}, true
+		c.edits, c.past, c.cleared = map[string]specEdit{}, map[string]specEdit{}, true
 		if chose {
 			c.edits["cookie"] = options
 		}
@@ -494,7 +504,7 @@ func (c *specClient) perform(s *spec, a act) {
 			c.send("-") // also when it failed
 		}
 		c.state, c.login = specEnded, false
-		c.edits, c.base, c.cleared = map[string]specEdit{}, nil, true
+		c.edits, c.past, c.base, c.cleared = map[string]specEdit{}, nil, nil, true
 	case regenerate:
 		ends := c.stored()
 		if ends && c.state != specLive && s.marked(c.id) { // another request has given it up
@@ -637,13 +647,10 @@ func (c *specClient) gone() {
 }
 
 // end destroys the sessions of ids, and what they have become.
-func (c *specClient) end(s *spec, ids ...string) { c.endBut(s, "", ids...) }
-
-// endBut is end, and leaves own alone.
-func (c *specClient) endBut(s *spec, own string, ids ...string) {
+func (c *specClient) end(s *spec, ids ...string) {
 	defer func() { c.known = "" }()
 	c.unended = nil
-	ended := map[string]bool{own: true}
+	ended := map[string]bool{}
 	for i := 0; i < len(ids); i++ {
 		id := ids[i]
 		if ended[id] {
@@ -690,6 +697,8 @@ func (c *specClient) store(s *spec, id string, v values) {
 	s.live[id] = v
 	s.versions[id]++
 	c.doubt, c.unread, c.wrote = nil, false, s.untold
+	c.past = after(c.past, c.edits)
+	delete(c.past, "cookie") // a login forgets them
 	c.id, c.state, c.base, c.edits, c.cleared = id, specLive, maps.Clone(v), map[string]specEdit{}, false
 	s.renewed(id, c.created)
 	c.send(id)
@@ -761,7 +770,7 @@ func (c *specClient) save(s *spec) {
 			}
 		}
 		c.state = specEnded
-		c.edits, c.base, c.cleared = map[string]specEdit{}, nil, true
+		c.edits, c.past, c.base, c.cleared = map[string]specEdit{}, nil, nil, true
 		return
 	}
 	failed, done := c.fails()
@@ -816,14 +825,36 @@ func (c *specClient) leave(s *spec) {
 	c.fromNothing()
 }
 
-// fromNothing makes what was added an addition to nothing.
+// fromNothing makes all edits, also those that were saved, the edits of an empty
+// session.
 func (c *specClient) fromNothing() {
 	c.base, c.cleared = nil, true
+	c.edits, c.past = after(c.past, c.edits), map[string]specEdit{}
 	for name, e := range c.edits {
 		if !e.assigned {
 			c.edits[name] = specEdit{assigned: true, value: e.add, assigns: e.assigns}
 		}
 	}
+}
+
+// after is past and then edits.
+func after(past, edits map[string]specEdit) map[string]specEdit {
+	both := map[string]specEdit{}
+	maps.Copy(both, past)
+	for name, e := range edits {
+		was, had := both[name]
+		switch {
+		case e.assigned || !had:
+		case was.assigned && !was.absent:
+			e = specEdit{assigned: true, value: was.value + e.add, assigns: e.assigns}
+		case was.assigned:
+			e = specEdit{assigned: true, value: e.add, assigns: e.assigns}
+		default:
+			e.add += was.add
+		}
+		both[name] = e
+	}
+	return both
 }
 
 // logIn is the save of a login.
@@ -841,7 +872,7 @@ func (c *specClient) logIn(s *spec) {
 	}
 	if c.told == "" {
 		c.told, c.login = told, false
-		c.closed = slices.DeleteFunc(slices.Clone(c.closed), func(r refusal) bool { return r.act == login })
+		c.closed = slices.DeleteFunc(slices.Clone(c.closed), func(r refusal) bool { return r.act == login || r.act == renew })
 		if c.carries2 != "" && !c.spare {
 			c.cookie2 = "-"
 		}
@@ -859,11 +890,8 @@ func (c *specClient) logIn(s *spec) {
 func (c *specClient) tryLogIn(s *spec) {
 	c.edits = maps.Clone(c.edits) // which stay as they are if it fails
 	if c.carries2 != "" && !c.second && c.carries2 != c.id {
-		own := ""
-		if c.state == specLive {
-			own = c.id
-		}
-		if c.endBut(s, own, c.carries2); c.told != "" {
+		c.known = ""
+		if !c.remove(s, c.carries2) { // what it has become is another login's
 			return
 		}
 	}
@@ -899,6 +927,10 @@ func (c *specClient) tryLogIn(s *spec) {
 			delete(s.live, c.id)
 			s.mark(c.id, id)
 			c.spare = c.spare || !s.koa && c.carried
+			if c.noted {
+				c.noted = s.marked(c.stale)
+				c.note(s, id)
+			}
 			c.store(s, id, now)
 			return
 		}
@@ -915,10 +947,15 @@ func (c *specClient) tryLogIn(s *spec) {
 	now := c.over(nil)
 	id := c.newID()
 	c.spare = c.spare || !s.koa && c.carried
+	c.note(s, id)
+	c.store(s, id, now)
+}
+
+// note marks the id that the request carries in vain for that of its login.
+func (c *specClient) note(s *spec, id string) {
 	if c.stale != "" && s.marked(c.stale) {
 		s.mark(c.stale, id)
 	}
-	c.store(s, id, now)
 }
 
 func (c *specClient) commit(s *spec) {
