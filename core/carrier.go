@@ -81,7 +81,11 @@ type signedCookie struct {
 
 // Get reads K10 to K13.
 func (c *signedCookie) Get(jar Jar) (ID, bool, error) {
-	if r := c.read(jar); r.only != nil {
+	r := c.read(jar)
+	if r.forged {
+		c.refuseSignature(jar)
+	}
+	if r.only != nil {
 		return r.only.id, r.reissue, nil
 	}
 	return "", false, nil
@@ -95,6 +99,7 @@ type reading struct {
 	several []*signedID // if there is more than one, in the order sent: a sibling domain, a deeper path or a former scope of the cookie can add some
 	reissue bool        // an older key has signed the only one
 	more    bool        // there may be others, which are not looked at
+	forged  bool        // there are signatures by none of the keys, and no others
 	refused string      // why there is none, if the request carries session cookies
 }
 
@@ -120,7 +125,7 @@ func (c *signedCookie) read(jar Jar) (r reading) {
 	case len(found) > 1:
 		r.several = found
 	case forged:
-		c.refuseSignature(jar)
+		r.forged = true
 		r.refused = "a signature by none of the keys"
 	case ids.n > 0:
 		r.refused = "no signature, or no id"

@@ -267,7 +267,7 @@ func (v *Visit) renew(ctx context.Context) error {
 	case err == nil:
 		s.saved(&c, &e)
 		v.expires, v.spare = true, v.spare || v.carries
-		return v.send(ctx)
+		return v.send(ctx, false)
 	case errors.Is(err, errExpired):
 		err = errors.Join(ErrGone, v.destroy(ctx, false))
 	case errors.Is(err, ErrGone):

@@ -236,7 +236,7 @@ func (v *Visit) conclude(p *plan, err error) error {
 	default:
 		s.saved(&p.changes, &p.entry)
 	}
-	return v.send(ctx)
+	return v.send(ctx, p.last)
 }
 
 // unsaved is what follows from the error of a save.
@@ -422,17 +422,22 @@ func (v *Visit) sendable() error {
 	return nil
 }
 
-// send sends the id: only after the store has the session.
-func (v *Visit) send(ctx context.Context) error {
+// send sends the id: only after the store has the session. last means the commit,
+// behind which nobody changes the header any more.
+func (v *Visit) send(ctx context.Context, last bool) error {
 	if v.jar.Begun() {
 		return v.manager.report(ctx, OpCarrier, ErrCommitted)
 	}
-	if err := v.manager.carrier.Set(v.jar, v.session); err != nil {
+	jar := v.jar
+	if !last {
+		jar = v.sends()
+	}
+	if err := v.manager.carrier.Set(jar, v.session); err != nil {
 		return v.manager.report(ctx, OpCarrier, err)
 	}
 	if c := v.manager.cookie; c != nil && !v.session.second && !v.spare && v.endsSecond() {
 		o := v.session.Cookie()
-		c.dropSecond(v.jar, &o)
+		c.dropSecond(jar, &o)
 	}
 	v.resend, v.sent = false, true
 	return nil
@@ -449,16 +454,17 @@ func (v *Visit) withdraw() {
 		return
 	}
 	v.sent = false
+	jar := v.sends()
 	switch c := v.manager.carrier.(type) {
 	case *signedCookie:
 		o := v.session.Cookie()
 		for _, in := range append(c.removals(v.session, &o, false), o) {
 			for _, name := range []string{c.name, c.sigName, c.name + secondSuffix, c.name + secondSuffix + sigSuffix} {
-				c.clearScope(v.jar, name, in.scope())
+				c.clearScope(jar, name, in.scope())
 			}
 		}
 	case header:
-		v.jar.SetResponseHeader(string(c), "")
+		jar.SetResponseHeader(string(c), "")
 	}
 }
 
@@ -471,11 +477,11 @@ func (v *Visit) sendReset(ctx context.Context, logout bool) error {
 	}
 	if s := v.session; s.second && !logout {
 		o := s.Cookie()
-		v.manager.cookie.dropSecond(v.jar, &o)
+		v.manager.cookie.dropSecond(v.sends(), &o)
 		v.sent = false
 		return nil
 	}
-	if err := v.manager.carrier.Reset(v.jar, v.session); err != nil {
+	if err := v.manager.carrier.Reset(v.sends(), v.session); err != nil {
 		return v.manager.report(ctx, OpCarrier, err)
 	}
 	v.sent = false

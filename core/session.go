@@ -38,6 +38,7 @@ type Session struct {
 	// mu it guards entry: either lock allows to read it, both to change it.
 	op sync.Mutex
 	entry
+	sent *sentJar // nil if nothing has been sent before the commit; op guards it
 
 	mu      sync.Mutex  // guards the rest
 	loadErr *Error      // why the session could not be loaded, if the hook let it pass

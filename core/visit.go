@@ -483,6 +483,9 @@ func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 			}
 			return "", several, nil
 		case r.refused != "":
+			if r.forged {
+				m.cookie.refuseSignature(v.sends())
+			}
 			m.debug(ctx, "session cookie refused", slog.String("why", r.refused))
 		}
 	}
@@ -521,6 +524,7 @@ func (v *Visit) Commit(ctx context.Context) error {
 	defer v.committing.Unlock()
 	s := v.session
 	if v.committed {
+		s.putBack() // if it was abandoned
 		return s.err
 	}
 	v.committed = true
@@ -536,6 +540,8 @@ func (v *Visit) last(ctx context.Context) error {
 	s.op.Lock()
 	defer s.op.Unlock()
 	defer s.seal() // also when a hook panics
+	s.sent.putBack()
+	defer func() { s.sent = nil }()
 	return v.save(ctx, true)
 }
 
@@ -599,7 +605,9 @@ func (v *Visit) finish() {
 	}
 }
 
-// Abandon ends the visit without saving: after a panic.
+// Abandon ends the visit without saving: after a panic. A Save, Renew or Destroy
+// of the request that is under way comes to its end, and its cookies stay in the
+// response.
 func (v *Visit) Abandon() {
 	if v.stage.Load() == ended {
 		return
@@ -612,6 +620,7 @@ func (v *Visit) Abandon() {
 	v.committed = true
 	if v.end() {
 		v.session.seal()
+		v.session.putBack()
 	}
 }
 

@@ -109,5 +109,13 @@ func (j *Jar) DefaultResponseHeader(name, value string) bool {
 	return true
 }
 
+// Clear throws the header of the response away, as code does that begins it anew:
+// http.TimeoutHandler, a proxy, an error page.
+func (j *Jar) Clear() {
+	if !j.Sent {
+		j.SetCookies, j.Response = nil, nil
+	}
+}
+
 // Begun returns Sent.
 func (j *Jar) Begun() bool { return j.Sent }
