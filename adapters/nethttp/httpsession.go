@@ -102,8 +102,22 @@ func (mw *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Ha
 		x.fail(err)
 		return
 	}
-	next.ServeHTTP(x, r.WithContext(core.NewContext(ctx, visit)))
+	if r.Trailer == nil && len(r.TransferEncoding) > 0 {
+		// The server puts trailers that were not announced into a map of r alone,
+		// unless there is one, which both requests share.
+		r.Trailer = make(http.Header)
+	}
+	inner := r.WithContext(core.NewContext(ctx, visit))
+	defer handBack(inner, r)
+	next.ServeHTTP(x, inner)
 	_ = x.commit() // commit sends the error to the client
+}
+
+// handBack gives the original request what handlers have put into its copy, as if
+// there were none: the server removes the temporary files of r.MultipartForm, and
+// an access log reads r.Pattern.
+func handBack(inner, r *http.Request) {
+	r.Pattern, r.Form, r.PostForm, r.MultipartForm, r.Trailer = inner.Pattern, inner.Form, inner.PostForm, inner.MultipartForm, inner.Trailer
 }
 
 func overTLS(r *http.Request) bool { return r.TLS != nil }
