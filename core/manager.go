@@ -143,6 +143,9 @@ type Hooks struct {
 	// could not be saved no cookie is sent. Renew and Reset return their errors
 	// even if the hook returns nil.
 	//
+	// It is not called if the client hung up while its session was loaded: that is
+	// no failure. The operation returns the error of the context then.
+	//
 	// Without the hook every error fails its operation, except for three that
 	// go to the Logger only: a record that can't be read ([ErrCorrupt] in
 	// [OpGet]; the request gets a new session, and the record stays), a session
@@ -478,11 +481,13 @@ func (m *Manager) newID(ctx context.Context) (ID, error) {
 	return id, id.checkNew()
 }
 
-// report passes a failure to Hooks.Error, whose result it returns.
+// report passes a failure to Hooks.Error, whose result it returns. That the caller
+// has gone is no failure, and nobody is left to decide for.
 func (m *Manager) report(ctx context.Context, op Op, err error) error {
 	e := &Error{Op: op, Err: err}
+	gone := errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled)
 	m.debug(ctx, "session error", slog.String("op", string(op)), slog.Any("error", err))
-	if m.o.Hooks.Error == nil {
+	if m.o.Hooks.Error == nil || gone {
 		return e
 	}
 	return m.o.Hooks.Error(ctx, e)

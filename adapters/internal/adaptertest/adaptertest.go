@@ -69,7 +69,7 @@ type Exchange struct {
 
 // Run runs the suite.
 func Run(t *testing.T, a Adapter) {
-	for _, r := range slices.Concat(rules, idRules, storeRules) {
+	for _, r := range slices.Concat(rules, idRules, requestRules, storeRules) {
 		t.Run(r.name, func(t *testing.T) { r.test(t, &suite{t: t, a: a}) })
 	}
 }
