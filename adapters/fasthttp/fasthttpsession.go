@@ -24,6 +24,9 @@
 // cookie is never sent. If it is mounted inside, the session of such a handler is
 // not saved, since the handler may be in the middle of a change.
 //
+// Handlers of net/http below fasthttpadaptor find the session by
+// httpsession.From(r) and [core.From].
+//
 // # For adapters
 //
 // [Jar], [SetContext] and [Discard] are for adapters of frameworks that are built
@@ -172,7 +175,11 @@ func (mw *middleware) serve(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandl
 		// The response is complete, and the handler still runs with this ctx.
 		return
 	}
-	SetContext(ctx, before)
+	if before != nil || !ctx.Response.IsBodyStream() && !ctx.Hijacked() {
+		// A net/http handler below fasthttpadaptor that streams its body still runs,
+		// and may ask for its session.
+		SetContext(ctx, before)
+	}
 	err := visit.Commit(base) // also for a handler that failed (K27)
 	if err != nil && !jar.failed {
 		fail(ctx, mw.o.Error, err)

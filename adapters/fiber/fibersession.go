@@ -27,6 +27,12 @@
 // If a panic reaches this middleware, nothing is saved: mount Fiber's recover
 // before it.
 //
+// Handlers of net/http below Fiber's adaptor find the session by
+// httpsession.From(r) and [core.From]. The other way round an app below
+// adaptor.FiberApp needs this middleware, since the adaptor passes no context on;
+// and adaptor.HTTPMiddleware can't be used with that of net/http, which it ends
+// before the handlers run.
+//
 // The cookies of the request are read as they were received. Exclude the session
 // cookies from Fiber's encryptcookie: add the cookie name, and the name with
 // ".sig", ".next" and ".next.sig", to Except.

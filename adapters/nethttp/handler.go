@@ -41,5 +41,6 @@ func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.failWith(w, encoding, err)
 		return
 	}
+	visit.HandlerFailed()
 	answer(w, r, err) // a middleware of another package
 }
