@@ -56,7 +56,9 @@ func (h header) Reset(jar Jar, _ *Session) error {
 func (h header) free() bool {
 	return !slices.ContainsFunc([]string{
 		"Cookie", "Set-Cookie", "Cache-Control", "Vary", "Host", "Content-Length", "Content-Type", "Content-Encoding",
-		"Connection", "Transfer-Encoding", "Trailer", "Upgrade", "Date",
+		"Connection", "Transfer-Encoding", "Trailer", "Upgrade", "Date", "TE", "Keep-Alive", "Expect", "Origin", "Referer", "User-Agent",
+		"Authorization", "Proxy-Authorization", "WWW-Authenticate", "Proxy-Authenticate", "Authentication-Info",
+		"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Location", "Set-Cookie2", "Clear-Site-Data",
 	}, func(taken string) bool { return strings.EqualFold(string(h), taken) })
 }
 

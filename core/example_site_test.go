@@ -20,7 +20,7 @@ type exampleSite struct {
 
 func newExampleSite(o *core.Options) *exampleSite {
 	if o == nil {
-		o = &core.Options{Keys: [][]byte{[]byte("0123456789abcdef0123456789abcdef")}}
+		o = &core.Options{Keys: [][]byte{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}}
 	}
 	store := memorystore.New(nil)
 	sessions, err := core.New(store, o)

@@ -46,7 +46,7 @@ func (s *mapStore) Destroy(_ context.Context, key string) error {
 }
 
 func ExampleStore() {
-	sessions, err := core.New(new(mapStore), &core.Options{Keys: [][]byte{[]byte("0123456789abcdef0123456789abcdef")}})
+	sessions, err := core.New(new(mapStore), &core.Options{Keys: [][]byte{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}})
 	if err != nil {
 		fmt.Println(err)
 		return

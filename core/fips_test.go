@@ -29,7 +29,7 @@ func TestFIPS(t *testing.T) {
 	}
 	store := memorystore.New(nil)
 	defer store.Close()
-	key := []byte(strings.Repeat("k", 32))
+	key := testKey
 
 	koa := core.KoaCompat()
 	koa.Keys = [][]byte{key}

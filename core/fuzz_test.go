@@ -163,9 +163,11 @@ func FuzzSignature(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sum := sha256.New
+			sum, first, second := sha256.New, first, second
 			if sha1Sum {
 				sum = sha1.New
+			} else {
+				first, second = derived(first), derived(second)
 			}
 			sig := string(r.sign(nil, name, value))
 			if want := directly(sum, first, name+"="+value); sig != want {

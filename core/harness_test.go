@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var testKey = []byte("0123456789abcdef0123456789abcdef")
+var testKey = []byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")
 
 // An app is a manager on a memory store whose calls the test can count, fail
 // and stop, and one browser.

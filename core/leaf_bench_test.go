@@ -1,7 +1,6 @@
 package core
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +36,7 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run(bench.name, func(b *testing.B) {
 			var keys [][]byte
 			for i := range bench.keys {
-				keys = append(keys, bytes.Repeat([]byte{byte(i)}, 32))
+				keys = append(keys, key32(byte(i)))
 			}
 			ring, err := newKeyring(keys, bench.sha1, false)
 			if err != nil {

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,11 +18,16 @@ import (
 // Options configure a [Manager]. The zero value is safe and has the documented
 // defaults of generic-session; only Keys are required. New copies the Options.
 type Options struct {
-	// Keys sign the cookie: 1 to 8 keys of at least 32 random bytes. The first
-	// key signs, and all keys verify. To rotate keys, add a new key last in all
-	// processes, then put it first, and remove an old key when its cookies have
-	// expired: see [Manager.RotateKeys].
-	Keys [][]byte
+	// Keys sign the cookie: 1 to 8 keys of at least 32 random bytes, such as the
+	// output of openssl rand -base64 32. The first key signs, and all keys verify,
+	// each through a key that is derived from it for the cookie of that Name. To
+	// rotate keys, add a new key last in all processes, then put it first, and
+	// remove an old key when its cookies have expired: see [Manager.RotateKeys].
+	Keys Keyring
+	// UnderivedUntil also accepts, until then, signatures by the Keys themselves,
+	// which this library made before it derived a key for each cookie. They are
+	// renewed with the next response. Zero means none. Not with KoaCompat.
+	UnderivedUntil time.Time
 	// Name is the name of the cookie. Default "koa.sid". Over TLS, "__Host-sid"
 	// with Cookie.Secure On is safest.
 	Name string
@@ -113,7 +119,8 @@ type Options struct {
 	// a value. Default: no logging.
 	Logger *slog.Logger
 
-	// InsecureShortKeys allows keys shorter than 32 bytes.
+	// InsecureShortKeys allows keys shorter than 32 bytes, and keys that are not
+	// random, such as one character that is repeated.
 	InsecureShortKeys bool
 	// InsecureAllowHTTP sends a cookie with Secure On over a connection that is
 	// not known to use TLS, for a TLS proxy that does not announce itself.
@@ -338,11 +345,19 @@ func (m *Manager) check(problem func(string, ...any)) {
 	if o.TouchEvery > 0 && life > 0 && o.TouchEvery >= life {
 		problem("Options.TouchEvery is not shorter than the lifetime of a session, which would expire between two renewals: set a shorter one")
 	}
+	if !o.UnderivedUntil.IsZero() {
+		switch {
+		case o.koa:
+			problem("Options.UnderivedUntil is not available with KoaCompat, whose signatures are by the Keys themselves: remove it")
+		case o.Carrier != nil || m.config.Signed != On:
+			problem("Options.UnderivedUntil is about signatures, but the cookie has none: remove it")
+		}
+	}
 	if o.AbsoluteTimeout > 0 && o.koa {
 		problem("Options.AbsoluteTimeout needs the time of creation, which KoaCompat does not store")
 	}
 	if h, ok := o.Carrier.(header); ok && !(fieldName(string(h)) && h.free()) {
-		problem("core.Header needs the name of a header field that has no other meaning, such as X-Session-Id")
+		problem("core.Header needs the name of a header field that has no other meaning to browsers, proxies and servers, such as X-Session-Id")
 	}
 	if o.OnConflict > ConflictLastWriteWins {
 		problem("Options.OnConflict has an unknown value: use a ConflictPolicy constant")
@@ -383,8 +398,11 @@ func (m *Manager) newCookie() error {
 		errs = append(errs, errors.New("Options.Keys is empty, but the cookie is signed: set at least one key of 32 random bytes, or set Cookie.Signed to core.Off"))
 	case !c.signed && len(o.Keys) > 0:
 		errs = append(errs, errors.New("Options has Keys, but Cookie.Signed is Off: remove one"))
-	default:
-		keys, err := m.dialect.keyring(o.Keys, o.InsecureShortKeys)
+	case c.signed:
+		errs = append(errs, o.Keys.check("Options.Keys", o.InsecureShortKeys))
+	}
+	if errors.Join(errs...) == nil && c.signed {
+		keys, err := m.keyring(o.Keys)
 		errs = append(errs, err)
 		c.keys.Store(keys)
 	}
@@ -395,20 +413,38 @@ func (m *Manager) newCookie() error {
 // RotateKeys replaces Options.Keys for all later requests: the first key signs,
 // and all verify. Where several processes share sessions, rotate in two steps, or
 // one that does not know the new key refuses the cookies of another: first add
-// the new key behind the old one everywhere, then put it in front. If it returns an error, the old keys stay in use.
-func (m *Manager) RotateKeys(keys [][]byte) error {
+// the new key behind the old one everywhere, then put it in front. If it returns an
+// error, the old keys stay in use.
+func (m *Manager) RotateKeys(keys Keyring) error {
 	if m.cookie == nil || !m.cookie.signed {
 		return errors.New("session: RotateKeys: the cookie is not signed")
 	}
 	if len(keys) == 0 {
 		return errors.New("session: RotateKeys: no keys")
 	}
-	ring, err := m.dialect.keyring(keys, m.o.InsecureShortKeys)
+	ring, err := (*keyring)(nil), keys.check("Options.Keys", m.o.InsecureShortKeys)
+	if err == nil {
+		ring, err = m.keyring(keys)
+	}
 	if err != nil {
 		return fmt.Errorf("session: RotateKeys: %w", err)
 	}
 	m.cookie.keys.Store(ring)
 	return nil
+}
+
+// keyring makes what signs and verifies with keys.
+func (m *Manager) keyring(keys Keyring) (*keyring, error) {
+	r := new(keyring)
+	if err := m.dialect.sign(r, keys, m.o.Name, time.Time{}); err != nil {
+		return nil, err
+	}
+	if until := m.o.UnderivedUntil; !until.IsZero() {
+		if err := r.add(keys, "", signatureForm{sum: sha256.New}, until); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
 // Close stops all waiting for the store: requests that wait for it get

@@ -46,7 +46,7 @@ func (s versionedStore) SetVersion(ctx context.Context, key string, data []byte,
 	return 1, s.Set(ctx, key, data, ttl)
 }
 
-var goodKeys = [][]byte{[]byte("0123456789abcdef0123456789abcdef")}
+var goodKeys = [][]byte{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}
 
 // TestNewReportsProblems: New finds what can't work, and its message says what to do.
 func TestNewReportsProblems(t *testing.T) {
@@ -68,6 +68,10 @@ func TestNewReportsProblems(t *testing.T) {
 	}{
 		{name: "no keys", noKeys: true, want: []string{"Options.Keys is empty", "set at least one key of 32 random bytes", "Cookie.Signed to core.Off"}},
 		{name: "short key", options: o{Keys: [][]byte{[]byte("keyboard cat")}}, want: []string{"Options.Keys[0] has 12 bytes, at least 32", "openssl rand", "InsecureShortKeys"}},
+		{name: "weak key", options: o{Keys: [][]byte{goodKeys[0], []byte("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")}}, want: []string{"Options.Keys[1] is not random", "openssl rand", "InsecureShortKeys"}},
+		{name: "underived without signature", options: o{UnderivedUntil: time.Now(), Cookie: c{Signed: core.Off}}, noKeys: true, want: []string{"Options.UnderivedUntil is about signatures"}},
+		{name: "underived with a carrier", options: o{UnderivedUntil: time.Now(), Carrier: carrier}, noKeys: true, want: []string{"Options.UnderivedUntil is about signatures"}},
+		{name: "underived with KoaCompat", options: koa(func(o *o) { o.UnderivedUntil = time.Now() }), want: []string{"Options.UnderivedUntil is not available with KoaCompat"}},
 		{name: "empty key", options: o{Keys: [][]byte{{}}, InsecureShortKeys: true}, want: []string{"Options.Keys[0] has 0 bytes"}},
 		{name: "nine keys", options: o{Keys: [][]byte{goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0], goodKeys[0]}}, want: []string{"9 keys, at most 8", "drop the oldest"}},
 		{name: "keys, but unsigned", options: o{Keys: goodKeys, Cookie: c{Signed: core.Off}}, want: []string{"Options has Keys, but Cookie.Signed is Off: remove one"}},
@@ -97,7 +101,7 @@ func TestNewReportsProblems(t *testing.T) {
 
 		{name: "name of a signature", options: o{Name: "sid.sig"}, want: []string{`cookie name "sid.sig" ends with .sig`}},
 		{name: "header with a blank", options: o{Carrier: core.Header("X Session")}, noKeys: true, want: []string{"core.Header needs the name of a header field"}},
-		{name: "header of HTTP", options: o{Carrier: core.Header("set-cookie")}, noKeys: true, want: []string{"no other meaning, such as X-Session-Id"}},
+		{name: "header of HTTP", options: o{Carrier: core.Header("set-cookie")}, noKeys: true, want: []string{"no other meaning to browsers, proxies and servers, such as X-Session-Id"}},
 
 		{name: "prefix and none", options: o{Prefix: "a", NoPrefix: true}, want: []string{"both Prefix and NoPrefix: remove one"}},
 		{name: "prefix with a blank", options: o{Prefix: "a b"}, want: []string{"Prefix must be at most 100 bytes of printable ASCII"}},
@@ -235,7 +239,7 @@ func TestNewCopies(t *testing.T) {
 
 func TestRotateKeys(t *testing.T) {
 	t.Parallel()
-	other := []byte("fedcba9876543210fedcba9876543210")
+	other := []byte("q8Wd2LxN7vKb4Rz0Tj6Yh1Mc9Fs3Pg5E")
 	m, err := core.New(keepStore{}, &core.Options{Keys: goodKeys, NewID: newFixedID})
 	if err != nil {
 		t.Fatal(err)

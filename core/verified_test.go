@@ -1,7 +1,6 @@
 package core
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 )
@@ -25,13 +24,11 @@ type bufferedJar struct{ *requestJar }
 func (j bufferedJar) AppendCookie(dst []byte) []byte      { return append(dst, j.field...) }
 func (j bufferedJar) SetCookieBytes(string, []byte, bool) { j.sent++ }
 
-func testKey(b byte) []byte { return bytes.Repeat([]byte{b}, minKey) }
-
 // The result of reading a Cookie field does not depend on earlier requests, nor on
 // which of its parts are remembered.
 func TestVerifiedChangesNothing(t *testing.T) {
 	t.Parallel()
-	first, second := testKey(1), testKey(2)
+	first, second := key32(1), key32(2)
 	ids := []string{"0123456789abcdef0123456789abcdef", "an-id-of-another-length", "fedcba9876543210fedcba9876543210"}
 	sign := func(key []byte, id string) string {
 		ring, err := newKeyring([][]byte{key}, false, false)
@@ -43,7 +40,7 @@ func TestVerifiedChangesNothing(t *testing.T) {
 	pairOf := func(id, signature string) string { return "koa.sid=" + id + "; koa.sid.sig=" + signature }
 	var fields []string
 	for i, id := range ids {
-		valid, old, other := sign(first, id), sign(second, id), sign(testKey(3), id)
+		valid, old, other := sign(first, id), sign(second, id), sign(key32(3), id)
 		fields = append(fields, pairOf(id, valid), pairOf(id, old), pairOf(id, other), pairOf(id, sign(first, ids[(i+1)%3])),
 			pairOf(id, valid[1:]), pairOf(id, valid+"A"), pairOf(id, strings.ToLower(valid)), pairOf(id, valid[:42]+"."), pairOf(id, strings.Repeat("A", 1000)),
 			pairOf(id[1:], valid), pairOf(id+"A", valid), "koa.sid="+id, "koa.sid="+id+"; koa.sid.sig=", "koa.sid.sig="+valid,

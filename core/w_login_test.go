@@ -178,7 +178,7 @@ func TestW3AnAnswerIsLost(t *testing.T) {
 // Old and new processes side by side, in every mixture of two neighbouring steps
 // (W9): nobody is logged out.
 func TestW9KeysAreRotatedInTwoSteps(t *testing.T) {
-	a, b := []byte("0123456789abcdef0123456789abcdef"), []byte("fedcba9876543210fedcba9876543210")
+	a, b := []byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA"), []byte("q8Wd2LxN7vKb4Rz0Tj6Yh1Mc9Fs3Pg5E")
 	steps := [][][]byte{{a}, {a, b}, {b, a}, {b}}
 	store := newMemory(t)
 	process := func(keys [][]byte) *core.Manager {

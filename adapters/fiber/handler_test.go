@@ -20,7 +20,7 @@ func TestHandler(t *testing.T) {
 	errTeapot := errors.New("no coffee")
 	memory := memorystore.New(nil)
 	t.Cleanup(func() { memory.Close() })
-	sessions, err := core.New(memory, &core.Options{Keys: [][]byte{[]byte("0123456789abcdef0123456789abcdef")}})
+	sessions, err := core.New(memory, &core.Options{Keys: [][]byte{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func TestHandlerFunc(t *testing.T) {
 	memory := memorystore.New(nil)
 	t.Cleanup(func() { memory.Close() })
 	store := storetest.NewFaulty(memory)
-	sessions, err := core.New(store, &core.Options{Keys: [][]byte{[]byte("0123456789abcdef0123456789abcdef")}, FailFast: true})
+	sessions, err := core.New(store, &core.Options{Keys: [][]byte{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}, FailFast: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestHandlerFuncWrappedWriter(t *testing.T) {
 	memory := memorystore.New(nil)
 	t.Cleanup(func() { memory.Close() })
 	store := storetest.NewFaulty(memory)
-	sessions, err := core.New(store, &core.Options{Keys: [][]byte{[]byte("0123456789abcdef0123456789abcdef")}, FailFast: true})
+	sessions, err := core.New(store, &core.Options{Keys: [][]byte{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}, FailFast: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -178,7 +178,7 @@ func TestStores(t *testing.T) {
 	redis, memcached := servers.Redis(t).Addr(), servers.Memcached(t).Addr()
 	for _, store := range []string{"redis://" + redis + "/1", "memcache://" + memcached, "memcache://" + memcached + "," + servers.Memcached(t).Addr()} {
 		t.Run(store, func(t *testing.T) {
-			flags := []string{"-store", store, "-keys", strings.Repeat("k", 32)}
+			flags := []string{"-store", store, "-keys", "Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA"}
 			eachAdapter(t, flags, routes)
 			first := newUser(t, start(t, flags...))
 			first.wants("/get", "1", "/get", "2")
@@ -413,7 +413,7 @@ func TestSecureOverHTTP(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	long := strings.Repeat("k", 32)
+	long := "Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA"
 	for _, c := range []struct {
 		args []string
 		code int
@@ -452,7 +452,7 @@ func TestRandomKeyIsSaid(t *testing.T) {
 	for _, c := range []struct {
 		args  []string
 		lines int
-	}{{nil, 1}, {[]string{"-keys", strings.Repeat("k", 32)}, 0}} {
+	}{{nil, 1}, {[]string{"-keys", "Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA"}, 0}} {
 		var complaints bytes.Buffer
 		args := append([]string{"-addr", "127.0.0.1:0"}, c.args...)
 		if code := run(ctx, args, io.Discard, &complaints); code != 0 {

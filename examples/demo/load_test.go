@@ -56,7 +56,7 @@ func newFarm(t *testing.T, store string, adapters ...string) *farm {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	f := &farm{client: &http.Client{Transport: transport, Timeout: 30 * time.Second}}
 	for _, a := range adapters {
-		f.bases = append(f.bases, program(t, "-store", store, "-adapter", a, "-keys", strings.Repeat("k", 32)))
+		f.bases = append(f.bases, program(t, "-store", store, "-adapter", a, "-keys", "Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA"))
 	}
 	t.Cleanup(transport.CloseIdleConnections) // before the programs are told to stop, which wait for open ones
 	return f

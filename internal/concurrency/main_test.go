@@ -30,7 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Main(m)) }
 var soak = os.Getenv("SOAK") == "1"
 
 var (
-	firstKey  = []byte("0123456789abcdef0123456789abcdef")
+	firstKey  = []byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")
 	secondKey = []byte("fedcba9876543210fedcba9876543210")
 )
 

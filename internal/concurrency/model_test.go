@@ -165,7 +165,7 @@ const (
 	maxAge   = 300 * 24 * time.Hour
 )
 
-func key(turn int) []byte { return []byte(fmt.Sprintf("%032d", turn)) }
+func key(turn int) []byte { return []byte(fmt.Sprintf("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6f%04d", turn)) }
 
 func newWorld(rt *rapid.T, under, bare core.Store, window time.Duration) *world {
 	w := &world{

@@ -118,7 +118,7 @@ type app struct {
 	url     string
 }
 
-var keys = [][]byte{[]byte("0123456789abcdef0123456789abcdef")}
+var keys = [][]byte{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}
 
 // start serves h on the adapter of that name. The default decisions about
 // errors hold: there is no hook, and the witness reads the log.

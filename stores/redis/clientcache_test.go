@@ -246,7 +246,7 @@ func TestNearCacheAndALogout(t *testing.T) {
 	server := servers.Redis(t)
 	p := faultproxy.New(t, server.Addr())
 	manager := func(s *redisstore.Store) *core.Manager {
-		m, err := core.New(s, &core.Options{Keys: [][]byte{make([]byte, 32)}, ReconnectTimeout: 100 * time.Millisecond})
+		m, err := core.New(s, &core.Options{Keys: [][]byte{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}, ReconnectTimeout: 100 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}

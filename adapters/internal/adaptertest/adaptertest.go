@@ -105,7 +105,7 @@ func (s *suite) warmUp() {
 }
 
 // Keys are those of every manager that the suite makes.
-var Keys = [][]byte{[]byte("0123456789abcdef0123456789abcdef")}
+var Keys = [][]byte{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}
 
 // An app is a server with one manager.
 type app struct {
