@@ -79,6 +79,64 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 	}
 }
 
+// VisitByID calls f with the session of id and saves what f has changed, as
+// [Session.Save] would. It is for code that outlives its request, such as a
+// WebSocket or an event stream: to read the session as it is now, and to change it
+// in short steps, beside which other requests may save the session. With a nil f
+// it only looks whether the session lives.
+//
+// It returns [ErrGone] if there is no such session: it has ended, or has another
+// id since a login. If f returns an error, or panics, nothing is saved, and the
+// error is returned as it is. Looking does not prolong the life of a session, and
+// no browser gets a cookie: in f, Login, Renew and Reset fail, after which nothing
+// is saved, while Destroy ends the session. f must not keep the session.
+func (m *Manager) VisitByID(ctx context.Context, id ID, f func(s *Session) error) error {
+	ctx = requestless(ctx)
+	now, err := m.seeByID(ctx, id, nil)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return &Error{OpGet, ErrGone}
+	case err != nil:
+		return &Error{OpGet, err}
+	case f == nil:
+		return nil
+	}
+	v := &Visit{manager: m, jar: nowhere{}}
+	defer v.Abandon()
+	s := v.needSession()
+	s.ctx = ctx
+	s.take(id, m.key(id), now)
+	v.stage.Store(loaded)
+	if err := f(s); err != nil {
+		return err
+	}
+	return s.Save(ctx)
+}
+
+// nowhere is the Jar of a visit without an exchange.
+type nowhere struct{}
+
+func (nowhere) Cookie() string                            { return "" }
+func (nowhere) Path() string                              { return "/" }
+func (nowhere) Secure() bool                              { return true } // no cookie is sent at all
+func (nowhere) RequestHeader(string) string               { return "" }
+func (nowhere) SetCookie(string, string, bool)            {}
+func (nowhere) ResponseCookies() []string                 { return nil }
+func (nowhere) DropCookies(string)                        {}
+func (nowhere) ResponseHeader(string) string              { return "" }
+func (nowhere) SetResponseHeader(string, string)          {}
+func (nowhere) DefaultResponseHeader(string, string) bool { return false }
+func (nowhere) Begun() bool                               { return false }
+
+// errNowhere is why a session that is visited by its id can't get another one.
+var errNowhere = fmt.Errorf("%w: no response can carry a new id", ErrCommitted)
+
+// isNowhere reports whether v has no exchange.
+func (v *Visit) isNowhere() bool {
+	_, is := v.jar.(nowhere)
+	return is
+}
+
 // DestroyByID ends the session of id, also under a new id that another request has
 // given it within the last minute: requests that run meanwhile can't bring it
 // back. A missing session is no error.
@@ -103,6 +161,9 @@ func (m *Manager) seeByID(ctx context.Context, id ID, t *tries) (s lookup, err e
 		s, err = m.look(ctx, m.key(id))
 	} else {
 		s, err = m.lookToWrite(ctx, m.key(id), "", t)
+	}
+	if limit := m.o.AbsoluteTimeout; err == nil && limit > 0 && time.Since(time.UnixMilli(s.record.Began())) >= limit {
+		err = ErrNotFound
 	}
 	if errors.Is(err, ErrGone) {
 		err = ErrNotFound

@@ -59,6 +59,8 @@ func (s *Session) Login(o LoginOptions) error {
 	case err != nil:
 	case s.visit.jar.Begun():
 		err = ErrCommitted
+	case s.visit.isNowhere():
+		err = errNowhere
 	case s.loadErr != nil:
 		err = s.loadErr
 	case o.RememberFor != 0 && (o.RememberFor < time.Second || o.RememberFor > maxCookieAge):

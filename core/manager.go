@@ -141,7 +141,8 @@ type Hooks struct {
 	Valid func(ctx context.Context, jar Jar, s *Session) (bool, error)
 	// BeforeSave is called once before a session is written, also by Renew and
 	// by a login. Its changes are written too. If it returns an error, the save
-	// fails. It runs before the outcome is known, and not for Destroy.
+	// fails. It runs before the outcome is known, and not for Destroy. In a visit
+	// by Manager.VisitByID jar is empty.
 	BeforeSave func(ctx context.Context, jar Jar, s *Session) error
 	// Error is called for every failure (generic-session's errorHandler). The
 	// operation fails with the error that it returns. If it returns nil, the

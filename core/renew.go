@@ -41,6 +41,9 @@ func (s *Session) Reset(ctx context.Context) error {
 		return s.note(callReset, err)
 	}
 	defer s.op.Unlock()
+	if s.visit.isNowhere() {
+		return s.note(callReset, errNowhere)
+	}
 	return s.whole(callReset, func() error { return s.visit.beginAnew(withoutCancel(requestless(ctx))) })
 }
 
@@ -58,6 +61,9 @@ func (s *Session) Renew(ctx context.Context) error {
 		return s.note(callRenew, err)
 	}
 	defer s.op.Unlock()
+	if s.visit.isNowhere() {
+		return s.note(callRenew, errNowhere)
+	}
 	ctx = requestless(ctx)
 	return s.whole(callRenew, func() error {
 		// Renew saves: what can't be encoded would be missing in it.

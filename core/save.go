@@ -425,6 +425,9 @@ func (v *Visit) sendable() error {
 // send sends the id: only after the store has the session. last means the commit,
 // behind which nobody changes the header any more.
 func (v *Visit) send(ctx context.Context, last bool) error {
+	if v.isNowhere() {
+		return nil
+	}
 	if v.jar.Begun() {
 		return v.manager.report(ctx, OpCarrier, ErrCommitted)
 	}
@@ -472,6 +475,9 @@ func (v *Visit) withdraw() {
 // it, the first may be another request's by now: it stays, unless the user has
 // logged out.
 func (v *Visit) sendReset(ctx context.Context, logout bool) error {
+	if v.isNowhere() {
+		return nil
+	}
 	if v.jar.Begun() {
 		return v.manager.report(ctx, OpCarrier, ErrCommitted)
 	}

@@ -11,6 +11,11 @@
 // [core.ErrCommitted]. Informational responses such as 103 Early Hints do not
 // count; the session can be changed after them.
 //
+// A library that takes the connection over and writes the response 101 itself, as
+// gorilla/websocket does, sends the cookie if it gets the header:
+// upgrader.Upgrade(w, r, w.Header()). What outlives the request, such as a
+// WebSocket or an event stream, visits its session by [core.Manager.VisitByID].
+//
 // If the session can't be saved, the response of the handler is discarded and the
 // client gets an error; see [Options]. If the handler panics, nothing is saved,
 // and the panic continues.

@@ -191,6 +191,7 @@ var mayRequire = map[string][]string{
 	"internal/concurrency": {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/anishathalye/porcupine"},
 	"internal/faults":      {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/redis/rueidis", "github.com/bradfitz/gomemcache"},
 	"internal/koatest":     nil,
+	"internal/websocket":   {"github.com/gorilla/websocket", "github.com/coder/websocket", "github.com/fasthttp/websocket", "github.com/valyala/fasthttp"},
 }
 
 // A module requires what was chosen for it. In those that users get, what is
