@@ -68,6 +68,11 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 		}
 		_, err = m.set(ctx, key, text, life, now.version)
 		if err == nil {
+			kind := EventSaved
+			if !existed {
+				kind = EventCreated
+			}
+			m.tell(ctx, nil, id, Event{Kind: kind})
 			return nil
 		}
 		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) {
@@ -146,8 +151,11 @@ func (m *Manager) DestroyByID(ctx context.Context, id ID) error {
 		return nil // no session can have it
 	}
 	if _, err := m.end(ctx, target{key: m.key(id)}); err != nil {
-		return &Error{OpDestroy, err}
+		e := &Error{OpDestroy, err}
+		m.tell(ctx, nil, id, Event{Kind: EventNotRevoked, Err: e})
+		return e
 	}
+	m.tell(ctx, nil, id, Event{Kind: EventEnded, Why: "DestroyByID"})
 	return nil
 }
 

@@ -77,6 +77,12 @@
 // that were using the store at that moment wait too, if the call can be repeated
 // without being applied twice.
 //
+// # Events
+//
+// [Hooks].Event observes what happens to sessions, as an [Event] with the
+// fingerprint of the id and no value, and [Options].Logger gets each as a message.
+// It decides nothing; [Hooks].Error does.
+//
 // # Concurrency
 //
 // A browser sends several requests at the same time. With a store that has
@@ -87,9 +93,9 @@
 //     other request saved. If two requests [Key.Set] one value, the later save
 //     wins. Values are merged as a whole, never inside.
 //   - A session that is destroyed, reset, given a new id or expires while a request
-//     runs does not come back. That request saves nothing and sends no cookie,
-//     and Hooks.Error gets [ErrGone]; its response is not changed. Its Login
-//     succeeds all the same, with a session of its own.
+//     runs does not come back. That request saves nothing and sends no cookie;
+//     its response is not changed. Its Login succeeds all the same, with a
+//     session of its own.
 //   - A request with an id from before a login does not take the new cookie away:
 //     what it stores goes into a second cookie, NAME.next, which counts only while
 //     the first one leads to no session.

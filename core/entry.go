@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -30,6 +29,7 @@ type entry struct {
 	notLoaded bool          // what is stored has not been read: Visit.Replace or Visit.Destroy
 	began     time.Duration // of its request, as an age of the manager
 	successor bool          // an id was given up for this one, which is not stored yet
+	met       bool          // a save has met that of another request, which nobody has told yet
 	unended   []target      // whose end the store has not confirmed
 }
 
@@ -195,8 +195,7 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 		case e.unknownWrite != nil && c.updates():
 			return errOvertaken
 		}
-		reread = true
-		m.debug(ctx, "session was saved by another request, trying again", slog.Any("session", e.id), slog.Int("try", tries.n+1))
+		reread, e.met = true, true
 		if err := tries.next(); err != nil {
 			return err
 		}
@@ -393,7 +392,6 @@ func (m *Manager) create(ctx context.Context, e *entry, c *changeSet) error {
 	version, err := m.put(ctx, e, key, &r, 0)
 	switch {
 	case err == nil:
-		m.debug(ctx, "session created", slog.Any("session", e.id))
 		e.written(r, version)
 		return nil
 	case errors.Is(err, ErrConflict) && e.unknownWrite != nil:

@@ -24,7 +24,7 @@ type Key[T any] string
 func (k Key[T]) Get(s *Session) T {
 	v, _, err := k.Lookup(s)
 	if err != nil {
-		_ = s.visit.manager.note(s.ctx, OpDecode, err)
+		_ = s.visit.note(s.ctx, OpDecode, err)
 	}
 	return v
 }

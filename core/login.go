@@ -146,7 +146,7 @@ func (e *entry) leave(m *Manager) {
 	if e.id != "" && e.state != fresh {
 		key = m.storeKey(e)
 	}
-	*e = entry{stored: record.Record{Created: time.Now().UnixMilli()}, wrote: e.wrote, requested: key, givenUp: e.givenUp, second: e.second, unended: e.unended}
+	*e = entry{stored: record.Record{Created: time.Now().UnixMilli()}, wrote: e.wrote, requested: key, givenUp: e.givenUp, second: e.second, unended: e.unended, met: e.met}
 }
 
 // logIn does to the store what a login does: the values go to the one request
@@ -168,7 +168,7 @@ func (m *Manager) logIn(p *plan) error {
 		options, _ = m.ownFor(m.config, p.login.RememberFor, m.blank)
 	}
 	if e.state == live {
-		changes := &p.changes
+		former, changes := e.id, &p.changes
 		if p.login.DropValues || p.untrusted {
 			kept, err := p.changes.alone(p.changes.own)
 			if err != nil {
@@ -182,6 +182,7 @@ func (m *Manager) logIn(p *plan) error {
 			e.givenUp = m.addSuccessor(ctx, e.requested, m.storeKey(e), false, e.givenUp)
 		}
 		if !errors.Is(err, ErrGone) && !errors.Is(err, errExpired) {
+			p.former = former
 			return err
 		}
 		m.debug(ctx, "session is gone, the login gets one of its own", slog.Any("session", e.id))

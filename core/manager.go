@@ -115,8 +115,10 @@ type Options struct {
 
 	// Hooks are called while a request is handled.
 	Hooks Hooks
-	// Logger receives debug events. They contain ids as fingerprints, and never
-	// a value. Default: no logging.
+	// Logger receives each [Event] as a message, at the level that its
+	// [EventKind] has: logins, logouts and ended sessions at Info, what may be an
+	// attack or a fault at Warn, the rest at Debug. Messages contain ids as
+	// fingerprints, and never a value. Default: no logging.
 	Logger *slog.Logger
 
 	// InsecureShortKeys allows keys shorter than 32 bytes, and keys that are not
@@ -129,11 +131,18 @@ type Options struct {
 	koa bool // set by KoaCompat
 }
 
-// Hooks are callbacks for the events of a session. They run on the goroutine of
-// the request. They may use the values of the session, but must not call its
-// Save, Login, Renew, Reset or Destroy. A panic in a hook has the effect of a panic in
-// the handler: nothing is saved.
+// Hooks are callbacks. They run on the goroutine of the request, except for
+// events of the store. They may use the values of the session, but must not call
+// its Save, Login, Renew, Reset or Destroy. A panic in a hook has the effect of a
+// panic in the handler: nothing is saved.
 type Hooks struct {
+	// Event is called for what happens to sessions and to the store, for audits
+	// and metrics. It decides nothing, and must not change the session. A
+	// session that was saved or ended is so in the store when it is called.
+	// Without it, and without Options.Logger, events cost nothing. For
+	// EventStoreDown and EventStoreUp it runs on a goroutine of the store, and
+	// must not block.
+	Event func(ctx context.Context, e Event)
 	// Valid decides whether a loaded session may be used. If it returns false,
 	// the request gets a new session. If it returns an error, the request
 	// fails. It is not called for new sessions, nor by Visit.Replace,
@@ -144,7 +153,7 @@ type Hooks struct {
 	// fails. It runs before the outcome is known, and not for Destroy. In a visit
 	// by Manager.VisitByID jar is empty.
 	BeforeSave func(ctx context.Context, jar Jar, s *Session) error
-	// Error is called for every failure (generic-session's errorHandler). The
+	// Error decides about every failure (generic-session's errorHandler). The
 	// operation fails with the error that it returns. If it returns nil, the
 	// request goes on: a session that could not be read is then empty, is not
 	// saved, and leaves the browser's cookie unchanged; for a session that
@@ -154,11 +163,12 @@ type Hooks struct {
 	// It is not called if the client hung up while its session was loaded: that is
 	// no failure. The operation returns the error of the context then.
 	//
-	// Without the hook every error fails its operation, except for three that
-	// go to the Logger only: a record that can't be read ([ErrCorrupt] in
-	// [OpGet]; the request gets a new session, and the record stays), a session
-	// that was [ErrGone] at the end of the request, and a stored value that
-	// [Key.Get] could not decode into its type ([OpDecode]).
+	// A hook that returns e, or an error that wraps it, decides nothing: all is
+	// as without the hook. Then every error fails its operation, except for
+	// three: a record that can't be read ([ErrCorrupt] in [OpGet]; the request
+	// gets a new session, and the record stays), a session that was [ErrGone] at
+	// the end of the request, and a stored value that [Key.Get] could not decode
+	// into its type ([OpDecode]).
 	Error func(ctx context.Context, e *Error) error
 }
 
@@ -223,6 +233,7 @@ type Manager struct {
 
 	sharedEnd atomic.Pointer[sharedEnd]
 	health    *health
+	unlisten  func()    // ends the events of the store; nil if nobody wants them
 	touched   *recently // nil if renewals are not spaced out
 	queue     queue
 }
@@ -279,6 +290,9 @@ func New(store Store, o *Options) (*Manager, error) {
 		timeout = 0
 	}
 	m.health = newHealth(store, timeout, m.o.MaxWaiters)
+	if n, ok := As[Notifier](store); ok && m.listens() {
+		m.unlisten = n.Notify(m.storeChanged)
+	}
 	return m, nil
 }
 
@@ -454,6 +468,9 @@ func (m *Manager) keyring(keys Keyring) (*keyring, error) {
 // is always nil.
 func (m *Manager) Close() error {
 	m.health.close()
+	if m.unlisten != nil {
+		m.unlisten()
+	}
 	return nil
 }
 
@@ -516,37 +533,6 @@ func (m *Manager) newID(ctx context.Context) (ID, error) {
 	}
 	id := ID(text)
 	return id, id.checkNew()
-}
-
-// report passes a failure to Hooks.Error, whose result it returns. That the caller
-// has gone is no failure, and nobody is left to decide for.
-func (m *Manager) report(ctx context.Context, op Op, err error) error {
-	e := &Error{Op: op, Err: err}
-	gone := errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled)
-	m.debug(ctx, "session error", slog.String("op", string(op)), slog.Any("error", err))
-	if m.o.Hooks.Error == nil || gone {
-		return e
-	}
-	return m.o.Hooks.Error(ctx, e)
-}
-
-// failAlways is report for failures that the hook can't suppress: a caller that
-// continued after a failed Renew would log in under the old id.
-func (m *Manager) failAlways(ctx context.Context, op Op, err error) error {
-	if failed := m.report(ctx, op, err); failed != nil {
-		return failed
-	}
-	return &Error{Op: op, Err: err}
-}
-
-// note is report for failures that fail the operation only if the hook
-// returns an error.
-func (m *Manager) note(ctx context.Context, op Op, err error) error {
-	failed := m.report(ctx, op, err)
-	if m.o.Hooks.Error == nil {
-		return nil
-	}
-	return failed
 }
 
 func (m *Manager) debug(ctx context.Context, msg string, attrs ...slog.Attr) {

@@ -104,7 +104,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s, m := v.session, v.manager
 	var targets []target
 	s.mu.Lock()
-	held := s.save == SaveNever
+	id, held := s.id, s.save == SaveNever
 	unsent := s.state == fresh && !logout // no browser has its id: it may have another session by now
 	if s.mayBeStored() || s.loadErr != nil && s.id != "" {
 		targets = append(targets, target{key: m.storeKey(&s.entry)})
@@ -145,13 +145,26 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	if crowded {
 		err = errors.Join(err, errCrowded)
 	}
-	if err != nil {
-		err = m.report(ctx, OpDestroy, err)
+	switch {
+	case err != nil:
+		err = v.report(ctx, OpDestroy, err)
+	case logout && v.manager.listens():
+		v.tell(ctx, id, Event{Kind: EventLoggedOut})
+		v.tellOthers(ctx, v.others, "Destroy")
 	}
 	if unsent {
 		return err
 	}
 	return errors.Join(err, v.sendReset(ctx, logout)) // requirement 15: the cookie goes either way
+}
+
+// tellOthers tells that other sessions of the request were ended.
+func (v *Visit) tellOthers(ctx context.Context, others []target, by string) {
+	for _, other := range others {
+		if other.id != "" {
+			v.tell(ctx, other.id, Event{Kind: EventEnded, Why: by})
+		}
+	}
 }
 
 // errCrowded is the error of a logout that can't know which sessions it ends.
@@ -172,11 +185,11 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 	s.mu.Unlock()
 	id, err := m.newID(ctx)
 	if err != nil {
-		return m.failAlways(ctx, OpID, err)
+		return v.failAlways(ctx, OpID, err)
 	}
 	if !held {
 		if err := v.sendable(); err != nil {
-			return m.failAlways(ctx, OpCarrier, err)
+			return v.failAlways(ctx, OpCarrier, err)
 		}
 		if stored {
 			e := s.snapshot()
@@ -185,7 +198,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 				if errors.Is(err, ErrGone) {
 					v.gone(ctx)
 				}
-				return m.failAlways(ctx, OpDestroy, err)
+				return v.failAlways(ctx, OpDestroy, err)
 			}
 			if left != nil { // the id had been given up already
 				stored = false
@@ -210,6 +223,9 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 	s.requested, s.givenUp, s.second = was.requested, was.givenUp, was.second
 	s.mu.Unlock()
 	v.resend, v.spare = false, v.spare || stored && !held && v.carries
+	if stored && !held {
+		v.tell(ctx, was.id, Event{Kind: EventEnded, Why: "Reset"})
+	}
 	return nil
 }
 
@@ -229,14 +245,14 @@ func (v *Visit) renew(ctx context.Context) error {
 		if errors.Is(err, ErrGone) {
 			v.gone(ctx)
 		}
-		return m.failAlways(ctx, OpSet, err)
+		return v.failAlways(ctx, OpSet, err)
 	}
 	if s.state == live && s.notLoaded && s.save != SaveNever {
 		// It was replaced without being loaded. An id that the store does not know
 		// is not adopted (K48).
 		e := s.snapshot()
 		if err := m.load(ctx, &e); err != nil {
-			return m.failAlways(ctx, OpGet, err)
+			return v.failAlways(ctx, OpGet, err)
 		}
 		s.mu.Lock()
 		e.unended, e.wrote = s.unended, s.wrote
@@ -253,10 +269,10 @@ func (v *Visit) renew(ctx context.Context) error {
 		return v.renewUnstored(ctx, held)
 	}
 	if err := v.sendable(); err != nil {
-		return m.failAlways(ctx, OpCarrier, err)
+		return v.failAlways(ctx, OpCarrier, err)
 	}
 	if err := v.beforeSave(ctx); err != nil {
-		return m.failAlways(ctx, OpBeforeSave, err)
+		return v.failAlways(ctx, OpBeforeSave, err)
 	}
 	if err := v.encodable(ctx); err != nil { // what the hook has set
 		return err
@@ -265,23 +281,28 @@ func (v *Visit) renew(ctx context.Context) error {
 	c, err := s.takeChange()
 	s.mu.Unlock()
 	if err != nil {
-		return m.failAlways(ctx, OpSet, err)
+		return v.failAlways(ctx, OpSet, err)
 	}
 	e := s.snapshot()
+	former := e.id
 	err = m.changeID(ctx, &e, &c)
+	v.tellConflict(ctx, &e)
 	switch {
 	case err == nil:
 		s.saved(&c, &e)
 		v.expires, v.spare = true, v.spare || v.carries
-		return v.send(ctx, false)
+		err = v.send(ctx, false)
+		v.tellFormer(ctx, e.id, former, Event{Kind: EventRenewed})
+		return err
 	case errors.Is(err, errExpired):
+		v.tell(ctx, former, Event{Kind: EventExpired, Why: expiredAtSave})
 		err = errors.Join(ErrGone, v.destroy(ctx, false))
 	case errors.Is(err, ErrGone):
 		v.gone(ctx)
 	case errors.Is(err, errNewID):
-		return m.failAlways(ctx, OpID, err)
+		return v.failAlways(ctx, OpID, err)
 	}
-	return m.failAlways(ctx, OpSet, err)
+	return v.failAlways(ctx, OpSet, err)
 }
 
 // renewUnstored gives another id to a session that the store does not have, or
@@ -289,11 +310,11 @@ func (v *Visit) renew(ctx context.Context) error {
 func (v *Visit) renewUnstored(ctx context.Context, held bool) error {
 	s, m := v.session, v.manager
 	if s.givenUp != nil && s.givenUp.late {
-		return m.failAlways(ctx, OpSet, ErrGone) // by another request's Renew, as if it ran now
+		return v.failAlways(ctx, OpSet, ErrGone) // by another request's Renew, as if it ran now
 	}
 	id, err := m.newID(ctx)
 	if err != nil {
-		return m.failAlways(ctx, OpID, err)
+		return v.failAlways(ctx, OpID, err)
 	}
 	if !held {
 		v.passOn(ctx, id)

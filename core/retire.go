@@ -156,7 +156,7 @@ func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) (err err
 		if met, ok := errors.AsType[*Conflict](err); ok && isTombstone(met.Data) {
 			return ErrGone
 		}
-		m.debug(ctx, "session was saved by another request, trying again", slog.Any("session", e.id))
+		e.met = true
 		if err := tries.next(); err != nil {
 			return err
 		}

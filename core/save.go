@@ -93,6 +93,7 @@ type plan struct {
 	others    []target        // keys of other sessions that the request carries, which a login ends
 	untrusted bool            // a login must not keep the values
 	alone     bool            // done: a login without what was loaded
+	former    ID              // done: the id that a login has given up
 	ctx       context.Context // does not end with the request (DESIGN: time limits)
 }
 
@@ -100,10 +101,10 @@ type plan struct {
 // runs the hook, and does nothing to the store. An error is reported already.
 func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 	s, m := v.session, v.manager
-	report := m.report
+	report := v.report
 	if s.signsIn() {
 		report = func(ctx context.Context, op Op, err error) error {
-			return s.loginFailed(m.failAlways(ctx, op, err))
+			return s.loginFailed(v.failAlways(ctx, op, err))
 		}
 	}
 	s.mu.Lock()
@@ -114,7 +115,7 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		return p, m.lostChange(ctx, err)
+		return p, v.lostChange(ctx, err)
 	}
 	if why == renewal && !m.rolls(s) {
 		if why = nothing; v.resend {
@@ -157,7 +158,7 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 		}
 		s.mu.Unlock()
 		if err != nil {
-			return plan{}, m.lostChange(ctx, err)
+			return plan{}, v.lostChange(ctx, err)
 		}
 		if why != signsIn { // which makes one
 			if _, err := s.needID(); err != nil {
@@ -172,11 +173,11 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 // lostChange reports why the changes of a request can't be collected. A value
 // that was changed in place so that it can't be encoded fails the request like
 // one that Set refuses, whatever the hook says (DESIGN: closed on failure).
-func (m *Manager) lostChange(ctx context.Context, err error) error {
+func (v *Visit) lostChange(ctx context.Context, err error) error {
 	if errors.Is(err, ErrCorrupt) { // what is stored, not what the request did
-		return m.report(ctx, OpSet, err)
+		return v.report(ctx, OpSet, err)
 	}
-	return m.failAlways(ctx, OpSet, err)
+	return v.failAlways(ctx, OpSet, err)
 }
 
 // carryOut does to the store what p says. It knows neither the request nor its
@@ -203,6 +204,9 @@ func (m *Manager) carryOut(p *plan) error {
 // conclude takes over what came of p, sends the cookie, and reports what failed.
 func (v *Visit) conclude(p *plan, err error) error {
 	ctx, s, m := p.ctx, v.session, v.manager
+	v.tellConflict(ctx, &p.entry)
+	now := Event{Kind: EventSaved}
+	var former ID
 	switch {
 	case err != nil && p.why == resend:
 		m.debug(ctx, "session id is not sent again", slog.Any("error", err))
@@ -212,7 +216,7 @@ func (v *Visit) conclude(p *plan, err error) error {
 		if errors.Is(err, errNewID) {
 			op = OpID
 		}
-		return s.loginFailed(m.failAlways(ctx, op, err))
+		return s.loginFailed(v.failAlways(ctx, op, err))
 	case err != nil:
 		s.mu.Lock()
 		s.entry = p.entry // with what it has learned, such as a write in doubt
@@ -225,7 +229,9 @@ func (v *Visit) conclude(p *plan, err error) error {
 		s.entry = p.entry
 		s.setOwn(p.entry.stored.Cookie, nil)
 		s.mu.Unlock()
+		now.Kind = "" // the store has only prolonged it
 	case p.why == signsIn:
+		now.Kind, former = EventLoggedIn, p.former
 		v.expires = true
 		p.entry.second = false
 		s.saved(&p.changes, &p.entry)
@@ -234,27 +240,45 @@ func (v *Visit) conclude(p *plan, err error) error {
 		v.spare = v.spare || v.carries
 		v.others, v.untrusted = nil, false
 	default:
+		if s.state == fresh {
+			now.Kind = EventCreated
+		}
 		s.saved(&p.changes, &p.entry)
 	}
-	return v.send(ctx, p.last)
+	err = v.send(ctx, p.last)
+	if now.Kind != "" && v.manager.listens() {
+		v.tellFormer(ctx, p.entry.id, former, now)
+		v.tellOthers(ctx, p.others, "Login")
+	}
+	return err
 }
+
+// tellConflict tells that a save met others, once.
+func (v *Visit) tellConflict(ctx context.Context, e *entry) {
+	if e.met {
+		e.met = false
+		v.tell(ctx, e.id, Event{Kind: EventConflict})
+	}
+}
+
+// expiredAtSave is why a session ends that is about to be saved.
+const expiredAtSave = "TTLFunc, or its own life"
 
 // unsaved is what follows from the error of a save.
 func (v *Visit) unsaved(ctx context.Context, err error, last bool) error {
-	m := v.manager
 	switch {
 	case errors.Is(err, errExpired): // K37
+		v.tell(ctx, v.session.id, Event{Kind: EventExpired, Why: expiredAtSave})
 		return v.destroy(ctx, false)
 	case errors.Is(err, ErrGone):
 		v.gone(ctx)
-		m.debug(ctx, "session is gone, nothing was saved", slog.Any("session", v.session.id))
 		if last {
-			return m.note(ctx, OpSet, err)
+			return v.note(ctx, OpSet, err)
 		}
 	case errors.Is(err, errNewID):
-		return m.report(ctx, OpID, err)
+		return v.report(ctx, OpID, err)
 	}
-	return m.report(ctx, OpSet, err)
+	return v.report(ctx, OpSet, err)
 }
 
 // gone notes that the store has the session no more. Its id is one of those that a
@@ -310,7 +334,7 @@ func (v *Visit) failUnhealed(ctx context.Context, which func(failedCall) bool) e
 	if _, reported := errors.AsType[*Error](err); reported {
 		return err
 	}
-	return v.manager.failAlways(ctx, OpSet, err)
+	return v.failAlways(ctx, OpSet, err)
 }
 
 // loggedIn takes the login over that p has done. mu is not held.
@@ -345,6 +369,7 @@ func (v *Visit) resolve(ctx context.Context) error {
 	if applied {
 		s.saved(&changes, &e)
 		v.resend = true // it has sent no cookie
+		v.tell(ctx, e.id, Event{Kind: EventSaved})
 	}
 	return err
 }
@@ -429,14 +454,14 @@ func (v *Visit) send(ctx context.Context, last bool) error {
 		return nil
 	}
 	if v.jar.Begun() {
-		return v.manager.report(ctx, OpCarrier, ErrCommitted)
+		return v.report(ctx, OpCarrier, ErrCommitted)
 	}
 	jar := v.jar
 	if !last {
 		jar = v.sends()
 	}
 	if err := v.manager.carrier.Set(jar, v.session); err != nil {
-		return v.manager.report(ctx, OpCarrier, err)
+		return v.report(ctx, OpCarrier, err)
 	}
 	if c := v.manager.cookie; c != nil && !v.session.second && !v.spare && v.endsSecond() {
 		o := v.session.Cookie()
@@ -479,7 +504,7 @@ func (v *Visit) sendReset(ctx context.Context, logout bool) error {
 		return nil
 	}
 	if v.jar.Begun() {
-		return v.manager.report(ctx, OpCarrier, ErrCommitted)
+		return v.report(ctx, OpCarrier, ErrCommitted)
 	}
 	if s := v.session; s.second && !logout {
 		o := s.Cookie()
@@ -488,7 +513,7 @@ func (v *Visit) sendReset(ctx context.Context, logout bool) error {
 		return nil
 	}
 	if err := v.manager.carrier.Reset(v.sends(), v.session); err != nil {
-		return v.manager.report(ctx, OpCarrier, err)
+		return v.report(ctx, OpCarrier, err)
 	}
 	v.sent = false
 	return nil

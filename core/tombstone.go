@@ -116,10 +116,11 @@ func (m *Manager) addSuccessor(ctx context.Context, key, successor string, creat
 }
 
 // A target is where a session is to be ended. version is what it had when it was
-// loaded, zero if that is unknown.
+// loaded, zero if that is unknown. id is "" if nobody has seen that it is there.
 type target struct {
 	key     string
 	version Version
+	id      ID
 }
 
 // maxEnded is how many sessions a logout ends at most, in case somebody renews

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -193,6 +192,9 @@ func (v *Visit) load(ctx context.Context) {
 	s := v.needSession()
 	s.ctx = v.hookContext(ctx)
 	s.err = v.read(s.ctx)
+	if s.err == nil && s.state == live && v.manager.listens() {
+		v.tell(s.ctx, s.id, Event{Kind: EventLoaded})
+	}
 	s.ctx = ctx
 	if s.err != nil {
 		v.stage.Store(failed)
@@ -213,7 +215,7 @@ func (v *Visit) needSession() *Session {
 // it would lead them to v, and a hook that asked v would wait for itself.
 func (v *Visit) hookContext(ctx context.Context) context.Context {
 	o := &v.manager.o
-	if o.Hooks.Valid == nil && o.Hooks.Error == nil && o.InsecureIDFrom == nil {
+	if o.Hooks.Valid == nil && o.Hooks.Error == nil && o.Hooks.Event == nil && o.InsecureIDFrom == nil {
 		return ctx
 	}
 	for w, _ := ctx.Value(visitKey{}).(*Visit); w != nil; w = w.outer {
@@ -259,7 +261,7 @@ func (v *Visit) read(ctx context.Context) error {
 
 // found goes on with what the store has for id, as now and err say.
 func (v *Visit) found(ctx context.Context, id ID, now lookup, err error) error {
-	m, s := v.manager, v.session
+	s := v.session
 	switch {
 	case errors.Is(err, ErrGone):
 		return v.noSession(ctx, id, now.tombstone)
@@ -268,7 +270,7 @@ func (v *Visit) found(ctx context.Context, id ID, now lookup, err error) error {
 		s.id = id
 		return v.broken(ctx, OpGet, err)
 	case now.corrupt:
-		if err := m.note(ctx, OpGet, err); err != nil { // K39
+		if err := v.note(ctx, OpGet, err); err != nil { // K39
 			return err
 		}
 		return v.unknownID(ctx, id, nil)
@@ -285,6 +287,13 @@ func (v *Visit) found(ctx context.Context, id ID, now lookup, err error) error {
 // counts then.
 func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 	m, s := v.manager, v.session
+	if id != "" {
+		e := Event{Kind: EventUnknownID}
+		if t != nil {
+			e.Why = "it was given up for another one"
+		}
+		v.tell(ctx, id, e)
+	}
 	second, reissue := v.second(id)
 	if second == "" {
 		return v.unknownID(ctx, id, t)
@@ -356,9 +365,9 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 		return v.found(ctx, living[0], at, nil)
 	}
 	for _, id := range living {
-		v.others = append(v.others, target{key: m.key(id)})
+		v.others = append(v.others, target{key: m.key(id), id: id})
 	}
-	m.debug(ctx, "session cookie refused", slog.String("why", "several cookies with a valid signature, each of a living session"))
+	v.tell(ctx, "", Event{Kind: EventCookieRefused, Why: "several cookies with a valid signature, each of a living session"})
 	v.session.reset()
 	return nil
 }
@@ -391,7 +400,7 @@ func (v *Visit) admit(ctx context.Context, id ID, key string) error {
 	m := v.manager
 	s := v.session
 	if limit := m.o.AbsoluteTimeout; limit > 0 && time.Since(time.UnixMilli(s.stored.Began())) >= limit {
-		m.debug(ctx, "session reached AbsoluteTimeout", slog.Any("session", id))
+		v.tell(ctx, id, Event{Kind: EventExpired, Why: "AbsoluteTimeout"})
 		return v.refuse(ctx, id, key)
 	}
 	if m.o.Hooks.Valid == nil {
@@ -404,7 +413,7 @@ func (v *Visit) admit(ctx context.Context, id ID, key string) error {
 	if valid {
 		return nil
 	}
-	m.debug(ctx, "session refused by Hooks.Valid", slog.Any("session", id))
+	v.tell(ctx, id, Event{Kind: EventInvalid})
 	if m.o.KeepInvalid {
 		return v.unknownID(ctx, id, nil)
 	}
@@ -414,7 +423,7 @@ func (v *Visit) admit(ctx context.Context, id ID, key string) error {
 // refuse removes a session that must not be used any more.
 func (v *Visit) refuse(ctx context.Context, id ID, key string) error {
 	if err := v.manager.destroy(ctx, key); err != nil {
-		if err := v.manager.report(ctx, OpDestroy, err); err != nil {
+		if err := v.report(ctx, OpDestroy, err); err != nil {
 			return err
 		}
 	}
@@ -425,7 +434,6 @@ func (v *Visit) refuse(ctx context.Context, id ID, key string) error {
 // (K17). t is what stands there if the id was given up: then the browser may have
 // another session by now.
 func (v *Visit) unknownID(ctx context.Context, id ID, t *tombstone) error {
-	v.manager.debug(ctx, "session id without a session", slog.Any("session", id))
 	key := v.keyOf(id)
 	if s := v.session; t == nil && s.givenUp != nil { // of the first cookie, when the second one's session is refused
 		key, t = s.requested, s.givenUp
@@ -443,7 +451,7 @@ func (v *Visit) unknownID(ctx context.Context, id ID, t *tombstone) error {
 // go on, it gets an empty session that is never saved, and the browser keeps
 // its cookie: an outage must not log anybody out (DESIGN: store errors, K40).
 func (v *Visit) broken(ctx context.Context, op Op, err error) error {
-	if failed := v.manager.report(ctx, op, err); failed != nil {
+	if failed := v.report(ctx, op, err); failed != nil {
 		return failed
 	}
 	id := v.session.id
@@ -486,10 +494,13 @@ func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 			if r.forged {
 				m.cookie.refuseSignature(v.sends())
 			}
-			m.debug(ctx, "session cookie refused", slog.String("why", r.refused))
+			v.tell(ctx, "", Event{Kind: EventCookieRefused, Why: r.refused})
 		}
 	}
 	if !id.shaped() {
+		if id != "" {
+			v.tell(ctx, "", Event{Kind: EventCookieRefused, Why: "an id of other characters or of another length"})
+		}
 		return "", nil, nil
 	}
 	return id, nil, nil
@@ -557,7 +568,7 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 		case !s.signsIn():
 			return v.unsaved(ctx, err, last)
 		case !errors.Is(err, ErrGone):
-			return s.loginFailed(v.manager.failAlways(ctx, OpSet, err))
+			return s.loginFailed(v.failAlways(ctx, OpSet, err))
 		default:
 			s.mu.Lock()
 			s.leave()
@@ -676,7 +687,7 @@ func (v *Visit) withoutLoading(ctx context.Context) (*Session, error) {
 		id, several, err := v.carried(hooks)
 		switch {
 		case err != nil:
-			return nil, v.manager.failAlways(hooks, OpCarrier, err)
+			return nil, v.failAlways(hooks, OpCarrier, err)
 		case several != nil: // the store has to be asked
 			err = v.choose(hooks, several)
 		case id != "":

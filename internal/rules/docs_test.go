@@ -59,7 +59,15 @@ func tree(t *testing.T, each func(name, text string)) {
 }
 
 // documents are those whose code is compiled and run.
-var documents = []string{"README.md", "docs/concurrency.md", "docs/stores.md", "docs/koa.md", "docs/production.md", "docs/live.md"}
+var documents = []string{
+	"README.md",
+	"docs/concurrency.md",
+	"docs/koa.md",
+	"docs/live.md",
+	"docs/production.md",
+	"docs/security-log.md",
+	"docs/stores.md",
+}
 
 // Code in a document is a file of this repository, or a part of one that stands
 // between "// begin NAME" and "// end NAME", which is compiled and run.

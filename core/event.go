@@ -1,0 +1,233 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/gensession/gensession/core/internal/record"
+)
+
+// An EventKind says what an [Event] is about. Its text is a few words, which suit
+// as the label of a metric.
+type EventKind string
+
+// The kinds. Options.Logger gets each as one message, at the level that stands
+// behind it.
+const (
+	EventCreated  EventKind = "created"   // debug: a new session was stored
+	EventLoaded   EventKind = "loaded"    // debug: the session of a request was found
+	EventSaved    EventKind = "saved"     // debug: a stored session was changed
+	EventRenewed  EventKind = "renewed"   // info: Renew has given it a new id, and saved it
+	EventLoggedIn EventKind = "logged in" // info: a login has given it a new id, and saved it
+
+	EventLoggedOut  EventKind = "logged out"  // info: Destroy has ended it
+	EventEnded      EventKind = "ended"       // info: it was ended otherwise; Why says by what
+	EventExpired    EventKind = "expired"     // info: its time is over; Why says which. What only the store's ttl ends is EventUnknownID
+	EventInvalid    EventKind = "invalid"     // info: Hooks.Valid has refused it
+	EventNotRevoked EventKind = "not revoked" // warning: ending it failed, and the store may still have it
+
+	EventUnknownID     EventKind = "unknown id"     // debug: the store has no session of the id, or none any more
+	EventCookieRefused EventKind = "cookie refused" // warning: the session cookie does not count; Why says why not
+	EventUnreadable    EventKind = "unreadable"     // warning: what is stored is no session
+	EventForeign       EventKind = "foreign record" // warning: the store has returned the record of another key
+
+	EventConflict EventKind = "conflict" // debug: a save met those of other requests, and was tried again
+	EventGone     EventKind = "gone"     // debug: another request has ended it, and nothing was saved
+	EventFailed   EventKind = "failed"   // warning: another operation has failed; debug while the store is down, or if another request was the cause
+
+	EventStoreDown EventKind = "store down" // warning
+	EventStoreUp   EventKind = "store up"   // info
+)
+
+// An Event is something that has happened to a session or to the store, for
+// [Hooks].Event. It contains no id, no key of the store and no value.
+type Event struct {
+	Kind EventKind
+	// Session is that of the request. It is nil if there is none, as for events
+	// of the store and of the methods of [Manager] by id.
+	Session *Session
+	// ID is the fingerprint of the session's id, as [ID.String] returns it, ""
+	// if no id is known.
+	ID string
+	// Former is the fingerprint of the id that ID replaces, for EventRenewed and
+	// EventLoggedIn; "" if the session began with that login.
+	Former string
+	// Why is a constant text, for the kinds that say so.
+	Why string
+	// Err is what has failed, nil if nothing has. It is an [*Error], except for
+	// EventStoreDown.
+	Err error
+}
+
+// listens reports whether anybody wants events. Most requests ask this once.
+func (m *Manager) listens() bool { return m.o.Hooks.Event != nil || m.o.Logger != nil }
+
+// level is that of e for the Logger.
+func (m *Manager) level(e *Event) slog.Level {
+	switch e.Kind {
+	case EventRenewed, EventLoggedIn, EventLoggedOut, EventEnded, EventExpired, EventInvalid, EventStoreUp:
+		return slog.LevelInfo
+	case EventNotRevoked, EventCookieRefused, EventUnreadable, EventForeign, EventStoreDown:
+		return slog.LevelWarn
+	case EventFailed:
+		if m.health.down.Load() || errors.Is(e.Err, ErrConflict) || errors.Is(e.Err, ErrGone) {
+			return slog.LevelDebug // of an outage EventStoreDown tells
+		}
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
+
+// tell passes e, about the session of id, to the Logger and the hook. v is the
+// visit that it happened in, nil for none. No lock is held but Session.op, and no
+// place in a queue.
+func (m *Manager) tell(ctx context.Context, v *Visit, id ID, e Event) {
+	if !m.listens() {
+		return
+	}
+	if id != "" {
+		e.ID = id.String()
+	}
+	if l := m.o.Logger; l != nil {
+		if level := m.level(&e); l.Enabled(ctx, level) {
+			l.LogAttrs(ctx, level, "session "+string(e.Kind), e.attrs()...)
+		}
+	}
+	hook := m.o.Hooks.Event
+	switch {
+	case hook == nil:
+	case v == nil || v.session == nil:
+		hook(ctx, e)
+	default:
+		v.observe(ctx, hook, e)
+	}
+}
+
+// observe calls the hook. A value that a hook can't decode is no event, or a hook
+// that asks for it would be called for ever.
+func (v *Visit) observe(ctx context.Context, hook func(context.Context, Event), e Event) {
+	s := v.session
+	s.mu.Lock()
+	inHook := s.saving
+	s.mu.Unlock()
+	if inHook {
+		return
+	}
+	e.Session = s
+	_, _ = v.runHook(func() (bool, error) {
+		hook(ctx, e)
+		return true, nil
+	})
+}
+
+// attrs are those of the message.
+func (e *Event) attrs() []slog.Attr {
+	var attrs []slog.Attr
+	for _, a := range []struct{ name, text string }{{"session", e.ID}, {"former", e.Former}, {"why", e.Why}} {
+		if a.text != "" {
+			attrs = append(attrs, slog.String(a.name, a.text))
+		}
+	}
+	err := e.Err
+	if of, ok := err.(*Error); ok {
+		attrs, err = append(attrs, slog.String("op", string(of.Op))), of.Err
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	return attrs
+}
+
+// storeChanged tells that the store went down, or is back.
+func (m *Manager) storeChanged(up bool) {
+	e := Event{Kind: EventStoreDown}
+	if up {
+		e.Kind = EventStoreUp
+	}
+	m.tell(context.Background(), nil, "", e)
+}
+
+// tell is that of the manager, in this visit.
+func (v *Visit) tell(ctx context.Context, id ID, e Event) { v.manager.tell(ctx, v, id, e) }
+
+// tellFormer is tell with the id that id replaces.
+func (v *Visit) tellFormer(ctx context.Context, id, former ID, e Event) {
+	if former != "" && v.manager.listens() {
+		e.Former = former.String()
+	}
+	v.tell(ctx, id, e)
+}
+
+// report tells of a failure and asks Hooks.Error what becomes of it, whose result
+// it returns.
+func (v *Visit) report(ctx context.Context, op Op, err error) error {
+	e := v.failed(ctx, op, err)
+	if hook := v.manager.o.Hooks.Error; hook != nil && !left(ctx, err) {
+		return hook(ctx, e)
+	}
+	return e
+}
+
+// left reports whether err is that the caller has gone: that is no failure, and
+// nobody is there to decide for.
+func left(ctx context.Context, err error) bool {
+	return errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled)
+}
+
+// failAlways is report for failures that the hook can't suppress: a caller that
+// continued after a failed Renew would log in under the old id.
+func (v *Visit) failAlways(ctx context.Context, op Op, err error) error {
+	if failed := v.report(ctx, op, err); failed != nil {
+		return failed
+	}
+	return &Error{Op: op, Err: err}
+}
+
+// note is report for failures that fail the operation only if the hook wants it:
+// one that logs them and returns what it was given changes nothing.
+func (v *Visit) note(ctx context.Context, op Op, err error) error {
+	e := v.failed(ctx, op, err)
+	hook := v.manager.o.Hooks.Error
+	if hook == nil || left(ctx, err) {
+		return nil
+	}
+	if failed := hook(ctx, e); !errors.Is(failed, e) {
+		return failed
+	}
+	return nil
+}
+
+// failed tells of a failure, and returns it.
+func (v *Visit) failed(ctx context.Context, op Op, err error) *Error {
+	e := &Error{Op: op, Err: err}
+	kind := EventFailed
+	switch {
+	case left(ctx, err):
+		v.manager.debug(ctx, "session operation ended, since the client has gone", slog.String("op", string(op)))
+		return e
+	case errors.Is(err, ErrGone):
+		kind = EventGone
+	case op == OpDestroy:
+		kind = EventNotRevoked
+	case op == OpGet && errors.Is(err, record.ErrForeign):
+		kind = EventForeign
+	case op == OpGet && errors.Is(err, ErrCorrupt):
+		kind = EventUnreadable
+	}
+	if v.manager.listens() {
+		v.tell(ctx, v.knownID(), Event{Kind: kind, Err: e})
+	}
+	return e
+}
+
+// knownID is the session's id, "" if it has none.
+func (v *Visit) knownID() ID {
+	s := v.session
+	if s == nil {
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.id
+}
