@@ -16,6 +16,7 @@ func (m *Manager) get(ctx context.Context, key string) (data []byte, version Ver
 	data, version, err = m.getOnce(ctx, key)
 	if m.again(ctx, err) {
 		data, version, err = m.getOnce(ctx, key)
+		m.health.retried(err)
 	}
 	return data, version, err
 }
@@ -47,7 +48,8 @@ func kept(data []byte) string   { return unsafe.String(unsafe.SliceData(data), l
 func (m *Manager) set(ctx context.Context, key string, text []byte, ttl time.Duration, version Version) (Version, error) {
 	now, err := m.setOnce(ctx, key, text, ttl, version)
 	if !errors.Is(err, ErrOutcomeUnknown) && m.again(ctx, err) {
-		return m.setOnce(ctx, key, text, ttl, version)
+		now, err = m.setOnce(ctx, key, text, ttl, version)
+		m.health.retried(err)
 	}
 	return now, err
 }
@@ -74,7 +76,8 @@ func (m *Manager) batch(ctx context.Context, writes ...Write) ([]Version, error)
 	versions, err := m.batchOnce(ctx, writes)
 	onlyRemoves := len(writes) == 1 && writes[0].Data == nil
 	if (onlyRemoves || !errors.Is(err, ErrOutcomeUnknown)) && m.again(ctx, err) {
-		return m.batchOnce(ctx, writes)
+		versions, err = m.batchOnce(ctx, writes)
+		m.health.retried(err)
 	}
 	return versions, err
 }
@@ -101,6 +104,7 @@ func (m *Manager) append(ctx context.Context, key string, suffix []byte) (data [
 	data, version, err = m.appendOnce(ctx, key, suffix)
 	if m.again(ctx, err) {
 		data, version, err = m.appendOnce(ctx, key, suffix)
+		m.health.retried(err)
 	}
 	return data, version, err
 }
@@ -116,6 +120,7 @@ func (m *Manager) touch(ctx context.Context, key string, ttl time.Duration) erro
 	err := m.touchOnce(ctx, key, ttl)
 	if m.again(ctx, err) {
 		err = m.touchOnce(ctx, key, ttl)
+		m.health.retried(err)
 	}
 	return err
 }
@@ -131,6 +136,7 @@ func (m *Manager) destroy(ctx context.Context, key string) error {
 	err := m.destroyOnce(ctx, key)
 	if m.again(ctx, err) {
 		err = m.destroyOnce(ctx, key)
+		m.health.retried(err)
 	}
 	return err
 }

@@ -75,7 +75,8 @@
 // While a store reports that it is down ([Notifier]), requests wait for it, at
 // most [Options.ReconnectTimeout] from the moment when it went down. Requests
 // that were using the store at that moment wait too, if the call can be repeated
-// without being applied twice.
+// without being applied twice. Why the store is down ([Causer]) is in their errors,
+// and once in [Options].Logger, as is the end of the outage.
 //
 // # Events
 //
@@ -115,8 +116,8 @@
 //
 // # Writing a store
 //
-// A [Store] has three methods on bytes. [Swapper], [Batcher], [Toucher] and
-// [Notifier] are optional capabilities. The package core/storetest tests all of them:
+// A [Store] has three methods on bytes. [Swapper], [Batcher], [Toucher],
+// [Notifier] and [Causer] are optional capabilities. The package core/storetest tests all of them:
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) core.Store { return mystore.New(dial(t)) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/gensession/gensession/core/internal/record"
 )
@@ -34,10 +35,11 @@ const (
 
 	EventConflict EventKind = "conflict" // debug: a save met those of other requests, and was tried again
 	EventGone     EventKind = "gone"     // debug: another request has ended it, and nothing was saved
-	EventFailed   EventKind = "failed"   // warning: another operation has failed; debug while the store is down, or if another request was the cause
+	EventFailed   EventKind = "failed"   // warning: another operation has failed; debug after EventStoreDown or EventStoreFailing, or if another request was the cause
 
-	EventStoreDown EventKind = "store down" // warning
-	EventStoreUp   EventKind = "store up"   // info
+	EventStoreDown    EventKind = "store down"    // warning: Err says why, if the store tells (Causer)
+	EventStoreUp      EventKind = "store up"      // info: Lasted and Waited are about the outage that is over
+	EventStoreFailing EventKind = "store failing" // warning: calls fail though the store is up, such as those to one of several servers; once, until they work again
 )
 
 // An Event is something that has happened to a session or to the store, for
@@ -56,8 +58,12 @@ type Event struct {
 	// Why is a constant text, for the kinds that say so.
 	Why string
 	// Err is what has failed, nil if nothing has. It is an [*Error], except for
-	// EventStoreDown.
+	// events of the store.
 	Err error
+	// Lasted is how long the store was down, and Waited how many requests waited
+	// for it. Both are for EventStoreUp.
+	Lasted time.Duration
+	Waited int
 }
 
 // listens reports whether anybody wants events. Most requests ask this once.
@@ -68,11 +74,11 @@ func (m *Manager) level(e *Event) slog.Level {
 	switch e.Kind {
 	case EventRenewed, EventLoggedIn, EventLoggedOut, EventEnded, EventExpired, EventInvalid, EventStoreUp:
 		return slog.LevelInfo
-	case EventNotRevoked, EventCookieRefused, EventUnreadable, EventForeign, EventStoreDown:
+	case EventNotRevoked, EventCookieRefused, EventUnreadable, EventForeign, EventStoreDown, EventStoreFailing:
 		return slog.LevelWarn
 	case EventFailed:
-		if m.health.down.Load() || errors.Is(e.Err, ErrConflict) || errors.Is(e.Err, ErrGone) {
-			return slog.LevelDebug // of an outage EventStoreDown tells
+		if m.health.down.Load() || m.health.partial.Load() || errors.Is(e.Err, ErrConflict) || errors.Is(e.Err, ErrGone) {
+			return slog.LevelDebug // EventStoreDown or EventStoreFailing has told it
 		}
 		return slog.LevelWarn
 	}
@@ -129,6 +135,9 @@ func (e *Event) attrs() []slog.Attr {
 			attrs = append(attrs, slog.String(a.name, a.text))
 		}
 	}
+	if e.Kind == EventStoreUp {
+		attrs = append(attrs, slog.Duration("after", e.Lasted), slog.Int("waited", e.Waited))
+	}
 	err := e.Err
 	if of, ok := err.(*Error); ok {
 		attrs, err = append(attrs, slog.String("op", string(of.Op))), of.Err
@@ -139,10 +148,13 @@ func (e *Event) attrs() []slog.Attr {
 	return attrs
 }
 
-// storeChanged tells that the store went down, or is back.
-func (m *Manager) storeChanged(up bool) {
-	e := Event{Kind: EventStoreDown}
-	if up {
+// storeChanged tells of a change of the store.
+func (m *Manager) storeChanged(now storeState) {
+	e := Event{Kind: EventStoreDown, Err: now.cause, Lasted: now.lasted, Waited: now.waited}
+	switch {
+	case now.partial:
+		e.Kind = EventStoreFailing
+	case now.up:
 		e.Kind = EventStoreUp
 	}
 	m.tell(context.Background(), nil, "", e)

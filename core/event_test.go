@@ -309,8 +309,10 @@ func TestW38Events(t *testing.T) {
 			options: core.Options{FailFast: true},
 			do: func(t *testing.T, a *app) {
 				a.store.Down()
+				synctest.Wait() // the store does not wait for those who listen
 				wantIs(t, a.get("/", nil).begin, core.ErrUnavailable)
 				a.store.Up()
+				synctest.Wait()
 			},
 			events: "store down, failed, store up", levels: "WARN DEBUG INFO",
 		},
@@ -326,7 +328,7 @@ func TestW38Events(t *testing.T) {
 			id := a.value()
 			c.do(t, a)
 			for _, e := range w.events {
-				if wantErr := slices.Contains([]core.EventKind{core.EventFailed, core.EventGone, core.EventNotRevoked, core.EventUnreadable, core.EventForeign}, e.Kind); (e.Err != nil) != wantErr {
+				if wantErr := slices.Contains([]core.EventKind{core.EventFailed, core.EventGone, core.EventNotRevoked, core.EventUnreadable, core.EventForeign, core.EventStoreDown}, e.Kind); (e.Err != nil) != wantErr {
 					t.Errorf("%s: Err is %v", e.Kind, e.Err)
 				}
 				if text := fmt.Sprintf("%+v", e); id != "" && (strings.Contains(text, id) || strings.Contains(text, hashedKey(core.ID(id)))) {
@@ -506,6 +508,7 @@ func TestW38NoEventsAfterClose(t *testing.T) {
 		a := newApp(t, w.options(core.Options{}))
 		must(t, a.manager.Close())
 		a.store.Down()
+		synctest.Wait()
 		w.want("")
 		_, err := a.manager.GetByID(bg, "0123456789abcdef")
 		if !errors.Is(err, core.ErrUnavailable) {

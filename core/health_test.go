@@ -73,7 +73,7 @@ func TestK43Waiting(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := new(switchboard)
-				f(t, s, newHealth(s, window, max))
+				f(t, s, newHealth(s, window, max, nil))
 			})
 		})
 	}
@@ -188,7 +188,7 @@ func TestK43Waiting(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			s := &switchboard{down: true}
-			h := newHealth(s, window, 10)
+			h := newHealth(s, window, 10, nil)
 			w := wait(background, h)
 			w.waits(t)
 			s.tell(true)
@@ -199,7 +199,7 @@ func TestK43Waiting(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			s := new(switchboard)
-			h := newHealth(s, 0, 10)
+			h := newHealth(s, 0, 10, nil)
 			s.tell(false)
 			wait(background, h).ended(t, 0, ErrUnavailable, "")
 			s.tell(true)
@@ -208,7 +208,7 @@ func TestK43Waiting(t *testing.T) {
 	})
 	t.Run("no Notifier", func(t *testing.T) {
 		t.Parallel()
-		h := newHealth(struct{ Store }{}, window, 10)
+		h := newHealth(struct{ Store }{}, window, 10, nil)
 		if err := h.wait(background); err != nil {
 			t.Error(err)
 		}
@@ -217,7 +217,7 @@ func TestK43Waiting(t *testing.T) {
 	t.Run("at once", func(t *testing.T) { // for the race detector
 		t.Parallel()
 		s := new(switchboard)
-		h := newHealth(s, time.Second, 100)
+		h := newHealth(s, time.Second, 100, nil)
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {

@@ -139,9 +139,8 @@ type Hooks struct {
 	// Event is called for what happens to sessions and to the store, for audits
 	// and metrics. It decides nothing, and must not change the session. A
 	// session that was saved or ended is so in the store when it is called.
-	// Without it, and without Options.Logger, events cost nothing. For
-	// EventStoreDown and EventStoreUp it runs on a goroutine of the store, and
-	// must not block.
+	// Without it, and without Options.Logger, events cost nothing. For events of
+	// the store it runs on a goroutine of its own, one after the other.
 	Event func(ctx context.Context, e Event)
 	// Valid decides whether a loaded session may be used. If it returns false,
 	// the request gets a new session. If it returns an error, the request
@@ -233,7 +232,6 @@ type Manager struct {
 
 	sharedEnd atomic.Pointer[sharedEnd]
 	health    *health
-	unlisten  func()    // ends the events of the store; nil if nobody wants them
 	touched   *recently // nil if renewals are not spaced out
 	queue     queue
 }
@@ -289,10 +287,11 @@ func New(store Store, o *Options) (*Manager, error) {
 	if m.o.FailFast {
 		timeout = 0
 	}
-	m.health = newHealth(store, timeout, m.o.MaxWaiters)
-	if n, ok := As[Notifier](store); ok && m.listens() {
-		m.unlisten = n.Notify(m.storeChanged)
+	var changed func(storeState)
+	if m.listens() {
+		changed = m.storeChanged
 	}
+	m.health = newHealth(store, timeout, m.o.MaxWaiters, changed)
 	return m, nil
 }
 
@@ -468,9 +467,6 @@ func (m *Manager) keyring(keys Keyring) (*keyring, error) {
 // is always nil.
 func (m *Manager) Close() error {
 	m.health.close()
-	if m.unlisten != nil {
-		m.unlisten()
-	}
 	return nil
 }
 

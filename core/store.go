@@ -152,6 +152,18 @@ type Notifier interface {
 	Notify(f func(up bool)) (stop func())
 }
 
+// A Causer is a [Notifier] that knows why it is down. The core puts the cause
+// into the errors of requests that can't wait any longer, and into the log.
+//
+// Fallback without it: errors and log say that the store is down, but not why.
+type Causer interface {
+	// Cause returns why the store is down, or was when it was down last: the
+	// server's reply, "no such host", a failed handshake. It is nil before the
+	// first outage. It contains no key, payload or password. It is safe for
+	// concurrent use, and does not wait for the server.
+	Cause() error
+}
+
 // As returns the capability T of s: s itself if it is a T, otherwise the first
 // T in the chain of its Unwrap() Store methods. A wrapper may have Unwrap only
 // if bypassing it is harmless: a wrapper that changes keys or payloads must

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -65,7 +66,8 @@ var notifyCases = []Case{{
 }}
 
 // Outage tests the notifications of a store that is a [core.Notifier] when its
-// server goes down and comes up again. It calls down and up, and waits up to ten
+// server goes down and comes up again, and the causes that it tells if it is also a
+// [core.Causer]. It calls down and up, and waits up to ten
 // seconds for each notification. A nil up means that the store never comes up
 // again. Outage leaves the server in the state after its last call of down or up.
 func Outage(t testing.TB, s core.Store, down, up func()) {
@@ -79,6 +81,19 @@ func Outage(t testing.TB, s core.Store, down, up func()) {
 
 	down()
 	early.become(c, false)
+
+	causer, tells := core.As[core.Causer](s)
+	if tells {
+		c.rule = "Cause returns why the store is down, or was when it was down last, without a key of a call"
+		if _, err := s.Get(c.ctx, c.key("down")); err == nil {
+			c.broken("Get worked during the outage")
+		}
+		if err := causer.Cause(); err == nil {
+			c.broken("Cause returned nil during the outage")
+		} else if strings.Contains(err.Error(), c.key("down")) {
+			c.broken("Cause contains a key")
+		}
+	}
 
 	c.rule = "if the store is already down, it calls f(false) before Notify returns"
 	defer n.Notify(late.add)()
@@ -97,6 +112,11 @@ func Outage(t testing.TB, s core.Store, down, up func()) {
 		up()
 		early.become(c, false, true, false, true)
 		late.become(c, false, true, false, true)
+	}
+
+	if tells && causer.Cause() == nil {
+		c.rule = "Cause returns why the store is down, or was when it was down last, without a key of a call"
+		c.broken("Cause returned nil after the outage")
 	}
 
 	c.rule = "no call of a listener begins after stop has returned"

@@ -411,7 +411,7 @@ var faultCases = []faultCase{{
 	},
 }, {
 	name:    "read-only",
-	rule:    "a write to a read-only server is ErrRefused, including a removal; reads continue to work",
+	rule:    "a write to a read-only server is ErrRefused, or ErrUnavailable if the store looks for another server, and changes nothing, including a removal; reads continue to work, or are ErrUnavailable",
 	missing: func(s Server) string { return unset("ReadOnly", s.ReadOnly == nil) },
 	test: func(c *check, s Server) {
 		writes := c.prepare()
@@ -419,9 +419,15 @@ var faultCases = []faultCase{{
 		defer undo()
 		for _, w := range writes {
 			w.err = c.prompt(w.name, w.do)
-			c.is(w.name, w.err, core.ErrRefused)
+			if !errors.Is(w.err, core.ErrUnavailable) {
+				c.is(w.name, w.err, core.ErrRefused)
+			}
 		}
-		c.states(writes, false)
+		for _, w := range writes {
+			if data, err := c.store.Get(c.ctx, c.key(w.key)); err == nil && string(data) == w.new && w.new != w.old {
+				c.broken("%s, which returned %q, has changed the payload", w.name, w.err)
+			}
+		}
 		undo()
 		c.back()
 		c.states(writes, false)

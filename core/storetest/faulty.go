@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -35,8 +36,8 @@ type Hook func(ctx context.Context, op Op, key string) error
 // go down. It also counts the calls.
 //
 // It has the capabilities of the wrapped store: [core.As] finds a [core.Swapper],
-// [core.Batcher], [core.Toucher] or [core.Notifier] in it if and only if it finds one in the
-// wrapped store. Their calls run the hooks, too. Other capabilities are hidden,
+// [core.Batcher], [core.Toucher], [core.Notifier] or [core.Causer] in it if and
+// only if it finds one in the wrapped store. Their calls run the hooks, too. Other capabilities are hidden,
 // since their calls would bypass the hooks.
 //
 // All methods are safe for concurrent use.
@@ -46,6 +47,7 @@ type Faulty struct {
 	batcher  core.Batcher  // nil if the store is none
 	toucher  core.Toucher  // nil if the store is none
 	notifier core.Notifier // nil if the store is none
+	causer   core.Causer   // nil if the store is none
 	chain    core.Store    // the capabilities, for Unwrap
 
 	mu            sync.Mutex
@@ -65,6 +67,10 @@ func NewFaulty(s core.Store) *Faulty {
 	if n, ok := core.As[core.Notifier](s); ok {
 		f.notifier = n
 		f.chain = faultyNotifier{f, f.chain}
+	}
+	if c, ok := core.As[core.Causer](s); ok {
+		f.causer = c
+		f.chain = faultyCauser{f, f.chain}
 	}
 	if t, ok := core.As[core.Toucher](s); ok {
 		f.toucher = t
@@ -290,6 +296,26 @@ func (w faultyNotifier) Notify(tell func(up bool)) (stop func()) {
 		delete(f.listeners, l)
 	}
 }
+
+type faultyCauser struct {
+	*Faulty
+	next core.Store
+}
+
+func (w faultyCauser) Unwrap() core.Store { return w.next }
+
+// Cause is that of the wrapped store, unless the test plays the outage.
+func (w faultyCauser) Cause() error {
+	w.mu.Lock()
+	down := w.down
+	w.mu.Unlock()
+	if down {
+		return errDown
+	}
+	return w.causer.Cause()
+}
+
+var errDown = errors.New("storetest: Faulty.Down was called")
 
 // A listener hears of both: what the test plays and what the store itself says.
 type listener struct {

@@ -56,6 +56,39 @@ func TestFaultyHasTheAbilitiesOfWhatItWraps(t *testing.T) {
 	}
 }
 
+// A causing is a store that is down, and knows why.
+type causing struct {
+	core.Store
+	cause error
+}
+
+func (c causing) Notify(f func(up bool)) (stop func()) {
+	f(false)
+	return func() {}
+}
+
+func (c causing) Cause() error { return c.cause }
+
+func TestFaultyTellsCauses(t *testing.T) {
+	cause := errors.New("no such host")
+	f := storetest.NewFaulty(causing{newModel(), cause})
+	c, ok := core.As[core.Causer](f)
+	if !ok || c.Cause() != cause {
+		t.Error("the store's cause is hidden")
+	}
+	f.Down()
+	if err := c.Cause(); err == nil || err == cause {
+		t.Errorf("the cause of an outage that the test plays is %v", err)
+	}
+	f.Up()
+	if c.Cause() != cause {
+		t.Error("the store's cause is hidden after Up")
+	}
+	if _, ok := core.As[core.Causer](storetest.NewFaulty(struct{ core.Store }{newModel()})); ok {
+		t.Error("a store has got a capability")
+	}
+}
+
 // everyOp calls each method once and returns the errors by operation.
 func everyOp(f *storetest.Faulty) map[storetest.Op]error {
 	ctx := context.Background()

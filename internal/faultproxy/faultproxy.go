@@ -56,7 +56,6 @@ const (
 // Proxy is a TCP proxy before one server.
 type Proxy struct {
 	tb       testing.TB
-	target   string
 	addr     string
 	requests side
 	replies  side
@@ -66,6 +65,7 @@ type Proxy struct {
 	cancel   context.CancelFunc
 
 	mu       sync.Mutex
+	target   string
 	listener net.Listener
 	links    map[*link]struct{}
 	accepted atomic.Int64
@@ -128,6 +128,14 @@ func (p *Proxy) Refuse(on bool) {
 	}
 }
 
+// Move makes new connections lead to the server at target, as those to a name or an
+// address that moves. Those that there are stay where they are.
+func (p *Proxy) Move(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
 // CutAll ends all connections now and returns how many there were.
 func (p *Proxy) CutAll(how End) int {
 	all := p.all()
@@ -182,7 +190,10 @@ func (p *Proxy) serveLocked(l net.Listener) {
 // connect joins a client with the server. A server that is not there resets
 // the connection, which the kernel has accepted already.
 func (p *Proxy) connect(client *net.TCPConn) {
-	c, err := new(net.Dialer).DialContext(p.ctx, "tcp", p.target)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	c, err := new(net.Dialer).DialContext(p.ctx, "tcp", target)
 	if err != nil {
 		_ = client.SetLinger(0)
 		client.Close()

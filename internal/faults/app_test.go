@@ -172,6 +172,9 @@ func (w *witness) WithAttrs([]slog.Attr) slog.Handler       { return w }
 func (w *witness) WithGroup(string) slog.Handler            { return w }
 
 func (w *witness) Handle(_ context.Context, r slog.Record) error {
+	if r.Level > slog.LevelDebug {
+		return nil // about the store, and about no request
+	}
 	r.Attrs(func(a slog.Attr) bool {
 		if err, ok := a.Value.Any().(error); ok {
 			w.mu.Lock()

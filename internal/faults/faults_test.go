@@ -97,14 +97,15 @@ var faultList = []struct {
 		}
 		return works(p)
 	}}}},
-	{"READONLY", refusing((*servers.RedisServer).ReadOnly, readOnly)},
+	{"READONLY", refusing((*servers.RedisServer).ReadOnly, demoted)},
 	{"MISCONF", refusing((*servers.RedisServer).Misconf, readOnly)},
 	{"NOREPLICAS", refusing((*servers.RedisServer).NoReplicas, readOnly)},
 	{"NOAUTH", map[string]treatment{"redis": {want: func(p phase) []outcome {
 		if p == running {
 			return broken(p, works(p))
 		}
-		return shut(p)
+		all := shut(p) // until it is noticed; then the server is down
+		return append(all, failed(core.ErrUnavailable, all[0].old))
 	}, strike: func(r *rig, _ string) {
 		r.redis.Do("CONFIG", "SET", "requirepass", "changed")
 		r.redis.Do("CLIENT", "KILL", "USER", "default")

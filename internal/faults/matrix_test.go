@@ -185,6 +185,16 @@ func readOnly(p phase) []outcome {
 	return []outcome{failed(core.ErrRefused, "o")}
 }
 
+// demoted: the server has become a replica. The store looks for another one and is
+// down meanwhile.
+func demoted(p phase) []outcome {
+	all := append(works(p), failed(core.ErrUnavailable, done(p).old))
+	if p == get || p == running {
+		return all // until it is noticed, reads work
+	}
+	return []outcome{failed(core.ErrUnavailable, "o")}
+}
+
 // shut: the server talks to us no more.
 func shut(p phase) []outcome {
 	if p == running {

@@ -74,6 +74,7 @@ var (
 	_ core.Batcher  = (*Store)(nil)
 	_ core.Toucher  = (*Store)(nil)
 	_ core.Notifier = (*Store)(nil)
+	_ core.Causer   = (*Store)(nil)
 
 	// The core finds View and Keep by their names.
 	_ interface {
@@ -260,6 +261,14 @@ func (s *Store) Len() int {
 // Notify calls f(false) when the store is closed, or at once if it is already
 // closed.
 func (s *Store) Notify(f func(up bool)) (stop func()) { return s.listeners.Notify(f) }
+
+// Cause returns why the store is down: it is closed.
+func (s *Store) Cause() error {
+	if s.closed.Load() {
+		return errClosed
+	}
+	return nil
+}
 
 // Close removes all sessions and stops the sweeper. When it returns, the store
 // has no running goroutine. Later calls fail with [core.ErrUnavailable]. A second

@@ -97,6 +97,9 @@ func (s *Store) finish(result rueidis.RedisResult, r request) (rueidis.RedisMess
 	case answered:
 		s.health.Answered()
 	case lost:
+		if server, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(server.Error(), "READONLY") {
+			s.readonly.Store(true)
+		}
 		s.health.Lost()
 		s.limiter.trouble()
 	case late:

@@ -5,9 +5,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"runtime"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,9 +19,9 @@ import (
 	"github.com/gensession/gensession/stores/internal/peek"
 )
 
-// watched returns c with a dial function whose connections are conns. crowded
-// reports whether many calls are in flight.
-func watched(c rueidis.ClientOption, crowded func() bool) rueidis.ClientOption {
+// watched returns c with a dial function whose connections are conns, and are in
+// open until they are closed. crowded reports whether many calls are in flight.
+func watched(c rueidis.ClientOption, open *conns, crowded func() bool) rueidis.ClientOption {
 	dial := c.DialCtxFn
 	if dial == nil && c.DialFn != nil {
 		without := c.DialFn
@@ -27,12 +30,7 @@ func watched(c rueidis.ClientOption, crowded func() bool) rueidis.ClientOption {
 		}
 	}
 	if dial == nil {
-		dial = func(ctx context.Context, addr string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
-			if t != nil {
-				return (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", addr)
-			}
-			return d.DialContext(ctx, "tcp", addr)
-		}
+		dial = dialTCP
 	}
 	noNoDelay := c.DisableTCPNoDelay
 	c.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
@@ -40,9 +38,63 @@ func watched(c rueidis.ClientOption, crowded func() bool) rueidis.ClientOption {
 		if err != nil {
 			return nil, err
 		}
-		return watch(inner, noNoDelay, crowded), nil
+		c := watch(inner, noNoDelay, crowded)
+		c.open = open
+		open.add(c)
+		return c, nil
 	}
 	return c
+}
+
+// dialTCP opens a connection, with TLS if t is not nil.
+func dialTCP(ctx context.Context, addr string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.Timeout) // for the handshake, too
+	defer cancel()
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil || t == nil {
+		return c, err
+	}
+	if t.ServerName == "" {
+		t = t.Clone()
+		t.ServerName, _, _ = net.SplitHostPort(addr)
+	}
+	secure := tls.Client(c, t)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: c.RemoteAddr(), Err: fmt.Errorf("TLS handshake: %w", err)}
+	}
+	return secure, nil
+}
+
+// conns are the open connections of a client.
+type conns struct {
+	mu  sync.Mutex
+	set map[*conn]struct{}
+}
+
+func (o *conns) add(c *conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.set == nil {
+		o.set = make(map[*conn]struct{})
+	}
+	o.set[c] = struct{}{}
+}
+
+func (o *conns) remove(c *conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.set, c)
+}
+
+// leave lets all connections end before the next command, so that the client opens
+// new ones, which may lead to another server.
+func (o *conns) leave() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for c := range o.set {
+		c.leaving.Store(true)
+	}
 }
 
 // A conn counts the commands and the replies on a connection. rueidis does not, and
@@ -59,11 +111,13 @@ func watched(c rueidis.ClientOption, crowded func() bool) rueidis.ClientOption {
 // recover. A conn returns an error instead, which ends the connection.
 type conn struct {
 	net.Conn
+	open    *conns
 	peeker  *peek.Peeker // used by the writing goroutine; nil if the connection can't be peeked
 	plain   bool         // the peeked bytes are those that Read returns (no TLS)
 	crowded func() bool
 	hurried time.Time // used by the writing goroutine; see gather
 
+	leaving  atomic.Bool  // it ends before the next command
 	over     atomic.Bool  // no more bytes are written
 	sent     atomic.Int64 // commands of which at least one byte was written
 	answered atomic.Int64 // replies that were read completely
@@ -107,12 +161,19 @@ func neverSent(err error, began time.Time) bool {
 var (
 	errHungUp  = errors.New("the server has closed the connection")
 	errSurplus = errors.New("an unsolicited reply")
-	errGarbage = errors.New("an invalid reply")
+	errGarbage = errors.New("a reply that is not valid in the protocol of Redis")
+	errMute    = errors.New("the server closed the connection before its first reply, as one does that expects TLS")
 )
 
 func (c *conn) end(err error, unsent bool) error {
 	c.over.Store(true) // before the time is read
 	return &endedError{err, time.Now(), unsent}
+}
+
+// Close closes the connection.
+func (c *conn) Close() error {
+	c.open.remove(c)
+	return c.Conn.Close()
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -132,6 +193,9 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.answered.Store(c.replies.ended)
 	}
 	if err != nil {
+		if c.replies.begun == 0 && c.plain && c.sent.Load() > 0 && !errors.Is(err, net.ErrClosed) && !timedOut(err) {
+			err = fmt.Errorf("%w: %w", errMute, err)
+		}
 		err = c.end(err, false)
 	}
 	return n, err
@@ -142,6 +206,9 @@ func (c *conn) Write(p []byte) (int, error) {
 		c.gather()
 	}
 	resp3 := c.resp3.Load()
+	if c.leaving.Load() {
+		c.finish()
+	}
 	idle := resp3 && !c.requests.strange && c.sent.Load() == c.answered.Load()
 	if idle {
 		if err := c.look(); err != nil {
@@ -150,6 +217,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	if c.over.Load() {
 		return 0, c.end(net.ErrClosed, idle)
+	}
+	if c.leaving.Load() {
+		return 0, c.end(errReplica, idle)
 	}
 	if !resp3 && bytes.Contains(p, []byte("SUBSCRIBE\r\n")) {
 		c.listens.Store(true)
@@ -185,6 +255,14 @@ func (c *conn) gather() {
 			c.hurried = begun.Add(20 * took)
 			return
 		}
+	}
+}
+
+// finish waits for the replies of the commands that were sent, so that nobody has
+// to wonder what became of them.
+func (c *conn) finish() {
+	for end := time.Now().Add(100 * time.Millisecond); c.answered.Load() < c.sent.Load() && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -235,6 +313,9 @@ func (s *stream) read(p []byte) {
 				if s.push = b == '>'; !s.push {
 					s.begun++
 				}
+			}
+			if strings.IndexByte("+-:$*_#,(!=%|~>", b) < 0 {
+				s.strange = true
 			}
 			s.kind, s.minus, s.num = b, false, 0
 		case b == '\n':

@@ -16,7 +16,8 @@
 // can read and write the same keys with GET and SETEX, as a Koa application
 // does, and its writes are detected. The commands, which an ACL must allow, are
 // GET, SET, DEL, APPEND, PEXPIRE, PERSIST, EXISTS, EVALSHA, EVAL and PING, and in
-// a Cluster also CLUSTER INFO. PTTL is of use to Batch, but not needed.
+// a Cluster also CLUSTER INFO. PTTL is of use to Batch, but not needed; so is ROLE
+// on a server before Redis 6.2.
 //
 // Every command uses one key, so all of them work in a Cluster, except for a
 // Batch of several keys: in a Cluster they must be in one slot, which keys of
@@ -44,7 +45,14 @@
 // passed to [New], a write on a dead connection is always ErrOutcomeUnknown, and
 // an unexpected reply, or one with an invalid size, makes rueidis panic.
 //
-// The store notices an outage and its end within a second, even without calls.
+// The store notices an outage and its end within a second, even without calls. A
+// server is also down while it loads its data, while it rejects the password, and
+// while it is a replica. [Store.Cause] has the reason.
+//
+// A server that has become a replica is left: new connections are opened to the
+// same name or address, resolved anew, until they lead to a master. So the store
+// survives a failover behind a name, an address or a proxy that moves. Behind
+// Sentinel and in a Cluster the client is told where the master is.
 //
 // # Limits
 //
@@ -52,8 +60,8 @@
 // old master may be lost: a lost SET logs a user out, and a lost DEL logs a
 // user in again who had logged out. WAIT would make that rarer but not
 // impossible, so it is not used. If that is not acceptable, keep sessions on a
-// server without failover. The store never reads from replicas, where old data
-// is normal.
+// server without failover. The store does not use replicas, where old data is
+// normal, not even those that accept writes.
 //
 // A server that has reached maxmemory evicts keys by its maxmemory-policy. Use
 // noeviction, on a server that is not also a cache: new sessions then fail with

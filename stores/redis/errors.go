@@ -27,6 +27,7 @@ var (
 	errTooLarge = fmt.Errorf("redisstore: %w for Options.MaxSize", core.ErrTooLarge)
 	errReply    = fmt.Errorf("redisstore: %w: the reply has the wrong type", core.ErrCorrupt)
 	errFIPS     = fmt.Errorf("redisstore: %w with GODEBUG=fips140=only: Redis names scripts by their SHA-1, and versions of records are SHA-1 in them", errors.ErrUnsupported)
+	errReplica  = errors.New("the server is a replica")
 	errState    = errors.New("the cluster's state is not ok")
 )
 
@@ -35,7 +36,7 @@ type kind uint8
 
 const (
 	answered kind = iota // it replied with an error
-	lost                 // it is unreachable or not ready
+	lost                 // it is unreachable, not ready, or not the master
 	late                 // it did not reply in time
 	left                 // nothing: the caller cancelled
 )
@@ -51,6 +52,7 @@ var codes = map[string]error{
 	"MOVED":       core.ErrUnavailable, // after the maximum of redirections
 	"ASK":         core.ErrUnavailable,
 	"BUSY":        core.ErrUnavailable, // a script is running
+	"READONLY":    core.ErrUnavailable, // it is a replica, perhaps after a failover
 	"CROSSSLOT":   errors.ErrUnsupported,
 }
 
@@ -93,8 +95,8 @@ func classifyReply(text string) (kind, error) {
 		return answered, core.ErrTooLarge
 	case strings.HasPrefix(text, "max number of clients"):
 		return lost, core.ErrUnavailable
-	case code == "READONLY":
-		return lost, core.ErrRefused // a failover, perhaps
+	case code == "NOAUTH", code == "WRONGPASS":
+		return lost, core.ErrRefused // another server, or one with another password
 	}
 	return answered, core.ErrRefused
 }
@@ -130,7 +132,9 @@ func broken(err error) bool {
 func describe(err, class error, r request) error {
 	if server, ok := rueidis.IsRedisErr(err); ok {
 		whole := server.Error()
-		if text := redact(whole, r); text != whole {
+		if text := redact(whole, r); text != whole && class == nil {
+			return fmt.Errorf("redisstore: %s", text)
+		} else if text != whole {
 			return fmt.Errorf("redisstore: %w: %s", class, text)
 		}
 	}

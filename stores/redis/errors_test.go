@@ -92,8 +92,8 @@ func (r results) discreet(t *testing.T) {
 func TestErrorsOfAServerThatAnswers(t *testing.T) {
 	fine := func(*servers.RedisServer) {}
 	all := func(err error) results { return results{err, err, err, err, err, err, err, err, err} }
-	refused := all(core.ErrRefused)
-	refused.get = nil
+	refused, replica := all(core.ErrRefused), all(core.ErrUnavailable)
+	refused.get, replica.get = nil, nil
 	for _, test := range []struct {
 		name string
 		args []string
@@ -105,7 +105,7 @@ func TestErrorsOfAServerThatAnswers(t *testing.T) {
 		{"out of memory", nil, "", func(s *servers.RedisServer) { s.FillUp() },
 			results{set: core.ErrRefused, create: core.ErrRefused, swap: core.ErrRefused, batch: core.ErrRefused, add: core.ErrRefused}, "OOM"},
 		{"full disk", nil, "", func(s *servers.RedisServer) { s.Misconf() }, refused, "MISCONF"},
-		{"read-only", nil, "", func(s *servers.RedisServer) { s.ReadOnly() }, refused, "READONLY"},
+		{"read-only", nil, "", func(s *servers.RedisServer) { s.ReadOnly() }, replica, "READONLY"},
 		{"no replicas", nil, "", func(s *servers.RedisServer) { s.NoReplicas() }, refused, "NOREPLICAS"},
 		{"wrong type", nil, "", func(s *servers.RedisServer) {
 			s.Do("DEL", secretKey)
@@ -323,7 +323,7 @@ func fakeOf(t *testing.T, resp int, line string) (addr string) {
 					}
 					text := string(in[:n])
 					switch {
-					case strings.Contains(text, "HELLO"):
+					case strings.Contains(text, "$5\r\nHELLO\r\n$1\r\n"): // the handshake; a probe has no number
 						for i := range strings.Count(text, "*") {
 							reply := "+OK\r\n"
 							if i == 0 {

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -60,7 +61,7 @@ func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
 	if s.cache != nil && (c.DisableCache || c.AlwaysRESP2 || c.ClientTrackingOptions != nil) {
 		return nil, errors.New("redisstore: Options.NearCache can't be combined with DisableCache, AlwaysRESP2 or ClientTrackingOptions")
 	}
-	c = watched(settings(c), s.limiter.crowded)
+	c = watched(settings(c), &s.conns, s.limiter.crowded)
 	if s.cache != nil {
 		c = tracking(c, s.cache)
 	}
@@ -68,7 +69,7 @@ func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
 	switch err := s.dialer.dial(context.Background(), &s.client); {
 	case err == nil:
 	case unreachable(err):
-		s.health.Down()
+		s.health.Down(s.causeOf(context.Background(), err))
 	case s.cache != nil && errors.Is(err, rueidis.ErrNoCache):
 		s.Close()
 		return nil, fmt.Errorf("redisstore: Options.NearCache needs CLIENT TRACKING, of Redis 6 or newer: %w", err)
@@ -143,6 +144,12 @@ func unreachable(err error) bool {
 	}
 	if _, ok := errors.AsType[*net.AddrError](err); ok {
 		return false // an invalid address stays invalid
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return false
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return false
 	}
 	var n net.Error
 	return errors.As(err, &n) || timedOut(err) || broken(err)

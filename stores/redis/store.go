@@ -66,6 +66,10 @@ type Store struct {
 	limiter limiter
 	slotted atomic.Bool  // the server has refused a batch for the slots of its keys
 	cache   *clientCache // nil without Options.NearCache
+	conns   conns        // those of dialer
+
+	readonly  atomic.Bool // a write was refused since the last probe, as by a replica
+	dispersed atomic.Bool // the user's client may have connections to a replica; see leave
 }
 
 var (
@@ -74,6 +78,7 @@ var (
 	_ core.Batcher  = (*Store)(nil)
 	_ core.Toucher  = (*Store)(nil)
 	_ core.Notifier = (*Store)(nil)
+	_ core.Causer   = (*Store)(nil)
 )
 
 // New returns a store that uses a client of the caller. The caller closes the
@@ -82,7 +87,8 @@ var (
 // The store keeps the settings of the client, but does not use its cache, its
 // retries of reads or its replicas. Set ConnWriteTimeout to a second, as
 // [OpenOption] does, in place of the default of ten: it limits how long a
-// connection to a silent server stays open.
+// connection to a silent server stays open. When the server has become a replica,
+// the store sends QUIT, so that the client connects again, perhaps to another one.
 func New(client rueidis.Client, o *Options) (*Store, error) {
 	if client == nil {
 		return nil, errors.New("redisstore: New: the client is nil")
@@ -222,10 +228,20 @@ func (s *Store) Destroy(ctx context.Context, key string) error {
 	return err
 }
 
-// Notify calls f(false) when the server becomes unreachable and f(true) when it is
-// reachable again, each within a second. It calls f(false) when the store is
-// closed.
+// Notify calls f(false) when the server can't be used, and f(true) when it can be
+// used again, each within a second. A server can't be used while it is unreachable,
+// rejects the password, loads its data, or is a replica. It calls f(false) when the
+// store is closed.
 func (s *Store) Notify(f func(up bool)) (stop func()) { return s.health.Notify(f) }
+
+// Cause returns why the server can't be used, or couldn't be used when the store was
+// down last.
+func (s *Store) Cause() error {
+	if s.closed.Load() {
+		return errClosed
+	}
+	return s.health.Cause()
+}
 
 // Close stops the goroutines of the store, and closes the client unless it was
 // passed to [New]. It waits for calls in flight, at most a second if the server

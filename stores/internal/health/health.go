@@ -5,11 +5,14 @@
 // up. Calls of the store report their results, and a failure causes an immediate
 // probe; a few slow answers are not an outage. Without reports there are several
 // probes per second, so that an outage and its end are detected within a second even
-// if the store is not used.
+// if the store is not used. While calls are answered there is about one per second,
+// since a server may answer what is asked and yet not be the right one.
 package health
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -23,6 +26,9 @@ const (
 	// the first no probe is sent if a call was answered.
 	rest    = 200 * time.Millisecond
 	timeout = 550 * time.Millisecond
+
+	// seldom is the longest time without a probe.
+	seldom = 800 * time.Millisecond
 
 	// gap is the minimum time from the start of a probe to the next requested
 	// one, so that a thousand calls that fail together cause one probe. While up, a
@@ -52,15 +58,25 @@ type Prober struct {
 	late     atomic.Int32
 
 	listeners notify.Listeners // also hold the state
+	cause     atomic.Pointer[error]
 
 	mu      sync.Mutex
 	started bool
 	closed  bool
 }
 
+// Unusable is the error of a probe to which the server has replied, but not as a
+// server that the store can use. It means down, even if calls were answered
+// meanwhile.
+type Unusable struct{ Err error }
+
+func (u Unusable) Error() string { return u.Err.Error() }
+func (u Unusable) Unwrap() error { return u.Err }
+
 // New returns a Prober in the state up. probe is one round trip to the server: it
 // must return soon after ctx has ended, and should not report a stale connection as
-// a server that is down. No goroutine runs before the first listener or the first
+// a server that is down. Its error becomes the cause of an outage: it must contain
+// neither a key nor a password. No goroutine runs before the first listener or the first
 // failed call.
 func New(probe func(ctx context.Context) error) *Prober {
 	ctx, stop := context.WithCancel(context.Background())
@@ -101,10 +117,25 @@ func (p *Prober) Late() {
 	}
 }
 
-// Down sets the state to down, for a caller whose own probe has failed.
-func (p *Prober) Down() {
-	p.listeners.Tell(false)
+// Down sets the state to down, for a caller whose own probe has failed with err.
+func (p *Prober) Down(err error) {
+	p.failed(err)
 	p.start()
+}
+
+// failed records the outcome of a probe.
+func (p *Prober) failed(err error) {
+	p.cause.Store(&err) // before a listener asks for it
+	p.listeners.Tell(false)
+}
+
+// Cause returns the error of the last probe that has shown that the server is down,
+// or nil.
+func (p *Prober) Cause() error {
+	if err := p.cause.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Up reports whether the store is up.
@@ -167,15 +198,15 @@ func (p *Prober) run() {
 		}
 		// A call that was answered meanwhile replaces a probe.
 		begun := time.Now()
-		if answered := p.answered.Swap(false); asked || !answered || !p.listeners.Up() {
+		if answered := p.answered.Swap(false); asked || !answered || !p.listeners.Up() || begun.Sub(last) >= seldom {
 			last = begun
 			if err := p.ask(); p.ctx.Err() != nil {
 				return
 			} else if err == nil {
 				p.late.Store(0)
 				p.listeners.Tell(true)
-			} else if !p.answered.Load() {
-				p.listeners.Tell(false)
+			} else if _, certain := errors.AsType[Unusable](err); certain || !p.answered.Load() {
+				p.failed(err)
 			}
 		}
 		if !p.listeners.Up() {
@@ -192,5 +223,11 @@ func (p *Prober) run() {
 func (p *Prober) ask() error {
 	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
-	return p.probe(ctx)
+	err := p.probe(ctx)
+	if err == context.DeadlineExceeded {
+		err = errSilent // "context deadline exceeded" tells nobody what is wrong
+	}
+	return err
 }
+
+var errSilent = fmt.Errorf("no reply within %v: %w", timeout, context.DeadlineExceeded)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -231,16 +232,40 @@ func TestAnswersReplaceProbes(t *testing.T) {
 			p.Answered()
 			time.Sleep(100 * time.Millisecond)
 		}
-		if n := s.count(); n != 0 {
+		if n := s.count(); n < 8 || n > 13 { // in ten seconds
 			t.Errorf("%d probes", n)
 		}
+	})
+}
+
+// A server that answers calls and is not the right one is down.
+func TestAServerThatAnswersAndIsUnusable(t *testing.T) {
+	run(t, func(t *testing.T, s *server, p *health.Prober) {
+		var l told
+		defer p.Notify(l.hear)()
+		calls := func() {
+			for range 100 {
+				p.Answered()
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		calls()
+		s.set(false, health.Unusable{Err: errDown})
+		calls()
+		l.is(t, false)
+		if !errors.Is(p.Cause(), errDown) {
+			t.Error(p.Cause())
+		}
+		s.set(false, nil)
+		calls()
+		l.is(t, false, true)
 	})
 }
 
 func TestFewProbesWhileDown(t *testing.T) {
 	run(t, func(t *testing.T, s *server, p *health.Prober) {
 		s.set(false, errDown)
-		p.Down()
+		p.Down(errDown)
 		if p.Up() {
 			t.Fatal("up")
 		}
@@ -289,7 +314,7 @@ func TestCloseStopsEverything(t *testing.T) {
 		n := s.count()
 		p.Answered()
 		p.Lost()
-		p.Down()
+		p.Down(errDown)
 		time.Sleep(time.Hour)
 		if s.count() != n || p.Up() {
 			t.Error("it goes on after Close")
@@ -303,6 +328,43 @@ const (
 	gap  = 20 * time.Millisecond
 )
 
+// The cause is there when a listener is told, and is that of the last probe.
+func TestCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{}
+		p := health.New(s.probe)
+		defer p.Close()
+		if err := p.Cause(); err != nil {
+			t.Error("before the first outage:", err)
+		}
+		var heard error
+		defer p.Notify(func(bool) { heard = p.Cause() })()
+		is := func(want error) {
+			t.Helper()
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if err := p.Cause(); !errors.Is(err, want) {
+				t.Errorf("the cause is %v, not %v", err, want)
+			}
+		}
+		s.set(false, errDown)
+		is(errDown)
+		if heard != errDown {
+			t.Error("the listener has heard", heard)
+		}
+		other := errors.New("loading")
+		s.set(false, other)
+		is(other)
+		s.set(true, nil)
+		is(context.DeadlineExceeded)
+		if !strings.Contains(p.Cause().Error(), "no reply within") {
+			t.Error(p.Cause())
+		}
+		s.set(false, nil)
+		is(context.DeadlineExceeded) // that of the outage that is over
+	})
+}
+
 func TestConcurrentUse(t *testing.T) {
 	s := &server{}
 	p := health.New(s.probe)
@@ -313,7 +375,7 @@ func TestConcurrentUse(t *testing.T) {
 			stop := p.Notify(l.hear)
 			for j := range 300 {
 				s.set(false, []error{nil, errDown}[(i+j)%2])
-				[]func(){p.Answered, p.Lost, p.Late, p.Down}[j%4]()
+				[]func(){p.Answered, p.Lost, p.Late, func() { p.Down(errDown) }}[j%4]()
 				if j == 200 {
 					stop()
 				}
