@@ -47,7 +47,7 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	if v, err = jsontext.Decode[T](raw); err != nil {
 		return v, true, k.fault(err)
 	}
-	if !plain(&v) && jsontext.Changeable(v) {
+	if !plain(&v) && jsontext.Changeable(v) && s.deadline.Load() != letGone {
 		e = s.editFor(string(k))
 		e.held, e.from, e.loaded = &held[T]{v}, raw, e.loaded || !e.own
 	}
@@ -74,7 +74,7 @@ func (k Key[T]) Set(s *Session, v T) error {
 	}
 	e := s.editFor(string(k))
 	e.assign(raw)
-	hold(e, v)
+	hold(s, e, v)
 	return nil
 }
 
@@ -161,7 +161,7 @@ func (k Key[T]) updated(s *Session, base, turn uint32, v T, raw []byte, again up
 	e.raw = raw
 	e.add(again)
 	e.turn++
-	hold(e, v)
+	hold(s, e, v)
 	return true, nil
 }
 
@@ -224,9 +224,9 @@ func (h *held[T]) again(raw []byte) ([]byte, error) {
 }
 
 // hold records that the handler has v, if it can change v in place.
-func hold[T any](e *edit, v T) {
+func hold[T any](s *Session, e *edit, v T) {
 	e.held = nil
-	if !plain(&v) && jsontext.Changeable(v) {
+	if !plain(&v) && jsontext.Changeable(v) && s.deadline.Load() != letGone {
 		e.held, e.from = &held[T]{v}, e.raw
 	}
 }

@@ -40,6 +40,8 @@ type Session struct {
 	entry
 	sent *sentJar // nil if nothing has been sent before the commit; op guards it
 
+	deadline atomic.Int64 // the first of the contexts by which handlers have got the session, as an age of the manager; zero: none
+
 	mu      sync.Mutex  // guards the rest
 	loadErr *Error      // why the session could not be loaded, if the hook let it pass
 	sealed  atomic.Bool // no change any more; set while mu is held

@@ -28,6 +28,7 @@ type Visit struct {
 	loading    sync.Mutex // held while the session is loaded; never by a commit
 	committing sync.Mutex // held by the one commit
 
+	control   atomic.Int32  // how many guards say that the handler has control; see Enter
 	stage     atomic.Uint32 // changed while loading is held, but for the end of an untouched visit
 	committed bool          // guarded by committing
 	resend    bool          // the carrier wants the id sent again
@@ -158,6 +159,7 @@ func (v *Visit) Begin(ctx context.Context) error {
 // is then ErrNoSession. Calling this method itself from there waits for ever.
 func (v *Visit) Session(ctx context.Context) (*Session, error) {
 	if v.stage.Load() == loaded {
+		v.session.asked(ctx)
 		return v.session, nil
 	}
 	ctx = requestless(ctx)
@@ -174,6 +176,7 @@ func (v *Visit) loadOnce(ctx context.Context) (*Session, error) {
 	}
 	switch v.stage.Load() {
 	case loaded:
+		v.session.asked(ctx)
 		return v.session, nil
 	case outside:
 		return nil, errOutside
@@ -539,6 +542,13 @@ func (v *Visit) Commit(ctx context.Context) error {
 		return s.err
 	}
 	v.committed = true
+	if v.leftRunning() {
+		v.manager.debug(ctx, "the handler has not returned, its session is not saved")
+		s.seal()
+		s.putBack()
+		v.finish()
+		return nil
+	}
 	s.err = errPanicked
 	s.err = v.last(ctx)
 	v.finish()
@@ -551,6 +561,7 @@ func (v *Visit) last(ctx context.Context) error {
 	s.op.Lock()
 	defer s.op.Unlock()
 	defer s.seal() // also when a hook panics
+	v.letGo(ctx)
 	s.sent.putBack()
 	defer func() { s.sent = nil }()
 	return v.save(ctx, true)
