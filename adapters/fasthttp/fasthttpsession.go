@@ -171,8 +171,7 @@ func (mw *middleware) serve(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandl
 	}
 	SetContext(ctx, core.NewContext(base, visit))
 	next(ctx)
-	if ctx.LastTimeoutErrorResponse() != nil {
-		// The response is complete, and the handler still runs with this ctx.
+	if jar.TimedOut() { // and the handler still runs with this ctx
 		return
 	}
 	if before != nil || !ctx.Response.IsBodyStream() && !ctx.Hijacked() {

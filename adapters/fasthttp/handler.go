@@ -42,7 +42,33 @@ func call(ctx *fasthttp.RequestCtx, visit *core.Visit, f func(*fasthttp.RequestC
 	if err != nil {
 		return err
 	}
-	return f(ctx, s)
+	visit.Enter()
+	err = f(ctx, s)
+	visit.Leave() // not after a panic
+	return err
+}
+
+// Guard is middleware to mount innermost, around the handlers: below whatever
+// recovers panics inside of the session middleware, or runs handlers in a goroutine of
+// its own.
+//
+//	handler := fasthttpsession.New(sessions, nil)(recovers(fasthttpsession.Guard(app)))
+//
+// It tells the session whether the handler has returned. If the handler has
+// panicked, or is still running when the response is sent in its place, nothing of its
+// session is saved. A [Handler] needs no Guard, nor does fasthttp.TimeoutHandler.
+// Without the session middleware it does nothing.
+func Guard(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		visit, err := Visit(ctx)
+		if err != nil {
+			next(ctx)
+			return
+		}
+		visit.Enter()
+		next(ctx)
+		visit.Leave() // not after a panic
+	}
 }
 
 // fail replaces the response by that of answer.

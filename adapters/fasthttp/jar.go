@@ -19,10 +19,11 @@ import (
 // such as Fiber's encryptcookie, must exclude the session cookies, whose names are
 // the cookie name without and with ".sig", ".next" and ".next.sig".
 type Jar struct {
-	mu     sync.Mutex // held by every method but Secure
-	ctx    *fasthttp.RequestCtx
-	secure bool
-	names  naming
+	mu       sync.Mutex // held by every method but Secure
+	ctx      *fasthttp.RequestCtx
+	response *fasthttp.Response // that of ctx, or the one of a TimeoutError
+	secure   bool
+	names    naming
 
 	answer func(*fasthttp.RequestCtx, error) // Options.Error; nil in the Jar of another adapter
 	failed bool                              // the error of a Handler has been answered
@@ -46,7 +47,23 @@ var _ interface {
 
 // Open makes j, which must be new, the Jar of ctx; see [core.NewVisitOf]. The
 // method Secure then returns secure.
-func (j *Jar) Open(ctx *fasthttp.RequestCtx, secure bool) { j.ctx, j.secure = ctx, secure }
+func (j *Jar) Open(ctx *fasthttp.RequestCtx, secure bool) {
+	j.ctx, j.response, j.secure = ctx, &ctx.Response, secure
+}
+
+// TimedOut reports whether the handler has answered by TimeoutError, or
+// fasthttp.TimeoutHandler for it. Call it when the handler has returned: the
+// response is complete then, and the handler may still run, so commit nothing, but
+// abandon the visit. What the visit has sent before goes into that response.
+func (j *Jar) TimedOut() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ctx == nil || j.ctx.LastTimeoutErrorResponse() == nil {
+		return false
+	}
+	j.response = j.ctx.LastTimeoutErrorResponse()
+	return true
+}
 
 // Close detaches j from its ctx: from then on Begun returns true, and all fields
 // are empty. Call it before the handler returns, since fasthttp reuses ctx.
@@ -55,7 +72,7 @@ func (j *Jar) Open(ctx *fasthttp.RequestCtx, secure bool) { j.ctx, j.secure = ct
 func (j *Jar) Close() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.ctx = nil
+	j.ctx, j.response = nil, nil
 }
 
 // Cookie returns the Cookie field. For a request that was not read from a
@@ -207,7 +224,7 @@ func (j *Jar) SetCookieBytes(name string, line []byte, replace bool) {
 		j.drop(name)
 	}
 	// SetCanonical appends this field and keeps its bytes; SetCookie would not.
-	j.ctx.Response.Header.SetCanonical(nameSetCookie, line)
+	j.response.Header.SetCanonical(nameSetCookie, line)
 }
 
 // ResponseCookies returns the Set-Cookie lines of the response.
@@ -217,7 +234,7 @@ func (j *Jar) ResponseCookies() (lines []string) {
 	if j.ctx == nil {
 		return nil
 	}
-	for _, line := range j.ctx.Response.Header.Cookies() {
+	for _, line := range j.response.Header.Cookies() {
 		lines = append(lines, string(line))
 	}
 	return lines
@@ -235,7 +252,7 @@ func (j *Jar) DropCookies(name string) {
 // drop removes the lines of that name. DelCookie would change the order of the
 // others, and compares decoded names.
 func (j *Jar) drop(name string) {
-	header := &j.ctx.Response.Header
+	header := &j.response.Header
 	named := func(line []byte) bool {
 		return len(line) > len(name) && line[len(name)] == '=' && string(line[:len(name)]) == name
 	}
@@ -266,7 +283,7 @@ func (j *Jar) ResponseHeader(name string) string {
 	if j.ctx == nil {
 		return ""
 	}
-	header := &j.ctx.Response.Header
+	header := &j.response.Header
 	if j.normalizes() {
 		return joined(header.PeekAll(name), ", ")
 	}
@@ -290,7 +307,7 @@ func (j *Jar) SetResponseHeader(name, value string) {
 
 // setResponseHeader is SetResponseHeader. mu is held.
 func (j *Jar) setResponseHeader(name, value string) {
-	header := &j.ctx.Response.Header
+	header := &j.response.Header
 	if !j.normalizes() {
 		var spellings []string
 		for sent := range header.All() {
@@ -319,7 +336,7 @@ func (j *Jar) DefaultResponseHeader(name, value string) bool {
 	if j.ctx == nil {
 		return false
 	}
-	header := &j.ctx.Response.Header
+	header := &j.response.Header
 	if !j.normalizes() {
 		for sent, value := range header.All() {
 			if isNamed(sent, name) && len(value) > 0 {

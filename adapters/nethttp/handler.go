@@ -30,10 +30,12 @@ func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	encoding := joined(w.Header()["Content-Encoding"], ", ")
+	visit.Enter() // as Guard does
 	s, err := visit.Session(r.Context())
 	if err == nil {
-		err = f(w, r, s)
+		err = f(&guard{w, visit}, r, s)
 	}
+	visit.Leave()
 	if err == nil {
 		return
 	}
