@@ -42,7 +42,6 @@ func (h header) Get(jar Jar) (ID, bool, error) { return ID(jar.RequestHeader(str
 
 func (h header) Set(jar Jar, s *Session) error {
 	jar.SetResponseHeader(string(h), string(s.ID()))
-	noStore(jar)
 	return nil
 }
 
@@ -353,7 +352,6 @@ func (c *signedCookie) resetSignature(jar Jar) {
 	var buf [512]byte
 	line := append(append(buf[:0], c.sigName...), '=')
 	jar.SetCookie(c.sigName, string(o.appendAttributes(line, time.Unix(0, 0), c.secure(jar, &o))), true)
-	noStore(jar)
 }
 
 // send sends the cookie of that name and its signature, which has the same
@@ -393,7 +391,6 @@ func (c *signedCookie) send(jar Jar, name string, o *CookieOptions, p signedID, 
 		}
 	}
 	c.putScratch(scratch, lines)
-	noStore(jar)
 }
 
 // secure returns the secure attribute: the option if it is set, else whether the
@@ -401,9 +398,6 @@ func (c *signedCookie) send(jar Jar, name string, o *CookieOptions, p signedID, 
 func (c *signedCookie) secure(jar Jar, o *CookieOptions) bool {
 	return o.Secure == On || o.Secure == Default && jar.Secure()
 }
-
-// noStore keeps a response that contains the id out of caches.
-func noStore(jar Jar) { jar.DefaultResponseHeader("Cache-Control", "no-store") }
 
 // vary adds field to the Vary field of the response.
 func vary(jar Jar, field string) {

@@ -128,6 +128,13 @@ type Options struct {
 	// not known to use TLS, for a TLS proxy that does not announce itself.
 	InsecureAllowHTTP bool
 
+	// InsecureSharedCache leaves the response as the handler has made it where it
+	// has a Cache-Control field and carries the id: a cache that is shared may
+	// then hand the session to somebody else. By default "public", "s-maxage" and
+	// "must-understand" are removed there, and so are the fields for CDNs; the
+	// rest gets private if a lifetime was asked for, else no-store.
+	InsecureSharedCache bool
+
 	koa bool // set by KoaCompat
 }
 

@@ -460,6 +460,7 @@ func (v *Visit) send(ctx context.Context, last bool) error {
 	if !last {
 		jar = v.sends()
 	}
+	v.carrying = true
 	if err := v.manager.carrier.Set(jar, v.session); err != nil {
 		return v.report(ctx, OpCarrier, err)
 	}
@@ -506,6 +507,7 @@ func (v *Visit) sendReset(ctx context.Context, logout bool) error {
 	if v.jar.Begun() {
 		return v.report(ctx, OpCarrier, ErrCommitted)
 	}
+	v.carrying = true
 	if s := v.session; s.second && !logout {
 		o := s.Cookie()
 		v.manager.cookie.dropSecond(v.sends(), &o)

@@ -41,6 +41,7 @@ func (s *Session) putBack() {
 	s.op.Lock()
 	defer s.op.Unlock()
 	s.sent.putBack()
+	s.visit.keepOut()
 }
 
 // putBack puts back what the response has lost. j may be nil.

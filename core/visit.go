@@ -33,6 +33,7 @@ type Visit struct {
 	committed bool          // guarded by committing
 	resend    bool          // the carrier wants the id sent again
 	sent      bool          // the response carries the id
+	carrying  bool          // the carrier has put something into the response; Session.op guards it
 
 	others    []target        // of the other sessions that the request carries
 	dead      []target        // of other ids that it carries, which were given up
@@ -496,6 +497,7 @@ func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 		case r.refused != "":
 			if r.forged {
 				m.cookie.refuseSignature(v.sends())
+				v.carrying = true
 			}
 			v.tell(ctx, "", Event{Kind: EventCookieRefused, Why: r.refused})
 		}
@@ -564,6 +566,7 @@ func (v *Visit) last(ctx context.Context) error {
 	v.letGo(ctx)
 	s.sent.putBack()
 	defer func() { s.sent = nil }()
+	defer v.keepOut() // what was sent before may go out although a hook panics
 	return v.save(ctx, true)
 }
 

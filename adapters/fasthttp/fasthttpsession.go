@@ -206,5 +206,6 @@ func Discard(ctx *fasthttp.RequestCtx) {
 	for _, name := range fields.OfBody() {
 		ctx.Response.Header.Del(name)
 	}
+	dropCacheFields(&ctx.Response.Header)
 	ctx.Response.Header.Set("Cache-Control", "no-store")
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/gensession/gensession/adapters/internal/fields"
 	"github.com/gensession/gensession/adapters/internal/target"
 	"github.com/gensession/gensession/core"
 )
@@ -38,9 +39,10 @@ const (
 	asSent
 )
 
-// The core finds AppendCookie and SetCookieBytes by their names.
+// The core finds AppendCookie, SetCookieBytes and DropCacheFields by their names.
 var _ interface {
 	core.Jar
+	DropCacheFields()
 	AppendCookie(dst []byte) []byte
 	SetCookieBytes(name string, line []byte, replace bool)
 } = (*Jar)(nil)
@@ -363,6 +365,27 @@ func (j *Jar) DefaultResponseHeader(name, value string) bool {
 	}
 	j.setResponseHeader(name, value)
 	return true
+}
+
+// DropCacheFields removes the fields for shared caches.
+func (j *Jar) DropCacheFields() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ctx != nil {
+		dropCacheFields(&j.ctx.Response.Header)
+	}
+}
+
+func dropCacheFields(header *fasthttp.ResponseHeader) {
+	var names []string // mostly none
+	for name := range header.All() {
+		if fields.ForSharedCaches(name) {
+			names = append(names, string(name))
+		}
+	}
+	for _, name := range names {
+		header.Del(name)
+	}
 }
 
 // Begun reports whether j is closed. fasthttp sends nothing before the handler has

@@ -24,7 +24,9 @@ func TestMain(m *testing.M) {
 		// fasthttp's clock of the Date field runs until the program ends, and
 		// the cleaner of a worker pool sleeps for ten seconds before it looks
 		// whether its server is still there.
+		// So does that of the files which Static has open.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*inMemoryCacheManager).handleCleanCache"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 

@@ -127,6 +127,7 @@ func clean(header http.Header, encoding string) {
 	for _, name := range fields.OfBody() {
 		delete(header, name)
 	}
+	dropCacheFields(header)
 	if encoding != "" {
 		header["Content-Encoding"] = []string{encoding}
 	}
@@ -310,6 +311,23 @@ func (x *exchange) DefaultResponseHeader(name, value string) bool {
 	}
 	header[name] = []string{value}
 	return true
+}
+
+// DropCacheFields removes the fields for shared caches.
+func (x *exchange) DropCacheFields() {
+	x.jar.Lock()
+	defer x.jar.Unlock()
+	if !x.begun {
+		dropCacheFields(x.w.Header())
+	}
+}
+
+func dropCacheFields(header http.Header) {
+	for name := range header {
+		if fields.ForSharedCaches(name) {
+			delete(header, name)
+		}
+	}
 }
 
 func (x *exchange) Begun() bool {

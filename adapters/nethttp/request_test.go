@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -135,4 +137,29 @@ func TestW14TheRequestOutside(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// An upstream says how long its answers are good for, and knows nothing of our
+// cookies.
+func TestW18Upstream(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=60")
+		w.Header().Set("Surrogate-Control", "max-age=3600")
+		http.SetCookie(w, &http.Cookie{Name: "theirs", Value: "1"})
+	}))
+	defer upstream.Close()
+	to, err := url.Parse(upstream.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := newManager(t, core.Options{AllowEmpty: true})
+	s := httptest.NewServer(httpsession.New(m, nil)(httputil.NewSingleHostReverseProxy(to)))
+	defer s.Close()
+	res, _ := get(t, s.URL)
+	if n := len(res.Header.Values("Set-Cookie")); n != 3 {
+		t.Errorf("%d cookies", n)
+	}
+	if got := res.Header.Get("Cache-Control"); got != "private, max-age=60" || res.Header.Get("Surrogate-Control") != "" {
+		t.Errorf("W18: Cache-Control %q, Surrogate-Control %q", got, res.Header.Get("Surrogate-Control"))
+	}
 }

@@ -522,6 +522,7 @@ var rules = []rule{
 			x.SetHeader("Etag", `"1"`)
 			x.SetHeader("Content-Language", "de")
 			x.SetHeader("Cache-Control", "public, max-age=60")
+			x.SetHeader("CDN-Cache-Control", "max-age=60")
 			x.SetHeader("X-Other", "stays")
 			return routes(x)
 		})
@@ -532,7 +533,7 @@ var rules = []rule{
 			r := u.want(target, 503, "Service Unavailable")
 			r.noCookies(t)
 			safeError(t, r)
-			for _, name := range []string{"Etag", "Content-Language", "Location"} {
+			for _, name := range []string{"Etag", "Content-Language", "Location", "CDN-Cache-Control"} {
 				if r.header.Get(name) != "" {
 					t.Errorf("%s is left of the handler's response", name)
 				}

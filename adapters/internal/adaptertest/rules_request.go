@@ -14,6 +14,55 @@ import (
 
 // requestRules are about the other parts of a request and its response.
 var requestRules = []rule{
+	{"W18 P23 no response with a session cookie may be kept by a shared cache", func(t *testing.T, s *suite) {
+		for _, c := range []struct{ path, sent, want string }{
+			{"/", "", "no-store"},
+			{"/", "public", "no-store"},
+			{"/", "public, max-age=60", "private, max-age=60"},
+			{"/", "s-maxage=60", "no-store"},
+			{"/", "must-understand, no-store", "no-store"},
+			{"/renew", "public, max-age=60", "private, max-age=60"},
+			{"/destroy", "public, max-age=60", "private, max-age=60"},
+		} {
+			u := s.app(core.Options{}, func(x *Exchange) error {
+				if c.sent != "" {
+					x.SetHeader("Cache-Control", c.sent)
+				}
+				for _, name := range forSharedCaches {
+					x.SetHeader(name, "max-age=60")
+				}
+				x.SetHeader("X-Cache-Controls", "stays")
+				return routes(x)
+			}).user()
+			u.get("/")
+			r := u.get(c.path)
+			if len(r.cookies) == 0 || r.header.Get("Cache-Control") != c.want || r.header.Get("X-Cache-Controls") != "stays" {
+				t.Errorf("%s with %q: %d cookies, Cache-Control %q, want %q", c.path, c.sent, len(r.cookies), r.header["Cache-Control"], c.want)
+			}
+			for _, name := range forSharedCaches {
+				if r.header.Get(name) != "" {
+					t.Errorf("%s: %s is left", c.path, name)
+				}
+			}
+			if r := u.get("/read"); c.path == "/" && (r.header.Get("Cache-Control") != c.sent || r.header.Get("Surrogate-Control") == "") {
+				t.Errorf("without a cookie Cache-Control is %q", r.header.Get("Cache-Control"))
+			}
+		}
+	}},
+	{"W52 of a rolling session no response may be kept by a shared cache", func(t *testing.T, s *suite) {
+		u := s.app(core.Options{Rolling: true, TouchEvery: time.Nanosecond, AllowEmpty: true}, func(x *Exchange) error {
+			x.SetHeader("Cache-Control", "max-age=3600")
+			x.SetHeader("CDN-Cache-Control", "max-age=3600")
+			x.Write("ok")
+			return nil
+		}).user()
+		for range 3 {
+			r := u.want("/", 200, "ok")
+			if len(r.cookies) == 0 || r.header.Get("Cache-Control") != "private, max-age=3600" || r.header.Get("CDN-Cache-Control") != "" {
+				t.Errorf("%d cookies, header %v", len(r.cookies), r.header["Cache-Control"])
+			}
+		}
+	}},
 	{"W22 browsers that hang up while their session is loaded are no failures of the store", func(t *testing.T, s *suite) {
 		const browsers = 50
 		var told, ran atomic.Int32
@@ -71,4 +120,11 @@ var requestRules = []rule{
 			t.Errorf("%d handlers ran, want that of the last request", n)
 		}
 	}},
+}
+
+// forSharedCaches are fields by which people tell shared caches what they don't
+// tell browsers, one of them in another case and one that nobody has made yet.
+var forSharedCaches = []string{
+	"CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Vercel-CDN-Cache-Control", "Netlify-CDN-Cache-Control",
+	"Surrogate-Control", "Edge-Control", "X-Accel-Expires", "x-litespeed-cache-control", "Example-Cache-Control",
 }
