@@ -112,8 +112,12 @@ func (c *signedCookie) read(jar Jar) (r reading) {
 			return r
 		}
 	}
-	ids, sigs := parseCookies(jar.Cookie(), c.name)
-	if ids.more {
+	field := jar.Cookie()
+	ids, sigs := parseCookies(field, c.name)
+	switch {
+	case len(field) > maxCookieField:
+		return reading{more: true, refused: "the Cookie field is longer than 16 KiB"}
+	case ids.more:
 		return reading{more: true, refused: "more cookies than a browser sends"}
 	}
 	if r.only = c.lookup(&ids, &sigs, keys); r.only != nil {

@@ -159,7 +159,7 @@ func TestK34Carrier(t *testing.T) {
 	}
 }
 
-// Requirements 32 and 34: the reason why a cookie is refused can be counted. It is
+// Requirements 32 and 34, and W20: the reason why a cookie is refused can be counted. It is
 // an event of the Logger, once per request, without the cookie.
 func TestRefusedCookieIsLogged(t *testing.T) {
 	var log bytes.Buffer
@@ -175,7 +175,7 @@ func TestRefusedCookieIsLogged(t *testing.T) {
 		"none of ours":  {"a=b; c=d", ""},
 		"two":           {mine + "; " + theirs, "several cookies with a valid signature"},
 		"a bomb":        {mine + strings.Repeat("; a=b", 200), "more cookies than a browser sends"},
-		"16 KiB":        {mine + "; a=" + strings.Repeat("b", 16<<10), "more cookies than a browser sends"},
+		"16 KiB":        {mine + "; a=" + strings.Repeat("b", 16<<10), "the Cookie field is longer than 16 KiB"},
 		"five":          {strings.Repeat(mine+"; ", 5), "more cookies than a browser sends"},
 		"forged":        {strings.Replace(mine, ".sig=", ".sig=x", 1), "a signature by none of the keys"},
 		"unsigned":      {"koa.sid=" + a.value(), "no signature, or no id"},

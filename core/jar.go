@@ -10,7 +10,9 @@ package core
 // buffers.
 type Jar interface {
 	// Cookie returns the Cookie field as it was sent. It joins several fields
-	// with "; ", and returns "" if there is none.
+	// with "; ", and returns "" if there is none. Of more than 32 KiB it may
+	// leave out what follows: the core reads no field of more than 16 KiB, and
+	// no time or memory is to be spent on it.
 	Cookie() string
 	// Path returns the path of the request as the browser sent it,
 	// percent-encoded and without the query.

@@ -77,7 +77,7 @@ func (j *Jar) Close() {
 	j.ctx, j.response = nil, nil
 }
 
-// Cookie returns the Cookie field. For a request that was not read from a
+// Cookie returns the Cookie field, of a very long one the beginning. For a request that was not read from a
 // connection it returns the cookies that fasthttp has parsed.
 func (j *Jar) Cookie() string { return string(j.AppendCookie(nil)) }
 
@@ -95,17 +95,17 @@ func (j *Jar) AppendCookie(dst []byte) []byte {
 	}
 	// Not Peek: after fasthttp has parsed the cookies, it returns a list of the
 	// parsed ones, without those that fasthttp does not understand.
-	for found := false; len(raw) > 0; {
+	first := len(dst)
+	for found := false; len(raw) > 0 && len(dst)-first <= fields.MaxCookie; {
 		if !isCookie(raw) {
-			_, raw, _ = bytes.Cut(raw, newline)
+			raw = nextLine(raw)
 			continue
 		}
 		if found {
 			dst = append(dst, "; "...)
 		}
-		var value []byte
-		value, raw = fieldValue(raw[len("cookie:"):])
-		dst, found = append(dst, value...), true
+		dst, raw = appendValue(dst, raw[len("cookie:"):])
+		found = true
 	}
 	return dst
 }
@@ -130,25 +130,30 @@ var (
 	nameSetCookie              = []byte("Set-Cookie")
 )
 
-// nextField splits the first field from a header.
-func nextField(raw []byte) (name, value, rest []byte) {
-	line, _, _ := bytes.Cut(raw, newline)
-	name, _, _ = bytes.Cut(line, colon)
-	value, rest = fieldValue(bytes.TrimPrefix(raw[len(name):], colon))
-	return name, value, rest
+// nextLine returns what follows the line.
+func nextLine(raw []byte) []byte {
+	_, rest, _ := bytes.Cut(raw, newline)
+	return rest
 }
 
-// fieldValue returns the value at the beginning of raw. It joins folded lines, as
-// fasthttp and net/http do.
-func fieldValue(raw []byte) (value, rest []byte) {
+// appendValue appends the value at the beginning of raw, in time and memory that
+// grow no faster than it, and not much more of it than counts. It joins folded
+// lines by a blank, as fasthttp and net/http do.
+func appendValue(dst, raw []byte) (_, rest []byte) {
 	line, rest, _ := bytes.Cut(raw, newline)
-	value = trim(line)
-	for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') {
+	first := len(dst)
+	for dst = append(dst, start(trim(line))...); isFolded(rest) && len(dst)-first <= fields.MaxCookie; {
 		line, rest, _ = bytes.Cut(rest, newline)
-		value = bytes.Join([][]byte{value, trim(line)}, []byte(" "))
+		dst = append(append(dst, ' '), start(trim(line))...)
 	}
-	return value, rest
+	return dst, rest
 }
+
+// start returns no more of b than is enough to see that it is too long.
+func start(b []byte) []byte { return b[:min(len(b), fields.MaxCookie+1)] }
+
+// isFolded reports whether a line goes on with the field of the line before.
+func isFolded(line []byte) bool { return len(line) > 0 && (line[0] == ' ' || line[0] == '\t') }
 
 // trim is bytes.Trim(b, " \t\r") without its table.
 func trim(b []byte) []byte {
@@ -187,9 +192,9 @@ func (j *Jar) RequestHeader(name string) string {
 	if len(raw) == 0 || j.normalizes() {
 		return string(header.Peek(name))
 	}
-	for len(raw) > 0 {
-		var sent []byte
-		if sent, _, raw = nextField(raw); isNamed(sent, name) {
+	for ; len(raw) > 0; raw = nextLine(raw) {
+		line, _, _ := bytes.Cut(raw, newline)
+		if sent, _, _ := bytes.Cut(line, colon); !isFolded(line) && isNamed(sent, name) {
 			// Peek, since a middleware may have removed the field.
 			return string(header.PeekBytes(sent))
 		}

@@ -38,7 +38,7 @@ func serve(t *testing.T, l net.Listener, s *fasthttp.Server, h fasthttp.RequestH
 		}()
 		h(ctx)
 	}
-	s.ReadBufferSize = 16 << 10
+	s.ReadBufferSize = 32 << 10
 	s.Logger = log.New(io.Discard, "", 0)
 	served := make(chan struct{})
 	go func() {

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
-var quiet = fiber.Config{DisableStartupMessage: true, ReadBufferSize: 16 << 10}
+var quiet = fiber.Config{DisableStartupMessage: true, ReadBufferSize: 32 << 10}
 
 func serve(t *testing.T, l net.Listener, app *fiber.App) {
 	served := make(chan struct{})

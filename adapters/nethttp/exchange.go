@@ -208,7 +208,15 @@ func (x *exchange) CloseNotify() <-chan bool {
 
 // The Jar. net/http's strings are never overwritten, so none is copied.
 
-func (x *exchange) Cookie() string { return joined(x.r.Header["Cookie"], "; ") }
+func (x *exchange) Cookie() string {
+	values := x.r.Header["Cookie"]
+	for i, n := 0, 0; i < len(values); i++ {
+		if n += len(values[i]) + len("; "); n > fields.MaxCookie {
+			values = values[:i+1]
+		}
+	}
+	return joined(values, "; ")
+}
 
 // Path reads the request line, which http.StripPrefix and similar handlers do not
 // change. A request that was not read from a connection has none.

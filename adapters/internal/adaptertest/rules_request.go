@@ -3,6 +3,9 @@ package adaptertest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +17,40 @@ import (
 
 // requestRules are about the other parts of a request and its response.
 var requestRules = []rule{
+	{"W20 a session cookie behind many others is found, or an event says why not", func(t *testing.T, s *suite) {
+		why := make(chan string, 10)
+		a := s.app(core.Options{Hooks: core.Hooks{Event: func(_ context.Context, e core.Event) {
+			if e.Kind == core.EventCookieRefused {
+				why <- e.Why
+			}
+		}}}, routes)
+		u := a.user()
+		u.want("/", 200, "1")
+		mine := u.browser.Cookie("/")
+		ask := func(size int) string {
+			t.Helper()
+			var others strings.Builder
+			for i := 0; others.Len() < size-len(mine); i++ {
+				fmt.Fprintf(&others, "other%d=%s; ", i, strings.Repeat("x", min(1000, max(1, size-len(mine)-others.Len()-12))))
+			}
+			req, err := http.NewRequest("GET", a.url("/read"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Cookie", others.String()+mine)
+			r, err := a.do(req)
+			if err != nil || r.status != 200 {
+				t.Fatalf("answered %d, %v", r.status, err)
+			}
+			return r.body
+		}
+		if got := ask(16_000); got != "1" || len(why) != 0 {
+			t.Errorf("with 16,000 bytes %q, %d events", got, len(why))
+		}
+		if got := ask(19_637); got != "0" || len(why) != 1 || <-why != "the Cookie field is longer than 16 KiB" {
+			t.Errorf("with 19,637 bytes %q", got)
+		}
+	}},
 	{"W18 P23 no response with a session cookie may be kept by a shared cache", func(t *testing.T, s *suite) {
 		for _, c := range []struct{ path, sent, want string }{
 			{"/", "", "no-store"},

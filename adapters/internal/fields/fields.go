@@ -10,6 +10,10 @@ var ofBody = [...]string{
 	"Content-Range", "Content-Type", "Digest", "Etag", "Expires", "Last-Modified", "Location", "Refresh", "Trailer",
 }
 
+// MaxCookie is the length beyond which an adapter may leave out the rest of a
+// Cookie field; see core.Jar.
+const MaxCookie = 32 << 10
+
 // ForSharedCaches reports whether the field gives orders to shared caches alone,
 // such as those of a CDN. They beat Cache-Control there. RFC 9213 names them
 // NAME-Cache-Control; the others are older.
