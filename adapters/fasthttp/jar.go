@@ -377,7 +377,7 @@ func (j *Jar) DropCacheFields() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.ctx != nil {
-		dropCacheFields(&j.ctx.Response.Header)
+		dropCacheFields(&j.response.Header)
 	}
 }
 
