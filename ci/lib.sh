@@ -14,7 +14,7 @@ modules() {
 }
 
 # Directories of the modules that users can require, and of the examples.
-released() { modules | grep -E '^\./(adapters|stores)/|^\.$|^\./examples$'; }
+released() { modules | grep -E '^\./(adapters|stores)/|^\.$|^\./examples$|^\./otel$'; }
 
 # tag FOLDER VERSION
 tag() { local p=${1#.}; p=${p#/}; echo "${p:+$p/}$2"; }

@@ -82,7 +82,8 @@
 //
 // [Hooks].Event observes what happens to sessions, as an [Event] with the
 // fingerprint of the id and no value, and [Options].Logger gets each as a message.
-// It decides nothing; [Hooks].Error does.
+// It decides nothing; [Hooks].Error does. [Observe] puts a function around every
+// call of a store.
 //
 // # Concurrency
 //

@@ -253,7 +253,7 @@ func New(store Store, o *Options) (*Manager, error) {
 	if o != nil {
 		m.o = *o
 	}
-	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+	if isNil(store) {
 		return nil, errors.New("session: New: the store is nil: pass a store, such as memorystore.New(nil)")
 	}
 	m.dialect = dialect{koa: m.o.koa}
@@ -300,6 +300,12 @@ func New(store Store, o *Options) (*Manager, error) {
 	}
 	m.health = newHealth(store, timeout, m.o.MaxWaiters, changed)
 	return m, nil
+}
+
+// isNil reports whether s is nil, or a pointer that is.
+func isNil(s Store) bool {
+	v := reflect.ValueOf(s)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // fillIn sets the defaults of options that are not set.

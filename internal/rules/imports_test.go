@@ -83,7 +83,7 @@ func packages(t *testing.T) map[string]pkg {
 		}
 		all[p.name()] = p
 	}
-	for _, name := range []string{"core", "core/storetest", "core/jartest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "stores/redis", "stores/memcache", "examples/demo", "bench/peers", "internal/faults"} {
+	for _, name := range []string{"core", "core/storetest", "core/jartest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "stores/redis", "stores/memcache", "otel", "examples/demo", "bench/peers", "internal/faults"} {
 		if _, ok := all[name]; !ok {
 			t.Fatalf("there is no package %s: the rules below would check nothing", name)
 		}
@@ -96,7 +96,7 @@ func TestImports(t *testing.T) {
 	suites := []string{"core/storetest", "core/jartest"}
 	helpers := append([]string{"adapters/internal/adaptertest"}, suites...)
 	for name, p := range packages(t) {
-		product := under(name, "core", "adapters", "stores", "examples") && !under(name, helpers...)
+		product := under(name, "core", "adapters", "stores", "otel", "examples") && !under(name, helpers...)
 		for _, i := range p.Imports {
 			to := within(i)
 			switch {
@@ -128,6 +128,8 @@ func TestImports(t *testing.T) {
 			case !ours(i):
 			case under(name, suites...) && to != "core" && !under(to, "core/internal") && !under(to, suites...):
 				t.Errorf("%s needs %s: a suite knows the core alone", name, to)
+			case name == "otel" && to != "core" && !under(to, "core/internal"):
+				t.Errorf("%s needs %s: it knows the core alone", name, to)
 			case under(name, "stores") && to != "core" && !internal(to) && !under(to, name):
 				t.Errorf("%s needs %s: a store knows the core alone", name, to)
 			case under(name, "stores/internal", "adapters/internal") && product && !under(to, "core", "stores/internal", "adapters/internal"):
@@ -186,12 +188,14 @@ var mayRequire = map[string][]string{
 	"adapters/fiber":       {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
 	"stores/redis":         {"github.com/redis/rueidis"},
 	"stores/memcache":      {"github.com/bradfitz/gomemcache"},
+	"otel":                 {"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/metric", "go.opentelemetry.io/otel/trace"},
 	"examples":             {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
 	"bench":                {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
 	"internal/concurrency": {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/anishathalye/porcupine"},
 	"internal/faults":      {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/redis/rueidis", "github.com/bradfitz/gomemcache"},
 	"internal/koatest":     nil,
 	"internal/websocket":   {"github.com/gorilla/websocket", "github.com/coder/websocket", "github.com/fasthttp/websocket", "github.com/valyala/fasthttp"},
+	"internal/oteltest":    {"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/sdk/metric"},
 }
 
 // A module requires what was chosen for it. In those that users get, what is

@@ -13,7 +13,7 @@ import (
 func files(t *testing.T, each func(t *testing.T, fset *token.FileSet, f *ast.File)) {
 	fset := token.NewFileSet()
 	for name, p := range packages(t) {
-		if !under(name, "core", "adapters", "stores") || internal(name) {
+		if !under(name, "core", "adapters", "stores", "otel") || internal(name) {
 			continue
 		}
 		for _, file := range p.GoFiles {

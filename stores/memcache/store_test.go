@@ -105,6 +105,13 @@ func TestStore(t *testing.T) {
 	addr := servers.SharedMemcached(t).Addr()
 	var all sync.WaitGroup
 	all.Go(func() { t.Run("three servers", testThreeServers) })
+	all.Go(func() {
+		t.Run("observed", func(t *testing.T) { // W41
+			storetest.Run(t, func(t *testing.T) core.Store {
+				return core.Observe(open(t, patient(), addr), func(ctx context.Context, _ string) (context.Context, func(error)) { return ctx, nil })
+			})
+		})
+	})
 	for name, open := range kinds {
 		all.Go(func() {
 			t.Run(name, func(t *testing.T) {

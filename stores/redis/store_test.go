@@ -89,7 +89,7 @@ func TestStoreOnTheUsersClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { s.Close() })
-		return s
+		return core.Observe(s, func(ctx context.Context, _ string) (context.Context, func(error)) { return ctx, nil }) // W41
 	})
 	// The stores are closed, and it lives.
 	if err := c.Do(t.Context(), c.B().Ping().Build()).Error(); err != nil {

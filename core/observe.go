@@ -1,0 +1,186 @@
+package core
+
+import (
+	"context"
+	"time"
+)
+
+// Observe returns a store that calls around for every call of s, for metrics and
+// traces. Its capabilities are those of s, as [As] finds them, at the same speed.
+//
+// around gets the context of the call and the name of the method of [Store],
+// [Swapper], [Batcher] or [Toucher] that is called, such as "GetVersion". The
+// call gets the context that it returns, which must come from ctx, or deadlines
+// are lost. The function that it returns, if it is not nil, gets the error when
+// the call is over: [ErrNotFound] and [ErrConflict] are ordinary answers.
+// around is called by several goroutines at the same time. It sees no key and no
+// payload. Closing s stays the caller's. Observe returns nil if s is nil.
+func Observe(s Store, around func(ctx context.Context, method string) (context.Context, func(error))) Store {
+	if isNil(s) {
+		return nil
+	}
+	o := observed{s, around}
+	swapper, _ := As[Swapper](s)
+	batcher, _ := As[Batcher](s)
+	toucher, _ := As[Toucher](s)
+	keeper := keeperOf(swapper)
+	keeps, _ := keeper.(batchKeeper)
+	versions, batches, touches := observedVersions{o, swapper}, observedBatches{o, batcher}, observedTouches{o, toucher}
+	switch {
+	case keeps != nil && batcher != nil && toucher != nil:
+		return observedKeeper{o, versions, batches, touches, keeper, keeps}
+	case batcher != nil && toucher != nil:
+		return struct {
+			observed
+			observedVersions
+			observedBatches
+			observedTouches
+		}{o, versions, batches, touches}
+	case batcher != nil:
+		return struct {
+			observed
+			observedVersions
+			observedBatches
+		}{o, versions, batches}
+	case swapper != nil && toucher != nil:
+		return struct {
+			observed
+			observedVersions
+			observedTouches
+		}{o, versions, touches}
+	case swapper != nil:
+		return struct {
+			observed
+			observedVersions
+		}{o, versions}
+	case toucher != nil:
+		return struct {
+			observed
+			observedTouches
+		}{o, touches}
+	}
+	return o
+}
+
+// observed has the calls of every store. What it does not know of, such as
+// Notifier, is found in the store itself.
+type observed struct {
+	store  Store
+	around func(ctx context.Context, method string) (context.Context, func(error))
+}
+
+func (o observed) Unwrap() Store { return o.store }
+
+// begin returns the context of a call, and what is to be done at its end.
+func (o observed) begin(ctx context.Context, method string) (context.Context, func(error)) {
+	ctx, end := o.around(ctx, method)
+	if end == nil {
+		end = func(error) {}
+	}
+	return ctx, end
+}
+
+func (o observed) Get(ctx context.Context, key string) ([]byte, error) {
+	ctx, end := o.begin(ctx, "Get")
+	data, err := o.store.Get(ctx, key)
+	end(err)
+	return data, err
+}
+
+func (o observed) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+	ctx, end := o.begin(ctx, "Set")
+	err := o.store.Set(ctx, key, data, ttl)
+	end(err)
+	return err
+}
+
+func (o observed) Destroy(ctx context.Context, key string) error {
+	ctx, end := o.begin(ctx, "Destroy")
+	err := o.store.Destroy(ctx, key)
+	end(err)
+	return err
+}
+
+// The capabilities, each for itself.
+
+type observedVersions struct {
+	o observed
+	s Swapper
+}
+
+func (v observedVersions) GetVersion(ctx context.Context, key string) ([]byte, Version, error) {
+	ctx, end := v.o.begin(ctx, "GetVersion")
+	data, now, err := v.s.GetVersion(ctx, key)
+	end(err)
+	return data, now, err
+}
+
+func (v observedVersions) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, old Version) (Version, error) {
+	ctx, end := v.o.begin(ctx, "SetVersion")
+	now, err := v.s.SetVersion(ctx, key, data, ttl, old)
+	end(err)
+	return now, err
+}
+
+type observedBatches struct {
+	o observed
+	s Batcher
+}
+
+func (b observedBatches) Batch(ctx context.Context, writes ...Write) ([]Version, error) {
+	ctx, end := b.o.begin(ctx, "Batch")
+	versions, err := b.s.Batch(ctx, writes...)
+	end(err)
+	return versions, err
+}
+
+func (b observedBatches) Append(ctx context.Context, key string, suffix []byte) ([]byte, Version, error) {
+	ctx, end := b.o.begin(ctx, "Append")
+	data, now, err := b.s.Append(ctx, key, suffix)
+	end(err)
+	return data, now, err
+}
+
+type observedTouches struct {
+	o observed
+	s Toucher
+}
+
+func (t observedTouches) Touch(ctx context.Context, key string, ttl time.Duration) error {
+	ctx, end := t.o.begin(ctx, "Touch")
+	err := t.s.Touch(ctx, key, ttl)
+	end(err)
+	return err
+}
+
+// observedKeeper is for a store in this process. It has the methods of a keeper
+// itself, since keeperOf does not take embedded ones.
+type observedKeeper struct {
+	observed
+	observedVersions
+	observedBatches
+	observedTouches
+	keeper  keeper
+	batches batchKeeper
+}
+
+func (k observedKeeper) View(ctx context.Context, key string) (string, Version, error) {
+	ctx, end := k.begin(ctx, "GetVersion")
+	text, now, err := k.keeper.View(ctx, key)
+	end(err)
+	return text, now, err
+}
+
+func (k observedKeeper) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error) {
+	ctx, end := k.begin(ctx, "SetVersion")
+	now, err := k.keeper.Keep(ctx, text, keyLen, ttl, v)
+	end(err)
+	return now, err
+}
+
+func (k observedKeeper) KeepBatch(ctx context.Context, writes []Write) ([]Version, error) {
+	ctx, end := k.begin(ctx, "Batch")
+	versions, err := k.batches.KeepBatch(ctx, writes)
+	end(err)
+	return versions, err
+}

@@ -1,0 +1,249 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/core/storetest"
+	memorystore "github.com/gensession/gensession/stores/memory"
+)
+
+// A fast store hands out and takes strings.
+type fast interface {
+	View(ctx context.Context, key string) (string, core.Version, error)
+	Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v core.Version) (core.Version, error)
+	KeepBatch(ctx context.Context, writes []core.Write) ([]core.Version, error)
+}
+
+// Capabilities other than those of every store. A mask has those of its fields.
+type (
+	versionsOnly interface{ core.Swapper }
+	batchesToo   interface{ core.Batcher }
+	touches      interface{ core.Toucher }
+	notifies     interface{ core.Notifier }
+)
+
+// A tally counts the calls of an observed store by their methods.
+type tally struct {
+	mu    sync.Mutex
+	calls map[string]int
+	open  int
+	errs  []error
+}
+
+type tallyKey struct{}
+
+func (c *tally) around(ctx context.Context, method string) (context.Context, func(error)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.calls == nil {
+		c.calls = map[string]int{}
+	}
+	c.calls[method]++
+	c.open++
+	return context.WithValue(ctx, tallyKey{}, method), func(err error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.open--
+		c.errs = append(c.errs, err)
+	}
+}
+
+// W41: an observed store has the capabilities of the store, and no others.
+func TestW41CapabilitiesAreKept(t *testing.T) {
+	t.Parallel()
+	all := newMemory(t)
+	plain := plainStore{all}
+	can := func(s core.Store) string {
+		_, swapper := core.As[core.Swapper](s)
+		_, batcher := core.As[core.Batcher](s)
+		_, toucher := core.As[core.Toucher](s)
+		_, notifier := core.As[core.Notifier](s)
+		return fmt.Sprintf("versions %v, batches %v, touches %v, notifies %v", swapper, batcher, toucher, notifier)
+	}
+	for _, s := range []core.Store{
+		plain,
+		struct {
+			plainStore
+			versionsOnly
+		}{plain, all},
+		struct {
+			plainStore
+			batchesToo
+		}{plain, all},
+		struct {
+			plainStore
+			touches
+		}{plain, all},
+		struct {
+			plainStore
+			notifies
+		}{plain, all},
+		struct {
+			plainStore
+			versionsOnly
+			touches
+		}{plain, all, all},
+		struct {
+			plainStore
+			batchesToo
+			touches
+			notifies
+		}{plain, all, all, all},
+		storetest.NewFaulty(all),
+		core.Observe(plain, new(tally).around),
+	} {
+		if got, want := can(core.Observe(s, new(tally).around)), can(s); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	observed := core.Observe(all, new(tally).around)
+	if can(observed) != can(all) || can(observed) == can(plain) {
+		t.Errorf("%s", can(observed))
+	}
+	if _, ok := observed.(fast); !ok {
+		t.Error("the fast path is lost")
+	}
+	if m, ok := core.As[*memorystore.Store](observed); !ok || m != all {
+		t.Error("the store itself is not found")
+	}
+	if core.Observe(nil, new(tally).around) != nil || core.Observe((*memorystore.Store)(nil), new(tally).around) != nil {
+		t.Error("no store is observed")
+	}
+}
+
+// W41: every call is seen, once, with its context and its error.
+func TestW41EveryCallIsSeen(t *testing.T) {
+	t.Parallel()
+	for name, store := range map[string]func(core.Store) core.Store{
+		"all":           func(s core.Store) core.Store { return s },
+		"step by step":  stepwise,
+		"three methods": func(s core.Store) core.Store { return plainStore{s} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inner := storetest.NewFaulty(store(newMemory(t)))
+			inner.Before(func(ctx context.Context, op storetest.Op, _ string) error {
+				if method, _ := ctx.Value(tallyKey{}).(string); method != methods[op] {
+					t.Errorf("%s has the context of %q", op, method)
+				}
+				return nil
+			})
+			seen := new(tally)
+			m, err := core.New(core.Observe(inner, seen.around), &core.Options{Keys: [][]byte{testKey}, Rolling: true, TouchEvery: 1})
+			must(t, err)
+			defer m.Close()
+			a := &app{t: t, manager: m, store: inner, browser: &jartest.Browser{}}
+			a.ok(a.get("/", count(t)))
+			a.ok(a.meanwhile(count(t), count(t)))
+			a.ok(a.get("/", func(*core.Visit, *core.Session) {}))
+			a.ok(a.get("/", logIn(t)))
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) }))
+			a.ok(a.meanwhile(func(_ *core.Visit, s *core.Session) { must(t, s.Login(core.LoginOptions{})) }, count(t)))
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) }))
+			must(t, m.SetByID(bg, "0123456789abcdef", map[string]int{"a": 1}, 0))
+			must(t, m.DestroyByID(bg, "0123456789abcdef"))
+			total := 0
+			for op, method := range methods {
+				total += inner.Calls(op)
+				if inner.Calls(op) != seen.calls[method] {
+					t.Errorf("%d calls of %s, %d seen", inner.Calls(op), method, seen.calls[method])
+				}
+			}
+			if total < 15 || seen.open != 0 || len(seen.errs) != total {
+				t.Errorf("%d calls, %d open, %d ended", total, seen.open, len(seen.errs))
+			}
+			inner.Before(failing(storetest.OpDestroy, core.ErrRefused))
+			seen.errs = nil
+			wantIs(t, core.Observe(inner, seen.around).Destroy(bg, "k"), core.ErrRefused)
+			if len(seen.errs) != 1 || !errors.Is(seen.errs[0], core.ErrRefused) {
+				t.Errorf("the errors seen are %v", seen.errs)
+			}
+		})
+	}
+}
+
+var methods = map[storetest.Op]string{
+	storetest.OpGet: "Get", storetest.OpSet: "Set", storetest.OpDestroy: "Destroy", storetest.OpGetVersion: "GetVersion",
+	storetest.OpSetVersion: "SetVersion", storetest.OpTouch: "Touch", storetest.OpBatch: "Batch", storetest.OpAppend: "Append",
+}
+
+// W41: a store in this process keeps its fast path, and its calls are seen.
+func TestW41TheFastPath(t *testing.T) {
+	seen := new(tally)
+	m, err := core.New(core.Observe(newMemory(t), seen.around), &core.Options{Keys: [][]byte{testKey}})
+	must(t, err)
+	defer m.Close()
+	a := &app{t: t, manager: m, browser: &jartest.Browser{}}
+	a.ok(a.get("/", count(t)))
+	a.ok(a.get("/", count(t)))
+	a.ok(a.get("/", logIn(t)))
+	want := map[string]int{"SetVersion": 2, "GetVersion": 2, "Batch": 1}
+	for method, n := range want {
+		if seen.calls[method] != n {
+			t.Errorf("%d calls of %s, want %d", seen.calls[method], method, n)
+		}
+	}
+	if len(seen.calls) != len(want) {
+		t.Errorf("calls %v", seen.calls)
+	}
+	// What observing costs is its own: neither a copy nor a context.
+	allocs := func(s core.Store) float64 {
+		m, err := core.New(s, &core.Options{Keys: [][]byte{testKey}})
+		must(t, err)
+		defer m.Close()
+		a := &app{t: t, manager: m, browser: &jartest.Browser{}}
+		a.ok(a.get("/", count(t)))
+		jar := a.browser.Jar("/")
+		return testing.AllocsPerRun(100, func() {
+			v, _ := m.NewVisit(jar, nil)
+			if v.Begin(bg) != nil || v.Commit(bg) != nil {
+				t.Error("the request failed")
+			}
+		})
+	}
+	nothing := func(ctx context.Context, _ string) (context.Context, func(error)) { return ctx, nil }
+	if bare, observed := allocs(newMemory(t)), allocs(core.Observe(newMemory(t), nothing)); observed > bare {
+		t.Errorf("%v allocations, %v without", observed, bare)
+	}
+}
+
+// A new capability needs a thought about Observe: those that don't reach the server
+// are found through Unwrap, all others would be calls that nobody sees.
+func TestW41AllCapabilitiesAreKnown(t *testing.T) {
+	t.Parallel()
+	f, err := parser.ParseFile(token.NewFileSet(), "store.go", nil, 0)
+	must(t, err)
+	known := []string{"Store", "Swapper", "Batcher", "Toucher", "Notifier", "Causer", "keeper", "viewKeeper", "batchKeeper"}
+	ast.Inspect(f, func(n ast.Node) bool {
+		if s, ok := n.(*ast.TypeSpec); ok {
+			if _, ok := s.Type.(*ast.InterfaceType); ok && !slices.Contains(known, s.Name.Name) {
+				t.Errorf("core.Observe does not know %s", s.Name.Name)
+			}
+		}
+		return true
+	})
+}
+
+// W41: the whole suite passes through an observed store.
+func TestW41ObservedStore(t *testing.T) {
+	seen := new(tally)
+	for _, c := range storetest.Cases() {
+		t.Run(c.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { c.Run(t, core.Observe(newMemory(t), seen.around)) })
+		})
+	}
+	if len(seen.calls) != len(methods) {
+		t.Errorf("calls %v", seen.calls)
+	}
+}
