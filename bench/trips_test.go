@@ -333,9 +333,16 @@ func tripOptions(operation string, koa bool) *core.Options {
 	o.Keys = ours.Keys()
 	switch operation {
 	case "rolling, due":
-		o.Rolling, o.TouchEvery = true, 1
+		o.TouchEvery = 1
 	case "rolling, not due":
-		o.Rolling, o.TouchEvery = true, time.Hour
+		o.TouchEvery = time.Hour
+	}
+	switch {
+	case o.TouchEvery == 0:
+	case koa:
+		o.Rolling = true
+	default:
+		o.IdleTimeout = core.DefaultMaxAge
 	}
 	return o
 }

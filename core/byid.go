@@ -170,8 +170,10 @@ func (m *Manager) seeByID(ctx context.Context, id ID, t *tries) (s lookup, err e
 	} else {
 		s, err = m.lookToWrite(ctx, m.key(id), "", t)
 	}
-	if limit := m.o.AbsoluteTimeout; err == nil && limit > 0 && time.Since(time.UnixMilli(s.record.Began())) >= limit {
-		err = ErrNotFound
+	if own := s.record.Cookie; err == nil {
+		if limit := m.limits(withOwn(m.config, own), own).absolute; limit > 0 && age(s.record.Began(), time.Now()) >= limit {
+			err = ErrNotFound
+		}
 	}
 	if errors.Is(err, ErrGone) {
 		err = ErrNotFound

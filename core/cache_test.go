@@ -99,7 +99,7 @@ func TestW18SharedCaches(t *testing.T) {
 		h func(s *core.Session)
 	}{
 		"a change":              {core.Options{}, change(t)},
-		"a rolling session":     {core.Options{Rolling: true, TouchEvery: 1}, func(*core.Session) {}},
+		"a rolling session":     {core.Options{IdleTimeout: time.Hour, TouchEvery: 1}, func(*core.Session) {}},
 		"a removal":             {core.Options{}, func(s *core.Session) { must(t, s.Destroy(bg)) }},
 		"Reset":                 {core.Options{}, func(s *core.Session) { must(t, s.Reset(bg)) }},
 		"an id in a header":     {core.Options{Carrier: core.Header("X-Id")}, change(t)},

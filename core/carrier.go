@@ -286,17 +286,14 @@ func (c *signedCookie) ready(jar Jar, o *CookieOptions) error {
 func (c *signedCookie) Set(jar Jar, s *Session) error {
 	s.mu.Lock()
 	id, o, second := s.id, s.cookieOptions(), s.entry.second
+	ends := s.expiry(&o)
 	s.mu.Unlock()
 	if err := c.ready(jar, &o); err != nil {
 		return err
 	}
-	now := time.Unix(0, s.wrote)
-	if s.wrote == 0 {
-		now = time.Now()
-	}
 	clean := len(jar.ResponseCookies()) == 0
 	if second {
-		c.send(jar, c.name+secondSuffix, &o, signedID{id: id}, o.expiry(now), clean)
+		c.send(jar, c.name+secondSuffix, &o, signedID{id: id}, ends, clean)
 		return nil
 	}
 	for _, gone := range c.removals(s, &o, false) {
@@ -306,14 +303,37 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	if c.signed && p.by == nil && s.visit.expires {
 		p = *c.verified.made(id, c.keys.Load(), c.name, s.key)
 	}
-	c.send(jar, c.name, &o, p, o.expiry(now), clean)
+	c.send(jar, c.name, &o, p, ends, clean)
 	if s.visit.spare && !c.koa {
 		// A response from before, which saved the session under the old id, may
 		// reach the browser last. Then the first cookie leads nowhere, and the copy
 		// counts, however long the browser waits with its next request.
-		c.send(jar, c.name+secondSuffix, &o, signedID{id: id}, o.expiry(now), clean)
+		c.send(jar, c.name+secondSuffix, &o, signedID{id: id}, ends, clean)
 	}
 	return nil
+}
+
+// expiry is when the cookie of s with the options o ends, zero for when the
+// browser is closed: together with what the store has. op and mu are held.
+func (s *Session) expiry(o *CookieOptions) time.Time {
+	m, wrote := s.visit.manager, time.Unix(0, s.wrote)
+	if s.wrote == 0 {
+		wrote = time.Now()
+	}
+	if m.o.koa {
+		return o.expiry(wrote)
+	}
+	if m.limits(*o, s.own).closes {
+		return time.Time{}
+	}
+	lasts := s.lasts
+	if s.wrote == 0 { // another request has written it
+		lasts, _ = m.ttl(nil, *o, s.own, s.stored.Began(), wrote)
+	}
+	if lasts == 0 {
+		return time.Time{} // for ever
+	}
+	return wrote.Add(lasts)
 }
 
 // Reset sends both cookies in expired form, with the attributes by which browsers

@@ -43,7 +43,7 @@ func (s *Session) reason(last bool) (reason, error) {
 		if m.o.AllowEmpty && last {
 			return forced, nil
 		}
-	case last && m.o.Rolling:
+	case last && s.rolls():
 		return renewal, nil
 	case last && s.visit.resend:
 		return resend, nil

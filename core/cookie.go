@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -45,6 +46,11 @@ const (
 // maximum lifetime of a session whose cookie has no expiry.
 const DefaultMaxAge = 24 * time.Hour
 
+// UntilBrowserCloses, as the MaxAge of a cookie, makes the browser forget the
+// session when it is closed. The store keeps it for Options.IdleTimeout, or else
+// for [DefaultMaxAge] from each save.
+const UntilBrowserCloses time.Duration = math.MinInt64
+
 // maxCookieAge is where browsers cut a cookie's life (RFC 6265bis).
 const maxCookieAge = 400 * 24 * time.Hour
 
@@ -61,13 +67,11 @@ type CookieOptions struct {
 	// host only.
 	Domain string
 	// MaxAge is how long the browser and the store keep the session, counted
-	// from each save. Default [DefaultMaxAge], at most 400 days, at least a
-	// millisecond. It overrides Expires.
+	// from each save, or [UntilBrowserCloses]. At most 400 days. Default:
+	// Options.IdleTimeout, or else [DefaultMaxAge]. It overrides Expires.
 	MaxAge time.Duration
-	// NoMaxAge omits MaxAge. The cookie expires at Expires, or when the browser
-	// is closed if Expires is zero.
-	NoMaxAge bool
-	// Expires is a fixed expiry, used only with NoMaxAge, to the millisecond.
+	// Expires, if MaxAge is not set, is when the session ends, for the browser
+	// and the store, to the millisecond.
 	Expires time.Time
 	// HTTPOnly hides the cookie from scripts. Default On.
 	HTTPOnly Switch
@@ -98,11 +102,12 @@ func (c CookieOptions) or(d CookieOptions) CookieOptions {
 	if c.Domain == "" {
 		c.Domain = d.Domain
 	}
-	if c.MaxAge == 0 && !c.NoMaxAge {
-		c.MaxAge, c.NoMaxAge = d.MaxAge, d.NoMaxAge
-	}
-	if c.Expires.IsZero() {
-		c.Expires = d.Expires
+	switch {
+	case c.MaxAge != 0:
+	case c.Expires.IsZero():
+		c.MaxAge, c.Expires = d.MaxAge, d.Expires
+	default:
+		c.MaxAge = UntilBrowserCloses
 	}
 	c.Expires = wholeMillis(c.Expires)
 	if c.HTTPOnly == Default {
@@ -143,14 +148,12 @@ func (c *CookieOptions) check(name string) error {
 		return errors.New("the cookie's Path must begin with /, have at most 1024 bytes, and contain no blank, control or non-ASCII character and none of ; ? # \" < > ^ ` { } \\, which the path of a request never contains")
 	case !domain(c.Domain):
 		return errors.New("the cookie's Domain must be a host name, such as example.com")
-	case c.MaxAge < 0:
+	case c.MaxAge < 0 && c.MaxAge != UntilBrowserCloses:
 		return errors.New("the cookie's MaxAge is negative: to remove a session, destroy it")
 	case c.MaxAge > maxCookieAge:
-		return errors.New("the cookie's MaxAge is longer than 400 days, the maximum of browsers: choose a shorter one and set Rolling")
+		return errors.New("the cookie's MaxAge is longer than 400 days, the maximum of browsers: choose a shorter one, or Options.IdleTimeout, which counts from each request")
 	case c.MaxAge > 0 && c.MaxAge < time.Millisecond:
 		return errors.New("the cookie's MaxAge is shorter than a millisecond, the unit it is stored in: choose a longer one")
-	case c.NoMaxAge && c.MaxAge != 0:
-		return errors.New("the cookie has both MaxAge and NoMaxAge: remove one")
 	case c.HTTPOnly > Off || c.Secure > Off || c.Overwrite > Off || c.Signed > Off || c.SameSite > SameSiteUnset || c.Priority > PriorityHigh:
 		return errors.New("a Switch, SameSite or Priority of the cookie has an unknown value: use the constants of package core")
 	case !c.Expires.IsZero() && (c.Expires.Year() < 1601 || c.Expires.Year() > 9999):
@@ -215,9 +218,9 @@ func hasPrefixFold(s, prefix string) bool {
 }
 
 // expiry returns when the browser removes the cookie, zero for when the browser
-// is closed (K3).
+// is closed (K3), if the session was saved at now and nothing else ends it.
 func (c *CookieOptions) expiry(now time.Time) time.Time {
-	if !c.NoMaxAge {
+	if c.MaxAge != UntilBrowserCloses {
 		return now.Add(c.MaxAge)
 	}
 	return c.Expires

@@ -53,8 +53,8 @@ func TestK3Expiry(t *testing.T) {
 		{"default", CookieOptions{}, now.Add(24 * time.Hour)},
 		{"maxAge", CookieOptions{MaxAge: time.Minute}, now.Add(time.Minute)},
 		{"maxAge beats expires", CookieOptions{MaxAge: time.Minute, Expires: fixed}, now.Add(time.Minute)},
-		{"expires", CookieOptions{NoMaxAge: true, Expires: fixed}, fixed},
-		{"neither", CookieOptions{NoMaxAge: true}, time.Time{}},
+		{"expires", CookieOptions{MaxAge: UntilBrowserCloses, Expires: fixed}, fixed},
+		{"neither", CookieOptions{MaxAge: UntilBrowserCloses}, time.Time{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -82,15 +82,15 @@ func TestCookieOptionsOr(t *testing.T) {
 	if got := own.or(d); got != own {
 		t.Errorf("set fields: %+v", got)
 	}
-	if got := (CookieOptions{NoMaxAge: true}).or(d); got.MaxAge != 0 || !got.NoMaxAge {
-		t.Errorf("NoMaxAge over MaxAge: %v %v", got.MaxAge, got.NoMaxAge)
+	if got := (CookieOptions{MaxAge: UntilBrowserCloses}).or(d); got.MaxAge != UntilBrowserCloses {
+		t.Errorf("UntilBrowserCloses over MaxAge: %v", got.MaxAge)
 	}
-	d.MaxAge, d.NoMaxAge = 0, true
-	if got := (CookieOptions{}).or(d); !got.NoMaxAge {
-		t.Error("NoMaxAge is not inherited")
+	d.MaxAge = UntilBrowserCloses
+	if got := (CookieOptions{}).or(d); got.MaxAge != UntilBrowserCloses {
+		t.Error("UntilBrowserCloses is not inherited")
 	}
-	if got := (CookieOptions{MaxAge: time.Minute}).or(d); got.MaxAge != time.Minute || got.NoMaxAge {
-		t.Errorf("MaxAge over NoMaxAge: %v %v", got.MaxAge, got.NoMaxAge)
+	if got := (CookieOptions{MaxAge: time.Minute}).or(d); got.MaxAge != time.Minute {
+		t.Errorf("MaxAge over UntilBrowserCloses: %v", got.MaxAge)
 	}
 	// == must hold for what is written and read back.
 	local := time.Date(2026, 1, 1, 1, 2, 3, 456_789_000, time.FixedZone("x", 7200))
@@ -152,7 +152,7 @@ func TestK9Attributes(t *testing.T) {
 		{"MaxAge over 400 days", "", CookieOptions{MaxAge: 400*24*time.Hour + 1}, "400 days"},
 		{"MaxAge of a millisecond", "", CookieOptions{MaxAge: time.Millisecond}, ""},
 		{"MaxAge below a millisecond", "", CookieOptions{MaxAge: time.Millisecond - 1}, "millisecond"},
-		{"MaxAge and NoMaxAge", "", CookieOptions{MaxAge: time.Hour, NoMaxAge: true}, "remove one"},
+		{"until the browser closes", "", CookieOptions{MaxAge: UntilBrowserCloses}, ""},
 		{"bad Switch", "", CookieOptions{HTTPOnly: 3}, "unknown value"},
 		{"bad Secure", "", CookieOptions{Secure: 3}, "unknown value"},
 		{"bad Overwrite", "", CookieOptions{Overwrite: 9}, "unknown value"},

@@ -25,7 +25,7 @@ func (a *app) visit(jar *jartest.Jar, h func(v *core.Visit)) *exchange {
 }
 
 func TestK46Untouched(t *testing.T) {
-	a := newApp(t, &core.Options{Defer: true, Rolling: true, TouchEvery: 1, AllowEmpty: true})
+	a := newApp(t, &core.Options{Defer: true, IdleTimeout: core.DefaultMaxAge, TouchEvery: 1, AllowEmpty: true})
 	a.ok(a.get("/", count(t)))
 	before := a.store.Calls(storetest.OpGetVersion) + a.store.Calls(storetest.OpTouch)
 	a.store.Down()

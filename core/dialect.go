@@ -105,9 +105,6 @@ func (d dialect) created(recorded int64) int64 {
 // original.
 func (d dialect) recordsTime() bool { return !d.koa }
 
-// spaced reports whether renewals have a distance where TouchEvery says nothing.
-func (d dialect) spaced() bool { return !d.koa }
-
 // marks reports whether something other than a session can be stored: what tells
 // late requests that an id was given up, and what holds its place.
 func (d dialect) marks() bool { return !d.koa }

@@ -152,9 +152,9 @@ func TestKoaK3Expires(t *testing.T) {
 	}{
 		{"default", core.CookieOptions{}, "path=/; expires=Fri, 02 Jan 2026 00:00:00 GMT; httponly"},
 		{"cut down to the second", core.CookieOptions{MaxAge: 1500 * time.Millisecond}, "path=/; expires=Thu, 01 Jan 2026 00:00:02 GMT; httponly"},
-		{"within a second", core.CookieOptions{MaxAge: time.Millisecond}, "path=/; expires=Thu, 01 Jan 2026 00:00:01 GMT; httponly"},
-		{"none", core.CookieOptions{NoMaxAge: true}, "path=/; httponly"},
-		{"expires", core.CookieOptions{NoMaxAge: true, Expires: end}, "path=/; expires=Thu, 01 Jan 2026 00:01:30 GMT; httponly"},
+		{"a second", core.CookieOptions{MaxAge: time.Second}, "path=/; expires=Thu, 01 Jan 2026 00:00:01 GMT; httponly"},
+		{"none", core.CookieOptions{MaxAge: core.UntilBrowserCloses}, "path=/; httponly"},
+		{"expires", core.CookieOptions{MaxAge: core.UntilBrowserCloses, Expires: end}, "path=/; expires=Thu, 01 Jan 2026 00:01:30 GMT; httponly"},
 		{"maxAge beats expires", core.CookieOptions{MaxAge: time.Hour, Expires: end}, "path=/; expires=Thu, 01 Jan 2026 01:00:00 GMT; httponly"},
 	} {
 		inBubble(t, c.name, func(t *testing.T) {
@@ -187,7 +187,7 @@ func TestKoaK2Attributes(t *testing.T) {
 	})
 	inBubble(t, "none", func(t *testing.T) {
 		a := newKoaApp(t, func(o *core.Options) {
-			o.Cookie = core.CookieOptions{NoMaxAge: true, HTTPOnly: core.Off, SameSite: core.SameSiteUnset}
+			o.Cookie = core.CookieOptions{MaxAge: core.UntilBrowserCloses, HTTPOnly: core.Off, SameSite: core.SameSiteUnset}
 		})
 		lines, err := a.request("", countUp)
 		if err != nil {
@@ -281,13 +281,13 @@ func TestKoaK19CookieObject(t *testing.T) {
 	}{
 		{"nothing", core.CookieOptions{}, `{"httpOnly":true,"path":"/","overwrite":true,"signed":true,"maxAge":86400000}`},
 		{"maxAge", core.CookieOptions{MaxAge: time.Hour}, `{"maxAge":3600000,"httpOnly":true,"path":"/","overwrite":true,"signed":true}`},
-		{"no maxAge", core.CookieOptions{NoMaxAge: true}, `{"maxAge":null,"httpOnly":true,"path":"/","overwrite":true,"signed":true}`},
+		{"no maxAge", core.CookieOptions{MaxAge: core.UntilBrowserCloses}, `{"maxAge":null,"httpOnly":true,"path":"/","overwrite":true,"signed":true}`},
 		{"httpOnly", core.CookieOptions{HTTPOnly: core.Off}, `{"httpOnly":false,"path":"/","overwrite":true,"signed":true,"maxAge":86400000}`},
 		{"a default given", core.CookieOptions{Signed: core.On}, `{"signed":true,"httpOnly":true,"path":"/","overwrite":true,"maxAge":86400000}`},
 		{"sameSite", core.CookieOptions{SameSite: core.SameSiteLax}, `{"sameSite":"lax","httpOnly":true,"path":"/","overwrite":true,"signed":true,"maxAge":86400000}`},
 		{"sameSite false", core.CookieOptions{SameSite: core.SameSiteUnset}, `{"sameSite":false,"httpOnly":true,"path":"/","overwrite":true,"signed":true,"maxAge":86400000}`},
 		{"path and domain", core.CookieOptions{Path: "/", Domain: "example.com"}, `{"path":"/","domain":"example.com","httpOnly":true,"overwrite":true,"signed":true,"maxAge":86400000}`},
-		{"expires", core.CookieOptions{NoMaxAge: true, Expires: time.Date(2026, 2, 1, 1, 0, 0, 123456789, time.FixedZone("", 3600))},
+		{"expires", core.CookieOptions{MaxAge: core.UntilBrowserCloses, Expires: time.Date(2026, 2, 1, 1, 0, 0, 123456789, time.FixedZone("", 3600))},
 			`{"maxAge":null,"expires":"2026-02-01T00:00:00.123Z","httpOnly":true,"path":"/","overwrite":true,"signed":true}`},
 		{"secure off", core.CookieOptions{Secure: core.Off}, `{"secure":false,"httpOnly":true,"path":"/","overwrite":true,"signed":true,"maxAge":86400000}`},
 		{"all", core.CookieOptions{
@@ -404,7 +404,7 @@ func TestKoaK37TTL(t *testing.T) {
 	t.Parallel()
 	const day = 86400
 	expires := func(at time.Duration) core.CookieOptions {
-		return core.CookieOptions{NoMaxAge: true, Expires: time.UnixMilli(1767225600999).Add(at)}
+		return core.CookieOptions{MaxAge: core.UntilBrowserCloses, Expires: time.UnixMilli(1767225600999).Add(at)}
 	}
 	for _, c := range []struct {
 		name   string
@@ -414,7 +414,7 @@ func TestKoaK37TTL(t *testing.T) {
 		{"default", func(*core.Options) {}, day},
 		{"maxAge", func(o *core.Options) { o.Cookie.MaxAge = 90 * time.Second }, 90},
 		{"1500 ms are 2 s", func(o *core.Options) { o.Cookie.MaxAge = 1500 * time.Millisecond }, 2},
-		{"1 ms is 1 s", func(o *core.Options) { o.Cookie.MaxAge = time.Millisecond }, 1},
+		{"1001 ms are 2 s", func(o *core.Options) { o.Cookie.MaxAge = 1001 * time.Millisecond }, 2},
 		{"2000 ms are 2 s", func(o *core.Options) { o.Cookie.MaxAge = 2 * time.Second }, 2},
 		{"TTL beats maxAge", func(o *core.Options) { o.TTL, o.Cookie.MaxAge = 5*time.Second, time.Hour }, 5},
 		{"TTL beats expires", func(o *core.Options) { o.TTL, o.Cookie = 5*time.Second, expires(time.Hour) }, 5},
@@ -429,12 +429,12 @@ func TestKoaK37TTL(t *testing.T) {
 		{"expires", func(o *core.Options) { o.Cookie = expires(time.Minute) }, 60},
 		{"expires beats maxAge", func(o *core.Options) {
 			o.Cookie = expires(time.Minute)
-			o.Cookie.MaxAge, o.Cookie.NoMaxAge = time.Hour, false
+			o.Cookie.MaxAge = time.Hour
 		}, 60},
 		{"expires is over", func(o *core.Options) { o.Cookie = expires(-time.Second) }, 0},
 		{"expires is now", func(o *core.Options) { o.Cookie = expires(0) }, 0},
-		{"neither", func(o *core.Options) { o.Cookie.NoMaxAge = true }, day},
-		{"for ever", func(o *core.Options) { o.Cookie.NoMaxAge, o.InsecureNoLimit = true, true }, -1},
+		{"neither", func(o *core.Options) { o.Cookie.MaxAge = core.UntilBrowserCloses }, day},
+		{"for ever", func(o *core.Options) { o.Cookie.MaxAge, o.InsecureNoLimit = core.UntilBrowserCloses, true }, -1},
 	} {
 		inBubble(t, c.name, func(t *testing.T) {
 			a := newKoaApp(t, c.change)
@@ -459,7 +459,7 @@ func TestKoaK37TTL(t *testing.T) {
 		a := newKoaApp(t, nil)
 		a.stored(t, `{"cookie":{"path":"/"},"count":1}`)
 		lines, err := a.request(koaID, func(_ *core.Visit, s *core.Session) error {
-			return s.SetCookie(core.CookieOptions{NoMaxAge: true, Expires: time.Now().Add(-time.Hour)})
+			return s.SetCookie(core.CookieOptions{MaxAge: core.UntilBrowserCloses, Expires: time.Now().Add(-time.Hour)})
 		})
 		if err != nil {
 			t.Fatal(err)

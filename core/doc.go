@@ -35,7 +35,11 @@
 // change in place, such as to an element of a map that [Key.Get] returned,
 // counts as a change.
 //
-// [Options.Rolling] extends the lifetime of a session while it is used.
+// A session ends a day after its last save. [Options.IdleTimeout] counts from its
+// last request instead, [Options.AbsoluteTimeout] from its login. The cookie and
+// the store end it together. [Hardened] has values for applications with much to
+// lose.
+//
 // [Options.Defer] loads a session only when the handler uses it. [Session.Save]
 // stores the session during the request. [Session.SetSaveMode] forces or
 // prevents storing at the end.
@@ -51,7 +55,7 @@
 // worthless (session fixation). It succeeds whatever other requests do meanwhile;
 // if the store fails, nothing of the request is saved, and the error becomes the
 // answer. [LoginOptions] drop the values from before the login, or keep the
-// session for longer ("remember me"). [Session.LoggedIn] returns the time of the
+// session for Options.RememberFor ("remember me"). [Session.LoggedIn] returns the time of the
 // login, from which [Options.AbsoluteTimeout] counts anew.
 //
 // At a logout, call [Session.Destroy]. It ends every session that the request

@@ -22,6 +22,7 @@ type entry struct {
 	stored    record.Record // as it was loaded or last saved
 	version   Version       // of stored; zero if unknown
 	wrote     int64         // when the store was written last, in Unix nanoseconds
+	lasts     time.Duration // how long it keeps that; zero for ever, or if wrote is zero
 
 	unknownWrite *unknownWrite // a save that had no answer
 
@@ -341,8 +342,8 @@ func (m *Manager) rebase(e *entry, c *changeSet, base record.Record, key string,
 // if its time is over.
 func (m *Manager) prepare(e *entry, key string, r *record.Record) (text []byte, ttl time.Duration, err error) {
 	now := time.Now()
-	e.wrote = now.UnixNano() // the cookie that is sent for it counts from then, too
 	ttl, over := m.ttlOf(e, r, now)
+	e.wrote, e.lasts = now.UnixNano(), ttl // for the cookie that is sent for it
 	if over {
 		return nil, 0, errExpired
 	}
@@ -377,8 +378,10 @@ func (m *Manager) encode(r *record.Record, key string) (text []byte, err error) 
 
 // prolonged notes that key has its whole life again.
 func (m *Manager) prolonged(key string) {
-	if m.touched != nil {
-		m.touched.renewed(key)
+	if m.rolling {
+		m.recently().renewed(key)
+	} else if r := m.touched.Load(); r != nil {
+		r.renewed(key)
 	}
 }
 
@@ -437,8 +440,8 @@ func (m *Manager) resolve(ctx context.Context, e *entry) (applied bool, err erro
 func (m *Manager) prolong(ctx context.Context, e *entry) error {
 	key := m.storeKey(e)
 	now := time.Now()
-	e.wrote = now.UnixNano()
 	ttl, over := m.ttlOf(e, &e.stored, now)
+	defer func() { e.wrote, e.lasts = now.UnixNano(), ttl }()
 	reread := over && m.swapper != nil // another request may have prolonged it
 	for range maxTries {
 		if reread {
@@ -447,7 +450,8 @@ func (m *Manager) prolong(ctx context.Context, e *entry) error {
 				return err
 			}
 			e.loaded(s)
-			ttl, over = m.ttlOf(e, &e.stored, time.Now())
+			now = time.Now()
+			ttl, over = m.ttlOf(e, &e.stored, now)
 		}
 		if over {
 			return errExpired
@@ -490,7 +494,8 @@ func (m *Manager) prolong(ctx context.Context, e *entry) error {
 			break
 		}
 		e.loaded(s)
-		if ttl, over = m.ttlOf(e, &e.stored, time.Now()); e.version == 0 {
+		now = time.Now()
+		if ttl, over = m.ttlOf(e, &e.stored, now); e.version == 0 {
 			break // its id is about to be given up
 		}
 		reread = false

@@ -122,7 +122,7 @@ func TestW38Events(t *testing.T) {
 			events: "loaded, saved, saved", levels: "DEBUG DEBUG DEBUG",
 		},
 		"prolonged": {
-			options: core.Options{Rolling: true, TouchEvery: 1},
+			options: core.Options{IdleTimeout: time.Hour, TouchEvery: 1},
 			do:      func(t *testing.T, a *app) { a.wantVisits(1) },
 			events:  "loaded", levels: "DEBUG",
 		},
@@ -219,12 +219,16 @@ func TestW38Events(t *testing.T) {
 			events: "unknown id", levels: "DEBUG",
 		},
 		"TTLFunc": {
-			options: core.Options{TTLFunc: func(s *core.Session) time.Duration {
-				if visits.Get(s) > 1 {
-					return -1
+			options: func() core.Options {
+				o := *core.KoaCompat()
+				o.TTLFunc = func(s *core.Session) time.Duration {
+					if visits.Get(s) > 1 {
+						return -1
+					}
+					return time.Hour
 				}
-				return time.Hour
-			}},
+				return o
+			}(),
 			do:     func(t *testing.T, a *app) { a.ok(a.get("/", count(t))) },
 			events: "loaded, expired: TTLFunc, or its own life", levels: "DEBUG INFO",
 		},

@@ -35,7 +35,7 @@ func TestW1AFailedRenewSavesNothing(t *testing.T) {
 	options := map[string]func() *core.Options{
 		"default": func() *core.Options { return &core.Options{} },
 		"quiet hook, Rolling, AllowEmpty": func() *core.Options {
-			return &core.Options{Hooks: quiet, Rolling: true, AllowEmpty: true, TouchEvery: 1}
+			return &core.Options{Hooks: quiet, IdleTimeout: core.DefaultMaxAge, AllowEmpty: true, TouchEvery: 1}
 		},
 		"Defer": func() *core.Options { return &core.Options{Defer: true} },
 		"KoaCompat": func() *core.Options {
@@ -232,7 +232,7 @@ func TestW35AChangeThatCantBeEncodedFailsTheCommit(t *testing.T) {
 	for name, f := range bad {
 		for _, hooks := range []core.Hooks{{}, quiet} {
 			t.Run(name, func(t *testing.T) {
-				a := newApp(t, &core.Options{Hooks: hooks, Rolling: true, TouchEvery: 1})
+				a := newApp(t, &core.Options{Hooks: hooks, IdleTimeout: core.DefaultMaxAge, TouchEvery: 1})
 				a.ok(a.get("/", count(t)))
 				e := a.get("/", func(_ *core.Visit, s *core.Session) {
 					must(t, visits.Set(s, 2))
@@ -358,7 +358,7 @@ func TestW50ExpiredRecordHasAllTries(t *testing.T) {
 		a := newApp(t, &core.Options{Cookie: core.CookieOptions{MaxAge: time.Minute}})
 		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
 			c := s.Cookie()
-			c.NoMaxAge, c.MaxAge, c.Expires = true, 0, time.Now().Add(10*time.Second)
+			c.MaxAge, c.Expires = core.UntilBrowserCloses, time.Now().Add(10*time.Second)
 			must(t, s.SetCookie(c))
 			must(t, visits.Set(s, 1))
 		}))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core/internal/jsontext"
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // simpleCookies is parseCookies, written to be obviously right.
@@ -86,7 +87,7 @@ func FuzzSetCookie(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name, value, path, domain string, maxAge, expires int64, flags uint64) {
 		next := func(n uint64) uint64 { v := flags % n; flags /= n; return v }
 		given := CookieOptions{
-			Path: path, Domain: domain, MaxAge: time.Duration(maxAge), NoMaxAge: next(2) == 1,
+			Path: path, Domain: domain, MaxAge: time.Duration(maxAge),
 			HTTPOnly: Switch(next(4)), Secure: Switch(next(4)), SameSite: SameSite(next(6)), Priority: Priority(next(5)),
 			Partitioned: next(2) == 1, Overwrite: Switch(next(4)), Signed: Switch(next(4)),
 		}
@@ -242,14 +243,17 @@ func FuzzTTL(f *testing.F) {
 	f.Add(int64(0), int64(math.MinInt64), int64(0), int64(0), int64(math.MinInt64), int64(math.MaxInt64), byte(3))
 	f.Fuzz(func(t *testing.T, ttl, says, absolute, maxAge, expires, created int64, flags byte) {
 		o := Options{InsecureNoLimit: flags&1 != 0, koa: flags&2 != 0}
-		if ttl > 0 {
-			o.TTL = time.Duration(ttl)
-		}
-		if flags&4 != 0 {
-			o.TTLFunc = func(*Session) time.Duration { return time.Duration(says) }
-		}
-		if absolute > 0 && !o.koa {
-			o.AbsoluteTimeout = time.Duration(absolute)
+		switch {
+		case o.koa:
+			o.TTL = time.Duration(max(ttl, 0))
+			if flags&4 != 0 {
+				o.TTLFunc = func(*Session) time.Duration { return time.Duration(says) }
+			}
+		default:
+			o.IdleTimeout, o.AbsoluteTimeout = time.Duration(max(ttl, 0)), time.Duration(max(absolute, 0))
+			if flags&4 != 0 {
+				o.RememberFor = time.Duration(max(says, 0))
+			}
 		}
 		// Cookie options as a record may hold them.
 		own := []jsontext.Member{{Name: []byte("maxAge"), Raw: fmt.Append(nil, maxAge)}}
@@ -263,16 +267,25 @@ func FuzzTTL(f *testing.F) {
 		now := time.UnixMilli(1_767_225_600_000)
 
 		m := &Manager{o: o, dialect: dialect{koa: o.koa}}
-		got, over := m.ttl(nil, c, false, created, now)
+		var life *record.Life
+		if !o.koa && flags&32 != 0 { // also numbers that nobody has stored
+			life = &record.Life{Idle: says, Absolute: ttl, Renew: absolute, Closes: flags&64 != 0, Remembered: flags&128 != 0}
+		}
+		got, over := m.ttl(nil, c, &record.Cookie{Members: own, Life: life}, created, now)
+		remembered := o.RememberFor > 0 && life != nil && life.Remembered
 		switch {
 		case over && got != 0:
 			t.Fatalf("over, and %v left", got)
 		case got < 0:
 			t.Fatalf("negative: %v", got)
-		case got == 0 && !over && (!o.InsecureNoLimit || o.TTL != 0 || o.AbsoluteTimeout != 0 || !c.NoMaxAge):
+		case got == 0 && !over && (!o.InsecureNoLimit || o.TTL != 0 || o.IdleTimeout != 0 || o.AbsoluteTimeout != 0 || c.MaxAge != UntilBrowserCloses):
 			t.Fatal("for ever, and nobody asked for it")
-		case o.AbsoluteTimeout > 0 && got > o.AbsoluteTimeout:
+		case o.AbsoluteTimeout > 0 && got > o.AbsoluteTimeout && !remembered:
 			t.Fatalf("%v outlives AbsoluteTimeout %v", got, o.AbsoluteTimeout)
+		case remembered && got > o.RememberFor:
+			t.Fatalf("%v outlives RememberFor %v", got, o.RememberFor)
+		case life != nil && life.Idle > 0 && got > millis(life.Idle):
+			t.Fatalf("%v outlives its own idle limit, %d ms", got, life.Idle)
 		case o.koa && got%time.Second != 0 && got < math.MaxInt64-time.Second:
 			t.Fatalf("%v is no whole second", got)
 		}

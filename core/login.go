@@ -7,18 +7,20 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gensession/gensession/core/internal/jsontext"
 	"github.com/gensession/gensession/core/internal/record"
 )
 
 // LoginOptions say what a login does beside giving the session a new id. The
 // zero value keeps the values and forgets an earlier "remember me".
 type LoginOptions struct {
-	// RememberFor is how long the browser and the store keep the session,
-	// counted from each save ("remember me"): a second to 400 days. Zero means
-	// as long as the Options say, whatever an earlier login or SetCookie chose
-	// that the request has loaded.
-	RememberFor time.Duration
+	// Remember keeps the session in the browser and the store for
+	// Options.RememberFor from now on ("remember me"). Without it the session
+	// lives as long as the Options say, whatever an earlier login, SetLifetime or
+	// SetCookie chose that the request has loaded.
+	Remember bool
+	// Lifetime, if it is not zero, is shorter than that: see
+	// [Session.SetLifetime]. Not with KoaCompat.
+	Lifetime Lifetime
 	// DropValues drops the values that were in the session before this request.
 	// What this request sets stays. By default they are kept, such as the cart
 	// of a visitor who had not logged in yet.
@@ -28,6 +30,7 @@ type LoginOptions struct {
 // A login is what the next save has to do.
 type login struct {
 	LoginOptions
+	life record.Life
 	turn uint32 // counts the calls of Login; zero: there is none to do
 }
 
@@ -48,8 +51,8 @@ type login struct {
 // not happen. Until the save, ID is the old id.
 //
 // Login itself fails with [ErrCommitted] if the response has begun, with the
-// error of loading if the session could not be loaded, and for a RememberFor out
-// of range. Then nothing of this request is saved.
+// error of loading if the session could not be loaded, and for a lifetime that the
+// Options do not allow. Then nothing of this request is saved.
 func (s *Session) Login(o LoginOptions) error {
 	err := s.enter()
 	if err == nil {
@@ -63,8 +66,15 @@ func (s *Session) Login(o LoginOptions) error {
 		err = errNowhere
 	case s.loadErr != nil:
 		err = s.loadErr
-	case o.RememberFor != 0 && (o.RememberFor < time.Second || o.RememberFor > maxCookieAge):
-		err = errors.New("session: Login: RememberFor must be a second to 400 days: durations have units, such as 30 * 24 * time.Hour")
+	case o.Remember && s.visit.manager.o.RememberFor == 0:
+		err = errors.New("session: Login: Remember needs Options.RememberFor, how long a session is remembered")
+	}
+	m := s.visit.manager
+	var life record.Life
+	if err == nil {
+		if life, err = m.newLife(o.Lifetime, o.Remember, m.config); err != nil {
+			err = fmt.Errorf("session: Login: %w", err)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,9 +85,9 @@ func (s *Session) Login(o LoginOptions) error {
 	if s.state == destroyed { // by this request, or by another one meanwhile
 		s.leave()
 	}
-	s.login = login{o, max(turn, 1)}
-	if c, m := s.cookieOptions(), s.visit.manager; o.RememberFor > 0 || m.chosen(c, s.own) {
-		s.setOwn(m.ownFor(c, o.RememberFor, s.own))
+	s.login = login{o, life, max(turn, 1)}
+	if c := s.cookieOptions(); life != (record.Life{}) || m.chosen(c, s.own) {
+		s.setOwn(m.ownFor(c, life, s.own))
 		s.ownSet = true
 		s.cookieRev++
 	}
@@ -99,23 +109,21 @@ func (s *Session) LoggedIn() time.Time {
 // itself.
 func (m *Manager) chosen(c CookieOptions, own *record.Cookie) bool {
 	if m.dialect.recordsTime() {
-		return own.LivesAlone()
+		return own.LivesAlone() || own.Lives() != record.Life{}
 	}
-	return c.MaxAge != m.config.MaxAge || c.NoMaxAge != m.config.NoMaxAge || c.Expires != m.config.Expires
+	return c.MaxAge != m.config.MaxAge || c.Expires != m.config.Expires
 }
 
-// ownFor are the options of a session that has c, stored as own, with that life,
-// or the configured one if it is zero.
-func (m *Manager) ownFor(c CookieOptions, life time.Duration, own *record.Cookie) (*record.Cookie, *CookieOptions) {
-	if c.MaxAge, c.NoMaxAge, c.Expires = m.config.MaxAge, m.config.NoMaxAge, m.config.Expires; life > 0 {
-		c.MaxAge, c.NoMaxAge, c.Expires = life, false, time.Time{}
+// ownFor are the options of a session that has c, stored as own, with that life.
+func (m *Manager) ownFor(c CookieOptions, life record.Life, own *record.Cookie) (*record.Cookie, *CookieOptions) {
+	c.MaxAge, c.Expires = m.config.MaxAge, m.config.Expires
+	if m.dialect.recordsTime() {
+		return withLife(m.dialect.override(m.config, c, own), life), &c
 	}
-	own = m.dialect.override(m.config, c, own)
-	if life > 0 && !own.LivesAlone() { // as long as the configuration says, but it has chosen so
-		demands := m.config.demands()
-		own = &record.Cookie{Members: jsontext.Put(own.All(), "maxAge", c.option("maxAge")), Demands: &demands}
+	if life.Remembered {
+		c.MaxAge, c.Expires = m.o.RememberFor, time.Time{}
 	}
-	return own, &c
+	return m.dialect.override(m.config, c, own), &c
 }
 
 // leave makes s a new session with only what this request did. mu is held.
@@ -146,7 +154,7 @@ func (e *entry) leave(m *Manager) {
 	if e.id != "" && e.state != fresh {
 		key = m.storeKey(e)
 	}
-	*e = entry{stored: record.Record{Created: time.Now().UnixMilli()}, wrote: e.wrote, requested: key, givenUp: e.givenUp, second: e.second, unended: e.unended, met: e.met}
+	*e = entry{stored: record.Record{Created: time.Now().UnixMilli()}, wrote: e.wrote, lasts: e.lasts, requested: key, givenUp: e.givenUp, second: e.second, unended: e.unended, met: e.met}
 }
 
 // logIn does to the store what a login does: the values go to the one request
@@ -164,8 +172,8 @@ func (m *Manager) logIn(p *plan) error {
 	switch {
 	case e.state != live && p.changes.ownSet: // which this request chose
 		options = p.changes.own
-	case p.login.RememberFor > 0:
-		options, _ = m.ownFor(m.config, p.login.RememberFor, m.blank)
+	case p.login.life != record.Life{}:
+		options, _ = m.ownFor(m.config, p.login.life, m.blank)
 	}
 	if e.state == live {
 		former, changes := e.id, &p.changes

@@ -186,17 +186,17 @@ func TestLogin(t *testing.T) {
 		})
 	}
 	t.Run("remember me, and not", func(t *testing.T) {
-		for name, o := range map[string]*core.Options{"": {}, "with TTL": {TTL: 30 * time.Minute}, "rolling with TTL": {TTL: 30 * time.Minute, Rolling: true}} {
+		for name, o := range map[string]*core.Options{
+			"": {}, "idle": {IdleTimeout: 30 * time.Minute}, "absolute": {AbsoluteTimeout: 12 * time.Hour},
+			"all three": {IdleTimeout: 30 * time.Minute, AbsoluteTimeout: 12 * time.Hour, RenewAfter: time.Hour},
+		} {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
+					o.RememberFor = 30 * 24 * time.Hour
 					a := newApp(t, o)
 					for _, long := range []bool{true, false, true} {
 						a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
-							var l core.LoginOptions
-							if long {
-								l.RememberFor = 30 * 24 * time.Hour
-							}
-							must(t, s.Login(l))
+							must(t, s.Login(core.LoginOptions{Remember: long}))
 							must(t, user.Set(s, "ada"))
 						}))
 						time.Sleep(29 * time.Minute)
@@ -213,15 +213,19 @@ func TestLogin(t *testing.T) {
 	t.Run("out of range", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))
-		for _, d := range []time.Duration{-1, 1, 999 * time.Millisecond, 401 * 24 * time.Hour} {
+		for _, l := range []core.LoginOptions{
+			{Remember: true}, {Lifetime: core.Lifetime{IdleTimeout: -1}}, {Lifetime: core.Lifetime{IdleTimeout: 1800}},
+			{Lifetime: core.Lifetime{IdleTimeout: 25 * time.Hour}}, {Lifetime: core.Lifetime{AbsoluteTimeout: 999 * time.Millisecond}},
+			{Lifetime: core.Lifetime{RenewAfter: time.Second}},
+		} {
 			e := a.get("/", func(_ *core.Visit, s *core.Session) {
-				if s.Login(core.LoginOptions{RememberFor: d}) == nil {
-					t.Errorf("%v is taken", d)
+				if s.Login(l) == nil {
+					t.Errorf("%+v is taken", l)
 				}
 				must(t, user.Set(s, "ada"))
 			})
 			if e.commit == nil {
-				t.Errorf("%v: the commit says nothing", d)
+				t.Errorf("%+v: the commit says nothing", l)
 			}
 		}
 		a.wantUser("")

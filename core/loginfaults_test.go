@@ -129,7 +129,9 @@ func TestLoginKeepsWhatThisRequestSaved(t *testing.T) {
 			for ending, o := range map[string]core.LoginOptions{"another login came first": {}, "dropped": {DropValues: true}} {
 				t.Run(fmt.Sprintf("%s, saves %v, %s", name, saves, ending), func(t *testing.T) {
 					a := newApp(t, nil)
-					a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Replace(map[string]any{"x": 100, "list": []int{0}, "z": 1})) }))
+					a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+						must(t, s.Replace(map[string]any{"x": 100, "list": []int{0}, "z": 1}))
+					}))
 					var id core.ID
 					a.ok(a.send(a.browser.Jar("/"), func(_ *core.Visit, s *core.Session) {
 						c.do(t, a, s, func() {

@@ -46,31 +46,48 @@ type Options struct {
 	Prefix string
 	// NoPrefix makes the prefix empty, for a store that holds only sessions.
 	NoPrefix bool
-	// TTL is how long the store keeps a session after each save. Default: the
-	// lifetime of its cookie. With Rolling it is the idle timeout. A session that
-	// has chosen its own life (LoginOptions.RememberFor, Session.SetCookie) keeps
-	// that.
-	TTL time.Duration
-	// TTLFunc, if set, returns the ttl of each session. If it returns zero, TTL
-	// and the cookie determine the ttl; if it returns a negative value, the
-	// session is destroyed. It must not change s.
-	TTLFunc func(s *Session) time.Duration
+	// IdleTimeout ends a session that no request has used for so long (ASVS
+	// 7.3.1), in the store and in the browser: a second to 400 days. Default: a
+	// session lives for Cookie.MaxAge from each save, and reading does not
+	// prolong it.
+	IdleTimeout time.Duration
 	// AbsoluteTimeout is the maximum age of a session, whether it is used or not
 	// (ASVS 7.3.2), counted from its last login, or else from its creation.
 	// Default: no maximum. Renew keeps both times, Reset begins anew.
 	AbsoluteTimeout time.Duration
-	// InsecureNoLimit keeps a session for ever if neither TTL nor its cookie
-	// limits its lifetime. The default limit is [DefaultMaxAge].
+	// RenewAfter gives a session a new id, of itself, when the id has been in use
+	// for so long: an id that has leaked is worth less. The old id is good until
+	// the browser has used the new one, and for RenewGrace from then, so that
+	// parallel requests and a lost answer log nobody out; a Login, Renew, Reset or
+	// Destroy ends both. Needs a store with versions. Default: never.
+	RenewAfter time.Duration
+	// RenewGrace is how long the old id is good after the first use of the new
+	// one. Default 30 s.
+	RenewGrace time.Duration
+	// RememberFor is how long a session lives, from its login, if the login asked
+	// for it (LoginOptions.Remember), in place of IdleTimeout, AbsoluteTimeout
+	// and Cookie.MaxAge: a second to 400 days. Default: a login can't ask for it.
+	RememberFor time.Duration
+	// InsecureNoLimit keeps a session for ever if nothing else limits its
+	// lifetime. The default limit is [DefaultMaxAge].
 	InsecureNoLimit bool
-	// Rolling renews the ttl and the cookie on every request with a stored
-	// session.
-	Rolling bool
-	// TouchEvery is the minimum time between two renewals of a session by
-	// Rolling in this process, so that most reads need no write. It counts at
+	// TouchEvery is the minimum time between two prolongations of a session by
+	// IdleTimeout in this process, so that most reads need no write. It counts at
 	// most half of the session's lifetime. Default: a tenth of the lifetime, at
 	// most [DefaultTouchEvery]. With KoaCompat every request renews; set
 	// TouchEvery to 1 (a nanosecond) to choose that without KoaCompat.
 	TouchEvery time.Duration
+
+	// TTL, of KoaCompat only, is how long the store keeps a session after each
+	// save (generic-session's ttl). Default: the lifetime of its cookie.
+	TTL time.Duration
+	// TTLFunc, of KoaCompat only, if set, returns the ttl of each session. If it
+	// returns zero, TTL and the cookie determine the ttl; if it returns a
+	// negative value, the session is destroyed. It must not change s.
+	TTLFunc func(s *Session) time.Duration
+	// Rolling, of KoaCompat only, renews the ttl and the cookie on every request
+	// with a stored session (generic-session's rolling).
+	Rolling bool
 
 	// Defer loads a session only when the handler uses it.
 	Defer bool
@@ -217,6 +234,22 @@ func KoaCompat() *Options {
 	}
 }
 
+// Hardened returns Options for applications with much to lose, as of ASVS and
+// NIST SP 800-63B: the cookie "__Host-sid", sent over TLS only and forgotten when
+// the browser is closed; sessions that end after 30 minutes without a request and
+// 12 hours after the login; and a new id each hour. Set Keys, and change what does
+// not fit: each value stands for itself. It needs a store with versions, or
+// RenewAfter zero.
+func Hardened() *Options {
+	return &Options{
+		Name:            "__Host-sid",
+		Cookie:          CookieOptions{Secure: On, MaxAge: UntilBrowserCloses},
+		IdleTimeout:     30 * time.Minute,
+		AbsoluteTimeout: 12 * time.Hour,
+		RenewAfter:      time.Hour,
+	}
+}
+
 // A Manager loads and saves the sessions of one application. It is safe for
 // concurrent use. Create it with [New], and close it after the server has shut
 // down.
@@ -232,6 +265,7 @@ type Manager struct {
 	carrier Carrier
 	cookie  *signedCookie // the carrier, if it is the default one
 	config  CookieOptions // complete
+	rolling bool          // requests prolong a session that has chosen nothing else
 	born    time.Time     // the deadlines of calls count from it
 
 	blank        *record.Cookie // of a new session in KoaCompat, else nil
@@ -239,7 +273,7 @@ type Manager struct {
 
 	sharedEnd atomic.Pointer[sharedEnd]
 	health    *health
-	touched   *recently // nil if renewals are not spaced out
+	touched   atomic.Pointer[recently] // nil until a session rolls
 	queue     queue
 }
 
@@ -287,9 +321,6 @@ func New(store Store, o *Options) (*Manager, error) {
 		return nil, fmt.Errorf("session: New: %w", errors.Join(problems...))
 	}
 	m.o.Keys = nil
-	if m.o.Rolling && (m.dialect.spaced() || m.o.TouchEvery > 0) {
-		m.touched = newRecently()
-	}
 	timeout := m.o.ReconnectTimeout
 	if m.o.FailFast {
 		timeout = 0
@@ -315,8 +346,16 @@ func (m *Manager) fillIn(problem func(string, ...any)) {
 		problem("Options has both FailFast and ReconnectTimeout: remove one")
 	}
 	given := o.Cookie
-	m.config = given.or(CookieOptions{
-		Path: "/", MaxAge: DefaultMaxAge, HTTPOnly: On, SameSite: m.dialect.sameSite(), Overwrite: On, Signed: On,
+	m.rolling = o.Rolling || o.IdleTimeout > 0
+	life := DefaultMaxAge
+	if o.IdleTimeout > 0 {
+		life = o.IdleTimeout
+	}
+	if o.koa && o.Cookie.MaxAge == 0 { // which beats Expires
+		o.Cookie.MaxAge = life
+	}
+	m.config = o.Cookie.or(CookieOptions{
+		Path: "/", MaxAge: life, HTTPOnly: On, SameSite: m.dialect.sameSite(), Overwrite: On, Signed: On,
 	})
 	m.blank, m.blankOptions = m.dialect.blank(given, m.config)
 	if o.Name == "" {
@@ -327,9 +366,11 @@ func (m *Manager) fillIn(problem func(string, ...any)) {
 	}
 	setDefault(&o.MaxSize, 256<<10)
 	setDefault(&o.LateWindow, 3*time.Second)
+	setDefault(&o.RenewGrace, 30*time.Second)
 	setDefault(&o.OpTimeout, 500*time.Millisecond)
 	setDefault(&o.ReconnectTimeout, 10*time.Second)
 	setDefault(&o.MaxWaiters, 10_000)
+	m.checkLife(given, problem)
 }
 
 func setDefault[T comparable](v *T, to T) {
@@ -352,7 +393,7 @@ func (m *Manager) check(problem func(string, ...any)) {
 		name  string
 		value time.Duration
 	}{
-		{"TTL", o.TTL}, {"AbsoluteTimeout", o.AbsoluteTimeout}, {"TouchEvery", o.TouchEvery}, {"LateWindow", o.LateWindow},
+		{"TouchEvery", o.TouchEvery}, {"LateWindow", o.LateWindow},
 		{"OpTimeout", o.OpTimeout}, {"ReconnectTimeout", o.ReconnectTimeout},
 	} {
 		if d.value < 0 {
@@ -362,15 +403,15 @@ func (m *Manager) check(problem func(string, ...any)) {
 	if o.MaxSize < 0 || o.MaxWaiters < 0 {
 		problem("Options.MaxSize or MaxWaiters is negative: omit it for the default")
 	}
-	if o.TouchEvery > 0 && !o.Rolling {
-		problem("Options.TouchEvery is the time between two renewals by Rolling: set Rolling too")
+	if o.TouchEvery > 0 && !m.rolling {
+		problem("Options.TouchEvery is the time between two prolongations by IdleTimeout: set IdleTimeout too")
 	}
 	life := o.TTL
-	if life == 0 && !m.config.NoMaxAge {
+	if life == 0 && m.config.MaxAge != UntilBrowserCloses {
 		life = m.config.MaxAge
 	}
-	if o.TouchEvery > 0 && life > 0 && o.TouchEvery >= life {
-		problem("Options.TouchEvery is not shorter than the lifetime of a session, which would expire between two renewals: set a shorter one")
+	if o.IdleTimeout > 0 {
+		life = o.IdleTimeout
 	}
 	if !o.UnderivedUntil.IsZero() {
 		switch {
@@ -380,8 +421,8 @@ func (m *Manager) check(problem func(string, ...any)) {
 			problem("Options.UnderivedUntil is about signatures, but the cookie has none: remove it")
 		}
 	}
-	if o.AbsoluteTimeout > 0 && o.koa {
-		problem("Options.AbsoluteTimeout needs the time of creation, which KoaCompat does not store")
+	if o.TouchEvery > 0 && life > 0 && o.TouchEvery >= life {
+		problem("Options.TouchEvery is not shorter than the lifetime of a session, which would expire in between: set a shorter one")
 	}
 	if h, ok := o.Carrier.(header); ok && !(fieldName(string(h)) && h.free()) {
 		problem("core.Header needs the name of a header field that has no other meaning to browsers, proxies and servers, such as X-Session-Id")

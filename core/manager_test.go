@@ -90,7 +90,25 @@ func TestNewReportsProblems(t *testing.T) {
 		{name: "domain injection", options: o{Cookie: c{Domain: "a;secure"}}, want: []string{"Domain must be a host name, such as example.com"}},
 		{name: "negative MaxAge", options: o{Cookie: c{MaxAge: -time.Second}}, want: []string{"MaxAge is negative", "destroy it"}},
 		{name: "MaxAge over 400 days", options: o{Cookie: c{MaxAge: 401 * 24 * time.Hour}}, want: []string{"400 days", "choose a shorter one"}},
-		{name: "MaxAge and NoMaxAge", options: o{Cookie: c{MaxAge: time.Hour, NoMaxAge: true}}, want: []string{"both MaxAge and NoMaxAge", "remove one"}},
+		{name: "MaxAge and Expires", options: o{Cookie: c{MaxAge: time.Hour, Expires: time.Now().Add(time.Hour)}}, want: []string{"Expires beside MaxAge", "remove one"}},
+		{name: "Expires and IdleTimeout", options: o{IdleTimeout: time.Hour, Cookie: c{Expires: time.Now().Add(time.Hour)}}, want: []string{"Expires beside MaxAge or IdleTimeout", "remove one"}},
+		{name: "Expires in the year 9999", options: o{Cookie: c{Expires: time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)}}, want: []string{"more than 400 days ahead"}},
+		{name: "MaxAge and IdleTimeout", options: o{IdleTimeout: time.Hour, Cookie: c{MaxAge: time.Hour}}, want: []string{"both IdleTimeout and Cookie.MaxAge", "remove one", "core.UntilBrowserCloses"}},
+		{name: "seconds of Node", options: koa(func(o *core.Options) { o.TTL = 86400 }), want: []string{"Options.TTL of 86.4µs is shorter than a second", "86400 seconds are 86400 * time.Second, or 24h0m0s"}},
+		{name: "milliseconds of Node", options: o{Cookie: c{MaxAge: 86400000}}, want: []string{"Cookie.MaxAge of 86.4ms", "86400000 milliseconds are 86400000 * time.Millisecond, or 24h0m0s"}},
+		{name: "milliseconds of Node in compat", options: koa(func(o *core.Options) { o.Cookie.MaxAge = 86400000 }), want: []string{"Cookie.MaxAge of 86.4ms", "or 24h0m0s"}},
+		{name: "IdleTimeout in seconds", options: o{IdleTimeout: 1800}, want: []string{"Options.IdleTimeout of 1.8µs", "or 30m0s"}},
+		{name: "IdleTimeout over 400 days", options: o{IdleTimeout: 86400000 * time.Second}, want: []string{"longer than 400 days"}},
+		{name: "AbsoluteTimeout shorter than a request", options: o{AbsoluteTimeout: 999 * time.Millisecond}, want: []string{"Options.AbsoluteTimeout of 999ms", "shorter than a second"}},
+		{name: "RememberFor in seconds", options: o{RememberFor: 2592000}, want: []string{"Options.RememberFor of 2.592ms", "shorter than a second"}},
+		{name: "RememberFor over 400 days", options: o{RememberFor: 401 * 24 * time.Hour}, want: []string{"Options.RememberFor", "400 days"}},
+		{name: "RenewAfter too short", options: o{RenewAfter: 30 * time.Second}, want: []string{"RenewAfter of 30s is not longer than RenewGrace, 30s"}},
+		{name: "RenewAfter in compat", options: koa(func(o *core.Options) { o.RenewAfter = time.Hour }), want: []string{"RenewAfter is not available with KoaCompat"}},
+		{name: "RenewAfter without versions", options: o{RenewAfter: time.Hour}, want: []string{"RenewAfter needs a store with versions"}},
+		{name: "IdleTimeout in compat", options: koa(func(o *core.Options) { o.IdleTimeout = time.Hour }), want: []string{"IdleTimeout is not available with KoaCompat: set Rolling and TTL"}},
+		{name: "TTL without compat", options: o{TTL: time.Hour}, want: []string{"of KoaCompat: set IdleTimeout"}},
+		{name: "Rolling without compat", options: o{Rolling: true}, want: []string{"of KoaCompat: set IdleTimeout"}},
+		{name: "TTLFunc without compat", options: o{TTLFunc: func(*core.Session) time.Duration { return time.Hour }}, want: []string{"of KoaCompat: set IdleTimeout"}},
 		{name: "unknown constants", options: o{Cookie: c{SameSite: 99}}, want: []string{"unknown value", "use the constants"}},
 		{name: "SameSite None", options: o{Cookie: c{SameSite: core.SameSiteNone}}, want: []string{"SameSiteNone needs Secure: core.On"}},
 		{name: "Partitioned", options: o{Cookie: c{Partitioned: true}}, want: []string{"Partitioned needs Secure: core.On"}},
@@ -108,15 +126,15 @@ func TestNewReportsProblems(t *testing.T) {
 		{name: "prefix with a control", options: o{Prefix: "a\x00"}, want: []string{"Prefix must be"}},
 		{name: "long prefix", options: o{Prefix: strings.Repeat("p", 101)}, want: []string{"Prefix must be"}},
 
-		{name: "negative TTL", options: o{TTL: -1}, want: []string{"is negative"}},
+		{name: "negative TTL", options: koa(func(o *core.Options) { o.TTL = -1 }), want: []string{"is negative"}},
 		{name: "negative AbsoluteTimeout", options: o{AbsoluteTimeout: -1}, want: []string{"is negative"}},
 		{name: "negative OpTimeout", options: o{OpTimeout: -1}, want: []string{"is negative"}},
 		{name: "negative ReconnectTimeout", options: o{ReconnectTimeout: -1}, want: []string{"is negative"}},
-		{name: "negative TouchEvery", options: o{TouchEvery: -1, Rolling: true}, want: []string{"is negative"}},
+		{name: "negative TouchEvery", options: o{TouchEvery: -1, IdleTimeout: core.DefaultMaxAge}, want: []string{"is negative"}},
 		{name: "negative MaxSize", options: o{MaxSize: -1}, want: []string{"MaxSize or MaxWaiters is negative"}},
 		{name: "negative MaxWaiters", options: o{MaxWaiters: -1}, want: []string{"MaxSize or MaxWaiters is negative"}},
-		{name: "TouchEvery without Rolling", options: o{TouchEvery: time.Minute}, want: []string{"TouchEvery", "set Rolling too"}},
-		{name: "TouchEvery over TTL", options: o{TouchEvery: time.Hour, TTL: time.Hour, Rolling: true}, want: []string{"TouchEvery is not shorter"}},
+		{name: "TouchEvery without Rolling", options: o{TouchEvery: time.Minute}, want: []string{"TouchEvery", "set IdleTimeout too"}},
+		{name: "TouchEvery over TTL", options: o{TouchEvery: time.Hour, IdleTimeout: time.Hour}, want: []string{"TouchEvery is not shorter"}},
 		{name: "FailFast and a timeout", options: o{FailFast: true, ReconnectTimeout: time.Second}, want: []string{"both FailFast and ReconnectTimeout: remove one"}},
 		{name: "absolute limit in compat", options: koa(func(o *core.Options) { o.AbsoluteTimeout = time.Hour }), want: []string{"AbsoluteTimeout needs the time of creation, which KoaCompat does not store"}},
 		{name: "unknown policy", options: o{OnConflict: 99}, want: []string{"OnConflict has an unknown value"}},
@@ -124,7 +142,7 @@ func TestNewReportsProblems(t *testing.T) {
 
 		{name: "all at once", noKeys: true,
 			options: o{Name: "a b", Prefix: "a", NoPrefix: true, TTL: -1, MaxSize: -1, TouchEvery: 1, OnConflict: core.ConflictRefuse, Cookie: c{Path: "x"}},
-			want:    []string{"cookie name", "both Prefix and NoPrefix", "is negative", "MaxSize", "set Rolling", "core.Swapper", "begin with /", "Keys is empty"}},
+			want:    []string{"cookie name", "both Prefix and NoPrefix", "is negative", "MaxSize", "set IdleTimeout", "core.Swapper", "begin with /", "Keys is empty"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -184,9 +202,9 @@ func TestNewAccepts(t *testing.T) {
 		"koss:test_sid":         {Keys: goodKeys, Name: "koss:test_sid"},
 		"no prefix":             {Keys: goodKeys, NoPrefix: true},
 		"400 days":              {Keys: goodKeys, Cookie: core.CookieOptions{MaxAge: 400 * 24 * time.Hour}},
-		"browser session":       {Keys: goodKeys, Cookie: core.CookieOptions{NoMaxAge: true}},
+		"browser session":       {Keys: goodKeys, Cookie: core.CookieOptions{MaxAge: core.UntilBrowserCloses}},
 		"fail fast":             {Keys: goodKeys, FailFast: true},
-		"spaced":                {Keys: goodKeys, Rolling: true, TouchEvery: time.Minute, TTL: time.Hour},
+		"spaced":                {Keys: goodKeys, TouchEvery: time.Minute, IdleTimeout: time.Hour},
 		"no limit but absolute": {Keys: goodKeys, InsecureNoLimit: true, AbsoluteTimeout: time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -386,9 +404,9 @@ func TestNoSecretsInErrorsAndLogs(t *testing.T) {
 	var log bytes.Buffer
 	var reported []string
 	a := newApp(t, &core.Options{
-		FailFast: true,
-		Rolling:  true,
-		Logger:   slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		FailFast:    true,
+		IdleTimeout: core.DefaultMaxAge,
+		Logger:      slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error {
 			reported = append(reported, e.Error())
 			return e
@@ -436,7 +454,7 @@ func TestNewReportsMoreConflicts(t *testing.T) {
 	for want, o := range map[string]*core.Options{
 		"core.Header": {Carrier: core.Header("a b")},
 		"FailFast":    {FailFast: true, ReconnectTimeout: time.Second, Keys: [][]byte{testKey}},
-		"TouchEvery":  {Rolling: true, TouchEvery: 48 * time.Hour, Keys: [][]byte{testKey}},
+		"TouchEvery":  {IdleTimeout: core.DefaultMaxAge, TouchEvery: 48 * time.Hour, Keys: [][]byte{testKey}},
 		"Path":        {Cookie: core.CookieOptions{Path: "/a?b"}, Keys: [][]byte{testKey}},
 	} {
 		if _, err := core.New(newMemory(t), o); err == nil || !strings.Contains(err.Error(), want) {

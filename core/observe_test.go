@@ -140,7 +140,7 @@ func TestW41EveryCallIsSeen(t *testing.T) {
 				return nil
 			})
 			seen := new(tally)
-			m, err := core.New(core.Observe(inner, seen.around), &core.Options{Keys: [][]byte{testKey}, Rolling: true, TouchEvery: 1})
+			m, err := core.New(core.Observe(inner, seen.around), &core.Options{Keys: [][]byte{testKey}, IdleTimeout: time.Hour, TouchEvery: 1})
 			must(t, err)
 			defer m.Close()
 			a := &app{t: t, manager: m, store: inner, browser: &jartest.Browser{}}

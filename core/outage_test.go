@@ -119,7 +119,7 @@ func TestK43InFlight(t *testing.T) {
 	t.Run("touch", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			a := newApp(t, &core.Options{Rolling: true, TouchEvery: 1})
+			a := newApp(t, &core.Options{IdleTimeout: core.DefaultMaxAge, TouchEvery: 1})
 			a.ok(a.get("/", count(t)))
 			time.Sleep(23 * time.Hour)
 			breaks{storetest.OpSetVersion, core.ErrUnavailable, false, soon, away}.on(a)

@@ -38,7 +38,7 @@ func (c *CookieOptions) option(name string) []byte {
 	case "httpOnly":
 		return boolean(c.HTTPOnly != Off)
 	case "maxAge":
-		if c.NoMaxAge {
+		if c.MaxAge == UntilBrowserCloses {
 			return []byte("null")
 		}
 		return strconv.AppendInt(nil, c.MaxAge.Milliseconds(), 10)
@@ -98,9 +98,9 @@ func (c *CookieOptions) setOption(name string, raw []byte) {
 		flip(&c.HTTPOnly)
 	case "maxAge":
 		if ms, err := jsontext.Decode[float64](raw); err == nil {
-			c.MaxAge, c.NoMaxAge = 0, true
+			c.MaxAge = UntilBrowserCloses
 			if ms >= 1 && ms <= float64(1<<62)/float64(time.Millisecond) {
-				c.MaxAge, c.NoMaxAge = time.Duration(ms*float64(time.Millisecond)), false
+				c.MaxAge = time.Duration(ms * float64(time.Millisecond))
 			}
 		}
 	case "overwrite":
@@ -150,7 +150,7 @@ func (c *CookieOptions) setOption(name string, raw []byte) {
 // stored session (K25).
 func (c *CookieOptions) demands() record.Demands {
 	d := record.Demands{Secure: uint8(c.Secure), HTTPOnly: uint8(c.HTTPOnly), SameSite: uint8(c.SameSite)}
-	if !c.NoMaxAge {
+	if c.MaxAge != UntilBrowserCloses {
 		d.MaxAge = c.MaxAge.Milliseconds()
 	}
 	return d
@@ -200,8 +200,8 @@ func ownOptions(config CookieOptions, own []jsontext.Member, then *record.Demand
 	}
 	now := config.demands()
 	if now.MaxAge > 0 && (then.MaxAge == 0 || now.MaxAge < then.MaxAge) {
-		if c.NoMaxAge || c.MaxAge > config.MaxAge {
-			c.MaxAge, c.NoMaxAge = config.MaxAge, false
+		if c.MaxAge == UntilBrowserCloses || c.MaxAge > config.MaxAge {
+			c.MaxAge = config.MaxAge
 		}
 		c.Expires = time.Time{} // it would rule the store's ttl (K37)
 	}
@@ -236,7 +236,7 @@ func koaCookie(given, config CookieOptions) []jsontext.Member {
 	var out []jsontext.Member
 	isGiven := map[string]bool{
 		"path": given.Path != "", "httpOnly": given.HTTPOnly != Default,
-		"maxAge": given.MaxAge != 0 || given.NoMaxAge, "overwrite": given.Overwrite != Default,
+		"maxAge": given.MaxAge != 0, "overwrite": given.Overwrite != Default,
 		"signed": given.Signed != Default, "domain": given.Domain != "", "secure": given.Secure != Default,
 		"sameSite": given.SameSite != SameSiteDefault, "priority": given.Priority != PriorityUnset,
 		"partitioned": given.Partitioned, "expires": !given.Expires.IsZero(),

@@ -17,9 +17,9 @@ func TestK25OptionsRoundTrip(t *testing.T) {
 	for _, want := range []CookieOptions{
 		config,
 		config.with(func(c *CookieOptions) { c.MaxAge = 30 * 24 * time.Hour }),
-		config.with(func(c *CookieOptions) { c.MaxAge, c.NoMaxAge = 0, true }),
+		config.with(func(c *CookieOptions) { c.MaxAge = UntilBrowserCloses }),
 		config.with(func(c *CookieOptions) {
-			c.MaxAge, c.NoMaxAge, c.Expires = 0, true, time.UnixMilli(1_800_000_000_123).UTC()
+			c.MaxAge, c.Expires = UntilBrowserCloses, time.UnixMilli(1_800_000_000_123).UTC()
 		}),
 		config.with(func(c *CookieOptions) { c.Path, c.Domain = "/a", "example.com" }),
 		config.with(func(c *CookieOptions) { c.HTTPOnly, c.Overwrite, c.Signed, c.Secure = Off, Off, Off, Off }),
@@ -92,11 +92,11 @@ func TestK25Stored(t *testing.T) {
 		{`{"maxAge":1000}`, func(c *CookieOptions) { c.MaxAge = time.Second }},
 		{`{"maxAge":1.5}`, func(c *CookieOptions) { c.MaxAge = 1500 * time.Microsecond }},
 		{`{"maxAge":1e3}`, func(c *CookieOptions) { c.MaxAge = time.Second }},
-		{`{"maxAge":null}`, func(c *CookieOptions) { c.MaxAge, c.NoMaxAge = 0, true }},
-		{`{"maxAge":0}`, func(c *CookieOptions) { c.MaxAge, c.NoMaxAge = 0, true }},
-		{`{"maxAge":-5}`, func(c *CookieOptions) { c.MaxAge, c.NoMaxAge = 0, true }},
-		{`{"maxAge":1e-7}`, func(c *CookieOptions) { c.MaxAge, c.NoMaxAge = 0, true }}, // a zero MaxAge would be for ever
-		{`{"maxAge":1e300}`, func(c *CookieOptions) { c.MaxAge, c.NoMaxAge = 0, true }},
+		{`{"maxAge":null}`, func(c *CookieOptions) { c.MaxAge = UntilBrowserCloses }},
+		{`{"maxAge":0}`, func(c *CookieOptions) { c.MaxAge = UntilBrowserCloses }},
+		{`{"maxAge":-5}`, func(c *CookieOptions) { c.MaxAge = UntilBrowserCloses }},
+		{`{"maxAge":1e-7}`, func(c *CookieOptions) { c.MaxAge = UntilBrowserCloses }}, // a zero MaxAge would be for ever
+		{`{"maxAge":1e300}`, func(c *CookieOptions) { c.MaxAge = UntilBrowserCloses }},
 		{`{"maxAge":1e400}`, same}, {`{"maxAge":"1000"}`, same}, {`{"maxAge":true}`, same}, {`{"maxAge":[]}`, same},
 		{`{"domain":"a.example"}`, func(c *CookieOptions) { c.Domain = "a.example" }},
 		{`{"domain":""}`, func(c *CookieOptions) { c.Domain = "" }},
@@ -174,15 +174,15 @@ func TestK25Stricter(t *testing.T) {
 			now:  func(c *CookieOptions) { c.MaxAge = day },
 			want: func(c *CookieOptions) { c.MaxAge = day }},
 		{name: "shorter life than no end",
-			own:  func(c *CookieOptions) { c.MaxAge, c.NoMaxAge = 0, true },
+			own:  func(c *CookieOptions) { c.MaxAge = UntilBrowserCloses },
 			now:  func(c *CookieOptions) { c.MaxAge = day },
-			want: func(c *CookieOptions) { c.MaxAge, c.NoMaxAge = day, false }},
+			want: func(c *CookieOptions) { c.MaxAge = day }},
 		{name: "shorter life than an end",
-			own:  func(c *CookieOptions) { c.MaxAge, c.NoMaxAge, c.Expires = 0, true, time.UnixMilli(1).UTC() },
+			own:  func(c *CookieOptions) { c.MaxAge, c.Expires = UntilBrowserCloses, time.UnixMilli(1).UTC() },
 			now:  func(c *CookieOptions) { c.MaxAge = day },
-			want: func(c *CookieOptions) { c.MaxAge, c.NoMaxAge, c.Expires = day, false, time.Time{} }},
+			want: func(c *CookieOptions) { c.MaxAge, c.Expires = day, time.Time{} }},
 		{name: "a limit where there was none",
-			then: func(c *CookieOptions) { c.MaxAge, c.NoMaxAge = 0, true },
+			then: func(c *CookieOptions) { c.MaxAge = UntilBrowserCloses },
 			own:  func(c *CookieOptions) { c.MaxAge = 30 * day },
 			now:  func(c *CookieOptions) { c.MaxAge = 20 * day },
 			want: func(c *CookieOptions) { c.MaxAge = 20 * day }},
@@ -232,7 +232,7 @@ func TestK19KoaCookie(t *testing.T) {
 	}{
 		{"nothing given", CookieOptions{}, `{"httpOnly":true,"path":"/","overwrite":true,"signed":true,"maxAge":86400000}`},
 		{"one given", CookieOptions{MaxAge: 90500 * time.Millisecond}, `{"maxAge":90500,"httpOnly":true,"path":"/","overwrite":true,"signed":true}`},
-		{"no expiry", CookieOptions{NoMaxAge: true}, `{"maxAge":null,"httpOnly":true,"path":"/","overwrite":true,"signed":true}`},
+		{"no expiry", CookieOptions{MaxAge: UntilBrowserCloses}, `{"maxAge":null,"httpOnly":true,"path":"/","overwrite":true,"signed":true}`},
 		{"all given", CookieOptions{
 			Path: "/a", HTTPOnly: Off, MaxAge: time.Second, Overwrite: Off, Signed: Off, Domain: "example.com", Secure: On,
 			SameSite: SameSiteNone, Priority: PriorityMedium, Partitioned: true, Expires: time.UnixMilli(1_767_225_690_123),

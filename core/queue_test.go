@@ -57,9 +57,9 @@ func TestCrowd(t *testing.T) {
 			a.wantVisits(n + 1)
 		})
 	})
-	t.Run("a TTLFunc and an Update that take long hold nobody up", func(t *testing.T) {
+	t.Run("an Update that takes long hold nobody up", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			a := newApp(t, &core.Options{TTLFunc: func(*core.Session) time.Duration { time.Sleep(time.Millisecond); return time.Hour }})
+			a := newApp(t, nil)
 			a.ok(a.get("/", count(t)))
 			a.slow(time.Millisecond)
 			if failed := crowd(t, a, 20, func(_ *core.Visit, s *core.Session) {

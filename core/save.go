@@ -117,7 +117,7 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 	if err != nil {
 		return p, v.lostChange(ctx, err)
 	}
-	if why == renewal && !m.rolls(s) {
+	if why == renewal && !m.due(s) {
 		if why = nothing; v.resend {
 			why = resend
 		}
@@ -187,7 +187,11 @@ func (m *Manager) carryOut(p *plan) error {
 	switch {
 	case p.why == resend:
 		// A response with an id that is dead by now must not replace the cookie
-		// of the one that came after it.
+		// of the one that came after it. And its cookie must not end later than
+		// the session.
+		if !m.o.koa && (m.toucher != nil || m.batcher != nil) {
+			return m.prolong(ctx, &p.entry)
+		}
 		r, version, err := m.read(ctx, m.storeKey(&p.entry))
 		if err == nil {
 			p.entry.stored, p.entry.version = r, version

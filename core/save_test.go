@@ -95,7 +95,7 @@ func TestK23HookPanics(t *testing.T) {
 
 func TestK24Rolling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newApp(t, &core.Options{Rolling: true})
+		a := newApp(t, &core.Options{IdleTimeout: core.DefaultMaxAge})
 		a.ok(a.get("/", nil)).wantCookies(t, "")
 		a.ok(a.get("/", count(t))).wantCookies(t, pair)
 		for range 5 {
@@ -110,7 +110,7 @@ func TestK24Rolling(t *testing.T) {
 	})
 	t.Run("without touch it is written again", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			a := newAppOn(t, plainStore{newMemory(t)}, &core.Options{Rolling: true})
+			a := newAppOn(t, plainStore{newMemory(t)}, &core.Options{IdleTimeout: core.DefaultMaxAge})
 			a.ok(a.get("/", count(t)))
 			time.Sleep(20 * time.Hour)
 			a.ok(a.get("/", nil)).wantCookies(t, pair)
@@ -120,7 +120,7 @@ func TestK24Rolling(t *testing.T) {
 	})
 	t.Run("TouchEvery", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			a := newApp(t, &core.Options{Rolling: true, TouchEvery: time.Hour})
+			a := newApp(t, &core.Options{IdleTimeout: core.DefaultMaxAge, TouchEvery: time.Hour})
 			a.ok(a.get("/", count(t)))
 			time.Sleep(59 * time.Minute)
 			a.ok(a.get("/", nil)).wantCookies(t, "")
@@ -135,15 +135,19 @@ func TestK24Rolling(t *testing.T) {
 			every time.Duration
 		}{
 			"a day":              {core.Options{}, time.Minute},
-			"a tenth":            {core.Options{TTL: 100 * time.Second}, 10 * time.Second},
-			"half of a life":     {core.Options{TTL: 100 * time.Second, TouchEvery: 90 * time.Second}, 50 * time.Second},
+			"a tenth":            {core.Options{IdleTimeout: 100 * time.Second}, 10 * time.Second},
+			"half of a life":     {core.Options{IdleTimeout: 100 * time.Second, TouchEvery: 90 * time.Second}, 50 * time.Second},
 			"KoaCompat: at once": {*core.KoaCompat(), 0},
 			"chosen: at once":    {core.Options{TouchEvery: 1}, 0},
 		} {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					o := test.o
-					o.Rolling, o.Keys = true, [][]byte{testKey}
+					if o.Keys = [][]byte{testKey}; strings.HasPrefix(name, "Koa") {
+						o.Rolling = true
+					} else if o.IdleTimeout == 0 {
+						o.IdleTimeout = core.DefaultMaxAge
+					}
 					a := newApp(t, &o)
 					a.ok(a.get("/", count(t)))
 					for range 3 {
@@ -160,7 +164,7 @@ func TestK24Rolling(t *testing.T) {
 	})
 	t.Run("a session with its own short lifetime is renewed", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			a := newApp(t, &core.Options{Rolling: true, TouchEvery: time.Hour})
+			a := newApp(t, &core.Options{IdleTimeout: core.DefaultMaxAge, TouchEvery: time.Hour})
 			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
 				must(t, visits.Set(s, 1))
 				c := s.Cookie()
@@ -177,7 +181,7 @@ func TestK24Rolling(t *testing.T) {
 		for name, life := range map[string]time.Duration{"longer": 90 * 24 * time.Hour, "shorter": time.Hour} {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					a := newApp(t, &core.Options{Rolling: true, TouchEvery: 1})
+					a := newApp(t, &core.Options{IdleTimeout: core.DefaultMaxAge, TouchEvery: 1})
 					a.ok(a.get("/", count(t)))
 					time.Sleep(time.Second)
 					late := a.browser.Jar("/")
@@ -200,7 +204,7 @@ func TestK24Rolling(t *testing.T) {
 		}
 	})
 	t.Run("gone", func(t *testing.T) {
-		a := newApp(t, &core.Options{Rolling: true, TouchEvery: 1})
+		a := newApp(t, &core.Options{IdleTimeout: core.DefaultMaxAge, TouchEvery: 1})
 		a.ok(a.get("/", count(t)))
 		id := a.value()
 		e := a.ok(a.get("/", func(*core.Visit, *core.Session) { must(t, a.manager.DestroyByID(bg, core.ID(id))) }))

@@ -360,7 +360,8 @@ func (s *Session) replace(members []jsontext.Member, err error) error {
 }
 
 // Cookie returns the complete cookie options of this session: the
-// configuration, and what SetCookie chose for it.
+// configuration, and what SetCookie chose for it. How long it lives in the end
+// says [Session.Lifetime].
 func (s *Session) Cookie() CookieOptions {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -393,13 +394,18 @@ func (s *Session) setOwn(own *record.Cookie, complete *CookieOptions) {
 // used for its cookies and its life in the store from now on:
 //
 //	c := s.Cookie()
-//	c.MaxAge = 30 * 24 * time.Hour // "remember me"
+//	c.Partitioned = true
 //	err := s.SetCookie(c)
 //
-// Zero fields mean the configuration. It is an error, and changes nothing, if
-// browsers would refuse such a cookie.
+// Zero fields mean the configuration. Another MaxAge or Expires replaces the life
+// that a login or SetLifetime has given the session; Options.AbsoluteTimeout holds
+// all the same. For a login there is LoginOptions.Remember. It is an error, and
+// changes nothing, if browsers would refuse such a cookie.
 func (s *Session) SetCookie(c CookieOptions) error {
 	m := s.visit.manager
+	if c.MaxAge > 0 && !m.o.koa {
+		c.Expires = time.Time{}
+	}
 	c = c.or(m.config)
 	if err := c.check(m.o.Name); err != nil {
 		return fmt.Errorf("session: Session.SetCookie: %w", err)
@@ -416,7 +422,11 @@ func (s *Session) SetCookie(c CookieOptions) error {
 	if was.scope() != c.scope() && s.state != fresh && m.dialect.recordsTime() {
 		s.visit.left = append(s.visit.left, was)
 	}
-	s.setOwn(m.dialect.override(m.config, c, s.own), &c)
+	own := m.dialect.override(m.config, c, s.own)
+	if c.MaxAge == was.MaxAge && c.Expires == was.Expires {
+		own = withLife(own, s.own.Lives())
+	}
+	s.setOwn(own, &c)
 	s.ownSet = true
 	s.cookieRev++
 	return nil
@@ -443,7 +453,7 @@ func (s *Session) writable() error {
 // reset makes s a new empty session. mu is held, or nobody has s yet.
 func (s *Session) reset() {
 	m := s.visit.manager
-	s.entry = entry{stored: record.Record{Created: time.Now().UnixMilli()}, wrote: s.wrote}
+	s.entry = entry{stored: record.Record{Created: time.Now().UnixMilli()}, wrote: s.wrote, lasts: s.lasts}
 	s.edits, s.cleared = nil, false
 	s.replaceRev++
 	s.baseRev++

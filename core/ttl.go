@@ -9,17 +9,46 @@ import (
 	"github.com/gensession/gensession/core/internal/record"
 )
 
-// ttl is how long the store keeps s from now on (K37): what TTLFunc or TTL
-// say, else until its cookie c expires, else the cookie's MaxAge, else a day;
-// and never past the absolute limit, which counts from began, in Unix milliseconds.
-// own means that the session has chosen its life itself, which TTL does not
-// shorten. over means that the time has passed already. Zero is for ever, which
-// only InsecureNoLimit gives.
-func (m *Manager) ttl(s *Session, c CookieOptions, own bool, began int64, now time.Time) (ttl time.Duration, over bool) {
+// ttl is how long the store keeps a session from now on (K37), which has the
+// complete options c, has chosen own and began at began, in Unix milliseconds:
+// until the nearest of its limits. over means that the time has passed already.
+// Zero is for ever, which only InsecureNoLimit gives. s is for TTLFunc.
+func (m *Manager) ttl(s *Session, c CookieOptions, own *record.Cookie, began int64, now time.Time) (ttl time.Duration, over bool) {
+	if m.o.koa {
+		return m.koaTTL(s, c, now)
+	}
+	l := m.limits(c, own)
+	ttl = l.idle
+	if !l.expires.IsZero() {
+		left := l.expires.Sub(now)
+		if left <= 0 {
+			return 0, true
+		}
+		ttl = nearer(ttl, left)
+	}
+	if l.absolute > 0 {
+		left := l.absolute - age(began, now)
+		if left <= 0 {
+			return 0, true
+		}
+		ttl = nearer(ttl, left)
+	}
+	return ttl, false
+}
+
+// age is how old something is that began at began, in Unix milliseconds. A clock
+// that ran ahead must not make it younger than new.
+func age(began int64, now time.Time) time.Duration {
+	return max(now.Sub(time.UnixMilli(began)), 0)
+}
+
+// koaTTL is the ttl of generic-session: what TTLFunc or TTL say, else until the
+// cookie expires, else its MaxAge, else a limit of ours.
+func (m *Manager) koaTTL(s *Session, c CookieOptions, now time.Time) (ttl time.Duration, over bool) {
 	if m.o.TTLFunc != nil {
 		ttl = m.o.TTLFunc(s)
 	}
-	if ttl == 0 && !(own && m.dialect.recordsTime()) {
+	if ttl == 0 {
 		ttl = m.o.TTL
 	}
 	if ttl == 0 {
@@ -28,7 +57,7 @@ func (m *Manager) ttl(s *Session, c CookieOptions, own bool, began int64, now ti
 			if ttl = c.Expires.Sub(now); ttl <= 0 {
 				return 0, true
 			}
-		case !c.NoMaxAge:
+		case c.MaxAge != UntilBrowserCloses:
 			ttl = c.MaxAge
 		case !m.o.InsecureNoLimit:
 			ttl = DefaultMaxAge
@@ -37,21 +66,11 @@ func (m *Manager) ttl(s *Session, c CookieOptions, own bool, began int64, now ti
 	if ttl < 0 {
 		return 0, true
 	}
-	if m.o.AbsoluteTimeout > 0 {
-		// A clock that ran ahead must not make the session younger than new.
-		left := m.o.AbsoluteTimeout - max(now.Sub(time.UnixMilli(began)), 0)
-		if left <= 0 {
-			return 0, true
-		}
-		if ttl == 0 || ttl > left {
-			ttl = left
-		}
-	}
 	return m.dialect.life(ttl), false
 }
 
-// DefaultTouchEvery is the longest time between two renewals of a rolling
-// session that is in use, where Options.TouchEvery is not set.
+// DefaultTouchEvery is the longest time between two prolongations of a session
+// with an idle timeout that is in use, where Options.TouchEvery is not set.
 const DefaultTouchEvery = time.Minute
 
 // ttlOf is ttl for r, which e has in the store or is about to have.
@@ -60,7 +79,7 @@ func (m *Manager) ttlOf(e *entry, r *record.Record, now time.Time) (ttl time.Dur
 	if m.o.TTLFunc != nil {
 		s = m.detached(e.id, r)
 	}
-	return m.ttl(s, withOwn(m.config, r.Cookie), r.Cookie.LivesAlone(), r.Began(), now)
+	return m.ttl(s, withOwn(m.config, r.Cookie), r.Cookie, r.Began(), now)
 }
 
 // detached is the session of r for TTLFunc to look at. It belongs to no request:
@@ -74,15 +93,32 @@ func (m *Manager) detached(id ID, r *record.Record) *Session {
 	return v.session
 }
 
-// rolls reports whether an unchanged s is to be renewed now: the last renewal
-// that this process knows of is long enough ago. A session with a short life
-// is renewed more often than others. Session.op is held.
-func (m *Manager) rolls(s *Session) bool {
-	if m.touched == nil {
+// rolls reports whether every request prolongs s. mu is held.
+func (s *Session) rolls() bool {
+	m := s.visit.manager
+	if s.own == nil || s.own.Life == nil {
+		return m.rolling
+	}
+	return m.limits(s.cookieOptions(), s.own).rolls
+}
+
+// absolute is the absolute limit of s, zero for none. Nobody else has s yet.
+func (m *Manager) absolute(s *Session) time.Duration {
+	if s.own == nil || s.own.Life == nil {
+		return m.o.AbsoluteTimeout
+	}
+	return m.limits(s.cookieOptions(), s.own).absolute
+}
+
+// due reports whether an unchanged s, which rolls, is to be prolonged now: the
+// last time that this process knows of is long enough ago. A session with a short
+// life is prolonged more often than others. Session.op is held.
+func (m *Manager) due(s *Session) bool {
+	if m.o.koa && m.o.TouchEvery == 0 {
 		return true
 	}
 	now := time.Now()
-	ttl, over := m.ttl(s, s.Cookie(), s.own.LivesAlone(), s.stored.Began(), now)
+	ttl, over := m.ttl(s, s.Cookie(), s.own, s.stored.Began(), now)
 	if over {
 		return true
 	}
@@ -93,7 +129,17 @@ func (m *Manager) rolls(s *Session) bool {
 	if ttl > 0 {
 		every = min(every, ttl/part)
 	}
-	return m.touched.due(m.storeKey(&s.entry), now, every)
+	return m.recently().due(m.storeKey(&s.entry), now, every)
+}
+
+// recently is the memory of renewals, made when the first session rolls.
+func (m *Manager) recently() *recently {
+	r := m.touched.Load()
+	if r == nil {
+		m.touched.CompareAndSwap(nil, newRecently())
+		r = m.touched.Load()
+	}
+	return r
 }
 
 // recently remembers for a while which sessions were renewed, so that

@@ -25,25 +25,27 @@ func TestK37TTL(t *testing.T) {
 	}{
 		{name: "maxAge", cookie: c{MaxAge: time.Hour}, want: time.Hour},
 		{name: "default", want: DefaultMaxAge},
-		{name: "no expiry", cookie: c{NoMaxAge: true}, want: DefaultMaxAge},
-		{name: "no expiry, for ever", options: Options{InsecureNoLimit: true}, cookie: c{NoMaxAge: true}, want: 0},
+		{name: "no expiry", cookie: c{MaxAge: UntilBrowserCloses}, want: DefaultMaxAge},
+		{name: "no expiry, for ever", options: Options{InsecureNoLimit: true}, cookie: c{MaxAge: UntilBrowserCloses}, want: 0},
 		{name: "for ever only without maxAge", options: Options{InsecureNoLimit: true}, cookie: c{MaxAge: time.Hour}, want: time.Hour},
-		{name: "TTL", options: Options{TTL: time.Minute}, cookie: c{MaxAge: time.Hour, Expires: now.Add(time.Second)}, want: time.Minute},
-		{name: "TTLFunc", options: Options{TTL: time.Minute, TTLFunc: says(time.Second)}, want: time.Second},
-		{name: "TTLFunc leaves it", options: Options{TTL: time.Minute, TTLFunc: says(0)}, want: time.Minute},
-		{name: "TTLFunc and TTL leave it", options: Options{TTLFunc: says(0)}, cookie: c{MaxAge: time.Hour}, want: time.Hour},
-		{name: "TTLFunc ends it", options: Options{TTLFunc: says(-1)}, over: true},
-		{name: "expires beats maxAge", cookie: c{MaxAge: time.Hour, Expires: now.Add(time.Minute)}, want: time.Minute},
+		{name: "TTL", options: Options{koa: true, TTL: time.Minute}, cookie: c{MaxAge: time.Hour, Expires: now.Add(time.Second)}, want: time.Minute},
+		{name: "TTLFunc", options: Options{koa: true, TTL: time.Minute, TTLFunc: says(time.Second)}, want: time.Second},
+		{name: "TTLFunc leaves it", options: Options{koa: true, TTL: time.Minute, TTLFunc: says(0)}, want: time.Minute},
+		{name: "TTLFunc and TTL leave it", options: Options{koa: true, TTLFunc: says(0)}, cookie: c{MaxAge: time.Hour}, want: time.Hour},
+		{name: "TTLFunc ends it", options: Options{koa: true, TTLFunc: says(-1)}, over: true},
+		{name: "koa, expires beats maxAge", options: Options{koa: true}, cookie: c{MaxAge: time.Hour, Expires: now.Add(time.Minute)}, want: time.Minute},
+		{name: "maxAge beats expires, as in the cookie", cookie: c{MaxAge: time.Hour, Expires: now.Add(time.Minute)}, want: time.Hour},
+		{name: "idle", options: Options{IdleTimeout: time.Minute}, cookie: c{MaxAge: UntilBrowserCloses}, want: time.Minute},
 		{name: "expires now", cookie: c{Expires: now}, over: true},
-		{name: "expires in the past", cookie: c{NoMaxAge: true, Expires: now.Add(-time.Hour)}, over: true},
-		{name: "expires in the past, for ever", options: Options{InsecureNoLimit: true}, cookie: c{NoMaxAge: true, Expires: now.Add(-1)}, over: true},
+		{name: "expires in the past", cookie: c{MaxAge: UntilBrowserCloses, Expires: now.Add(-time.Hour)}, over: true},
+		{name: "expires in the past, for ever", options: Options{InsecureNoLimit: true}, cookie: c{MaxAge: UntilBrowserCloses, Expires: now.Add(-1)}, over: true},
 		{name: "expires far away", cookie: c{Expires: time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)}, want: math.MaxInt64},
 		{name: "absolute", options: Options{AbsoluteTimeout: 3 * time.Hour}, cookie: c{MaxAge: time.Hour}, age: time.Hour, want: time.Hour},
 		{name: "absolute is nearer", options: Options{AbsoluteTimeout: 3 * time.Hour}, cookie: c{MaxAge: time.Hour}, age: 3*time.Hour - time.Second, want: time.Second},
 		{name: "absolute reached", options: Options{AbsoluteTimeout: 3 * time.Hour}, age: 3 * time.Hour, over: true},
-		{name: "absolute passed", options: Options{AbsoluteTimeout: 3 * time.Hour, TTL: time.Hour}, age: 300 * time.Hour, over: true},
-		{name: "absolute, for ever", options: Options{AbsoluteTimeout: time.Hour, InsecureNoLimit: true}, cookie: c{NoMaxAge: true}, want: time.Hour},
-		{name: "absolute, born tomorrow", options: Options{AbsoluteTimeout: time.Hour, InsecureNoLimit: true}, cookie: c{NoMaxAge: true}, age: -24 * time.Hour, want: time.Hour},
+		{name: "absolute passed", options: Options{AbsoluteTimeout: 3 * time.Hour, IdleTimeout: time.Hour}, age: 300 * time.Hour, over: true},
+		{name: "absolute, for ever", options: Options{AbsoluteTimeout: time.Hour, InsecureNoLimit: true}, cookie: c{MaxAge: UntilBrowserCloses}, want: time.Hour},
+		{name: "absolute, born tomorrow", options: Options{AbsoluteTimeout: time.Hour, InsecureNoLimit: true}, cookie: c{MaxAge: UntilBrowserCloses}, age: -24 * time.Hour, want: time.Hour},
 		{name: "absolute, born in 292 years", options: Options{AbsoluteTimeout: time.Hour}, age: -math.MaxInt64, want: time.Hour},
 		{name: "koa rounds up", options: Options{koa: true}, cookie: c{MaxAge: 1500 * time.Millisecond}, want: 2 * time.Second},
 		{name: "koa, below a second", options: Options{koa: true}, cookie: c{MaxAge: 1}, want: time.Second},
@@ -54,7 +56,7 @@ func TestK37TTL(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			m := &Manager{o: test.options, dialect: dialect{koa: test.options.koa}}
-			ttl, over := m.ttl(nil, complete(test.cookie), false, now.Add(-test.age).UnixMilli(), now)
+			ttl, over := m.ttl(nil, complete(test.cookie), nil, now.Add(-test.age).UnixMilli(), now)
 			if ttl != test.want || over != test.over {
 				t.Errorf("%v, over %v; want %v, %v", ttl, over, test.want, test.over)
 			}

@@ -403,7 +403,7 @@ func (v *Visit) keyOf(id ID) string {
 func (v *Visit) admit(ctx context.Context, id ID, key string) error {
 	m := v.manager
 	s := v.session
-	if limit := m.o.AbsoluteTimeout; limit > 0 && time.Since(time.UnixMilli(s.stored.Began())) >= limit {
+	if limit := m.absolute(s); limit > 0 && time.Since(time.UnixMilli(s.stored.Began())) >= limit {
 		v.tell(ctx, id, Event{Kind: EventExpired, Why: "AbsoluteTimeout"})
 		return v.refuse(ctx, id, key)
 	}

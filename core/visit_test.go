@@ -256,7 +256,7 @@ func TestK40GetFails(t *testing.T) {
 	})
 	t.Run("the hook ignores the error: nobody is logged out", func(t *testing.T) {
 		var op core.Op
-		a := newApp(t, &core.Options{FailFast: true, ResetUnknown: true, AllowEmpty: true, Rolling: true, Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error { op = e.Op; return nil }}})
+		a := newApp(t, &core.Options{FailFast: true, ResetUnknown: true, AllowEmpty: true, IdleTimeout: core.DefaultMaxAge, Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error { op = e.Op; return nil }}})
 		a.ok(a.get("/", count(t)))
 		writes := a.store.Calls(storetest.OpSetVersion)
 		a.store.Before(failing(storetest.OpGetVersion, core.ErrUnavailable))

@@ -50,7 +50,7 @@ func TestK35VisitByID(t *testing.T) {
 	})
 	t.Run("K35 looking does not write, also not for a rolling session", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			a, id := begin(t, &core.Options{Rolling: true, TTL: time.Hour, TouchEvery: time.Nanosecond})
+			a, id := begin(t, &core.Options{IdleTimeout: time.Hour, TouchEvery: time.Nanosecond})
 			time.Sleep(59 * time.Minute)
 			writes := writesOf(a)
 			must(t, a.manager.VisitByID(bg, id, nil))

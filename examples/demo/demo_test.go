@@ -386,7 +386,7 @@ func TestRolling(t *testing.T) {
 }
 
 func TestTTL(t *testing.T) {
-	eachAdapter(t, []string{"-ttl", "300ms"}, func(t *testing.T, base string) {
+	eachAdapter(t, []string{"-ttl", "1s"}, func(t *testing.T, base string) {
 		u := newUser(t, base)
 		u.wants("/get", "1")
 		for deadline := time.Now().Add(10 * time.Second); u.get("/read") != "0"; time.Sleep(20 * time.Millisecond) {

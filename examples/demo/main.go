@@ -8,6 +8,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -167,8 +168,8 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	})
 	koa := fs.Bool("koa", false, "share sessions with a koa-generic-session app (core.KoaCompat)")
 	lazy := fs.Bool("defer", false, "load a session only when a route asks for it")
-	rolling := fs.Bool("rolling", false, "renew the session with every request")
-	ttl := fs.Duration("ttl", 0, "how long the store keeps a session after a save (default as long as the cookie: 24h)")
+	rolling := fs.Bool("rolling", false, "prolong the session with every request")
+	ttl := fs.Duration("ttl", 0, "how long a session lives from a save, or with -rolling from a request (default 24h)")
 	secure := fs.Bool("secure", false, "set the cookie's Secure attribute")
 	if err := fs.Parse(args); err != nil {
 		return config{}, err
@@ -178,10 +179,14 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	}
 	c.options.Keys = keys
 	c.options.Defer = *lazy
-	if c.options.Rolling = *rolling; *rolling {
-		c.options.TouchEvery = 1 // so that it can be seen
+	switch o := c.options; {
+	case *koa:
+		o.Rolling, o.TTL = *rolling, *ttl
+	case *rolling:
+		o.IdleTimeout, o.TouchEvery = cmp.Or(*ttl, core.DefaultMaxAge), 1 // so that it can be seen
+	default:
+		o.Cookie.MaxAge = *ttl
 	}
-	c.options.TTL = *ttl
 	if *secure {
 		c.options.Cookie.Secure = core.On
 	}

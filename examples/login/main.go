@@ -22,15 +22,16 @@ const (
 	flash core.Key[string] = "flash"
 )
 
+func options(key []byte) *core.Options {
+	return &core.Options{Keys: [][]byte{key}, RememberFor: 30 * 24 * time.Hour}
+}
+
 func login(w http.ResponseWriter, r *http.Request, s *core.Session) error {
 	if !passwordIsRight(r.FormValue("user"), r.FormValue("password")) {
 		http.Error(w, "wrong name or password", http.StatusUnauthorized)
 		return nil
 	}
-	var o core.LoginOptions // without "remember me", whatever an earlier login chose
-	if r.FormValue("remember") != "" {
-		o.RememberFor = 30 * 24 * time.Hour
-	}
+	o := core.LoginOptions{Remember: r.FormValue("remember") != ""}
 	if err := errors.Join(s.Login(o), user.Set(s, r.FormValue("user")), flash.Set(s, "Welcome!")); err != nil {
 		return err // nothing of this request is saved
 	}
@@ -72,7 +73,7 @@ func passwordIsRight(name, password string) bool {
 
 func main() {
 	key := []byte(os.Getenv("SESSION_KEY")) // openssl rand -base64 32
-	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: [][]byte{key}})
+	sessions, err := core.New(memorystore.New(nil), options(key))
 	if err != nil {
 		log.Fatal(err)
 	}

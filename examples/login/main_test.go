@@ -20,7 +20,7 @@ func TestLogin(t *testing.T) {
 	memory := memorystore.New(nil)
 	defer memory.Close()
 	store := storetest.NewFaulty(memory)
-	sessions, err := core.New(store, &core.Options{Keys: [][]byte{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}})
+	sessions, err := core.New(store, options([]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")))
 	if err != nil {
 		t.Fatal(err)
 	}

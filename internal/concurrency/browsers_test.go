@@ -150,7 +150,7 @@ func playBrowsers(t *testing.T, seed uint64, f plantedFault) (wrong string) {
 	synctest.Test(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 7))
 		m, err := core.New(f.open(t), &core.Options{
-			Keys: [][]byte{firstKey}, Defer: random.IntN(3) == 0, Rolling: random.IntN(3) == 0, TTL: 24 * time.Hour,
+			Keys: [][]byte{firstKey}, Defer: random.IntN(3) == 0, IdleTimeout: []time.Duration{24 * time.Hour, 0, 0}[random.IntN(3)],
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -96,7 +96,7 @@ func TestKnown(t *testing.T) {
 			s := newScene(t, struct {
 				core.Store
 				core.Swapper
-			}{m, m}, core.Options{Rolling: true, TouchEvery: 1, OnConflict: policy})
+			}{m, m}, core.Options{IdleTimeout: core.DefaultMaxAge, TouchEvery: 1, OnConflict: policy})
 			jar := s.browser.Jar("/")
 			err := s.serve(jar, func(*core.Session) { s.request(ten) })
 			if err != nil {

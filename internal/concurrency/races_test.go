@@ -300,7 +300,7 @@ func TestRenewalMeetsATombstone(t *testing.T) {
 	s := newScene(t, struct {
 		core.Store
 		core.Swapper
-	}{m, m}, core.Options{Rolling: true, TouchEvery: 1})
+	}{m, m}, core.Options{IdleTimeout: core.DefaultMaxAge, TouchEvery: 1})
 	reader := s.browser.Jar("/")
 	v, _ := s.manager.NewVisit(reader, nil)
 	if _, err := v.Session(bg); err != nil {
@@ -330,7 +330,7 @@ func TestProlongedMeanwhile(t *testing.T) {
 				until := func(d time.Duration) func(s *core.Session) {
 					return func(s *core.Session) {
 						c := s.Cookie()
-						c.NoMaxAge, c.MaxAge, c.Expires = true, 0, time.Now().Add(d)
+						c.MaxAge, c.Expires = core.UntilBrowserCloses, time.Now().Add(d)
 						if err := s.SetCookie(c); err != nil {
 							t.Error(err)
 						}
@@ -338,7 +338,7 @@ func TestProlongedMeanwhile(t *testing.T) {
 				}
 				m := newMemory(t)
 				defer m.Close()
-				s := newScene(t, m, core.Options{Rolling: true, TouchEvery: 1})
+				s := newScene(t, m, core.Options{IdleTimeout: core.DefaultMaxAge, TouchEvery: 1})
 				defer s.manager.Close()
 				s.request(until(time.Minute))
 				s.request(func(session *core.Session) {
@@ -354,7 +354,7 @@ func TestProlongedMeanwhile(t *testing.T) {
 
 // another request has chosen meanwhile: it may be the last to arrive (item 7).
 func TestChosenMeanwhile(t *testing.T) {
-	rolling := core.Options{Rolling: true, TouchEvery: 1}
+	rolling := core.Options{IdleTimeout: core.DefaultMaxAge, TouchEvery: 1}
 	m := newMemory(t)
 	for name, c := range map[string]struct {
 		store core.Store

@@ -125,7 +125,7 @@ func (a *App) options(t *testing.T, given *options, appErrors bool) *core.Option
 			t.Fatalf("the recording has an unknown ttl %v", ttl)
 		}
 		o.TTLFunc = func(s *core.Session) time.Duration {
-			if s.Cookie().NoMaxAge {
+			if s.Cookie().MaxAge == core.UntilBrowserCloses {
 				return time.Hour
 			}
 			return 0
@@ -175,7 +175,9 @@ func cookieOption(c *core.CookieOptions, name string, v any) bool {
 	ms, isNumber := v.(float64)
 	switch name {
 	case "maxAge":
-		c.MaxAge, c.NoMaxAge = millis(ms), v == nil
+		if c.MaxAge = millis(ms); v == nil {
+			c.MaxAge = core.UntilBrowserCloses
+		}
 		return isNumber || v == nil
 	case "expires":
 		c.Expires = time.UnixMilli(int64(ms))

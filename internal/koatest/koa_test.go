@@ -91,7 +91,7 @@ func setups() []setup {
 		{
 			name: "K3 browser session",
 			koa:  `{"cookie":{"maxAge":null}}`,
-			ours: func(o *core.Options) { o.Cookie.NoMaxAge, o.InsecureNoLimit = true, true },
+			ours: func(o *core.Options) { o.Cookie.MaxAge, o.InsecureNoLimit = core.UntilBrowserCloses, true },
 		},
 	}
 }

@@ -139,7 +139,9 @@ func setOption(c *core.CookieOptions, name string, v any) error {
 	switch name {
 	case "maxAge":
 		ms, _ := v.(float64)
-		c.MaxAge, c.NoMaxAge = time.Duration(ms)*time.Millisecond, v == nil
+		if c.MaxAge = time.Duration(ms) * time.Millisecond; v == nil {
+			c.MaxAge = core.UntilBrowserCloses
+		}
 	case "httpOnly":
 		c.HTTPOnly = core.Off
 		if v == true {

@@ -291,7 +291,7 @@ var rules = []rule{
 		u.want("/read", 200, "110")
 	}},
 	{"K24 rolling renews every session, read or not, but no new one", func(t *testing.T, s *suite) {
-		a := s.app(core.Options{Rolling: true, TouchEvery: 1}, routes)
+		a := s.app(core.Options{IdleTimeout: core.DefaultMaxAge, TouchEvery: 1}, routes)
 		u := a.user()
 		u.want("/none", 200, "ok").noCookies(t)
 		u.want("/", 200, "1")
@@ -730,7 +730,7 @@ var rules = []rule{
 		a.user().want("/v-replace", 200, "ok").pair(t, true)
 	}},
 	{"K49 deferred, rolling renews only requests that asked", func(t *testing.T, s *suite) {
-		u := s.app(core.Options{Defer: true, Rolling: true, TouchEvery: 1}, routes).user()
+		u := s.app(core.Options{Defer: true, IdleTimeout: core.DefaultMaxAge, TouchEvery: 1}, routes).user()
 		u.want("/", 200, "1")
 		u.want("/none", 200, "ok").noCookies(t)
 		u.want("/read", 200, "1").pair(t, true)

@@ -87,7 +87,7 @@ var requestRules = []rule{
 		}
 	}},
 	{"W52 of a rolling session no response may be kept by a shared cache", func(t *testing.T, s *suite) {
-		u := s.app(core.Options{Rolling: true, TouchEvery: time.Nanosecond, AllowEmpty: true}, func(x *Exchange) error {
+		u := s.app(core.Options{IdleTimeout: time.Hour, TouchEvery: time.Nanosecond, AllowEmpty: true}, func(x *Exchange) error {
 			x.SetHeader("Cache-Control", "max-age=3600")
 			x.SetHeader("CDN-Cache-Control", "max-age=3600")
 			x.Write("ok")

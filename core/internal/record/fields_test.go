@@ -138,7 +138,7 @@ func TestWrongChecksumMeansFullParsing(t *testing.T) {
 		strings.Replace(string(data), `,"n":41`, ``, 1):     "",
 		strings.Replace(string(data), `,"n"`, ` , "n" `, 1): "41",
 		strings.Replace(string(data), `"s":"`, `"s":"0`, 1): "41",
-		strings.Replace(string(data), headSum, `,"t":"`, 1): "41",
+		strings.Replace(string(data), headSum, `,"z":"`, 1): "41",
 		string(data) + "\n": "41",
 		strings.Replace(string(data), `"x"}`, `"x","n":7}`, 1): "7",
 	} {

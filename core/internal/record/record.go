@@ -38,7 +38,7 @@ func Reserved(name string) bool { return name == cookieName || name == metaName 
 // A Record is what the bytes of a session say, with nothing decoded.
 type Record struct {
 	Fields          // the application's values
-	Cookie  *Cookie // the session's own cookie options; nil if it has none
+	Cookie  *Cookie // what the session has chosen for itself; nil for nothing
 	Created int64   // in Unix milliseconds
 	Login   int64   // of the last login, likewise; zero if there was none
 	// Fence, if not zero, makes the bytes differ from others that say the same:
@@ -49,13 +49,26 @@ type Record struct {
 	extra *[]jsontext.Member
 }
 
-// A Cookie is the cookie options of one session, as they are stored. It is
-// immutable.
+// A Cookie is what one session has chosen for itself, as it is stored: its cookie
+// options and its life. It is immutable.
 type Cookie struct {
 	Members []jsontext.Member
 	// Demands is what the configuration demanded of cookies when the options
 	// were chosen; nil in KoaCompat.
 	Demands *Demands
+	// Life is nil if the session lives as long as the configuration and its
+	// cookie options say. KoaCompat has no place for it.
+	Life *Life
+}
+
+// A Life is how long a session has chosen to live, in milliseconds. Zero is what
+// the configuration says.
+type Life struct {
+	Idle       int64 `json:"i,omitempty"`
+	Absolute   int64 `json:"a,omitempty"`
+	Renew      int64 `json:"r,omitempty"`
+	Closes     bool  `json:"b,omitempty"` // the cookie ends with the browser
+	Remembered bool  `json:"m,omitempty"` // the limit is RememberFor, not the usual ones
 }
 
 // Demands are the options in which a configuration can become stricter than a
@@ -75,9 +88,17 @@ func (c *Cookie) All() []jsontext.Member {
 	return c.Members
 }
 
-// SameCookie reports whether a and b, which may be nil, have the same options.
+// Lives is the life, zero for a nil Cookie.
+func (c *Cookie) Lives() Life {
+	if c == nil || c.Life == nil {
+		return Life{}
+	}
+	return *c.Life
+}
+
+// SameCookie reports whether a and b, which may be nil, have chosen the same.
 func SameCookie(a, b *Cookie) bool {
-	return slices.EqualFunc(a.All(), b.All(), jsontext.SameMember)
+	return a.Lives() == b.Lives() && slices.EqualFunc(a.All(), b.All(), jsontext.SameMember)
 }
 
 // Began is when the time of the session began: with its last login, or else with
@@ -280,7 +301,7 @@ func parseAny(data []byte, key string, koa bool) (Record, error) {
 	if !ok {
 		return r, corrupt("it is no JSON object")
 	}
-	var then *Demands
+	var chosen Cookie
 	var err error
 	meta := -1
 	members := all[:0]
@@ -300,7 +321,7 @@ func parseAny(data []byte, key string, koa bool) (Record, error) {
 				continue
 			}
 			meta = i
-			if then, err = r.parseMeta(all[i].Raw, key); err != nil {
+			if chosen, err = r.parseMeta(all[i].Raw, key); err != nil {
 				return r, err
 			}
 		default:
@@ -310,52 +331,61 @@ func parseAny(data []byte, key string, koa bool) (Record, error) {
 	if meta < 0 && !koa {
 		return r, corrupt("it has no metadata of this library")
 	}
+	if r.Cookie == nil && chosen.Life != nil {
+		r.Cookie = new(Cookie)
+	}
 	if r.Cookie != nil {
-		r.Cookie.Demands = then
+		r.Cookie.Demands, r.Cookie.Life = chosen.Demands, chosen.Life
 	}
 	r.Fields = Listed(members)
 	return r, nil
 }
 
-func (r *Record) parseMeta(raw []byte, key string) (then *Demands, err error) {
+func (r *Record) parseMeta(raw []byte, key string) (chosen Cookie, err error) {
 	var room [4]jsontext.Member
 	meta, ok := jsontext.ParseObject(raw, room[:0])
 	if !ok {
-		return nil, corrupt("its metadata is no JSON object")
+		return chosen, corrupt("its metadata is no JSON object")
 	}
 	if v, err := jsontext.Decode[int](jsontext.Find(meta, "v")); err != nil || v != recordFormat {
-		return nil, corrupt("it has another format than this version of the library writes")
+		return chosen, corrupt("it has another format than this version of the library writes")
 	}
 	own, ok := jsontext.PlainString(jsontext.Find(meta, "k"))
 	if !ok {
-		return nil, corrupt("its metadata does not name its key")
+		return chosen, corrupt("its metadata does not name its key")
 	}
 	if string(own) != keyMark(key) {
-		return nil, ErrForeign
+		return chosen, ErrForeign
 	}
 	if r.Created, err = jsontext.Decode[int64](jsontext.Find(meta, "c")); err != nil {
-		return nil, corrupt("its time of creation is no number")
+		return chosen, corrupt("its time of creation is no number")
 	}
 	if l := jsontext.Find(meta, "l"); l != nil {
 		if r.Login, err = jsontext.Decode[int64](l); err != nil {
-			return nil, corrupt("its time of login is no number")
+			return chosen, corrupt("its time of login is no number")
 		}
 	}
 	if f := jsontext.Find(meta, "f"); f != nil {
 		fence, err := jsontext.Decode[int64](f)
 		if err != nil {
-			return nil, corrupt("its fence is no number")
+			return chosen, corrupt("its fence is no number")
 		}
 		r.Fence = uint32(fence)
 	}
 	if d := jsontext.Find(meta, "d"); d != nil {
-		then = new(Demands)
-		if err := json.Unmarshal(d, then); err != nil {
-			return nil, corrupt("its cookie demands are unreadable")
+		chosen.Demands = new(Demands)
+		if err := json.Unmarshal(d, chosen.Demands); err != nil {
+			return chosen, corrupt("its cookie demands are unreadable")
+		}
+	}
+	if t := jsontext.Find(meta, "t"); t != nil {
+		chosen.Life = new(Life)
+		if err := json.Unmarshal(t, chosen.Life); err != nil {
+			return chosen, corrupt("its life is unreadable")
 		}
 	}
 	r.extra = unknownIn(meta)
-	return then, nil
+	return chosen, nil
 }
 
 // unknownIn are the members of meta that this version does not know, nil for
@@ -364,7 +394,7 @@ func unknownIn(meta []jsontext.Member) *[]jsontext.Member {
 	var extra []jsontext.Member
 	for _, m := range meta {
 		switch string(m.Name) {
-		case "v", "k", "c", "l", "f", "d", "s":
+		case "v", "k", "c", "l", "f", "d", "t", "s":
 		default:
 			extra = append(extra, m)
 		}
@@ -433,6 +463,13 @@ func (r *Record) Encode(key string) ([]byte, error) {
 		}
 		head = append(append(head, `,"d":`...), d...)
 	}
+	if r.Cookie != nil && r.Cookie.Life != nil {
+		t, err := json.Marshal(r.Cookie.Life)
+		if err != nil {
+			return nil, err
+		}
+		head = append(append(head, `,"t":`...), t...)
+	}
 	head = append(jsontext.AppendMembers(head, r.unknown()), headSum...)
 	sum := len(head)
 	head = append(append(head, "00000000"...), headClose...)
@@ -455,7 +492,7 @@ func (r *Record) Encode(key string) ([]byte, error) {
 
 // appendRest appends what follows the metadata.
 func (r *Record) appendRest(b []byte) []byte {
-	if r.Cookie != nil {
+	if r.Cookie != nil && (r.Cookie.Members != nil || r.Cookie.Life == nil) {
 		b = append(appendComma(b), `"`+cookieName+`":{`...)
 		b = append(jsontext.AppendMembers(b, r.Cookie.Members), '}')
 	}
