@@ -266,22 +266,6 @@ func TestOptions(t *testing.T) {
 	})
 }
 
-func TestPanic(t *testing.T) {
-	m, store := newManager(t, core.Options{})
-	defer func() {
-		if got := recover(); got != "boom" {
-			t.Errorf("recovered %v", got)
-		}
-		if n := store.Calls(storetest.OpSetVersion); n != 0 {
-			t.Errorf("stored %d times", n)
-		}
-	}()
-	exchange(fasthttpsession.New(m, nil)(func(ctx *fasthttp.RequestCtx) {
-		add(t, ctx)
-		panic("boom")
-	}), nil)
-}
-
 // SetBodyStreamWriter lets the writer run at once, beside the handler. So what it
 // changes falls before the commit, and is stored, or after it, and is refused.
 func TestStreamWriter(t *testing.T) {

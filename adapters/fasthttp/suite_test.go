@@ -75,8 +75,8 @@ func TestJar(t *testing.T) {
 }
 
 // adapter is what the suite drives.
-var adapter = adaptertest.Adapter{
-	Serve: func(t *testing.T, l net.Listener, h adaptertest.Handler, managers ...*core.Manager) {
+var adapter = jartest.Adapter{
+	Serve: func(t *testing.T, l net.Listener, h jartest.Handler, managers ...*core.Manager) {
 		handler := func(ctx *fasthttp.RequestCtx) { handle(ctx, h) }
 		for i := len(managers) - 1; i >= 0; i-- {
 			handler = fasthttpsession.New(managers[i], nil)(handler)
@@ -89,34 +89,41 @@ func TestRules(t *testing.T) { adaptertest.Run(t, adapter) }
 
 func TestGolden(t *testing.T) { adaptertest.Golden(t, adapter) }
 
-func handle(ctx *fasthttp.RequestCtx, h adaptertest.Handler) {
-	target, err := url.ParseRequestURI(string(ctx.RequestURI()))
-	if err != nil {
-		ctx.Error("target", fasthttp.StatusBadRequest)
-		return
-	}
-	err = h(&adaptertest.Exchange{
-		Ctx:         background(ctx),
-		URL:         target,
-		From:        func() (*core.Session, error) { return fasthttpsession.From(ctx) },
-		FromManager: func(m *core.Manager) (*core.Session, error) { return fasthttpsession.FromManager(ctx, m) },
-		Visit:       func() (*core.Visit, error) { return fasthttpsession.Visit(ctx) },
-		SetHeader:   ctx.Response.Header.Set,
-		Status:      ctx.SetStatusCode,
-		Write:       func(body string) { _, _ = ctx.WriteString(body) },
-		Stream:      func(f func(func(string))) { stream(ctx, f) },
-		Hijack: func(f func(io.ReadWriter)) {
-			ctx.Hijack(func(c net.Conn) { f(c) })
-		},
-	})
-	if err != nil {
+func handle(ctx *fasthttp.RequestCtx, h jartest.Handler) {
+	if err := call(ctx, h); err != nil {
 		status, text := core.Status(err), err.Error()
-		if !errors.Is(err, adaptertest.ErrHandler) {
+		if !errors.Is(err, jartest.ErrHandler) {
 			text = fasthttp.StatusMessage(status)
 		}
 		ctx.SetStatusCode(status)
 		ctx.SetBodyString(text)
 	}
+}
+
+func call(ctx *fasthttp.RequestCtx, h jartest.Handler) error {
+	target, err := url.ParseRequestURI(string(ctx.RequestURI()))
+	if err != nil {
+		return err
+	}
+	return h(&jartest.Request{
+		Ctx:         background(ctx),
+		URL:         target,
+		From:        func() (*core.Session, error) { return fasthttpsession.From(ctx) },
+		FromManager: func(m *core.Manager) (*core.Session, error) { return fasthttpsession.FromManager(ctx, m) },
+		Visit:       func() (*core.Visit, error) { return fasthttpsession.Visit(ctx) },
+		Guard: func(h jartest.Handler) (err error) {
+			fasthttpsession.Guard(func(ctx *fasthttp.RequestCtx) { err = call(ctx, h) })(ctx)
+			return err
+		},
+		SetHeader: ctx.Response.Header.Set,
+		Status:    ctx.SetStatusCode,
+		Reset:     ctx.Response.Header.Reset,
+		Write:     func(body string) { _, _ = ctx.WriteString(body) },
+		Stream:    func(f func(func(string))) { stream(ctx, f) },
+		Hijack: func(f func(io.ReadWriter)) {
+			ctx.Hijack(func(c net.Conn) { f(c) })
+		},
+	})
 }
 
 func background(ctx *fasthttp.RequestCtx) context.Context {

@@ -439,23 +439,6 @@ func TestW17RequestAsContext(t *testing.T) {
 	want(t, app, &b, "/nethttp", 200, "2")
 }
 
-func TestPanicUnderRecover(t *testing.T) {
-	m, store := newManager(t, core.Options{})
-	app := fiber.New()
-	app.Use(recover.New(), fibersession.New(m, nil))
-	app.Get("/", func(c *fiber.Ctx) error {
-		if err := add(c); err != nil {
-			return err
-		}
-		panic("boom")
-	})
-	res, _ := ask(t, app, new(jartest.Browser), "/")
-	if res.StatusCode != 500 || len(res.Header.Values("Set-Cookie")) != 0 || store.Calls(storetest.OpSetVersion) != 0 {
-		t.Errorf("R22: answered %d, %d cookies, stored %d times",
-			res.StatusCode, len(res.Header.Values("Set-Cookie")), store.Calls(storetest.OpSetVersion))
-	}
-}
-
 // As in fasthttpsession: the response goes out without the session's cookie, so
 // that saving would leave an orphan in the store.
 func TestTimeoutError(t *testing.T) {

@@ -62,9 +62,9 @@ func TestJar(t *testing.T) {
 }
 
 // adapter is what the suite drives.
-var adapter = adaptertest.Adapter{
+var adapter = jartest.Adapter{
 	HandlerErrors: true,
-	Serve: func(t *testing.T, l net.Listener, h adaptertest.Handler, managers ...*core.Manager) {
+	Serve: func(t *testing.T, l net.Listener, h jartest.Handler, managers ...*core.Manager) {
 		app := fiber.New(quiet)
 		app.Use(recover.New())
 		for _, m := range managers {
@@ -79,21 +79,25 @@ func TestRules(t *testing.T) { adaptertest.Run(t, adapter) }
 
 func TestGolden(t *testing.T) { adaptertest.Golden(t, adapter) }
 
-func handle(c *fiber.Ctx, h adaptertest.Handler) error {
+func handle(c *fiber.Ctx, h jartest.Handler) error {
 	target, err := url.ParseRequestURI(c.OriginalURL())
 	if err != nil {
 		return fiber.ErrBadRequest
 	}
-	return h(&adaptertest.Exchange{
+	return h(&jartest.Request{
 		Ctx:         c.UserContext(),
 		URL:         target,
 		From:        func() (*core.Session, error) { return fibersession.From(c) },
 		FromManager: func(m *core.Manager) (*core.Session, error) { return fibersession.FromManager(c, m) },
 		Visit:       func() (*core.Visit, error) { return fibersession.Visit(c) },
-		SetHeader:   c.Set,
-		Status:      func(code int) { c.Status(code) },
-		Write:       func(body string) { _, _ = c.WriteString(body) },
-		Stream:      func(f func(func(string))) { stream(c, f) },
+		Guard: func(h jartest.Handler) error {
+			return fibersession.Handler(func(c *fiber.Ctx, _ *core.Session) error { return handle(c, h) })(c)
+		},
+		SetHeader: c.Set,
+		Status:    func(code int) { c.Status(code) },
+		Reset:     c.Response().Header.Reset,
+		Write:     func(body string) { _, _ = c.WriteString(body) },
+		Stream:    func(f func(func(string))) { stream(c, f) },
 		Hijack: func(f func(io.ReadWriter)) {
 			c.Context().Hijack(func(conn net.Conn) { f(conn) })
 		},

@@ -38,9 +38,9 @@ func TestJar(t *testing.T) {
 }
 
 // adapter is what the suite drives.
-var adapter = adaptertest.Adapter{
+var adapter = jartest.Adapter{
 	CtxEnds: true,
-	Serve: func(t *testing.T, l net.Listener, h adaptertest.Handler, managers ...*core.Manager) {
+	Serve: func(t *testing.T, l net.Listener, h jartest.Handler, managers ...*core.Manager) {
 		var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handle(w, r, h) })
 		for i := len(managers) - 1; i >= 0; i-- {
 			handler = httpsession.New(managers[i], nil)(handler)
@@ -53,18 +53,34 @@ func TestRules(t *testing.T) { adaptertest.Run(t, adapter) }
 
 func TestGolden(t *testing.T) { adaptertest.Golden(t, adapter) }
 
-func handle(w http.ResponseWriter, r *http.Request, h adaptertest.Handler) {
+func handle(w http.ResponseWriter, r *http.Request, h jartest.Handler) {
+	if err := call(w, r, h); err != nil {
+		status, text := core.Status(err), err.Error()
+		if !errors.Is(err, jartest.ErrHandler) {
+			text = http.StatusText(status)
+		}
+		http.Error(w, text, status)
+	}
+}
+
+// call calls h, and streams what it wants to be streamed.
+func call(w http.ResponseWriter, r *http.Request, h jartest.Handler) error {
 	var stream func(func(string))
-	err := h(&adaptertest.Exchange{
+	err := h(&jartest.Request{
 		Ctx:         r.Context(),
 		URL:         r.URL,
 		From:        func() (*core.Session, error) { return httpsession.From(r) },
 		FromManager: func(m *core.Manager) (*core.Session, error) { return httpsession.FromManager(r, m) },
 		Visit:       func() (*core.Visit, error) { return httpsession.Visit(r) },
-		SetHeader:   w.Header().Set,
-		Status:      w.WriteHeader,
-		Write:       func(body string) { _, _ = io.WriteString(w, body) },
-		Stream:      func(f func(func(string))) { stream = f },
+		Guard: func(h jartest.Handler) (err error) {
+			httpsession.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { err = call(w, r, h) })).ServeHTTP(w, r)
+			return err
+		},
+		SetHeader: w.Header().Set,
+		Status:    w.WriteHeader,
+		Reset:     func() { clear(w.Header()) },
+		Write:     func(body string) { _, _ = io.WriteString(w, body) },
+		Stream:    func(f func(func(string))) { stream = f },
 		Hijack: func(f func(io.ReadWriter)) {
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err != nil {
@@ -74,14 +90,7 @@ func handle(w http.ResponseWriter, r *http.Request, h adaptertest.Handler) {
 			f(conn)
 		},
 	})
-	switch {
-	case err != nil:
-		status, text := core.Status(err), err.Error()
-		if !errors.Is(err, adaptertest.ErrHandler) {
-			text = http.StatusText(status)
-		}
-		http.Error(w, text, status)
-	case stream != nil:
+	if err == nil && stream != nil {
 		w.(http.Flusher).Flush() // before the first byte: the session is committed here
 		stream(func(s string) {
 			if _, err := io.WriteString(w, s); err == nil {
@@ -89,4 +98,5 @@ func handle(w http.ResponseWriter, r *http.Request, h adaptertest.Handler) {
 			}
 		})
 	}
+	return err
 }

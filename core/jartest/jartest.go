@@ -1,9 +1,10 @@
-// Package jartest tests an implementation of [core.Jar], which is the part of an
-// adapter that the core uses. It also has tools for tests without a server: a
-// [Jar] in memory, and a [Browser] that stores cookies between requests.
+// Package jartest is the whole test of an adapter: [RunAdapter] tests its middleware,
+// and [Run] its [core.Jar], which is the part that the core uses. It also has tools
+// for tests without a server: a [Jar] in memory, and a [Browser] that stores cookies
+// between requests.
 //
-// The author of an adapter writes one function that starts a real server. The
-// suite sends it raw requests and uses the Jar in the handler:
+// The author of an adapter writes a function for each that starts a real server. Run
+// sends it raw requests and uses the Jar in the handler:
 //
 //	func TestJar(t *testing.T) {
 //		jartest.Run(t, func(t *testing.T, l net.Listener, handle func(jartest.Exchange)) {

@@ -1,5 +1,5 @@
-// Package adaptertest drives an adapter as browsers do, rule by rule: one
-// suite for all adapters. Each subtest is named by the rules of core/RULES.md
+// Package adaptertest drives an adapter as browsers do, rule by rule: the public
+// suite of core/jartest, and what proves the rules of the core through an adapter. Each subtest is named by the rules of core/RULES.md
 // that it proves.
 package adaptertest
 
@@ -11,12 +11,10 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -29,46 +27,19 @@ import (
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
-// An Adapter is what the suite needs of the tested package.
-type Adapter struct {
-	// Serve starts a server on l: the managers' middleware with its default
-	// options, the first outermost, and below it h, for every method and path.
-	// A panic ends only its request. t.Cleanup stops the server.
-	Serve func(t *testing.T, l net.Listener, h Handler, managers ...*core.Manager)
-	// CtxEnds says that Exchange.Ctx ends when the client has gone.
-	CtxEnds bool
-	// HandlerErrors says that the server knows errors of handlers. Without it
-	// they are responses like all others.
-	HandlerErrors bool
-}
-
-// A Handler answers a request. If it returns an error, the adapter's server
-// answers core.Status of it; if it returns ErrHandler, 500 with its text.
-type Handler func(x *Exchange) error
+// What the suite needs of the tested package, and what its handlers get.
+type (
+	Adapter  = jartest.Adapter
+	Handler  = jartest.Handler
+	Exchange = jartest.Request
+)
 
 // ErrHandler is the error of a handler that fails by itself.
-var ErrHandler = errors.New("handler failed")
+var ErrHandler = jartest.ErrHandler
 
-// An Exchange is the request in the terms of no framework.
-type Exchange struct {
-	Ctx         context.Context
-	URL         *url.URL
-	From        func() (*core.Session, error)
-	FromManager func(*core.Manager) (*core.Session, error)
-	Visit       func() (*core.Visit, error)
-	SetHeader   func(name, value string)
-	Status      func(code int)
-	Write       func(body string)
-	// Stream answers with what f writes piece by piece. When f runs, the
-	// session is committed, or f is told so by run. The handler returns after
-	// it.
-	Stream func(f func(write func(string)))
-	// Hijack takes the connection over.
-	Hijack func(f func(io.ReadWriter))
-}
-
-// Run runs the suite.
+// Run runs the suite for all adapters, and the rules of this one.
 func Run(t *testing.T, a Adapter) {
+	jartest.RunAdapter(t, a)
 	for _, r := range slices.Concat(rules, idRules, requestRules, storeRules) {
 		t.Run(r.name, func(t *testing.T) { r.test(t, &suite{t: t, a: a}) })
 	}

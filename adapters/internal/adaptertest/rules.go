@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,14 +114,6 @@ var rules = []rule{
 			t.Errorf("got %q", names(r.cookies))
 		}
 	}},
-	{"a session lives from request to request", func(t *testing.T, s *suite) {
-		a := s.app(core.Options{}, routes)
-		u := a.user()
-		for _, n := range []string{"1", "2", "3"} {
-			u.want("/", 200, n)
-		}
-		a.user().want("/", 200, "1")
-	}},
 	{"K6 R16 the expired cookies carry the attributes of the live ones", func(t *testing.T, s *suite) {
 		u := s.app(core.Options{Cookie: core.CookieOptions{Path: "/app", SameSite: core.SameSiteStrict}}, func(x *Exchange) error {
 			x.URL.Path = strings.TrimPrefix(x.URL.Path, "/app")
@@ -150,17 +141,6 @@ var rules = []rule{
 			t.Fatal(err)
 		}
 		u.want("/", 200, "1").pair(t, true)
-	}},
-	{"K8 over TLS the cookies are secure", func(t *testing.T, s *suite) {
-		u := s.listen(core.Options{}, true, routes).user()
-		r := u.want("/", 200, "1")
-		for _, l := range r.cookies {
-			if !strings.Contains(l, "; secure;") {
-				t.Errorf("not secure: %q", names([]string{l}))
-			}
-		}
-		r.pair(t, true)
-		u.want("/", 200, "2")
 	}},
 	{"K8 R27 a secure cookie over plain HTTP is an error, and nothing is stored", func(t *testing.T, s *suite) {
 		a := s.app(core.Options{Cookie: core.CookieOptions{Secure: core.On}}, routes)
@@ -313,11 +293,6 @@ var rules = []rule{
 			t.Errorf("%d records", n)
 		}
 	}},
-	{"K27 after an error of the handler the session is saved, and the error answered", func(t *testing.T, s *suite) {
-		u := s.app(core.Options{}, routes).user()
-		u.want("/fail", 500, "handler failed").pair(t, true)
-		u.want("/read", 200, "500")
-	}},
 	{"K28 regenerate ends the old session and begins an empty one", func(t *testing.T, s *suite) {
 		a := s.app(core.Options{}, routes)
 		u := a.user()
@@ -354,96 +329,6 @@ var rules = []rule{
 		if w := a.writes(); w != 2 {
 			t.Errorf("%d writes", w)
 		}
-	}},
-	{"K30 a change after the response has begun is ErrCommitted", func(t *testing.T, s *suite) {
-		late := make(chan [3]error, 1)
-		a := s.app(core.Options{}, func(x *Exchange) error {
-			session, err := x.From()
-			if err != nil {
-				return err
-			}
-			if err := count.Set(session, 1); err != nil {
-				return err
-			}
-			x.Stream(func(write func(string)) {
-				write("begun;")
-				late <- [3]error{count.Set(session, 2), session.Save(context.Background()), session.Destroy(context.Background())}
-				write(fmt.Sprint(count.Get(session)))
-			})
-			return nil
-		})
-		u := a.user()
-		u.want("/", 200, "begun;1").pair(t, true)
-		for _, err := range <-late {
-			if !errors.Is(err, core.ErrCommitted) {
-				t.Errorf("got %v", err)
-			}
-		}
-		if w := a.writes(); w != 1 {
-			t.Errorf("%d writes", w)
-		}
-	}},
-	{"K30 a session that nobody asked for before the response began is ErrCommitted", func(t *testing.T, s *suite) {
-		late := make(chan error, 1)
-		a := s.app(core.Options{Defer: true}, func(x *Exchange) error {
-			x.Stream(func(write func(string)) {
-				write("begun")
-				_, err := x.From()
-				late <- err
-			})
-			return nil
-		})
-		// fasthttp's request is out of reach by then, so there From may also say
-		// that there is no session.
-		a.user().want("/", 200, "begun").noCookies(t)
-		if err := <-late; err == nil {
-			t.Error("a session after the response had begun")
-		}
-	}},
-	{"K32 mounted twice, the first works and the second does nothing", func(t *testing.T, s *suite) {
-		m, store, _ := s.manager(core.Options{})
-		a := &app{t: t, store: store, manager: m}
-		s.serve(a, false, routes, m, m)
-		u := a.user()
-		u.want("/", 200, "1").pair(t, true)
-		u.want("/", 200, "2").pair(t, true)
-		if r, w := a.reads(), a.writes(); r != 1 || w != 2 {
-			t.Errorf("%d reads, %d writes", r, w)
-		}
-	}},
-	{"K32 two managers with different cookies live side by side", func(t *testing.T, s *suite) {
-		inner, _, _ := s.manager(core.Options{Name: "second", Cookie: core.CookieOptions{Path: "/"}})
-		var outer *core.Manager
-		a := s.app(core.Options{}, func(x *Exchange) error {
-			one, err := x.FromManager(outer)
-			if err != nil {
-				return err
-			}
-			two, err := x.FromManager(inner)
-			if err != nil {
-				return err
-			}
-			nearest, err := x.From()
-			if err != nil {
-				return err
-			}
-			if nearest != two || one == two {
-				return errors.New("From is not the innermost")
-			}
-			n, err := count.Update(one, plusOne)
-			if err != nil {
-				return err
-			}
-			m, err := count.Update(two, func(n int) int { return n + 10 })
-			x.Write(fmt.Sprintf("%d %d", n, m))
-			return err
-		}, inner)
-		outer = a.manager
-		u := a.user()
-		if r := u.want("/", 200, "1 10"); len(r.cookies) != 4 {
-			t.Errorf("got %q", names(r.cookies))
-		}
-		u.want("/", 200, "2 20")
 	}},
 	{"K33 outside the cookie's path there is no session", func(t *testing.T, s *suite) {
 		a := s.app(core.Options{Cookie: core.CookieOptions{Path: "/session"}}, func(x *Exchange) error {
@@ -487,25 +372,6 @@ var rules = []rule{
 			id = r.header.Get("X-Session")
 		}
 	}},
-	{"K40 R24 a store that can't be read is no empty session: 503, nothing told, the cookie stays", func(t *testing.T, s *suite) {
-		ran := false
-		a := s.app(core.Options{}, func(x *Exchange) error {
-			ran = true
-			return routes(x)
-		})
-		u := a.user()
-		u.want("/", 200, "1")
-		a.store.Before(failing(storetest.OpGet, storetest.OpGetVersion))
-		ran = false
-		r := u.want("/none", 503, "Service Unavailable")
-		r.noCookies(t)
-		safeError(t, r)
-		if ran {
-			t.Error("the handler ran")
-		}
-		a.store.Before(nil)
-		u.want("/", 200, "2")
-	}},
 	{"K40 R24 a hook that swallows it gets an empty session that is not saved, and the cookie stays", func(t *testing.T, s *suite) {
 		a := s.app(core.Options{Hooks: core.Hooks{Error: swallow}}, routes)
 		u := a.user()
@@ -516,74 +382,10 @@ var rules = []rule{
 		a.store.Before(nil)
 		u.want("/", 200, "2")
 	}},
-	{"K41 R19 a session that can't be stored is an error instead of the handler's response, without cookie", func(t *testing.T, s *suite) {
-		a := s.app(core.Options{}, func(x *Exchange) error {
-			x.SetHeader("Content-Type", "application/json")
-			x.SetHeader("Etag", `"1"`)
-			x.SetHeader("Content-Language", "de")
-			x.SetHeader("Cache-Control", "public, max-age=60")
-			x.SetHeader("CDN-Cache-Control", "max-age=60")
-			x.SetHeader("X-Other", "stays")
-			return routes(x)
-		})
-		u := a.user()
-		u.want("/", 200, "1")
-		a.store.Before(failing(storetest.OpSet, storetest.OpSetVersion))
-		for _, target := range []string{"/", "/redirect"} {
-			r := u.want(target, 503, "Service Unavailable")
-			r.noCookies(t)
-			safeError(t, r)
-			for _, name := range []string{"Etag", "Content-Language", "Location", "CDN-Cache-Control"} {
-				if r.header.Get(name) != "" {
-					t.Errorf("%s is left of the handler's response", name)
-				}
-			}
-			if r.header.Get("X-Other") != "stays" || r.header.Get("Cache-Control") != "no-store" {
-				t.Errorf("header: %v", r.header)
-			}
-		}
-		a.store.Before(nil)
-		u.want("/read", 200, "1")
-	}},
 	{"K41 a hook that swallows it lets the response go out, without cookie", func(t *testing.T, s *suite) {
 		a := s.app(core.Options{Hooks: core.Hooks{Error: swallow}}, routes)
 		a.store.Before(failing(storetest.OpSet, storetest.OpSetVersion))
 		a.user().want("/", 200, "1").noCookies(t)
-	}},
-	{"K41 of a handler's error and the store's the handler's is answered, and both are reported", func(t *testing.T, s *suite) {
-		var reported atomic.Int32
-		a := s.app(core.Options{Hooks: core.Hooks{Error: func(_ context.Context, e *core.Error) error {
-			reported.Add(1)
-			return e
-		}}}, routes)
-		a.store.Before(failing(storetest.OpSet, storetest.OpSetVersion))
-		r := a.user().get("/fail")
-		r.noCookies(t)
-		// net/http and fasthttp have no handler errors: there it is a response
-		// like any other.
-		if r.status < 500 || strings.Contains(r.body, "secret") {
-			t.Errorf("answered %d %q", r.status, r.body)
-		}
-		if n := reported.Load(); n != 1 {
-			t.Errorf("reported %d times", n)
-		}
-	}},
-	{"K41 a stream whose session can't be stored is not begun", func(t *testing.T, s *suite) {
-		a := s.app(core.Options{}, func(x *Exchange) error {
-			session, err := x.From()
-			if err != nil {
-				return err
-			}
-			if err := count.Set(session, 1); err != nil {
-				return err
-			}
-			x.Stream(func(write func(string)) { write("streamed") })
-			return nil
-		})
-		a.store.Before(failing(storetest.OpSet, storetest.OpSetVersion))
-		r := a.user().want("/", 503, "Service Unavailable")
-		r.noCookies(t)
-		safeError(t, r)
 	}},
 	{"K42 R15 a record that can't be removed is an error, and the cookie goes all the same", func(t *testing.T, s *suite) {
 		a := s.app(core.Options{}, routes)
@@ -629,37 +431,6 @@ var rules = []rule{
 			a.user().want("/read", 503, "Service Unavailable")
 		}
 		a.store.Up()
-		u.want("/", 200, "2")
-	}},
-	{"K46 deferred, a request that does not ask costs nothing, not even in an outage", func(t *testing.T, s *suite) {
-		a := s.app(core.Options{Defer: true}, routes)
-		u := a.user()
-		u.want("/", 200, "1")
-		a.store.Down()
-		reads := a.reads()
-		r := u.want("/none", 200, "ok")
-		r.noCookies(t)
-		if a.reads() != reads {
-			t.Error("the store was asked")
-		}
-		if v := r.header.Get("Vary"); v != "" {
-			t.Errorf("Vary: %s", v)
-		}
-		a.store.Up()
-		u.want("/", 200, "2")
-	}},
-	{"K46 deferred, an error of loading reaches the handler and the client", func(t *testing.T, s *suite) {
-		a := s.app(core.Options{Defer: true}, routes)
-		u := a.user()
-		u.want("/", 200, "1")
-		a.store.Before(failing(storetest.OpGet, storetest.OpGetVersion))
-		r := u.get("/")
-		r.noCookies(t)
-		safeError(t, r)
-		if r.status != 503 {
-			t.Errorf("answered %d", r.status)
-		}
-		a.store.Before(nil)
 		u.want("/", 200, "2")
 	}},
 	{"K47 deferred, it is loaded once, also for several who ask at once", func(t *testing.T, s *suite) {
@@ -755,38 +526,6 @@ var rules = []rule{
 		a.store.Before(nil)
 		u.want("/read", 200, "1")
 	}},
-	{"R22 after a panic nothing is saved, and the app goes on", func(t *testing.T, s *suite) {
-		sessions := make(chan *core.Session, 3)
-		a := s.app(core.Options{}, func(x *Exchange) error {
-			session, _ := x.From()
-			sessions <- session
-			return routes(x)
-		})
-		u := a.user()
-		u.want("/", 200, "1")
-		<-sessions
-		// net/http cuts the connection, the others' recover answers 500.
-		if r, err := u.send(context.Background(), "GET", "/panic"); err == nil && (r.status != 500 || len(r.cookies) != 0) {
-			t.Errorf("answered %d, cookies %q", r.status, names(r.cookies))
-		}
-		if err := count.Set(<-sessions, 1); !errors.Is(err, core.ErrCommitted) {
-			t.Errorf("its session can still be changed: %v", err)
-		}
-		u.want("/read", 200, "1")
-		if w := a.writes(); w != 1 {
-			t.Errorf("%d writes", w)
-		}
-	}},
-	{"R22 after a panic of a hook nothing is saved, and nothing sent as if it were", func(t *testing.T, s *suite) {
-		a := s.app(core.Options{Hooks: core.Hooks{BeforeSave: func(context.Context, core.Jar, *core.Session) error { panic("hook panicked") }}}, routes)
-		u := a.user()
-		if r, err := u.send(context.Background(), "GET", "/"); err == nil && (r.status != 500 || len(r.cookies) != 0) {
-			t.Errorf("answered %d, cookies %q", r.status, names(r.cookies))
-		}
-		if n := a.memory.Len(); n != 0 {
-			t.Errorf("%d records", n)
-		}
-	}},
 	{"R35 no shared cache keeps what belongs to a session", func(t *testing.T, s *suite) {
 		u := s.app(core.Options{}, func(x *Exchange) error {
 			x.SetHeader("Vary", "Accept")
@@ -800,288 +539,6 @@ var rules = []rule{
 		if r.header.Get("Cache-Control") != "" || strings.Join(r.header.Values("Vary"), ", ") != "Accept, Cookie" {
 			t.Errorf("read only: Cache-Control %q, Vary %q", r.header.Get("Cache-Control"), r.header.Values("Vary"))
 		}
-	}},
-	{"R38 a browser that hangs up does not cancel its logout", func(t *testing.T, s *suite) {
-		arrived, gone, finished := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-		a := s.app(core.Options{}, func(x *Exchange) error {
-			if x.URL.Path != "/logout" {
-				return routes(x)
-			}
-			session, err := x.From()
-			if err != nil {
-				return err
-			}
-			close(arrived)
-			<-gone
-			if s.a.CtxEnds {
-				<-x.Ctx.Done()
-			}
-			err = session.Destroy(x.Ctx)
-			finished <- err
-			return err
-		})
-		u := a.user()
-		u.want("/", 200, "1")
-		ctx, cancel := context.WithCancel(context.Background())
-		go func() {
-			<-arrived
-			cancel()
-		}()
-		if _, err := u.send(ctx, "GET", "/logout"); !errors.Is(err, context.Canceled) {
-			t.Errorf("the request ended with %v", err)
-		}
-		close(gone)
-		if err := <-finished; err != nil {
-			t.Error(err)
-		}
-		if n := a.memory.Len(); n != 0 {
-			t.Errorf("%d records", n)
-		}
-	}},
-	{"R38 a browser that hangs up does not cancel the save", func(t *testing.T, s *suite) {
-		arrived, gone, saved := make(chan struct{}), make(chan struct{}), make(chan struct{})
-		a := s.app(core.Options{}, func(x *Exchange) error {
-			if x.URL.Path == "/slow" {
-				close(arrived)
-				<-gone
-				if s.a.CtxEnds {
-					<-x.Ctx.Done()
-				}
-			}
-			return routes(x)
-		})
-		u := a.user()
-		u.want("/", 200, "1")
-		a.store.After(func(_ context.Context, op storetest.Op, _ string) error {
-			if op == storetest.OpSetVersion {
-				close(saved)
-			}
-			return nil
-		})
-		ctx, cancel := context.WithCancel(context.Background())
-		go func() {
-			<-arrived
-			cancel()
-		}()
-		if _, err := u.send(ctx, "GET", "/slow"); !errors.Is(err, context.Canceled) {
-			t.Errorf("the request ended with %v", err)
-		}
-		close(gone)
-		<-saved
-		a.store.After(nil)
-		u.want("/read", 200, "2")
-	}},
-	{"R40 R41 users at the same time see only their own", func(t *testing.T, s *suite) {
-		const owner core.Key[string] = "owner"
-		a := s.app(core.Options{}, func(x *Exchange) error {
-			session, err := x.From()
-			if err != nil {
-				return err
-			}
-			if name := x.URL.Query().Get("name"); name != "" {
-				if err := owner.Set(session, strings.Clone(name)); err != nil {
-					return err
-				}
-			}
-			n, err := count.Update(session, plusOne)
-			x.Write(fmt.Sprint(owner.Get(session), " ", n))
-			return err
-		})
-		var wg sync.WaitGroup
-		for i := range 8 {
-			wg.Go(func() {
-				u := a.user()
-				name := strings.Repeat(string(rune('a'+i)), 20+i)
-				for n := 1; n <= 40; n++ {
-					target := "/x"
-					if n == 1 {
-						target = "/login?name=" + name
-					}
-					r, err := u.send(context.Background(), "GET", target)
-					if want := fmt.Sprint(name, " ", n); err != nil || r.body != want {
-						t.Errorf("%s got %q, %v", want, r.body, err)
-						return
-					}
-				}
-			})
-		}
-		wg.Wait()
-	}},
-	{"R40 what the store keeps survives the request's buffers", func(t *testing.T, s *suite) {
-		a := s.app(core.Options{}, routes)
-		var keys sync.Map // as the store was given them, next to a copy
-		a.store.Before(func(_ context.Context, op storetest.Op, key string) error {
-			keys.Store(strings.Clone(key), key)
-			return nil
-		})
-		for range 5 {
-			u := a.user()
-			u.want("/", 200, "1")
-			u.want("/", 200, "2")
-		}
-		noise := a.user()
-		for i := range 20 {
-			noise.browser.Take("/", "koa.sid="+strings.Repeat("X", 32), "koa.sid.sig="+strings.Repeat("X", 43))
-			noise.get("/read?" + strings.Repeat("X", 100+i))
-		}
-		keys.Range(func(k, v any) bool {
-			if k != v {
-				t.Error("a key has changed since the request")
-				return false
-			}
-			return true
-		})
-	}},
-	{"R40 what a handler keeps of its exchange reaches no later one", func(t *testing.T, s *suite) {
-		var kept core.Jar
-		a := s.app(core.Options{}, func(x *Exchange) error {
-			if x.URL.Path == "/keep" {
-				v, err := x.Visit()
-				if err != nil {
-					return err
-				}
-				kept = v.Jar()
-				return nil
-			}
-			if !kept.Begun() {
-				t.Error("the old exchange has not begun")
-			}
-			if strings.Contains(kept.Cookie(), "victim") || strings.Contains(kept.Path(), "victim") {
-				t.Error("the old exchange reads the new one")
-			}
-			kept.SetCookie("stolen", "stolen=1", true)
-			kept.SetResponseHeader("X-Stolen", "1")
-			return routes(x)
-		})
-		thief, victim := a.user(), a.user()
-		thief.get("/keep")
-		victim.browser.Take("/", "victim=1; path=/")
-		r := victim.get("/victim")
-		r.pair(t, true)
-		if r.header.Get("X-Stolen") != "" {
-			t.Error("the old exchange wrote into the new one")
-		}
-	}},
-	{"HEAD, 204 and 304 are saved like all others", func(t *testing.T, s *suite) {
-		a := s.app(core.Options{}, func(x *Exchange) error {
-			session, err := x.From()
-			if err != nil {
-				return err
-			}
-			n, err := count.Update(session, plusOne)
-			switch x.URL.Path {
-			case "/204":
-				x.Status(204)
-			case "/304":
-				x.Status(304)
-			default:
-				x.Write(fmt.Sprint(n))
-			}
-			return err
-		})
-		u := a.user()
-		r, err := u.send(context.Background(), "HEAD", "/")
-		if err != nil || r.status != 200 || r.body != "" {
-			t.Fatalf("%d %q %v", r.status, r.body, err)
-		}
-		r.pair(t, true)
-		for target, status := range map[string]int{"/204": 204, "/304": 304} {
-			u.want(target, status, "").pair(t, true)
-		}
-		u.want("/", 200, "4")
-	}},
-	{"a handler that writes nothing is saved", func(t *testing.T, s *suite) {
-		u := s.app(core.Options{}, func(x *Exchange) error {
-			session, err := x.From()
-			if err != nil || x.URL.Path == "/read" {
-				x.Write(fmt.Sprint(count.Get(session)))
-				return err
-			}
-			return count.Set(session, 7)
-		}).user()
-		u.want("/", 200, "").pair(t, true)
-		u.want("/read", 200, "7")
-	}},
-	{"events stream, each as it is written, and the cookie came first", func(t *testing.T, s *suite) {
-		next := make(chan struct{})
-		a := s.app(core.Options{}, func(x *Exchange) error {
-			session, err := x.From()
-			if err != nil {
-				return err
-			}
-			n, err := count.Update(session, plusOne)
-			if err != nil {
-				return err
-			}
-			x.SetHeader("Content-Type", "text/event-stream")
-			x.Stream(func(write func(string)) {
-				for i := range 3 {
-					write(fmt.Sprintf("data: %d.%d\n\n", n, i))
-					<-next
-				}
-			})
-			return nil
-		})
-		req, err := http.NewRequest("GET", a.url("/"), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := a.client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		result{cookies: res.Header.Values("Set-Cookie")}.pair(t, true)
-		in := newReader(res.Body)
-		for i := range 3 {
-			for _, want := range []string{fmt.Sprintf("data: 1.%d\n", i), "\n"} {
-				if got, err := in.ReadString('\n'); got != want || err != nil {
-					t.Fatalf("got %q, %v", got, err)
-				}
-			}
-			next <- struct{}{}
-		}
-	}},
-	{"before a connection is hijacked the session is saved", func(t *testing.T, s *suite) {
-		a := s.app(core.Options{}, func(x *Exchange) error {
-			if x.URL.Path != "/hijack" {
-				return routes(x)
-			}
-			session, err := x.From()
-			if err != nil {
-				return err
-			}
-			if err := count.Set(session, 9); err != nil {
-				return err
-			}
-			x.Hijack(func(conn io.ReadWriter) {
-				err := count.Set(session, 10)
-				_, _ = fmt.Fprintf(conn, "hijacked %t %d\n", errors.Is(err, core.ErrCommitted), count.Get(session))
-			})
-			return nil
-		})
-		u := a.user()
-		u.want("/", 200, "1")
-		conn, err := net.Dial("tcp", a.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		_, _ = fmt.Fprintf(conn, "GET /hijack HTTP/1.1\r\nHost: x\r\nCookie: %s\r\n\r\n", u.browser.Cookie("/"))
-		in := newReader(conn)
-		for {
-			line, err := in.ReadString('\n')
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.HasPrefix(line, "hijacked") {
-				if line != "hijacked true 9\n" {
-					t.Errorf("got %q", line)
-				}
-				break
-			}
-		}
-		u.want("/read", 200, "9")
 	}},
 	{"a folded Cookie field reads as everywhere", func(t *testing.T, s *suite) {
 		a := s.app(core.Options{}, routes)
@@ -1098,23 +555,6 @@ var rules = []rule{
 		if err != nil || !strings.HasSuffix(string(answer), "\r\n\r\n1") {
 			t.Errorf("got %q, %v", answer, err)
 		}
-	}},
-	{"without the middleware From is ErrNoSession, no panic", func(t *testing.T, s *suite) {
-		m, _, _ := s.manager(core.Options{})
-		a := &app{t: t}
-		s.serve(a, false, func(x *Exchange) error {
-			_, one := x.From()
-			_, two := x.FromManager(m)
-			_, three := x.Visit()
-			for _, err := range []error{one, two, three} {
-				if !errors.Is(err, core.ErrNoSession) {
-					return fmt.Errorf("got %w", err)
-				}
-			}
-			x.Write("none")
-			return nil
-		})
-		a.user().want("/", 200, "none")
 	}},
 	{"another manager than the mounted one is ErrNoSession", func(t *testing.T, s *suite) {
 		other, _, _ := s.manager(core.Options{Name: "other"})
