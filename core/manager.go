@@ -590,10 +590,3 @@ func (m *Manager) debug(ctx context.Context, msg string, attrs ...slog.Attr) {
 		m.o.Logger.LogAttrs(ctx, slog.LevelDebug, msg, attrs...)
 	}
 }
-
-// warn is for what an administrator should know.
-func (m *Manager) warn(ctx context.Context, msg string, attrs ...slog.Attr) {
-	if m.o.Logger != nil {
-		m.o.Logger.LogAttrs(ctx, slog.LevelWarn, msg, attrs...)
-	}
-}

@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"log/slog"
 	"time"
 )
 
@@ -61,26 +60,42 @@ func (s *Session) asked(ctx context.Context) {
 // letGone is the deadline of a session that has let go.
 const letGone = -1
 
-// letGo takes from the session what the handler holds and can change in place, if
-// nobody knows whether the handler has returned and its time is over. A hook, too,
-// then gets copies.
-func (v *Visit) letGo(ctx context.Context) {
-	s, m := v.session, v.manager
-	if at := s.deadline.Load(); at <= 0 || int64(time.Since(m.born)) < at || v.control.Load() != 0 {
-		return
-	}
+// letGo takes from the session what the handler holds and can change in place, and
+// returns how many values that were. From then on everybody gets copies: hooks, too,
+// and the handler.
+func (s *Session) letGo() (held int) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.deadline.Store(letGone)
-	held := 0
 	for _, e := range s.edits {
 		if e.held != nil {
 			e.held = nil
 			held++
 		}
 	}
-	s.mu.Unlock()
-	if held > 0 {
-		m.warn(ctx, "session: the time of the request's context is over, and the handler may still be running: changes that were made in place to its maps, slices and pointers were not looked at, and are not saved. Mount the adapter's Guard around the handler.",
-			slog.Int("values", held))
+	return held
+}
+
+// checkDeadline lets go if nobody knows whether the handler has returned and its time
+// is over.
+func (v *Visit) checkDeadline(ctx context.Context) {
+	at := v.session.deadline.Load()
+	if at <= 0 || int64(time.Since(v.manager.born)) < at || v.control.Load() != 0 {
+		return
 	}
+	if v.session.letGo() > 0 {
+		v.tell(ctx, v.knownID(), Event{Kind: EventUnchecked, Why: unguarded})
+	}
+}
+
+const unguarded = "the handler's context is past its deadline, and no guard of the adapter says whether the handler has returned"
+
+// abandon ends the session without saving it. What was sent stays in the response.
+func (v *Visit) abandon(ctx context.Context) {
+	s := v.session
+	s.seal()
+	s.letGo()
+	s.putBack()
+	v.finish()
+	v.tell(ctx, v.knownID(), Event{Kind: EventAbandoned})
 }

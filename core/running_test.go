@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -84,10 +85,18 @@ func TestW11LeftRunning(t *testing.T) {
 
 	t.Run("W12 a guard knows it, and nothing is saved", func(t *testing.T) {
 		for _, deferred := range []bool{false, true} {
-			a := newApp(t, &core.Options{Defer: deferred})
+			var events []core.EventKind
+			a := newApp(t, &core.Options{Defer: deferred, Hooks: core.Hooks{Event: func(_ context.Context, e core.Event) {
+				events = append(events, e.Kind)
+				if e.Kind == core.EventAbandoned {
+					for range cart.Get(e.Session) { // a copy, or this would be the end
+					}
+				}
+			}}})
 			fill(t, a)
 			v, s, jar := ask(t, a, nil)
 			v.Enter()
+			events = nil
 			must(t, visits.Set(s, 1))
 			never(t, cart.Get(s))
 			writes := a.store.Calls("set-version")
@@ -99,6 +108,9 @@ func TestW11LeftRunning(t *testing.T) {
 			wantIs(t, s.Save(bg), core.ErrCommitted)
 			v.Leave()
 			must(t, v.Commit(bg)) // as an adapter calls it again
+			if !slices.Equal(events, []core.EventKind{core.EventAbandoned}) {
+				t.Errorf("events %q", events)
+			}
 			a.wantVisits(0)
 			a.wantCart(saved)
 		}
@@ -231,7 +243,7 @@ func TestW11LeftRunning(t *testing.T) {
 			}
 			never(t, held)
 			must(t, v.Commit(bg))
-			if got := log.String(); !strings.Contains(got, "level=WARN") || !strings.Contains(got, "values=1") || strings.Contains(got, "tea") || strings.Contains(got, "cart") {
+			if got := log.String(); !strings.Contains(got, "level=WARN") || !strings.Contains(got, "session unchecked") || strings.Contains(got, "tea") || strings.Contains(got, "cart") {
 				t.Errorf("told: %s", got)
 			}
 			if seen != 1 {

@@ -545,10 +545,7 @@ func (v *Visit) Commit(ctx context.Context) error {
 	}
 	v.committed = true
 	if v.leftRunning() {
-		v.manager.debug(ctx, "the handler has not returned, its session is not saved")
-		s.seal()
-		s.putBack()
-		v.finish()
+		v.abandon(ctx)
 		return nil
 	}
 	s.err = errPanicked
@@ -563,7 +560,7 @@ func (v *Visit) last(ctx context.Context) error {
 	s.op.Lock()
 	defer s.op.Unlock()
 	defer s.seal() // also when a hook panics
-	v.letGo(ctx)
+	v.checkDeadline(ctx)
 	s.sent.putBack()
 	defer func() { s.sent = nil }()
 	defer v.keepOut() // what was sent before may go out although a hook panics
@@ -644,8 +641,7 @@ func (v *Visit) Abandon() {
 	}
 	v.committed = true
 	if v.end() {
-		v.session.seal()
-		v.session.putBack()
+		v.abandon(v.session.ctx)
 	}
 }
 
