@@ -37,8 +37,9 @@ const (
 	EventGone     EventKind = "gone"     // debug: another request has ended it, and nothing was saved
 	EventFailed   EventKind = "failed"   // warning: another operation has failed; debug after EventStoreDown or EventStoreFailing, or if another request was the cause
 
-	EventAbandoned EventKind = "abandoned" // debug: the handler has panicked or not returned, and nothing was saved
-	EventUnchecked EventKind = "unchecked" // warning: what the handler can change in place was not looked at, and such changes are not saved; Why says why not
+	EventAbandoned     EventKind = "abandoned"     // debug: the handler has panicked or not returned, and nothing was saved
+	EventUnchecked     EventKind = "unchecked"     // warning: what the handler can change in place was not looked at, and such changes are not saved; Why says why not
+	EventMisconfigured EventKind = "misconfigured" // warning, once for each reason: by the way that requests come sessions are lost, or cookies unsafe; Why says the remedy
 
 	EventStoreDown    EventKind = "store down"    // warning: Err says why, if the store tells (Causer)
 	EventStoreUp      EventKind = "store up"      // info: Lasted and Waited are about the outage that is over
@@ -77,7 +78,7 @@ func (m *Manager) level(e *Event) slog.Level {
 	switch e.Kind {
 	case EventRenewed, EventLoggedIn, EventLoggedOut, EventEnded, EventExpired, EventInvalid, EventStoreUp:
 		return slog.LevelInfo
-	case EventNotRevoked, EventCookieRefused, EventUnreadable, EventForeign, EventUnchecked, EventStoreDown, EventStoreFailing:
+	case EventMisconfigured, EventNotRevoked, EventCookieRefused, EventUnreadable, EventForeign, EventUnchecked, EventStoreDown, EventStoreFailing:
 		return slog.LevelWarn
 	case EventFailed:
 		if m.health.down.Load() || m.health.partial.Load() || errors.Is(e.Err, ErrConflict) || errors.Is(e.Err, ErrGone) {

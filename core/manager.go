@@ -39,6 +39,10 @@ type Options struct {
 	// its browser gets a new id, when it brings several sessions, and at a
 	// logout. Not with KoaCompat or a Carrier.
 	FormerCookies []CookieOptions
+	// MountPath is the path prefix that a proxy strips, such as "/app" where the
+	// browser's /app/x arrives as /x. Cookie.Path is the browser's: without
+	// MountPath no such request would lie inside of it.
+	MountPath string
 	// Carrier, if set, transports the id in place of the cookie.
 	Carrier Carrier
 
@@ -265,8 +269,10 @@ type Manager struct {
 	carrier Carrier
 	cookie  *signedCookie // the carrier, if it is the default one
 	config  CookieOptions // complete
-	rolling bool          // requests prolong a session that has chosen nothing else
-	born    time.Time     // the deadlines of calls count from it
+	inside  string        // the cookie's path, as requests arrive: without Options.MountPath
+	setup   setup
+	rolling bool      // requests prolong a session that has chosen nothing else
+	born    time.Time // the deadlines of calls count from it
 
 	blank        *record.Cookie // of a new session in KoaCompat, else nil
 	blankOptions CookieOptions  // complete with blank
@@ -402,6 +408,18 @@ func (m *Manager) check(problem func(string, ...any)) {
 	}
 	if o.MaxSize < 0 || o.MaxWaiters < 0 {
 		problem("Options.MaxSize or MaxWaiters is negative: omit it for the default")
+	}
+	m.inside = m.config.Path
+	switch mount, path := o.MountPath, m.config.Path; {
+	case mount == "":
+	case mount[0] != '/' || strings.HasSuffix(mount, "/") || !attribute(mount):
+		problem("Options.MountPath must begin with /, not end with it, and contain nothing that the path of a request never contains")
+	case pathMatch(mount, path): // as "/" and the prefix itself do
+		m.inside = "/"
+	case pathMatch(path, mount):
+		m.inside = path[len(mount):]
+	default:
+		problem("Options.MountPath %q and Cookie.Path %q have nothing in common: no request would have a session", mount, path)
 	}
 	if o.TouchEvery > 0 && !m.rolling {
 		problem("Options.TouchEvery is the time between two prolongations by IdleTimeout: set IdleTimeout too")

@@ -188,7 +188,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 		return v.failAlways(ctx, OpID, err)
 	}
 	if !held {
-		if err := v.sendable(); err != nil {
+		if err := v.sendable(ctx); err != nil {
 			return v.failAlways(ctx, OpCarrier, err)
 		}
 		if stored {
@@ -268,7 +268,7 @@ func (v *Visit) renew(ctx context.Context) error {
 	if state == fresh || held {
 		return v.renewUnstored(ctx, held)
 	}
-	if err := v.sendable(); err != nil {
+	if err := v.sendable(ctx); err != nil {
 		return v.failAlways(ctx, OpCarrier, err)
 	}
 	if err := v.beforeSave(ctx); err != nil {

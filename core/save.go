@@ -129,7 +129,7 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 	ctx = withoutCancel(ctx)
 	p.ctx = ctx
 	if why != resend {
-		if err := v.sendable(); err != nil {
+		if err := v.sendable(ctx); err != nil {
 			return plan{}, report(ctx, OpCarrier, err)
 		}
 	}
@@ -440,15 +440,20 @@ func (s *Session) saved(c *changeSet, e *entry) {
 
 // sendable says before anything is stored whether its cookie could be sent
 // (K8, K30).
-func (v *Visit) sendable() error {
+func (v *Visit) sendable(ctx context.Context) error {
 	if v.jar.Begun() {
 		return ErrCommitted
 	}
-	if c := v.manager.cookie; c != nil {
-		o := v.session.Cookie()
-		return c.ready(v.jar, &o)
+	c := v.manager.cookie
+	if c == nil {
+		return nil
 	}
-	return nil
+	o := v.session.Cookie()
+	err := c.ready(v.jar, &o)
+	if err != nil {
+		v.checkTransport(ctx)
+	}
+	return err
 }
 
 // send sends the id: only after the store has the session. last means the commit,
@@ -465,6 +470,7 @@ func (v *Visit) send(ctx context.Context, last bool) error {
 		jar = v.sends()
 	}
 	v.carrying = true
+	v.checkTransport(ctx)
 	if err := v.manager.carrier.Set(jar, v.session); err != nil {
 		return v.report(ctx, OpCarrier, err)
 	}

@@ -180,6 +180,7 @@ func (v *Visit) loadOnce(ctx context.Context) (*Session, error) {
 		v.session.asked(ctx)
 		return v.session, nil
 	case outside:
+		v.manager.askedOutside(v.hookContext(ctx))
 		return nil, errOutside
 	case ended:
 		return nil, ErrCommitted
@@ -232,8 +233,15 @@ func (v *Visit) hookContext(ctx context.Context) context.Context {
 
 // inside reports whether the path has a session (K33).
 func (v *Visit) inside() bool {
-	path := v.manager.config.Path
-	return path == "/" || pathMatch(v.jar.Path(), path)
+	m := v.manager
+	if m.inside == "/" {
+		return true
+	}
+	is := pathMatch(v.jar.Path(), m.inside)
+	if is {
+		m.setup.first(wasInside)
+	}
+	return is
 }
 
 // read fills the session with what the store has for the id that the request

@@ -36,18 +36,35 @@ package fasthttpsession
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/gensession/gensession/adapters/internal/fields"
+	"github.com/gensession/gensession/adapters/internal/proxy"
 	"github.com/gensession/gensession/core"
 )
 
 // Options configure [New]. Nil and the zero value are valid.
 type Options struct {
-	// Secure reports whether the browser's request came over TLS. The default
-	// is ctx.IsTLS. Behind a proxy that terminates TLS, read the header field
-	// that the proxy sets, but only if no request can bypass the proxy.
+	// TrustedProxies are the addresses of the proxies in front of this server
+	// that end TLS, such as netip.MustParsePrefix("10.0.0.0/8"). Where a
+	// connection comes from one of them, ProxyField says whether the browser's
+	// request came over TLS. What other clients send is not believed. Default:
+	// none, and only the connection itself counts.
+	TrustedProxies []netip.Prefix
+	// ProxyField is the one request field that these proxies write, each by
+	// itself or behind what the field contains already. No other field is read.
+	// Default "X-Forwarded-Proto"; others are "Forwarded" and "X-Forwarded-Ssl".
+	ProxyField string
+	// TrustedHops is the number of trusted proxies between the browser and this
+	// server that append to ProxyField: its element counts that is so far from
+	// the right. If there are fewer elements, the request did not come over TLS.
+	// Default 1, which is also right for a proxy that replaces the field.
+	TrustedHops int
+	// Secure, if set, reports in place of all that whether the browser's request
+	// came over TLS, such as for a proxy that has no address since it uses a Unix
+	// socket. It must not believe what any client can send.
 	Secure func(ctx *fasthttp.RequestCtx) bool
 
 	// Context returns the context for stores and hooks. It must not be ctx or
@@ -73,7 +90,8 @@ func New(m *core.Manager, o *Options) func(fasthttp.RequestHandler) fasthttp.Req
 		mw.o = *o
 	}
 	if mw.o.Secure == nil {
-		mw.o.Secure = (*fasthttp.RequestCtx).IsTLS
+		mw.proxies = proxy.New(mw.o.TrustedProxies, mw.o.ProxyField, mw.o.TrustedHops)
+		mw.o.Secure = overTLS(mw.proxies)
 	}
 	if mw.o.Context == nil {
 		mw.o.Context = func(*fasthttp.RequestCtx) context.Context { return context.Background() }
@@ -143,6 +161,20 @@ func SetContext(ctx *fasthttp.RequestCtx, c context.Context) { ctx.SetUserValue(
 type middleware struct {
 	manager *core.Manager
 	o       Options
+	proxies *proxy.Trust // nil if the user decides what is secure
+}
+
+// overTLS returns the default of Options.Secure.
+func overTLS(proxies *proxy.Trust) func(*fasthttp.RequestCtx) bool {
+	if !proxies.Any() {
+		return (*fasthttp.RequestCtx).IsTLS
+	}
+	return func(ctx *fasthttp.RequestCtx) bool {
+		if !proxies.Trusts(proxy.Addr(ctx.RemoteAddr())) {
+			return ctx.IsTLS()
+		}
+		return proxies.TLS(requestField(ctx, proxies.Field()), ctx.IsTLS())
+	}
 }
 
 func (mw *middleware) serve(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandler) {
@@ -157,7 +189,7 @@ func (mw *middleware) serve(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandl
 		return
 	}
 	jar.Open(ctx, mw.o.Secure(ctx))
-	jar.answer = mw.o.Error
+	jar.answer, jar.proxies = mw.o.Error, mw.proxies
 	defer jar.Close()
 	// After Commit this does nothing. Before it, it means a panic or Goexit.
 	defer visit.Abandon()

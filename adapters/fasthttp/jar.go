@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/gensession/gensession/adapters/internal/fields"
+	"github.com/gensession/gensession/adapters/internal/proxy"
 	"github.com/gensession/gensession/adapters/internal/target"
 	"github.com/gensession/gensession/core"
 )
@@ -25,6 +26,8 @@ type Jar struct {
 	response *fasthttp.Response // that of ctx, or the one of a TimeoutError
 	secure   bool
 	names    naming
+
+	proxies *proxy.Trust // nil if somebody else has decided what is secure
 
 	answer func(*fasthttp.RequestCtx, error) // Options.Error; nil in the Jar of another adapter
 	failed bool                              // the error of a Handler has been answered
@@ -179,6 +182,26 @@ func (j *Jar) Path() string {
 
 // Secure returns what Open was given.
 func (j *Jar) Secure() bool { return j.secure }
+
+// UntrustedTLS returns the name of a field that says https although Secure is false.
+func (j *Jar) UntrustedTLS() string {
+	if j.proxies == nil {
+		return ""
+	}
+	return j.proxies.Untrusted(j.RequestHeader)
+}
+
+// requestField returns the fields of that name, joined with commas, whatever case
+// they were sent in.
+func requestField(ctx *fasthttp.RequestCtx, name string) string {
+	var values [][]byte
+	for sent, value := range ctx.Request.Header.All() {
+		if isNamed(sent, name) {
+			values = append(values, value)
+		}
+	}
+	return joined(values, ",")
+}
 
 // RequestHeader returns the field, with the changes of outer middleware.
 func (j *Jar) RequestHeader(name string) string {

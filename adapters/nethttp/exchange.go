@@ -229,6 +229,14 @@ func (x *exchange) Path() string {
 
 func (x *exchange) Secure() bool { return x.mw.secure(x.r) }
 
+// UntrustedTLS returns the name of a field that says https although Secure is false.
+func (x *exchange) UntrustedTLS() string {
+	if x.mw.proxies == nil {
+		return ""
+	}
+	return x.mw.proxies.Untrusted(x.r.Header.Get)
+}
+
 func (x *exchange) RequestHeader(name string) string { return x.r.Header.Get(name) }
 
 func (x *exchange) SetCookie(name, line string, replace bool) {

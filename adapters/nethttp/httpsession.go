@@ -28,17 +28,33 @@ package httpsession
 
 import (
 	"net/http"
+	"net/netip"
+	"strings"
 
+	"github.com/gensession/gensession/adapters/internal/proxy"
 	"github.com/gensession/gensession/core"
 )
 
 // Options configure [New]. Nil and the zero value are valid.
 type Options struct {
-	// Secure reports whether the browser's request came over TLS. The default
-	// is r.TLS != nil. Behind a proxy that terminates TLS, read the header field
-	// that the proxy sets, but only if no request can bypass the proxy:
-	//
-	//	Secure: func(r *http.Request) bool { return r.Header.Get("X-Forwarded-Proto") == "https" }
+	// TrustedProxies are the addresses of the proxies in front of this server
+	// that end TLS, such as netip.MustParsePrefix("10.0.0.0/8"). Where a
+	// connection comes from one of them, ProxyField says whether the browser's
+	// request came over TLS. What other clients send is not believed. Default:
+	// none, and only the connection itself counts.
+	TrustedProxies []netip.Prefix
+	// ProxyField is the one request field that these proxies write, each by
+	// itself or behind what the field contains already. No other field is read.
+	// Default "X-Forwarded-Proto"; others are "Forwarded" and "X-Forwarded-Ssl".
+	ProxyField string
+	// TrustedHops is the number of trusted proxies between the browser and this
+	// server that append to ProxyField: its element counts that is so far from
+	// the right. If there are fewer elements, the request did not come over TLS.
+	// Default 1, which is also right for a proxy that replaces the field.
+	TrustedHops int
+	// Secure, if set, reports in place of all that whether the browser's request
+	// came over TLS, such as for a proxy that has no address since it uses a Unix
+	// socket. It must not believe what any client can send.
 	Secure func(r *http.Request) bool
 
 	// Error writes the response if the session could not be loaded or saved, or
@@ -59,7 +75,8 @@ func New(m *core.Manager, o *Options) func(http.Handler) http.Handler {
 	}
 	mw := middleware{manager: m, secure: o.Secure, answer: o.Error}
 	if mw.secure == nil {
-		mw.secure = overTLS
+		mw.proxies = proxy.New(o.TrustedProxies, o.ProxyField, o.TrustedHops)
+		mw.secure = overTLS(mw.proxies)
 	}
 	if mw.answer == nil {
 		mw.answer = answer
@@ -87,6 +104,7 @@ func Visit(r *http.Request) (*core.Visit, error) { return core.VisitFrom(r.Conte
 type middleware struct {
 	manager *core.Manager
 	secure  func(*http.Request) bool
+	proxies *proxy.Trust // nil if the user decides what is secure
 	answer  func(http.ResponseWriter, *http.Request, error)
 }
 
@@ -125,7 +143,18 @@ func handBack(inner, r *http.Request) {
 	r.Pattern, r.Form, r.PostForm, r.MultipartForm, r.Trailer = inner.Pattern, inner.Form, inner.PostForm, inner.MultipartForm, inner.Trailer
 }
 
-func overTLS(r *http.Request) bool { return r.TLS != nil }
+// overTLS returns the default of Options.Secure.
+func overTLS(proxies *proxy.Trust) func(*http.Request) bool {
+	if !proxies.Any() {
+		return func(r *http.Request) bool { return r.TLS != nil }
+	}
+	return func(r *http.Request) bool {
+		if !proxies.Trusts(proxy.ParseAddr(r.RemoteAddr)) {
+			return r.TLS != nil
+		}
+		return proxies.TLS(strings.Join(r.Header.Values(proxies.Field()), ","), r.TLS != nil)
+	}
+}
 
 func answer(w http.ResponseWriter, _ *http.Request, err error) {
 	status := core.Status(err)

@@ -12,11 +12,43 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
 )
 
 // requestRules are about the other parts of a request and its response.
 var requestRules = []rule{
+	{"W51 P25 behind a proxy that strips a prefix", func(t *testing.T, s *suite) {
+		a := s.app(core.Options{MountPath: "/app", Cookie: core.CookieOptions{Path: "/app"}}, routes)
+		browser := new(jartest.Browser)
+		ask := func(path string) result { // as the proxy passes it on
+			t.Helper()
+			req, err := http.NewRequest("GET", a.url(strings.TrimPrefix(path, "/app")), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c := browser.Cookie(path); c != "" {
+				req.Header.Set("Cookie", c)
+			}
+			r, err := a.do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			browser.Take(path, r.cookies...)
+			return r
+		}
+		ask("/app/x").pair(t, true)
+		if r := ask("/app/read"); r.body != "1" {
+			t.Errorf("the session is lost: %q", r.body)
+		}
+		if c := browser.Cookie("/other"); c != "" {
+			t.Error("the cookie is sent outside of /app")
+		}
+		ask("/app/destroy").pair(t, false)
+		if r := ask("/app/read"); r.body != "0" {
+			t.Errorf("after the logout %q", r.body)
+		}
+	}},
 	{"W20 a session cookie behind many others is found, or an event says why not", func(t *testing.T, s *suite) {
 		why := make(chan string, 10)
 		a := s.app(core.Options{Hooks: core.Hooks{Event: func(_ context.Context, e core.Event) {
