@@ -51,6 +51,7 @@ import (
 
 	fasthttpsession "github.com/gensession/gensession/adapters/fasthttp"
 	"github.com/gensession/gensession/adapters/internal/proxy"
+	"github.com/gensession/gensession/adapters/internal/sessionerr"
 	"github.com/gensession/gensession/core"
 )
 
@@ -308,16 +309,9 @@ func wrap(err error) error {
 // tidy wraps an error of the session that a handler has returned, such as that of
 // Save, as the errors of this package. Other errors stay unchanged.
 func tidy(err error) error {
-	var ours *core.Error
 	var theirs *fiber.Error
-	if !errors.As(err, &theirs) && (errors.As(err, &ours) || late(err)) {
+	if !errors.As(err, &theirs) && sessionerr.Is(err) {
 		return wrap(err)
 	}
 	return err
-}
-
-// late reports whether err means that the session can't be changed any more, or
-// that there is none. The core does not wrap these in an Error.
-func late(err error) bool {
-	return errors.Is(err, core.ErrGone) || errors.Is(err, core.ErrCommitted) || errors.Is(err, core.ErrNoSession)
 }

@@ -35,6 +35,8 @@ type exchange struct {
 
 	jar   sync.Mutex // held by the Jar's methods that use the response's header
 	begun bool       // guarded by jar; the server then owns the header
+
+	early atomic.Bool // an informational response was sent
 }
 
 const (
@@ -114,9 +116,13 @@ func (x *exchange) end() {
 	}
 }
 
-// fail sends an error response in place of the handler's response.
+// fail sends an error response in place of the handler's response, unless that is
+// under way, past x.
 func (x *exchange) fail(err error) {
 	x.begin()
+	if x.passed() {
+		return
+	}
 	clean(x.w.Header(), x.encoding)
 	x.mw.answer(x.w, x.r, err)
 }
@@ -147,6 +153,8 @@ func (x *exchange) WriteHeader(status int) {
 		if x.commit() != nil {
 			return
 		}
+	} else {
+		x.early.Store(true)
 	}
 	x.w.WriteHeader(status)
 }
@@ -346,10 +354,18 @@ func dropCacheFields(header http.Header) {
 	}
 }
 
+// Begun also asks a writer that can tell, such as gin's: a handler may have written
+// to it past x.
 func (x *exchange) Begun() bool {
 	x.jar.Lock()
 	defer x.jar.Unlock()
-	return x.begun
+	return x.begun || x.passed()
+}
+
+// passed reports whether the response has begun without x.
+func (x *exchange) passed() bool {
+	w, ok := x.w.(interface{ Written() bool })
+	return ok && !x.early.Load() && w.Written()
 }
 
 func joined(values []string, by string) string {

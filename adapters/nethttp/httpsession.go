@@ -24,9 +24,15 @@
 // otherwise a handler that has timed out would continue and save a session whose
 // cookie is never sent. A handler that unwraps the ResponseWriter and writes to
 // the original one bypasses the session.
+//
+// # For adapters
+//
+// [Commit] is for adapters of frameworks that are built on net/http, such as
+// ginsession. Applications do not need it.
 package httpsession
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -100,6 +106,20 @@ func FromManager(r *http.Request, m *core.Manager) (*core.Session, error) {
 // Visit returns the [core.Visit] of r, with which a handler can destroy or replace
 // a session that is not loaded.
 func Visit(r *http.Request) (*core.Visit, error) { return core.VisitFrom(r.Context()) }
+
+// Commit saves the session of v, a visit of this package, as the first byte of a
+// response does: if that fails, it sends an error response and returns the error, and
+// nothing else may be sent. It is for the writers of frameworks that send a response
+// by other methods than those of net/http. [New] has to be given the writer of the
+// framework. If that has a method Written, which reports whether the response has
+// begun, then a session whose cookie can't be sent any more is not saved.
+func Commit(v *core.Visit) error {
+	x, ok := v.Jar().(*exchange)
+	if !ok {
+		return fmt.Errorf("%w: the visit is of another package", core.ErrNoSession)
+	}
+	return x.commit()
+}
 
 type middleware struct {
 	manager *core.Manager
