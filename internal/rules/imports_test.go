@@ -83,7 +83,7 @@ func packages(t *testing.T) map[string]pkg {
 		}
 		all[p.name()] = p
 	}
-	for _, name := range []string{"core", "core/storetest", "core/jartest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "adapters/gin", "stores/redis", "stores/memcache", "otel", "examples/demo", "bench/peers", "internal/faults"} {
+	for _, name := range []string{"core", "core/storetest", "core/jartest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "adapters/fiberv3", "adapters/gin", "stores/redis", "stores/memcache", "otel", "examples/demo", "bench/peers", "internal/faults"} {
 		if _, ok := all[name]; !ok {
 			t.Fatalf("there is no package %s: the rules below would check nothing", name)
 		}
@@ -163,6 +163,7 @@ func TestWhatUsersCompile(t *testing.T) {
 		{[]string{"adapters/nethttp", "stores/memcache"}, []string{fiber, fasthttp, rueidis}},
 		{[]string{"adapters/fasthttp", "stores/memory"}, []string{fiber, rueidis, gomemache}},
 		{[]string{"adapters/fiber", "stores/memory"}, []string{rueidis, gomemache}},
+		{[]string{"adapters/fiberv3", "stores/memory"}, []string{fiber + "/v2", rueidis, gomemache}},
 		{[]string{"adapters/gin", "stores/memory"}, []string{fiber, fasthttp, rueidis, gomemache}},
 		{[]string{"core/storetest"}, nil},
 		{[]string{"core/jartest"}, nil},
@@ -187,6 +188,7 @@ var mayRequire = map[string][]string{
 	".":                    nil,
 	"adapters/fasthttp":    {"github.com/valyala/fasthttp"},
 	"adapters/fiber":       {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
+	"adapters/fiberv3":     {"github.com/gofiber/fiber/v3", "github.com/valyala/fasthttp"},
 	"adapters/gin":         {"github.com/gin-gonic/gin"},
 	"stores/redis":         {"github.com/redis/rueidis"},
 	"stores/memcache":      {"github.com/bradfitz/gomemcache"},
@@ -244,7 +246,7 @@ func TestRequirements(t *testing.T) {
 		for _, r := range mod.Require {
 			switch {
 			case ours(r.Path):
-				if to := within(r.Path); to != "." && under(name, "stores", "adapters") && !(name == "adapters/fiber" && to == "adapters/fasthttp") {
+				if to := within(r.Path); to != "." && under(name, "stores", "adapters") && !(under(name, "adapters/fiber", "adapters/fiberv3") && to == "adapters/fasthttp") {
 					t.Errorf("%s requires %s", name, to)
 				}
 			case slices.Contains(helpers, r.Path) || slices.Contains(chosen, r.Path):

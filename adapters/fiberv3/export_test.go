@@ -1,0 +1,4 @@
+package fiberv3session
+
+// Secure is the default of Options.Secure.
+var Secure = secure

@@ -1,0 +1,240 @@
+// Package fiberv3session is the session middleware for Fiber v3. For Fiber v2 there is
+// adapters/fiber.
+//
+//	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: keys})
+//	…
+//	app.Use(fiberv3session.New(sessions, nil))
+//
+// The session is saved after the handlers have returned, even with an error, and
+// before Fiber sends the first byte. Later code, such as the app's ErrorHandler,
+// can read the session, but a change fails with [core.ErrCommitted].
+//
+// Two methods of Fiber do not wait for that. c.End sends the response from within
+// the handler: call [core.Session.Save] before it, or the session is stored and its
+// cookie is not sent. c.Drop sends nothing: what the handler has changed is stored,
+// and a browser without a cookie gets none. Early hints can be sent at any time.
+//
+// A function passed to SendStreamWriter, as for server-sent events, runs
+// concurrently with the handler. Its changes are saved if they come before the
+// handlers return, and fail with [core.ErrCommitted] afterwards; since that is a
+// race, change the session in the handler. It can read the session for as long as it
+// runs, if the handler has got it for it. A reader passed to SendStream is read after
+// the save.
+//
+// Errors go to the app's ErrorHandler, which can log and format them. For an error
+// of the session errors.As finds a *fiber.Error with the status, and errors.Is
+// finds the error of the core. Its text is only that of the status, since the
+// default ErrorHandler sends the text to the client, and the error of a store
+// reveals internals of the server. An error of a handler is passed on unchanged,
+// and takes precedence over an error of the save, which then goes only to
+// [core.Hooks].
+//
+// The session of a handler that runs over its time in Fiber's timeout middleware,
+// mounted inside of this one, is not saved, since that handler may be in the middle
+// of a change. What it does to the session later fails.
+//
+// If a panic reaches this middleware, nothing is saved: mount Fiber's recover
+// before it.
+//
+// c is a context itself: [core.From] finds the session in it, and stores and hooks
+// never get c, which Fiber uses again for another request. Handlers of net/http that
+// are registered in Fiber find the session by httpsession.From(r) and [core.From].
+// The other way round an app below adaptor.FiberApp needs this middleware, since the
+// adaptor passes no context on; and adaptor.HTTPMiddleware can't be used with that
+// of net/http, which it ends before the handlers run.
+//
+// The cookies of the request are read as they were received. Exclude the session
+// cookies from Fiber's encryptcookie: add the cookie name, and the name with
+// ".sig", ".next" and ".next.sig", to Except.
+package fiberv3session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/gofiber/fiber/v3"
+	"github.com/valyala/fasthttp"
+
+	fasthttpsession "github.com/gensession/gensession/adapters/fasthttp"
+	"github.com/gensession/gensession/adapters/internal/sessionerr"
+	"github.com/gensession/gensession/core"
+)
+
+// Options configure [New]. Nil and the zero value are valid.
+type Options struct {
+	// Next, if it returns true, skips the middleware: the request has no session.
+	Next func(c fiber.Ctx) bool
+
+	// Secure reports whether the browser's request came over TLS. By default
+	// that is a TLS connection to the app, or what a proxy says that the app's
+	// TrustProxy and TrustProxyConfig name, as c.Scheme tells. (c.Secure of Fiber
+	// 3.1 is never true.)
+	Secure func(c fiber.Ctx) bool
+}
+
+// New returns middleware that gives each request a session of m. Stores and hooks
+// get c.Context. If it is mounted twice with the same manager, the inner one
+// does nothing. Managers with different cookies can be combined.
+func New(m *core.Manager, o *Options) fiber.Handler {
+	mw := middleware{manager: m}
+	if o != nil {
+		mw.o = *o
+	}
+	if mw.o.Secure == nil {
+		mw.o.Secure = secure
+	}
+	return mw.handle
+}
+
+// From returns the session of c, that of the innermost middleware if there are
+// several. The error is [core.ErrNoSession] if the middleware is missing or the
+// request path is outside the cookie's path. A handler can return the error
+// unchanged.
+//
+// [core.From] returns the same session from c, from c.Context, and in net/http
+// handlers that are registered in Fiber from the context of their request, for code
+// that does not depend on Fiber.
+func From(c fiber.Ctx) (*core.Session, error) {
+	v, err := Visit(c)
+	if err != nil {
+		return nil, err
+	}
+	return session(c, v)
+}
+
+// Handler returns a Fiber handler that calls f with the session of its request,
+// the innermost if several managers are mounted. An error of the session or of f
+// goes to the ErrorHandler. The session is saved also after an error, but a
+// [core.Session.Login] that is not saved yet does not happen.
+func Handler(f func(c fiber.Ctx, s *core.Session) error) fiber.Handler {
+	return func(c fiber.Ctx) error {
+		s, err := From(c)
+		if err != nil {
+			return err
+		}
+		return f(c, s)
+	}
+}
+
+// FromManager returns the session of c that m manages. Its errors are those of
+// [From].
+func FromManager(c fiber.Ctx, m *core.Manager) (*core.Session, error) {
+	v, err := Visit(c)
+	if err != nil {
+		return nil, err
+	}
+	if v, err = v.Of(m); err != nil {
+		return nil, wrap(err)
+	}
+	return session(c, v)
+}
+
+// Visit returns the [core.Visit] of c, with which a handler can destroy or replace
+// a session that is not loaded.
+func Visit(c fiber.Ctx) (*core.Visit, error) {
+	ctx := c.RequestCtx()
+	if ctx == nil { // called from a stream's writer after Fiber has released c
+		return nil, wrap(fmt.Errorf("%w: the request is over", core.ErrNoSession))
+	}
+	v, err := fasthttpsession.Visit(ctx)
+	return v, wrap(err)
+}
+
+func session(c fiber.Ctx, v *core.Visit) (*core.Session, error) {
+	s, err := v.Session(c.Context())
+	return s, wrap(err)
+}
+
+type middleware struct {
+	manager *core.Manager
+	o       Options
+}
+
+func (mw *middleware) handle(c fiber.Ctx) error {
+	if mw.o.Next != nil && mw.o.Next(c) {
+		return c.Next()
+	}
+	ctx, user := c.RequestCtx(), c.Context()
+	before, _ := fasthttpsession.Context(ctx) // nil if this is the outermost
+	var outer *core.Visit
+	if before != nil {
+		outer, _ = core.VisitFrom(before)
+	}
+	jar, visit, ok := core.NewVisitOf[fasthttpsession.Jar](mw.manager, outer)
+	if !ok {
+		return c.Next()
+	}
+	jar.Open(ctx, mw.o.Secure(c))
+	defer jar.Close()
+	// After Commit this does nothing. Before it, it means a panic or Goexit.
+	defer visit.Abandon()
+	if err := visit.Begin(user); err != nil {
+		return wrap(err)
+	}
+	enter(c, core.NewContext(user, visit))
+	failed := c.Next()
+	if ctx.LastTimeoutErrorResponse() != nil {
+		// The response is complete, and the code that timed out may still use the
+		// session.
+		return failed
+	}
+	// The context of an outer session comes back with user, and the ErrorHandler
+	// finds this one.
+	if before != nil {
+		fasthttpsession.SetContext(ctx, before)
+		c.SetContext(user)
+	}
+	if failed != nil {
+		visit.HandlerFailed()
+	}
+	err := visit.Commit(user) // also for a handler that failed (K27)
+	switch {
+	case failed != nil:
+		return tidy(failed)
+	case err != nil:
+		fasthttpsession.Discard(ctx)
+		return wrap(err)
+	}
+	return nil
+}
+
+// enter makes the session available to From and core.From, even if the context is
+// replaced.
+func enter(c fiber.Ctx, ctx context.Context) {
+	fasthttpsession.SetContext(c.RequestCtx(), ctx)
+	c.SetContext(ctx)
+}
+
+// secure is the default of Options.Secure.
+func secure(c fiber.Ctx) bool { return c.RequestCtx().IsTLS() || c.Scheme() == "https" }
+
+// A failure is an error of the session for the ErrorHandler.
+type failure struct {
+	status *fiber.Error
+	err    error
+}
+
+// Error returns the text of the status, which may be sent to the client.
+func (f *failure) Error() string { return f.status.Message }
+
+// Unwrap returns the *fiber.Error and the error of the core.
+func (f *failure) Unwrap() []error { return []error{f.status, f.err} }
+
+func wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	status := core.Status(err)
+	return &failure{&fiber.Error{Code: status, Message: fasthttp.StatusMessage(status)}, err}
+}
+
+// tidy wraps an error of the session that a handler has returned, such as that of
+// Save, as the errors of this package. Other errors stay unchanged.
+func tidy(err error) error {
+	var theirs *fiber.Error
+	if !errors.As(err, &theirs) && sessionerr.Is(err) {
+		return wrap(err)
+	}
+	return err
+}
