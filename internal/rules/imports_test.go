@@ -94,7 +94,7 @@ func packages(t *testing.T) map[string]pkg {
 // Imports point one way: adapters to core, stores to core, and nothing back.
 func TestImports(t *testing.T) {
 	suites := []string{"core/storetest", "core/jartest"}
-	helpers := append([]string{"adapters/internal/adaptertest"}, suites...)
+	helpers := append([]string{"adapters/internal/adaptertest", "examples/frameworks/internal/try"}, suites...)
 	for name, p := range packages(t) {
 		product := under(name, "core", "adapters", "stores", "otel", "examples") && !under(name, helpers...)
 		for _, i := range p.Imports {
@@ -194,6 +194,7 @@ var mayRequire = map[string][]string{
 	"stores/memcache":      {"github.com/bradfitz/gomemcache"},
 	"otel":                 {"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/metric", "go.opentelemetry.io/otel/trace"},
 	"examples":             {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
+	"examples/frameworks":  {"connectrpc.com/connect", "github.com/go-chi/chi/v5", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "google.golang.org/protobuf"},
 	"bench":                {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
 	"internal/concurrency": {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/anishathalye/porcupine"},
 	"internal/faults":      {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/redis/rueidis", "github.com/bradfitz/gomemcache"},

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"testing"
+
+	"github.com/labstack/echo/v5"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/examples/frameworks/internal/try"
+)
+
+func TestEcho5(t *testing.T) {
+	try.Run(t, func(sessions *core.Manager) http.Handler {
+		e := routes(sessions)
+		quiet(e)
+		e.POST("/panic", withSession(func(_ *echo.Context, s *core.Session) error { panic(visits.Set(s, 100)) }))
+		e.POST("/fails", withSession(func(_ *echo.Context, s *core.Session) error {
+			return errors.Join(s.Login(core.LoginOptions{}), user.Set(s, "eve"), errors.New("no"))
+		}))
+		return e
+	})
+}
+
+func quiet(e *echo.Echo) { e.Logger = slog.New(slog.NewTextHandler(io.Discard, nil)) }
