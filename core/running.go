@@ -39,8 +39,9 @@ func (v *Visit) Leave() {
 	}
 }
 
-// leftRunning reports whether a guard knows of a handler that has not returned.
-func (v *Visit) leftRunning() bool { return v.control.Load()&(guarded-1) != 0 }
+// Running reports whether a guard knows of a handler that has control. An adapter asks
+// where its framework begins anew with a request, within the handler.
+func (v *Visit) Running() bool { return v.control.Load()&(guarded-1) != 0 }
 
 // asked notes the deadline of a context by which the handler has got the session.
 func (s *Session) asked(ctx context.Context) {

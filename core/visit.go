@@ -552,7 +552,7 @@ func (v *Visit) Commit(ctx context.Context) error {
 		return s.err
 	}
 	v.committed = true
-	if v.leftRunning() {
+	if v.Running() {
 		v.abandon(ctx)
 		return nil
 	}

@@ -34,7 +34,7 @@
 // of a change. What it does to the session later fails.
 //
 // If a panic reaches this middleware, nothing is saved: mount Fiber's recover
-// before it.
+// before it. A panic that the timeout middleware recovers does not: see [Guard].
 //
 // c is a context itself: [core.From] finds the session in it, and stores and hooks
 // never get c, which Fiber uses again for another request. Handlers of net/http that
@@ -109,12 +109,39 @@ func From(c fiber.Ctx) (*core.Session, error) {
 // [core.Session.Login] that is not saved yet does not happen.
 func Handler(f func(c fiber.Ctx, s *core.Session) error) fiber.Handler {
 	return func(c fiber.Ctx) error {
-		s, err := From(c)
+		v, err := Visit(c)
 		if err != nil {
 			return err
 		}
-		return f(c, s)
+		s, err := session(c, v)
+		if err != nil {
+			return err
+		}
+		v.Enter()
+		err = f(c, s)
+		v.Leave() // not after a panic
+		return err
 	}
+}
+
+// Guard is middleware to mount innermost, before the handlers: after whatever
+// recovers panics inside of the session middleware, such as Fiber's timeout
+// middleware, or runs handlers in a goroutine of its own.
+//
+//	app.Use(fiberv3session.New(sessions, nil), recover.New(), fiberv3session.Guard)
+//
+// It tells the session whether the handlers have returned. If one has panicked, or
+// is still running when the response is sent in its place, nothing of its session is
+// saved. A [Handler] needs no Guard. Without the session middleware it does nothing.
+func Guard(c fiber.Ctx) error {
+	v, err := Visit(c)
+	if err != nil {
+		return c.Next()
+	}
+	v.Enter()
+	err = c.Next()
+	v.Leave() // not after a panic
+	return err
 }
 
 // FromManager returns the session of c that m manages. Its errors are those of
@@ -174,9 +201,7 @@ func (mw *middleware) handle(c fiber.Ctx) error {
 	}
 	enter(c, core.NewContext(user, visit))
 	failed := c.Next()
-	if ctx.LastTimeoutErrorResponse() != nil {
-		// The response is complete, and the code that timed out may still use the
-		// session.
+	if jar.TimedOut() { // and the code that timed out may still use the session
 		return failed
 	}
 	// The context of an outer session comes back with user, and the ErrorHandler

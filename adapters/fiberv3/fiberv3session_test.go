@@ -471,20 +471,33 @@ func TestW17RequestAsContext(t *testing.T) {
 	}
 }
 
-func TestPanicUnderRecover(t *testing.T) {
-	m, store := newManager(t, core.Options{})
-	app := fiber.New()
-	app.Use(recover.New(), fiberv3session.New(m, nil))
-	app.Get("/", func(c fiber.Ctx) error {
+func TestPanics(t *testing.T) {
+	panics := func(c fiber.Ctx) error {
 		if err := add(c); err != nil {
 			return err
 		}
 		panic("boom")
-	})
-	res, _ := ask(t, app, new(jartest.Browser), "/")
-	if res.StatusCode != 500 || len(res.Header.Values("Set-Cookie")) != 0 || store.Calls(storetest.OpSetVersion) != 0 {
-		t.Errorf("R22: answered %d, %d cookies, stored %d times",
-			res.StatusCode, len(res.Header.Values("Set-Cookie")), store.Calls(storetest.OpSetVersion))
+	}
+	for name, mount := range map[string]func(app *fiber.App, session fiber.Handler){
+		"R22 recover outside": func(app *fiber.App, session fiber.Handler) { app.Use(recover.New(), session, panics) },
+		"P22 W13 recover inside": func(app *fiber.App, session fiber.Handler) {
+			app.Use(session, recover.New(), fiberv3session.Guard, panics)
+		},
+		"P22 W13 the timeout middleware": func(app *fiber.App, session fiber.Handler) {
+			guarded := fiberv3session.Handler(func(c fiber.Ctx, _ *core.Session) error { return panics(c) })
+			app.Use(session, timeout.New(guarded, timeout.Config{Timeout: time.Hour}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, store := newManager(t, core.Options{})
+			app := fiber.New()
+			mount(app, fiberv3session.New(m, nil))
+			res, _ := ask(t, app, new(jartest.Browser), "/")
+			if res.StatusCode != 500 || len(res.Header.Values("Set-Cookie")) != 0 || store.Calls(storetest.OpSetVersion) != 0 {
+				t.Errorf("answered %d, %d cookies, stored %d times",
+					res.StatusCode, len(res.Header.Values("Set-Cookie")), store.Calls(storetest.OpSetVersion))
+			}
+		})
 	}
 }
 

@@ -15,7 +15,7 @@
 // handlers, or middleware mounted before this one, write to c.Writer.
 //
 // If a panic reaches this middleware, nothing is saved: mount gin.Recovery before
-// it, where gin.Default has it.
+// it, where gin.Default has it. For a recovery inside there is [Guard].
 //
 // The session is saved also after a handler that has called c.Error. But if such a
 // handler has answered with a status of 400 or more, or leaves the answer to a
@@ -111,7 +111,7 @@ func Handler(f func(c *gin.Context, s *core.Session) error) gin.HandlerFunc {
 		done := false
 		httpsession.HandlerFunc(func(_ http.ResponseWriter, _ *http.Request, s *core.Session) error {
 			w.called = true
-			err := f(c, s)
+			err := guard(c, func() error { return f(c, s) }) // HandlerFunc calls Enter and Leave
 			done = err == nil
 			return err
 		}).ServeHTTP(w, c.Request)
@@ -119,6 +119,38 @@ func Handler(f func(c *gin.Context, s *core.Session) error) gin.HandlerFunc {
 			c.Abort()
 		}
 	}
+}
+
+// Guard is middleware to mount innermost, before the handlers: after whatever
+// recovers panics inside of the session middleware, or runs handlers in a goroutine of
+// its own.
+//
+//	r.Use(ginsession.New(sessions, nil), gin.Recovery(), ginsession.Guard)
+//
+// It tells the session whether the handlers have returned. If one has panicked, or
+// is still running when the response is sent in its place, nothing of its session is
+// saved. A [Handler] needs no Guard. Without the session middleware it does nothing.
+func Guard(c *gin.Context) {
+	v, err := Visit(c)
+	if err != nil {
+		return
+	}
+	v.Enter()
+	_ = guard(c, func() error { c.Next(); return nil })
+	v.Leave() // not after a panic
+}
+
+// guard runs handlers that have control, so that what they send is known to be
+// theirs.
+func guard(c *gin.Context, handlers func() error) error {
+	v, err := Visit(c)
+	if err != nil {
+		return handlers()
+	}
+	w := c.Writer
+	c.Writer = &guarded{w, c, v}
+	defer func() { c.Writer = w }() // what answers a panic is not theirs
+	return handlers()
 }
 
 // A handled is the writer for a Handler's error, which knows where it belongs.
@@ -172,6 +204,8 @@ func (mw *middleware) fail(w http.ResponseWriter, _ *http.Request, err error) {
 		}
 	case *writer: // of a httpsession.HandlerFunc by gin.WrapH
 		c, err = w.x.c, tidy(err)
+	case *guarded:
+		c, err = w.c, tidy(err)
 	default:
 		status := core.Status(err)
 		http.Error(w, http.StatusText(status), status)

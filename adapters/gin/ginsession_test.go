@@ -218,58 +218,66 @@ func get(t *testing.T, h http.Handler, target string) (*http.Response, string) {
 
 func TestFirstByte(t *testing.T) {
 	for name, a := range answers {
-		t.Run("K30 committed before "+name, func(t *testing.T) {
-			m, store := newManager(t, core.Options{})
-			r := gin.New()
-			r.Use(ginsession.New(m, nil))
-			r.GET("/", func(c *gin.Context) {
-				add(t, c)
-				a.answer(c)
-				s, err := ginsession.From(c)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if sends := name != "nothing" && name != "Status"; sends != errors.Is(s.Save(c), core.ErrCommitted) {
-					t.Errorf("it has sent something: %t, and the session is committed: %t", sends, !sends)
-				}
-			})
-			res, body := get(t, r, "/")
-			if res.StatusCode != a.status || body != a.body {
-				t.Errorf("answered %d %q", res.StatusCode, body)
-			}
-			if n := len(res.Header.Values("Set-Cookie")); n != 2 && !strings.Contains(strings.ToLower(name), "hijacked") {
-				t.Errorf("%d cookies", n)
-			}
-			if n := store.Calls(storetest.OpSetVersion); n != 1 {
-				t.Errorf("stored %d times", n)
-			}
-		})
-
-		t.Run("K41 the error instead of "+name, func(t *testing.T) {
-			m, store := newManager(t, core.Options{})
-			refuse(store)
-			r := gin.New()
-			r.Use(ginsession.New(m, nil))
-			r.GET("/", func(c *gin.Context) {
-				add(t, c)
-				c.Header("Etag", `"1"`)
-				a.answer(c)
-				if name == "nothing" || name == "Status" {
-					return
-				}
-				if n, err := c.Writer.Write([]byte("more")); n != 0 || !errors.Is(err, core.ErrRefused) {
-					t.Errorf("the handler got %d, %v", n, err)
-				}
-				if !c.IsAborted() || !c.Writer.Written() || c.Writer.Status() != 503 {
-					t.Errorf("aborted %t, written %t, status %d", c.IsAborted(), c.Writer.Written(), c.Writer.Status())
-				}
-			})
-			res, body := get(t, r, "/")
-			if res.StatusCode != 503 || body != "Service Unavailable\n" || len(res.Header.Values("Set-Cookie")) != 0 || res.Header.Get("Etag") != "" {
-				t.Errorf("answered %d %q %v", res.StatusCode, body, res.Header)
-			}
-		})
+		for guarded, below := range map[string][]gin.HandlerFunc{"": nil, ", guarded": {ginsession.Guard}} {
+			testFirstByte(t, name, guarded, below, a.answer, a.status, a.body)
+		}
 	}
+}
+
+func testFirstByte(t *testing.T, name, guarded string, below []gin.HandlerFunc, answer func(*gin.Context), status int, text string) {
+	t.Run("K30 committed before "+name+guarded, func(t *testing.T) {
+		m, store := newManager(t, core.Options{})
+		r := gin.New()
+		r.Use(ginsession.New(m, nil))
+		r.Use(below...)
+		r.GET("/", func(c *gin.Context) {
+			add(t, c)
+			answer(c)
+			s, err := ginsession.From(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sends := name != "nothing" && name != "Status"; sends != errors.Is(s.Save(c), core.ErrCommitted) {
+				t.Errorf("it has sent something: %t, and the session is committed: %t", sends, !sends)
+			}
+		})
+		res, body := get(t, r, "/")
+		if res.StatusCode != status || body != text {
+			t.Errorf("answered %d %q", res.StatusCode, body)
+		}
+		if n := len(res.Header.Values("Set-Cookie")); n != 2 && !strings.Contains(strings.ToLower(name), "hijacked") {
+			t.Errorf("%d cookies", n)
+		}
+		if n := store.Calls(storetest.OpSetVersion); n != 1 {
+			t.Errorf("stored %d times", n)
+		}
+	})
+
+	t.Run("K41 the error instead of "+name+guarded, func(t *testing.T) {
+		m, store := newManager(t, core.Options{})
+		refuse(store)
+		r := gin.New()
+		r.Use(ginsession.New(m, nil))
+		r.Use(below...)
+		r.GET("/", func(c *gin.Context) {
+			add(t, c)
+			c.Header("Etag", `"1"`)
+			answer(c)
+			if name == "nothing" || name == "Status" {
+				return
+			}
+			if n, err := c.Writer.Write([]byte("more")); n != 0 || !errors.Is(err, core.ErrRefused) {
+				t.Errorf("the handler got %d, %v", n, err)
+			}
+			if !c.IsAborted() || !c.Writer.Written() || c.Writer.Status() != 503 {
+				t.Errorf("aborted %t, written %t, status %d", c.IsAborted(), c.Writer.Written(), c.Writer.Status())
+			}
+		})
+		res, body := get(t, r, "/")
+		if res.StatusCode != 503 || body != "Service Unavailable\n" || len(res.Header.Values("Set-Cookie")) != 0 || res.Header.Get("Etag") != "" {
+			t.Errorf("answered %d %q %v", res.StatusCode, body, res.Header)
+		}
+	})
 }
 
 func TestInformational(t *testing.T) {
@@ -310,20 +318,42 @@ func TestPanics(t *testing.T) {
 		status int
 		body   string
 	}{
-		"R22 gin.Default":    {func(r *gin.Engine, session gin.HandlerFunc) { r.Use(gin.Logger(), gin.Recovery(), session) }, 500, ""},
-		"R22 CustomRecovery": {func(r *gin.Engine, session gin.HandlerFunc) { r.Use(custom, session) }, 500, "recovered"},
-		"R22 a group's":      {func(r *gin.Engine, session gin.HandlerFunc) { r.Use(session, func(c *gin.Context) { c.Next() }) }, 0, ""},
+		"R22 gin.Default":         {func(r *gin.Engine, session gin.HandlerFunc) { r.Use(gin.Logger(), gin.Recovery(), session) }, 500, ""},
+		"R22 CustomRecovery":      {func(r *gin.Engine, session gin.HandlerFunc) { r.Use(custom, session) }, 500, "recovered"},
+		"R22 no recovery":         {func(r *gin.Engine, session gin.HandlerFunc) { r.Use(session) }, 0, ""},
+		"P22 W13 Recovery inside": {func(r *gin.Engine, session gin.HandlerFunc) { r.Use(session, gin.Recovery(), ginsession.Guard) }, 500, ""},
+		"P22 W13 CustomRecovery inside": {func(r *gin.Engine, session gin.HandlerFunc) {
+			r.Use(session, custom, ginsession.Guard)
+		}, 500, "recovered"},
+		"P22 W13 and a Handler": {func(r *gin.Engine, session gin.HandlerFunc) {
+			r.Use(session, custom, ginsession.Handler(func(c *gin.Context, _ *core.Session) error { c.Next(); return nil }))
+		}, 500, "recovered"},
+		"P22 W13 below a second one": {func(r *gin.Engine, session gin.HandlerFunc) {
+			other, _ := newManager(t, core.Options{Name: "other"})
+			r.Use(session, ginsession.New(other, nil), custom, ginsession.Guard, ginsession.Guard)
+		}, 500, "recovered"},
+		"P22 W13 handled again": {func(r *gin.Engine, session gin.HandlerFunc) {
+			r.Use(session, custom, ginsession.Guard, func(c *gin.Context) {
+				if c.FullPath() == "/" {
+					c.Request.URL.Path = "/again"
+					r.HandleContext(c)
+					c.Abort()
+				}
+			})
+		}, 500, "recovered"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, store := newManager(t, core.Options{})
 			r := gin.New()
 			c.mount(r, ginsession.New(m, nil))
 			var kept *core.Session
-			r.GET("/", func(c *gin.Context) {
+			panics := func(c *gin.Context) {
 				add(t, c)
 				kept, _ = ginsession.From(c)
 				panic("boom")
-			})
+			}
+			r.GET("/", panics)
+			r.GET("/again", panics)
 			w := httptest.NewRecorder()
 			func() {
 				defer func() {
@@ -624,23 +654,33 @@ func TestW16SentPastTheSession(t *testing.T) {
 	}
 }
 
-// The engine begins anew with c, whose Writer is its own again.
+// The engine begins anew with c, whose Writer is its own again, also within a guard.
 func TestHandleContext(t *testing.T) {
-	m, _ := newManager(t, core.Options{})
-	r := gin.New()
-	r.Use(ginsession.New(m, nil))
-	r.GET("/", func(c *gin.Context) {
-		add(t, c)
-		c.Request.URL.Path = "/status"
-		r.HandleContext(c)
-	})
-	r.GET("/status", func(c *gin.Context) { add(t, c); c.Status(204) })
-	r.GET("/read", counting(t))
-	var b jartest.Browser
-	if n := cookies(want(t, r, &b, "/", 204, "")); n != 2 {
-		t.Errorf("%d cookies", n)
+	for name, below := range map[string]gin.HandlerFunc{
+		"": func(*gin.Context) {}, "guarded": ginsession.Guard,
+		"in a Handler": ginsession.Handler(func(c *gin.Context, _ *core.Session) error { c.Next(); return nil }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, _ := newManager(t, core.Options{})
+			r := gin.New()
+			r.Use(ginsession.New(m, nil), below)
+			r.GET("/", func(c *gin.Context) {
+				add(t, c)
+				c.Request.URL.Path = c.Query("to")
+				r.HandleContext(c)
+			})
+			r.GET("/status", func(c *gin.Context) { add(t, c); c.Status(204) })
+			r.GET("/count", counting(t))
+			var b jartest.Browser
+			if n := cookies(want(t, r, &b, "/?to=/status", 204, "")); n != 2 {
+				t.Errorf("%d cookies", n)
+			}
+			want(t, r, &b, "/count", 200, "3")
+			if n := cookies(want(t, r, &b, "/?to=/count", 200, "5")); n != 2 {
+				t.Errorf("%d cookies", n)
+			}
+		})
 	}
-	want(t, r, &b, "/read", 200, "3")
 }
 
 func TestContexts(t *testing.T) {

@@ -42,6 +42,17 @@ func (x *exchange) next(_ http.ResponseWriter, r *http.Request) {
 		x.c.Next()
 		return
 	}
+	// Where the engine handles c again, the handler that has asked for it answers by
+	// the new ones, and its guard's writer is gone.
+	guards := 0
+	for ; x.visit.Running(); guards++ {
+		x.visit.Leave()
+	}
+	defer func() {
+		for range guards {
+			x.visit.Enter()
+		}
+	}()
 	x.c.Request = r
 	x.c.Writer = &writer{x.ResponseWriter, x}
 	x.c.Next()
@@ -133,3 +144,47 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // Unwrap is for http.ResponseController.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// A guarded is the ResponseWriter of handlers that have control: what goes through it
+// is sent by themselves.
+type guarded struct {
+	gin.ResponseWriter
+	c     *gin.Context
+	visit *core.Visit
+}
+
+func (g *guarded) WriteHeaderNow() {
+	g.visit.Leave()
+	defer g.visit.Enter()
+	g.ResponseWriter.WriteHeaderNow()
+}
+
+func (g *guarded) Write(b []byte) (int, error) {
+	g.visit.Leave()
+	defer g.visit.Enter()
+	return g.ResponseWriter.Write(b)
+}
+
+func (g *guarded) WriteString(s string) (int, error) {
+	g.visit.Leave()
+	defer g.visit.Enter()
+	return g.ResponseWriter.WriteString(s)
+}
+
+func (g *guarded) Flush() { _ = g.FlushError() }
+
+// FlushError is for http.ResponseController.
+func (g *guarded) FlushError() error {
+	g.visit.Leave()
+	defer g.visit.Enter()
+	return http.NewResponseController(g.ResponseWriter).Flush()
+}
+
+func (g *guarded) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	g.visit.Leave()
+	defer g.visit.Enter()
+	return g.ResponseWriter.Hijack()
+}
+
+// Unwrap is for http.ResponseController.
+func (g *guarded) Unwrap() http.ResponseWriter { return g.ResponseWriter }
