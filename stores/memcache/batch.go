@@ -165,15 +165,9 @@ func unread(err error) error {
 	return fmt.Errorf("memcachestore: %w: appended, but not read: %v", core.ErrOutcomeUnknown, err)
 }
 
-// metaDelete sends the command md, which gomemcache does not know, on the idle
+// metaDelete sends the command md, which gomemcache does not know, on the
 // connection of its client.
 func (l *connClient) metaDelete(r *request) error {
-	if l.conn == nil {
-		if err := l.client.Ping(); err != nil {
-			return unsent{err}
-		}
-		l.conn.got = 0
-	}
 	line, err := l.conn.command(fmt.Sprintf("md %s C%d\r\n", r.item.Key, r.item.CasID))
 	switch {
 	case err != nil:

@@ -3,8 +3,10 @@ package memcachestore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/gensession/gensession/stores/internal/peek"
@@ -41,6 +43,33 @@ func newConn(nc net.Conn) *conn {
 	c := &conn{Conn: nc}
 	c.peeker, c.plain = peek.New(nc)
 	return c
+}
+
+// greet asks a new connection for a reply, which the server gives if it has accepted
+// the connection.
+func (c *conn) greet(r *request) error {
+	if !c.begin(r) {
+		return net.ErrClosed
+	}
+	c.extendDeadline() // TLS may still have to shake hands
+	line, err := c.command("version\r\n")
+	if !c.end() && err == nil {
+		err = net.ErrClosed
+	}
+	word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+	switch {
+	case err != nil && c.got == 0 && broken(err):
+		return fmt.Errorf("the server closed the connection before its first reply: %w", err)
+	case err != nil:
+		return err
+	case strings.Contains(line, tooMany):
+		return errTooMany
+	case word != "VERSION" && word != "ERROR" && word != "CLIENT_ERROR" && word != "SERVER_ERROR":
+		return errStrange
+	case len(line) != c.got:
+		return errStep
+	}
+	return nil
 }
 
 // resume begins a call on an idle connection. It returns false if the connection

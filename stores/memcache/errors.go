@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/bradfitz/gomemcache/memcache"
 
@@ -32,8 +33,18 @@ var (
 var (
 	errForeign = errors.New("the reply is for another key")
 	errStep    = errors.New("more bytes than one reply")
-	errStrange = errors.New("the reply is not valid")
+	errStrange = errors.New("the reply is not valid in the protocol of memcached")
+	errTooMany = errors.New("the server has too many open connections (-c)")
 )
+
+// tooMany is the reply to a new connection above the server's limit.
+const tooMany = "Too many open connections"
+
+// refusedConn reports whether err is the reply to a new connection above the server's
+// limit. The command was not executed.
+func refusedConn(err error) bool {
+	return err != nil && strings.Contains(err.Error(), ": \"ERROR "+tooMany)
+}
 
 // unsent is the error of a request that was never sent.
 type unsent struct{ err error }
@@ -104,6 +115,11 @@ func lost(err error) bool {
 	}
 	_, ok := errors.AsType[unsent](err)
 	return ok
+}
+
+// broken reports whether err is a connection that was made and lost.
+func broken(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // outOfStep reports whether replies on a connection may no longer belong to their
@@ -182,7 +198,7 @@ func answer(err error) (error, bool) {
 		return nil, false
 	case strings.HasPrefix(what, "object too large"):
 		class = core.ErrTooLarge
-	case what == "Too many open connections":
+	case what == tooMany:
 		class = core.ErrUnavailable
 	}
 	return fmt.Errorf("memcachestore: %w: %s", class, line[:min(len(line), 100)]), true

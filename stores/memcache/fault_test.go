@@ -138,8 +138,13 @@ func TestAPausedServer(t *testing.T) {
 	each(t, func(t *testing.T, open opener) {
 		server := servers.Memcached(t)
 		s := open(t, nil, server.Addr())
-		set(t, s, "a", "x")
-		pause(server)
+		// A write is sent on a connection that has been used before. On a new one the
+		// store first waits for a reply.
+		connected := func() {
+			server.Resume()
+			set(t, s, "a", "x")
+			pause(server)
+		}
 		for call, do := range map[string]func(ctx context.Context) error{
 			"Get":     func(ctx context.Context) error { _, err := s.Get(ctx, "a"); return err },
 			"Set":     func(ctx context.Context) error { return s.Set(ctx, "a", []byte("y"), time.Hour) },
@@ -152,6 +157,7 @@ func TestAPausedServer(t *testing.T) {
 				want = core.ErrTimeout
 			}
 			err := untilSent(call, func(limit time.Duration) error {
+				connected()
 				ctx, cancel := context.WithTimeout(t.Context(), limit)
 				defer cancel()
 				return timed(t, limit, func() error { return do(ctx) })
@@ -159,6 +165,7 @@ func TestAPausedServer(t *testing.T) {
 			is(t, call, err, want, context.DeadlineExceeded)
 
 			err = untilSent(call, func(limit time.Duration) error {
+				connected()
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				time.AfterFunc(limit, cancel)
@@ -176,6 +183,19 @@ func TestAPausedServer(t *testing.T) {
 			t.Error("after it:", err)
 		}
 	})
+}
+
+// A write on a new connection is sent when the server has replied on it.
+func TestAWriteOnANewConnection(t *testing.T) {
+	server := servers.Memcached(t)
+	s := open(t, nil, server.Addr())
+	pause(server)
+	for range 3 {
+		is(t, "Set", s.Set(t.Context(), "a", []byte("x"), time.Hour), core.ErrTimeout)
+	}
+	server.Resume()
+	_, err := s.Get(t.Context(), "a")
+	is(t, "Get", err, core.ErrNotFound)
 }
 
 // untilSent makes a call to a server that does not answer. On a busy machine the

@@ -2,8 +2,10 @@ package memcachestore
 
 import (
 	"context"
+	"errors"
 	"hash/crc32"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,29 +59,44 @@ func (all nodes) close(limit time.Duration) {
 	defer cancel()
 	for _, n := range all {
 		n.slots.close(ctx.Done())
-		n.drop()
-		n.probing.Lock()
-		n.prober.hangUp()
-		n.probing.Unlock()
+		n.close(ctx.Done())
 	}
 }
 
-// A node is one server with its clients.
+// A node is one server with its clients, each of which has a connection.
 type node struct {
 	address
 	dial  dialFunc
 	slots slots
 
-	mu   sync.Mutex
-	idle []*connClient // the last one is used next
+	dials context.Context // of the dials in progress
+	stop  context.CancelFunc
+	ended sync.WaitGroup // the dials in progress
 
-	probing sync.Mutex
-	prober  *connClient // needs no slot, since all may be taken
+	mu      sync.Mutex
+	closed  bool
+	idle    []*connClient // the last one is used next, the first one is unused for longest
+	open    int           // connections, idle or in use
+	waiting []*waiter     // for a connection, the first one gets the next
+	dialing int
+	refused time.Time   // when the last dial failed, zero if it did not
+	why     error       // why it failed
+	sweeper *time.Timer // closes idle connections; nil if there are none
 }
+
+const (
+	// unused is how long a connection is kept without being used. The server
+	// counts it meanwhile, and may refuse those of other processes.
+	unused = 10 * time.Second
+
+	// refusal is how long a server that has refused a connection is not asked for
+	// another one while there are some: it has reached its limit.
+	refusal = 100 * time.Millisecond
+)
 
 func newNode(a address, dial dialFunc, conns int) *node {
 	n := &node{address: a, dial: dial, slots: newSlots(conns)}
-	n.prober = newConnClient(n)
+	n.dials, n.stop = context.WithCancel(context.Background())
 	return n
 }
 
@@ -87,64 +104,231 @@ func (n *node) do(r *request) error {
 	if err := n.slots.enter(r); err != nil {
 		return err
 	}
-	l := n.take()
-	err := l.do(r)
-	n.put(l)
+	err := n.run(r)
 	n.slots.leave()
 	return err
 }
 
-func (n *node) take() *connClient {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	last := len(n.idle) - 1
-	if last < 0 {
-		return newConnClient(n)
-	}
-	l := n.idle[last]
-	n.idle[last] = nil
-	n.idle = n.idle[:last]
-	return l
-}
-
-func (n *node) put(l *connClient) {
-	if l.conn == nil {
-		return // a new one will do
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	select {
-	case <-n.slots.closed:
-		l.hangUp()
-	default:
-		n.idle = append(n.idle, l)
+// run executes a request on an idle connection, or on a new one.
+func (n *node) run(r *request) error {
+	for {
+		l, err := n.take(r)
+		if err != nil {
+			return err
+		}
+		if !l.conn.resume(r) {
+			l.hangUp()
+			n.put(l)
+			continue
+		}
+		err = l.do(r)
+		n.put(l)
+		return err
 	}
 }
 
-// drop closes the idle connections.
-func (n *node) drop() {
-	n.mu.Lock()
-	idle := n.idle
-	n.idle = nil
-	n.mu.Unlock()
-	for _, l := range idle {
-		l.hangUp()
-	}
-}
-
+// probe needs no slot, since all may be taken. It uses a connection like any other
+// request: a server at its limit would refuse one more.
 func (n *node) probe(ctx context.Context) error {
-	n.probing.Lock()
-	defer n.probing.Unlock()
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(defaultTimeout)
 	}
 	r := &request{verb: verbVersion, ctx: ctx, deadline: deadline}
-	err := n.prober.do(r)
+	err := n.run(r)
 	if r.mayRepeat(err) {
-		err = n.prober.do(r)
+		n.drop()
+		err = n.run(r)
 	}
 	return err
+}
+
+// A waiter waits for a connection.
+type waiter struct {
+	client chan *connClient // nil: err says why there is none
+	err    error
+}
+
+// take returns an idle client or one with a new connection, whichever comes first. A
+// server that refuses a new connection may be at its limit: then take waits for one
+// that comes back, as long as there are any.
+func (n *node) take(r *request) (*connClient, error) {
+	n.mu.Lock()
+	if last := len(n.idle) - 1; last >= 0 {
+		l := n.idle[last]
+		n.idle[last] = nil
+		n.idle = n.idle[:last]
+		n.mu.Unlock()
+		return l, nil
+	}
+	w := &waiter{client: make(chan *connClient, 1)}
+	n.waiting = append(n.waiting, w)
+	n.connect(r.deadline)
+	n.mu.Unlock()
+
+	timer := time.NewTimer(time.Until(r.deadline))
+	defer timer.Stop()
+	var err error
+	select {
+	case l := <-w.client:
+		return l, w.err
+	case <-timer.C:
+		err = context.DeadlineExceeded
+	case <-r.ctx.Done():
+		err = r.ctx.Err()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if i := slices.Index(n.waiting, w); i >= 0 {
+		n.waiting = slices.Delete(n.waiting, i, i+1)
+		if n.why != nil && !late(n.why) && late(err) {
+			err = n.why // what it has waited for
+		}
+		return nil, unsent{err}
+	}
+	if l := <-w.client; l != nil { // just now
+		n.pass(l)
+	}
+	return nil, unsent{err}
+}
+
+// put takes a client back.
+func (n *node) put(l *connClient) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if l.conn == nil {
+		n.open--
+		n.connect(time.Time{})
+		return
+	}
+	n.pass(l)
+}
+
+// pass gives a client to the first who waits for one, or keeps it. The caller holds
+// mu.
+func (n *node) pass(l *connClient) {
+	switch {
+	case n.closed:
+		l.hangUp()
+		n.open--
+	case len(n.waiting) > 0:
+		n.waiting[0].client <- l
+		n.waiting = slices.Delete(n.waiting, 0, 1)
+	default:
+		n.idle = append(n.idle, l)
+		if n.sweeper == nil {
+			n.sweeper = time.AfterFunc(unused, n.sweep)
+		}
+	}
+}
+
+// connect opens connections for those who wait. The caller holds mu.
+func (n *node) connect(deadline time.Time) {
+	if n.closed {
+		n.refuseAll(unsent{errShut})
+	}
+	if len(n.waiting) <= n.dialing {
+		return
+	}
+	// While a server at its limit serves our other connections, one dial at a time
+	// finds out whether it still is.
+	limited := n.open+n.dialing > 0 && !n.refused.IsZero()
+	// Others may wait for a connection when the caller has given up.
+	if least := time.Now().Add(defaultTimeout); deadline.Before(least) {
+		deadline = least
+	}
+	for len(n.waiting) > n.dialing && (!limited || n.dialing == 0 && time.Since(n.refused) > refusal) {
+		n.dialing++
+		n.ended.Go(func() {
+			l, err := newConnClient(n, deadline)
+			n.opened(l, err, late(err) && !time.Now().Before(deadline))
+		})
+	}
+}
+
+// opened continues with the result of a dial, which may be overdue.
+func (n *node) opened(l *connClient, err error, overdue bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dialing--
+	switch {
+	case err == nil:
+		n.open++
+		n.refused, n.why = time.Time{}, nil
+		n.pass(l)
+		n.connect(time.Time{}) // perhaps the server is no longer at its limit
+		return
+	case overdue: // those who wait know how long they can
+	case n.open > 0 || n.dialing > 0 && (errors.Is(err, errTooMany) || broken(err)):
+		// There is a connection, or may be one in a moment.
+	default:
+		n.refuseAll(err)
+	}
+	n.refused, n.why = time.Now(), err
+	n.connect(time.Time{})
+}
+
+// refuseAll gives those who wait an error. The caller holds mu.
+func (n *node) refuseAll(err error) {
+	for _, w := range n.waiting {
+		w.err = err
+		w.client <- nil
+	}
+	n.waiting = nil
+}
+
+// sweep closes the connections that have not been used for a while.
+func (n *node) sweep() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sweeper = nil
+	old := 0
+	for old < len(n.idle) && time.Since(n.idle[old].conn.begun) >= unused {
+		old++
+	}
+	n.discard(old)
+	if len(n.idle) > 0 {
+		n.sweeper = time.AfterFunc(time.Until(n.idle[0].conn.begun.Add(unused)), n.sweep)
+	}
+}
+
+// discard closes so many of the connections that are idle for longest. The caller
+// holds mu.
+func (n *node) discard(some int) {
+	for _, l := range n.idle[:some] {
+		l.hangUp()
+	}
+	n.idle = slices.Delete(n.idle, 0, some)
+	n.open -= some
+}
+
+// drop closes the idle connections.
+func (n *node) drop() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.discard(len(n.idle))
+}
+
+// close closes the connections and waits for the dials in progress, until limit.
+func (n *node) close(limit <-chan struct{}) {
+	n.stop()
+	n.mu.Lock()
+	n.closed = true
+	n.discard(len(n.idle))
+	n.connect(time.Time{})
+	if n.sweeper != nil {
+		n.sweeper.Stop()
+	}
+	n.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		n.ended.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-limit:
+	}
 }
 
 // A connClient is a client of gomemcache with one connection and one request at a
@@ -152,31 +336,57 @@ func (n *node) probe(ctx context.Context) error {
 type connClient struct {
 	client *memcache.Client
 	node   *node
-	r      *request
-	conn   *conn // nil: none is open
+	conn   *conn // nil: it is closed
+	lent   bool  // gomemcache has the connection
 }
 
-func newConnClient(n *node) *connClient {
-	l := &connClient{node: n, client: memcache.NewFromSelector(&n.address)}
-	l.client.MaxIdleConns = 1
-	l.client.DialContext = l.dial
-	return l
-}
-
-func (l *connClient) do(r *request) error {
-	l.r = r
-	if l.conn != nil && !l.conn.resume(r) {
-		l.hangUp()
+// newConnClient opens a connection. It is not used before the server has replied on
+// it: one that has too many refuses it or leaves it waiting, and a write on it would
+// have an unknown outcome.
+func newConnClient(n *node, deadline time.Time) (*connClient, error) {
+	ctx, cancel := context.WithDeadline(n.dials, deadline)
+	defer cancel()
+	c, err := n.connection(ctx, deadline)
+	if err != nil && broken(err) {
+		c, err = n.connection(ctx, deadline) // perhaps it was made while the server restarted
 	}
-	var err error
+	if err != nil {
+		return nil, unsent{err}
+	}
+	l := &connClient{node: n, client: memcache.NewFromSelector(&n.address), conn: c}
+	l.client.MaxIdleConns = 1
+	l.client.DialContext = l.lend
+	return l, nil
+}
+
+// connection opens a connection and waits for a reply on it.
+func (n *node) connection(ctx context.Context, deadline time.Time) (*conn, error) {
+	nc, err := n.dial(ctx, n.Network(), n.String())
+	if err != nil {
+		return nil, err
+	}
+	c := newConn(nc)
+	if err := c.greet(&request{ctx: ctx, deadline: deadline}); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// lend gives gomemcache the connection, which it asks for once.
+func (l *connClient) lend(context.Context, string, string) (net.Conn, error) {
+	if l.lent || l.conn == nil {
+		return nil, unsent{net.ErrClosed}
+	}
+	l.lent = true
+	return l.conn, nil
+}
+
+func (l *connClient) do(r *request) (err error) {
 	if r.verb == verbMetaDelete {
 		err = l.metaDelete(r)
 	} else {
 		err = r.send(l.client)
-	}
-	l.r = nil
-	if l.conn == nil {
-		return err
 	}
 	if fits := r.fits(err, l.conn.got); !l.conn.end() || !fits {
 		l.hangUp()
@@ -189,28 +399,10 @@ func (l *connClient) do(r *request) error {
 
 // hangUp closes the connection if one is open.
 func (l *connClient) hangUp() {
-	l.client.Close()
-	l.conn = nil
-}
-
-// dial opens the connection for the current request. It ignores the context of
-// gomemcache, which has another deadline.
-func (l *connClient) dial(_ context.Context, network, address string) (net.Conn, error) {
-	l.conn = nil
-	ctx, cancel := context.WithDeadline(l.r.ctx, l.r.deadline)
-	defer cancel()
-	nc, err := l.node.dial(ctx, network, address)
-	if err != nil {
-		return nil, unsent{err}
+	if l.conn != nil {
+		l.conn.Close()
 	}
-	c := newConn(nc)
-	if !c.begin(l.r) {
-		nc.Close()
-		return nil, unsent{net.ErrClosed}
-	}
-	c.extendDeadline() // TLS may still have to shake hands
-	l.conn = c
-	return c, nil
+	l.conn = nil
 }
 
 // An address is the address of one server, and gomemcache's selector of it. Names

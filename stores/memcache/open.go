@@ -23,7 +23,9 @@ type Options struct {
 
 	// MaxConns is the maximum number of concurrent calls, and of connections,
 	// for each server. Further calls wait. Default 128: memcached by default
-	// allows 1024 connections of all processes together.
+	// allows 1024 connections of all processes together. Where it allows fewer,
+	// calls share those that there are, and a connection that is not used for
+	// ten seconds is closed, so that another process can have it.
 	//
 	// For a store made by [New] it limits the calls of all servers together;
 	// for the connections see MaxIdleConns of the client.
@@ -98,7 +100,8 @@ func networkOf(server string) string {
 // (15 to 20 microseconds). The client does not notice dead idle connections: the
 // first write after a restart of the server fails with [core.ErrOutcomeUnknown].
 // Calls to a server that does not reply reduce the number of calls to the other
-// servers.
+// servers. A call that the server refuses because it has too many connections is
+// tried again until its deadline.
 //
 // Set Timeout of the client, which limits how long a call continues after the
 // store has abandoned it, and set MaxIdleConns to the number of concurrent
@@ -141,6 +144,6 @@ func configure(o *Options) (s *Store, conns int, err error) {
 
 func (s *Store) start(b backend) *Store {
 	s.backend = b
-	s.health = health.New(b.probe)
+	s.health = health.New(s.probe)
 	return s
 }

@@ -20,6 +20,10 @@
 // set, since memcached deletes the old value if it refuses the new one: a refused
 // write leaves the session unchanged.
 //
+// A new connection is used when the server has replied on it. So a write is never
+// sent to a server that is at its limit of connections (-c), or that does not
+// reply.
+//
 // A ttl has the precision of a second. The clock of memcached ticks once a
 // second, so the store rounds a ttl up and adds one second: a session lives up to
 // two seconds longer than its ttl, never shorter. A ttl of more than 30 days is
@@ -31,6 +35,7 @@ package memcachestore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -57,6 +62,7 @@ var (
 	_ core.Batcher  = (*Store)(nil)
 	_ core.Toucher  = (*Store)(nil)
 	_ core.Notifier = (*Store)(nil)
+	_ core.Causer   = (*Store)(nil)
 )
 
 // Get returns the payload under key.
@@ -209,7 +215,9 @@ func (s *Store) ask(r *request) error {
 	case late(err):
 		s.health.Late()
 	case lost(err):
-		s.backend.drop(r.item.Key)
+		if _, ok := errors.AsType[unsent](err); !ok { // it was no connection that broke
+			s.backend.drop(r.item.Key)
+		}
 		s.reportLost()
 	case outOfStep(err):
 		s.backend.drop(r.item.Key)
@@ -228,10 +236,33 @@ func (s *Store) reportLost() {
 
 const lostEvery = 20 * time.Millisecond
 
+// probe checks for the prober whether a server is reachable. Its error is the cause
+// of an outage, without its class.
+func (s *Store) probe(ctx context.Context) error {
+	err := s.backend.probe(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case late(err) && ctx.Err() != nil:
+		return ctx.Err() // there was no reply
+	case !late(err) && !lost(err) && !errors.Is(err, context.Canceled):
+		err = errStrange // gomemcache quotes the reply
+	}
+	return fmt.Errorf("memcachestore: %w", err)
+}
+
 // Notify calls f(false) when no server is reachable, and f(true) when one is
 // reachable again. If one of several servers is down, requests for its sessions
 // fail at once.
 func (s *Store) Notify(f func(up bool)) (stop func()) { return s.health.Notify(f) }
+
+// Cause returns why no server is reachable, or was when the store was down last.
+func (s *Store) Cause() error {
+	if s.closed.Load() {
+		return errClosed
+	}
+	return s.health.Cause()
+}
 
 // Close stops the probes, waits for calls in progress, at most for
 // Options.Timeout, and closes the connections that the store has opened. A
