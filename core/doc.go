@@ -73,7 +73,7 @@
 // [Status], or goes on if [Hooks].Error decides so. An operation that fails
 // returns an [*Error] with its name, and errors.Is tells the class of every
 // error: [ErrUnavailable], [ErrTimeout], [ErrOutcomeUnknown], [ErrRefused],
-// [ErrCorrupt], [ErrTooLarge], [ErrConflict], [ErrGone], [ErrCommitted],
+// [ErrCorrupt], [ErrTooLarge], [ErrType], [ErrConflict], [ErrGone], [ErrCommitted],
 // [ErrNoSession]. No error contains an id, a key of the store or a value.
 //
 // While a store reports that it is down ([Notifier]), requests wait for it, at

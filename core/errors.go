@@ -37,6 +37,9 @@ var (
 	// ErrTooLarge: the session exceeds Options.MaxSize or a limit of the store.
 	// The previously stored session is unchanged. [Status] 500.
 	ErrTooLarge = errors.New("session is too large")
+	// ErrType: a stored value does not decode into the type of its [Key], as after
+	// a deployment that has changed the type. [Status] 500.
+	ErrType = errors.New("stored value is of another type")
 	// ErrCommitted: a change came after the session was saved for this response
 	// or after the response had begun. [Status] 500.
 	ErrCommitted = errors.New("session is already committed")

@@ -12,7 +12,7 @@ import (
 var sentinels = map[string]error{
 	"ErrNotFound": ErrNotFound, "ErrConflict": ErrConflict, "ErrGone": ErrGone, "ErrUnavailable": ErrUnavailable,
 	"ErrTimeout": ErrTimeout, "ErrOutcomeUnknown": ErrOutcomeUnknown, "ErrRefused": ErrRefused, "ErrCorrupt": ErrCorrupt,
-	"ErrTooLarge": ErrTooLarge, "ErrCommitted": ErrCommitted, "ErrNoSession": ErrNoSession,
+	"ErrTooLarge": ErrTooLarge, "ErrType": ErrType, "ErrCommitted": ErrCommitted, "ErrNoSession": ErrNoSession,
 }
 
 func TestSentinels(t *testing.T) {
@@ -34,7 +34,7 @@ func TestStatus(t *testing.T) {
 	t.Parallel()
 	want := map[string]int{
 		"ErrNotFound": 500, "ErrConflict": 409, "ErrGone": 409, "ErrUnavailable": 503, "ErrTimeout": 503, "ErrOutcomeUnknown": 503,
-		"ErrRefused": 503, "ErrCorrupt": 500, "ErrTooLarge": 500, "ErrCommitted": 500, "ErrNoSession": 500,
+		"ErrRefused": 503, "ErrCorrupt": 500, "ErrTooLarge": 500, "ErrType": 500, "ErrCommitted": 500, "ErrNoSession": 500,
 	}
 	for name, err := range sentinels {
 		for _, e := range []error{err, &Error{OpSet, err}, fmt.Errorf("a: %w", &Error{OpGet, fmt.Errorf("b: %w", err)}), errors.Join(errors.New("x"), err)} {

@@ -1,8 +1,11 @@
 package core
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/gensession/gensession/core/internal/jsontext"
@@ -21,6 +24,9 @@ type Key[T any] string
 // Get returns the value, the zero T if there is none. If the stored value does
 // not decode into T, Get returns the zero T, leaves the stored value unchanged,
 // and reports the error to Hooks.Error; [Key.Lookup] returns it.
+//
+// A value of this request is as the next one will get it: where T is or contains
+// an interface, such as any, Get after Set returns what JSON makes of the value.
 func (k Key[T]) Get(s *Session) T {
 	v, _, err := k.Lookup(s)
 	if err != nil {
@@ -29,14 +35,16 @@ func (k Key[T]) Get(s *Session) T {
 	return v
 }
 
-// Lookup returns the value and whether there is one. It returns an error if the
-// stored value does not decode into T.
+// Lookup returns the value and whether there is one. It returns [ErrType] if the
+// stored value does not decode into T, as after a deployment that has changed T.
+// The value can then be read by a Key of the former type under the same name, and
+// replaced by Set.
 func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.edit(string(k))
 	if e != nil && e.held != nil {
-		if h, ok := e.held.(*held[T]); ok {
+		if h, ok := e.held.(*held[T]); ok && !(e.given && open(reflect.TypeFor[T](), nil)) {
 			return h.v, true, nil // every Get returns the same value
 		}
 	}
@@ -45,20 +53,22 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 		return v, false, err
 	}
 	if v, err = jsontext.Decode[T](raw); err != nil {
-		return v, true, k.fault(err)
+		var zero T
+		return zero, false, k.fault(err)
 	}
 	if !plain(&v) && jsontext.Changeable(v) && s.deadline.Load() != letGone {
 		e = s.editFor(string(k))
-		e.held, e.from, e.loaded = &held[T]{v}, raw, e.loaded || !e.own
+		e.held, e.from, e.loaded, e.given = &held[T]{v}, raw, e.loaded || !e.own, false
 	}
 	return v, true, nil
 }
 
 // Set sets the value to v. It returns an error and changes nothing if v can't be
-// encoded, if the name is reserved or not UTF-8, or if the session is committed
-// or destroyed. After a Set whose value can't be encoded the commit fails and
-// saves nothing, unless a later Set or Delete of the name succeeds. Setting the
-// stored value again is not a change.
+// encoded, if the values that this request has set exceed Options.MaxSize with it
+// ([ErrTooLarge]), if the name is reserved or not UTF-8, or if the session is
+// committed or destroyed. After a Set whose value can't be encoded or is too large
+// the commit fails and saves nothing, unless a later Set or Delete of the name
+// succeeds. Setting the stored value again is not a change.
 func (k Key[T]) Set(s *Session, v T) error {
 	if err := k.nameable(); err != nil {
 		return err
@@ -69,11 +79,15 @@ func (k Key[T]) Set(s *Session, v T) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
+	if err == nil {
+		err = s.fits(string(k), raw)
+	}
 	if s.outcome(callSet, string(k), err) != nil {
 		return err
 	}
 	e := s.editFor(string(k))
 	e.assign(raw)
+	s.weigh(e)
 	hold(s, e, v)
 	return nil
 }
@@ -85,7 +99,7 @@ func (k Key[T]) Set(s *Session, v T) error {
 // goroutine of this request changed the value meanwhile, and again at the commit
 // if another request did. So no update is lost: a hundred requests that add one
 // add a hundred. f must depend only on its argument, which it may change, and
-// must not use the session. Update returns the errors of Set, and an error if
+// must not use the session. Update returns the errors of Set, and [ErrType] if
 // the stored value does not decode into T; it then changes nothing.
 func (k Key[T]) Update(s *Session, f func(T) T) (T, error) {
 	if err := k.nameable(); err != nil {
@@ -113,7 +127,7 @@ func (k Key[T]) Update(s *Session, f func(T) T) (T, error) {
 
 		v, raw, err := k.update(raw, f)
 		if err != nil {
-			if !errors.Is(err, errType) {
+			if !errors.Is(err, ErrType) {
 				s.mu.Lock()
 				_ = s.outcome(callSet, string(k), err)
 				s.mu.Unlock()
@@ -125,8 +139,13 @@ func (k Key[T]) Update(s *Session, f func(T) T) (T, error) {
 			_, raw, err := k.update(raw, f)
 			return raw, err
 		}
-		if done, err := k.updated(s, base, turn, v, raw, again); done || err != nil {
-			return v, err
+		done, err := k.updated(s, base, turn, v, raw, again)
+		if err != nil {
+			var zero T
+			return zero, err
+		}
+		if done {
+			return v, nil
 		}
 	}
 }
@@ -154,13 +173,16 @@ func (k Key[T]) updated(s *Session, base, turn uint32, v T, raw []byte, again up
 	if s.baseRev != base || e.turn != turn {
 		return false, nil
 	}
-	_ = s.outcome(callSet, string(k), nil)
+	if err := s.outcome(callSet, string(k), s.fits(string(k), raw)); err != nil {
+		return false, err
+	}
 	if !e.own {
 		e.own, e.assigned = true, s.cleared // then it comes from nothing
 	}
 	e.raw = raw
 	e.add(again)
 	e.turn++
+	s.weigh(e)
 	hold(s, e, v)
 	return true, nil
 }
@@ -178,6 +200,7 @@ func (k Key[T]) Delete(s *Session) error {
 	_ = s.outcome(callSet, string(k), nil)
 	e := s.editFor(string(k))
 	e.assign(nil)
+	s.weigh(e)
 	e.held = nil
 	return nil
 }
@@ -201,14 +224,11 @@ func (k Key[T]) encode(v T) ([]byte, error) {
 	return raw, nil
 }
 
-// fault returns an error without the text of encoding/json, which may quote the
+// fault returns an ErrType without the text of encoding/json, which may quote the
 // stored value.
 func (k Key[T]) fault(error) error {
-	return fmt.Errorf("session: the stored value of %q does not decode into %T%w", string(k), *new(T), errType)
+	return fmt.Errorf("session: %w: %q does not decode into %v", ErrType, string(k), reflect.TypeFor[T]())
 }
-
-// errType marks the errors of fault. It has no text.
-var errType = errors.New("")
 
 // held is a value of type T that a handler may change in place.
 type held[T any] struct{ v T }
@@ -227,8 +247,31 @@ func (h *held[T]) again(raw []byte) ([]byte, error) {
 func hold[T any](s *Session, e *edit, v T) {
 	e.held = nil
 	if !plain(&v) && jsontext.Changeable(v) && s.deadline.Load() != letGone {
-		e.held, e.from = &held[T]{v}, e.raw
+		e.held, e.from, e.given = &held[T]{v}, e.raw, true
 	}
+}
+
+// open reports whether a value of type t may have values of any type in it, which
+// JSON does not bring back as they were: a number becomes a float64, a struct a
+// map.
+func open(t reflect.Type, seen []reflect.Type) bool {
+	if slices.Contains(seen, t) || t.Implements(reflect.TypeFor[json.Marshaler]()) {
+		return false
+	}
+	seen = append(seen, t)
+	switch t.Kind() {
+	case reflect.Interface:
+		return true
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		return open(t.Elem(), seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if open(t.Field(i).Type, seen) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // plain reports whether T is a common type that can't be changed in place. It

@@ -128,6 +128,7 @@ func (m *Manager) ownFor(c CookieOptions, life record.Life, own *record.Cookie) 
 
 // leave makes s a new session with only what this request did. mu is held.
 func (s *Session) leave() {
+	s.many = nil
 	s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool {
 		switch {
 		case e.own && e.loaded, !e.own && e.past == nil:
@@ -239,11 +240,7 @@ func (s *Session) signsIn() bool {
 func (s *Session) loginFailed(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failed = s.failed.drop(func(f failedCall) bool { return f.call == callLogin })
-	if s.failed == nil {
-		s.failed = new(failedCalls)
-	}
-	s.failed.all = append(s.failed.all, failedCall{callLogin, "", err})
+	s.failed = s.failed.add(failedCall{call: callLogin}, err)
 	return err
 }
 

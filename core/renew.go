@@ -125,7 +125,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 		}
 	}
 	s.state, s.login = destroyed, login{}
-	s.edits, s.cleared, s.stored.Fields = nil, true, record.Fields{}
+	s.edits, s.many, s.cleared, s.stored.Fields = nil, nil, true, record.Fields{}
 	s.replaceRev++
 	s.failed = nil
 	s.mu.Unlock()

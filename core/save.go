@@ -350,6 +350,7 @@ func (s *Session) loggedIn(p *plan) {
 		s.login = login{}
 	}
 	if p.alone { // what was loaded is another session's
+		s.many = nil
 		s.edits = slices.DeleteFunc(s.edits, func(e *edit) bool {
 			if e.own || e.past == nil {
 				return e.loaded || !e.own && e.held != nil
@@ -394,7 +395,7 @@ func (v *Visit) beforeSave(ctx context.Context) error {
 func (s *Session) saved(c *changeSet, e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.entry = *e
+	s.entry, s.many = *e, nil
 	find := func(name string) []byte {
 		raw, _ := s.stored.Find(name) // it was read or written just now
 		return raw

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -51,6 +52,7 @@ type Session struct {
 	// What this request did, so that it can be done to whatever the store has by
 	// then. A changeSet is a copy of it.
 	edits      []*edit
+	many       *manyEdits // of the edits; nil while they are few, or if it has to be made anew
 	own        *record.Cookie
 	options    *CookieOptions // complete with own, computed at first use
 	replaceRev uint32         // how often all values were replaced
@@ -70,18 +72,50 @@ type Session struct {
 type failedCall struct {
 	call string // "Renew", …; "Set" for all calls that assign one value
 	name string // of the value
-	err  error
 }
 
-// failedCalls are those of one request, as they came.
-type failedCalls struct{ all []failedCall }
+// failedCalls are those of one request, with their errors. The number tells which
+// came first.
+type failedCalls struct {
+	all  map[failedCall]numbered
+	came int
+}
+
+type numbered struct {
+	err error
+	n   int
+}
+
+// add returns f with one more call, which may be nil.
+func (f *failedCalls) add(c failedCall, err error) *failedCalls {
+	if f == nil {
+		f = &failedCalls{all: map[failedCall]numbered{}}
+	}
+	f.came++
+	f.all[c] = numbered{err, f.came}
+	return f
+}
 
 // drop takes calls out.
 func (f *failedCalls) drop(which func(failedCall) bool) *failedCalls {
 	if f == nil {
 		return nil
 	}
-	if f.all = slices.DeleteFunc(f.all, which); len(f.all) == 0 {
+	maps.DeleteFunc(f.all, func(c failedCall, _ numbered) bool { return which(c) })
+	return f.left()
+}
+
+// dropOne takes one call out.
+func (f *failedCalls) dropOne(c failedCall) *failedCalls {
+	if f == nil {
+		return nil
+	}
+	delete(f.all, c)
+	return f.left()
+}
+
+func (f *failedCalls) left() *failedCalls {
+	if len(f.all) == 0 {
 		return nil
 	}
 	return f
@@ -101,12 +135,10 @@ func (s *Session) outcome(call, name string, err error) error {
 	if s.failed == nil && err == nil || s.sealed.Load() {
 		return err
 	}
-	s.failed = s.failed.drop(func(f failedCall) bool { return f.call == call && f.name == name })
-	if err != nil {
-		if s.failed == nil {
-			s.failed = new(failedCalls)
-		}
-		s.failed.all = append(s.failed.all, failedCall{call, name, err})
+	if c := (failedCall{call, name}); err != nil {
+		s.failed = s.failed.add(c, err)
+	} else {
+		s.failed = s.failed.dropOne(c)
 	}
 	return err
 }
@@ -117,10 +149,13 @@ func (s *Session) unhealed(which func(failedCall) bool) error {
 	if s.failed == nil {
 		return nil
 	}
-	if i := slices.IndexFunc(s.failed.all, which); i >= 0 {
-		return s.failed.all[i].err
+	var first numbered
+	for c, failed := range s.failed.all {
+		if which(c) && (first.err == nil || failed.n < first.n) {
+			first = failed
+		}
 	}
-	return nil
+	return first.err
 }
 
 // SaveMode says what becomes of a session at the end of a request.
@@ -149,6 +184,7 @@ type edit struct {
 	own      bool            // raw counts instead of what is stored
 	assigned bool            // raw does not come from what is stored
 	loaded   bool            // held, or what it was changed to, comes from what is stored
+	given    bool            // held is what Set or Update was given, and not what Get has decoded
 	turn     uint32          // counts the changes of this edit
 	assigns  uint32          // counts its assignments
 	updates  []update        // since the assignment
@@ -344,6 +380,9 @@ func (s *Session) replace(members []jsontext.Member, err error) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
+	if err == nil {
+		err = s.fitsAll(members)
+	}
 	if s.outcome(callReplace, "", err) != nil {
 		return err
 	}
@@ -352,7 +391,7 @@ func (s *Session) replace(members []jsontext.Member, err error) error {
 	s.cleared = true
 	s.replaceRev++
 	s.baseRev++
-	s.edits = nil
+	s.edits, s.many = nil, nil
 	for i := range members {
 		s.edits = append(s.edits, &edit{name: string(members[i].Name), own: true, assigned: true, raw: members[i].Raw})
 	}
@@ -454,7 +493,7 @@ func (s *Session) writable() error {
 func (s *Session) reset() {
 	m := s.visit.manager
 	s.entry = entry{stored: record.Record{Created: time.Now().UnixMilli()}, wrote: s.wrote, lasts: s.lasts}
-	s.edits, s.cleared = nil, false
+	s.edits, s.many, s.cleared = nil, nil, false
 	s.replaceRev++
 	s.baseRev++
 	s.cookieRev++
@@ -463,8 +502,90 @@ func (s *Session) reset() {
 	s.login, s.failed = login{}, nil
 }
 
+// A manyEdits finds edits by their name and knows how much they weigh, lest a
+// request that sets thousands of values costs their square.
+type manyEdits struct {
+	byName map[string]weighed
+	weight int // of all
+}
+
+type weighed struct {
+	edit   *edit
+	weight int
+}
+
+// fewEdits are looked through one by one.
+const fewEdits = 8
+
+// index returns the manyEdits of s, nil while there are few. mu is held.
+func (s *Session) index() *manyEdits {
+	if s.many == nil && len(s.edits) > fewEdits {
+		s.many = &manyEdits{byName: make(map[string]weighed, 2*len(s.edits))}
+		for _, e := range s.edits {
+			s.many.add(e)
+		}
+	}
+	return s.many
+}
+
+// add takes e in, or weighs it anew.
+func (m *manyEdits) add(e *edit) {
+	w := e.weight()
+	m.weight += w - m.byName[e.name].weight
+	m.byName[e.name] = weighed{e, w}
+}
+
+// weight is how many bytes of a record e takes, if it is stored.
+func (e *edit) weight() int {
+	if !e.own || e.raw == nil {
+		return 0
+	}
+	return len(e.name) + len(e.raw) + len(`"":,`)
+}
+
+// fits returns ErrTooLarge if what this request has set is too large with raw as the
+// value of name: whatever else is stored, no record can have it. mu is held.
+func (s *Session) fits(name string, raw []byte) error {
+	limit, weight := s.visit.manager.o.MaxSize, len(name)+len(raw)
+	if many := s.index(); many != nil {
+		weight += many.weight - many.byName[name].weight
+	} else {
+		for _, e := range s.edits {
+			if e.name != name {
+				weight += e.weight()
+			}
+		}
+	}
+	if weight > limit {
+		return fmt.Errorf("%w: with the value of %q it has more than %d bytes, the Options.MaxSize", ErrTooLarge, name, limit)
+	}
+	return nil
+}
+
+// fitsAll is fits for all values at once.
+func (s *Session) fitsAll(members []jsontext.Member) error {
+	weight := 0
+	for i := range members {
+		weight += len(members[i].Name) + len(members[i].Raw) + len(`"":`)
+	}
+	if limit := s.visit.manager.o.MaxSize; weight > limit {
+		return fmt.Errorf("%w: the values have more than %d bytes, the Options.MaxSize", ErrTooLarge, limit)
+	}
+	return nil
+}
+
+// weigh notes that e has changed. mu is held.
+func (s *Session) weigh(e *edit) {
+	if s.many != nil {
+		s.many.add(e)
+	}
+}
+
 // edit returns what the request did with name, nil for nothing. mu is held.
 func (s *Session) edit(name string) *edit {
+	if many := s.index(); many != nil {
+		return many.byName[name].edit
+	}
 	for _, e := range s.edits {
 		if e.name == name {
 			return e
@@ -489,7 +610,9 @@ func (s *Session) editFor(name string) *edit {
 			return &only.edit
 		}
 		e = &edit{name: name}
-		s.edits = append(s.edits, e)
+		if s.edits = append(s.edits, e); s.many != nil {
+			s.many.add(e)
+		}
 	}
 	return e
 }
