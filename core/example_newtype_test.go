@@ -9,22 +9,22 @@ import (
 )
 
 // begin convert
-// A cart was a list of items, and is how many there are of each.
+// A basket was a list of items, and is how many there are of each.
 const (
-	cart    core.Key[map[string]int] = "cart"
-	oldCart core.Key[[]string]       = "cart"
+	basket    core.Key[map[string]int] = "basket"
+	oldBasket core.Key[[]string]       = "basket"
 )
 
-func cartOf(s *core.Session) (map[string]int, error) {
-	items, _, err := cart.Lookup(s)
+func basketOf(s *core.Session) (map[string]int, error) {
+	items, _, err := basket.Lookup(s)
 	if !errors.Is(err, core.ErrType) {
 		return items, err
 	}
 	items = map[string]int{}
-	for _, item := range oldCart.Get(s) {
+	for _, item := range oldBasket.Get(s) {
 		items[item]++
 	}
-	return items, cart.Set(s, items)
+	return items, basket.Set(s, items)
 }
 
 // end convert
@@ -34,9 +34,9 @@ func cartOf(s *core.Session) (map[string]int, error) {
 func Example_newType() {
 	site := newExampleSite(nil)
 	defer site.Close()
-	site.Visit(func(_ context.Context, s *core.Session) error { return oldCart.Set(s, []string{"pen", "pen"}) })
+	site.Visit(func(_ context.Context, s *core.Session) error { return oldBasket.Set(s, []string{"pen", "pen"}) })
 	page := func(_ context.Context, s *core.Session) error {
-		items, err := cartOf(s)
+		items, err := basketOf(s)
 		fmt.Println(items)
 		return err
 	}
