@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -370,10 +371,30 @@ func (m *Manager) encode(r *record.Record, key string) (text []byte, err error) 
 	if text, err = m.dialect.encode(r, key); err != nil {
 		return nil, err
 	}
+	if m.sealer != nil {
+		if text, err = m.sealer.seal(text, key); err != nil {
+			return nil, err
+		}
+	}
 	if size := len(text) - len(key); size > m.o.MaxSize {
 		return nil, fmt.Errorf("%w: %d bytes, Options.MaxSize is %d", ErrTooLarge, size, m.o.MaxSize)
 	}
 	return text, nil
+}
+
+// decode is the way back from the bytes that the store has under key. It keeps
+// parts of data. One that is too large is not looked at, whoever wrote it (W44):
+// it would be copied and gone through for each request.
+func (m *Manager) decode(data []byte, key string) (r record.Record, err error) {
+	if len(data) > m.o.MaxSize && len(bytes.TrimRight(data, " \t")) > m.o.MaxSize { // without the blanks of holds
+		return r, fmt.Errorf("%w: %d bytes, Options.MaxSize is %d", ErrTooLarge, len(data), m.o.MaxSize)
+	}
+	if m.sealer != nil {
+		if data, err = m.sealer.open(data, key); err != nil {
+			return r, err
+		}
+	}
+	return m.dialect.parse(data, key)
 }
 
 // prolonged notes that key has its whole life again.
@@ -392,7 +413,10 @@ func (m *Manager) create(ctx context.Context, e *entry, c *changeSet) error {
 	if err != nil {
 		return err
 	}
-	version, err := m.put(ctx, e, key, &r, 0)
+	version, err := Version(0), m.unused(ctx, key)
+	if err == nil {
+		version, err = m.put(ctx, e, key, &r, 0)
+	}
 	switch {
 	case err == nil:
 		e.written(r, version)
@@ -403,6 +427,22 @@ func (m *Manager) create(ctx context.Context, e *entry, c *changeSet) error {
 		return errIDInUse
 	}
 	return e.failed(c, r, err)
+}
+
+// unused is ErrConflict if there is something under the key of a new id. Where the
+// store has versions, writing finds that out; the default generator does not repeat
+// itself (W10).
+func (m *Manager) unused(ctx context.Context, key string) error {
+	if m.swapper != nil || m.o.NewID == nil {
+		return nil
+	}
+	switch _, _, err := m.get(ctx, key); {
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case err != nil && !errors.Is(err, ErrCorrupt):
+		return err
+	}
+	return ErrConflict
 }
 
 var errIDInUse = fmt.Errorf("%w: the id is in use already, the generator repeats itself", errNewID)

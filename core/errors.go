@@ -35,7 +35,8 @@ var (
 	// key. [Status] 500.
 	ErrCorrupt = record.ErrCorrupt
 	// ErrTooLarge: the session exceeds Options.MaxSize or a limit of the store.
-	// The previously stored session is unchanged. [Status] 500.
+	// The previously stored session is unchanged. A stored session that exceeds
+	// MaxSize is not read. [Status] 500.
 	ErrTooLarge = errors.New("session is too large")
 	// ErrType: a stored value does not decode into the type of its [Key], as after
 	// a deployment that has changed the type. [Status] 500.

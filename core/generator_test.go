@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,67 @@ func TestK15Generator(t *testing.T) {
 			t.Errorf("a second session got the id of the first: %v, Set-Cookie: %q", err, jar.SetCookies)
 		}
 	})
+}
+
+// TestW10AGeneratorRepeatsItself: on a store without versions, too, nobody gets the
+// session of somebody else, neither by a new session nor by a login or Renew.
+func TestW10AGeneratorRepeatsItself(t *testing.T) {
+	t.Parallel()
+	for name, koa := range map[string]bool{"default": false, "KoaCompat": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			repeat := false
+			o := &core.Options{}
+			if koa {
+				o = core.KoaCompat()
+			}
+			n := 0
+			o.NewID = func(context.Context) (string, error) {
+				if n++; repeat {
+					return fixedID, nil
+				}
+				return fmt.Sprintf("%s-%d", fixedID, n), nil
+			}
+			a := newAppOn(t, plainStore{newMemory(t)}, o)
+			repeat = true
+			a.ok(a.get("/", signIn(t, "ada")))
+			first := a.browser
+			if a.value() != fixedID {
+				t.Fatalf("the first user has %q", a.value())
+			}
+			for act, h := range map[string]handler{
+				"new":   count(t),
+				"login": signIn(t, "eve"),
+				"renew": func(_ *core.Visit, s *core.Session) {
+					must(t, user.Set(s, "eve"))
+					if s.Renew(bg) == nil {
+						t.Error("Renew succeeded")
+					}
+				},
+			} {
+				for _, has := range []bool{false, true} { // a session of its own already
+					if act == "renew" && !has { // whose id is not stored
+						continue
+					}
+					a.browser = &jartest.Browser{}
+					if repeat = false; has {
+						a.ok(a.get("/", count(t)))
+						if act == "new" {
+							continue // it keeps its id
+						}
+					}
+					repeat = true
+					e := a.get("/", h)
+					if opError, ok := errors.AsType[*core.Error](e.commit); !ok || opError.Op != core.OpID {
+						t.Errorf("%s: %v", act, e.commit)
+					}
+					e.wantCookies(t, "")
+				}
+			}
+			a.browser = first
+			a.wantUser("ada")
+		})
+	}
 }
 
 // onceStore lets one record be created and no other over it.

@@ -3,6 +3,9 @@ package core_test
 import (
 	"bytes"
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gensession/gensession/core"
@@ -12,8 +15,8 @@ import (
 // A reusedJar is a browser and a Jar over buffers that are used again, as those of
 // fasthttp: what is measured with it is the core and the store.
 type reusedJar struct {
-	field []byte // of the request
-	lines [2][]byte
+	field []byte    // of the request
+	lines [4][]byte // of the response: the second pair is a copy
 	n     int
 }
 
@@ -46,14 +49,24 @@ func (j *reusedJar) answer() {
 
 // BenchmarkRequest is a request of a browser that has a session, in memory.
 func BenchmarkRequest(b *testing.B) {
-	for name, h := range map[string]func(s *core.Session) error{
+	handlers := map[string]func(s *core.Session) error{
 		"Login": func(s *core.Session) error { _ = user.Set(s, "ada"); return s.Login(core.LoginOptions{}) },
 		"Renew": func(s *core.Session) error { _ = user.Set(s, "ada"); return s.Renew(bg) },
 		"read":  func(s *core.Session) error { _ = user.Get(s); return nil },
 		"write": func(s *core.Session) error { n := visits.Get(s); return visits.Set(s, n+1) },
-	} {
+	}
+	names := slices.Sorted(maps.Keys(handlers))
+	for _, name := range names {
+		names = append(names, name+"/sealed")
+	}
+	for _, name := range names {
+		h, sealed := handlers[strings.TrimSuffix(name, "/sealed")], strings.HasSuffix(name, "/sealed")
 		b.Run(name, func(b *testing.B) {
-			m, err := core.New(memorystore.New(nil), &core.Options{Keys: [][]byte{testKey}})
+			o := &core.Options{Keys: core.Keyring{testKey}}
+			if sealed {
+				o.Seal.Keys = core.Keyring{otherKey}
+			}
+			m, err := core.New(memorystore.New(nil), o)
 			if err != nil {
 				b.Fatal(err)
 			}

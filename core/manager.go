@@ -50,6 +50,9 @@ type Options struct {
 	Prefix string
 	// NoPrefix makes the prefix empty, for a store that holds only sessions.
 	NoPrefix bool
+	// Seal encrypts the sessions in the store. By default they are JSON text. Not
+	// with KoaCompat.
+	Seal Sealing
 	// IdleTimeout ends a session that no request has used for so long (ASVS
 	// 7.3.1), in the store and in the browser: a second to 400 days. Default: a
 	// session lives for Cookie.MaxAge from each save, and reading does not
@@ -121,7 +124,9 @@ type Options struct {
 	// OnConflict is the policy for a session that another request saved while
 	// this request ran. Default: ConflictMerge if the store has versions.
 	OnConflict ConflictPolicy
-	// MaxSize is the maximum size of a stored session in bytes. Default 256 KiB.
+	// MaxSize is the maximum size of a stored session in bytes. A larger one is not
+	// saved, and one that the store has is not read: it counts as one that can't be
+	// read. Default 256 KiB.
 	MaxSize int
 
 	// OpTimeout is the timeout of each call of the store. Default 500 ms.
@@ -192,8 +197,8 @@ type Hooks struct {
 	//
 	// A hook that returns e, or an error that wraps it, decides nothing: all is
 	// as without the hook. Then every error fails its operation, except for
-	// three: a record that can't be read ([ErrCorrupt] in [OpGet]; the request
-	// gets a new session, and the record stays), a session that was [ErrGone] at
+	// three: a record that can't be read ([ErrCorrupt] or [ErrTooLarge] in
+	// [OpGet]; the request gets a new session, and the record stays), a session that was [ErrGone] at
 	// the end of the request, and a stored value that [Key.Get] could not decode
 	// into its type ([OpDecode]).
 	Error func(ctx context.Context, e *Error) error
@@ -266,6 +271,7 @@ type Manager struct {
 	keeps   batchKeeper // keeper, if it is one
 	batcher Batcher     // nil if the store can't change several keys in one step
 	toucher Toucher     // nil if the store can't touch
+	sealer  *sealer     // nil if sessions are stored as they are
 	carrier Carrier
 	cookie  *signedCookie // the carrier, if it is the default one
 	config  CookieOptions // complete
@@ -323,10 +329,16 @@ func New(store Store, o *Options) (*Manager, error) {
 			problem("%w", err)
 		}
 	}
+	if len(m.o.Seal.Keys) > 0 && len(problems) == 0 {
+		var err error
+		if m.sealer, err = newSealer(&m.o.Seal); err != nil {
+			problem("Options.Seal: %w", err)
+		}
+	}
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("session: New: %w", errors.Join(problems...))
 	}
-	m.o.Keys = nil
+	m.o.Keys, m.o.Seal.Keys = nil, nil
 	timeout := m.o.ReconnectTimeout
 	if m.o.FailFast {
 		timeout = 0
@@ -430,6 +442,9 @@ func (m *Manager) check(problem func(string, ...any)) {
 	}
 	if o.IdleTimeout > 0 {
 		life = o.IdleTimeout
+	}
+	if err := o.Seal.check(o); err != nil {
+		problem("%w", err)
 	}
 	if !o.UnderivedUntil.IsZero() {
 		switch {

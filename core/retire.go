@@ -49,7 +49,7 @@ func (m *Manager) see(key string, data []byte, version Version, err error) (look
 		return s, ErrGone
 	}
 	s.held = heldBy(data)
-	s.record, err = m.dialect.parse(data, key)
+	s.record, err = m.decode(data, key)
 	s.corrupt = err != nil
 	return s, err
 }
@@ -224,7 +224,10 @@ func (m *Manager) inOneStep(ctx context.Context, e *entry, oldKey string, versio
 // inTwoSteps creates the new session first: a crash between the steps leaves a
 // copy under an id that nobody knows.
 func (m *Manager) inTwoSteps(ctx context.Context, e *entry, oldKey string, version Version, key string, text []byte, ttl time.Duration) (Version, error) {
-	now, err := m.set(ctx, key, text, ttl, 0)
+	now, err := Version(0), m.unused(ctx, key)
+	if err == nil {
+		now, err = m.set(ctx, key, text, ttl, 0)
+	}
 	if errors.Is(err, ErrConflict) {
 		err = errIDInUse
 	}

@@ -52,7 +52,7 @@ func (c *verified) lookup(id, signature string, by *keyring) *signedID {
 func (c *verified) made(id ID, by *keyring, name, key string) *signedID {
 	pair := new(struct {
 		signedID
-		room [maxSignature]byte // of its signature, which nobody changes any more
+		room [64]byte // of its signature, which nobody changes any more
 	})
 	signature := by.sign(pair.room[:0], name, string(id))
 	pair.signedID = signedID{id: id, signature: kept(signature), by: by, key: key}

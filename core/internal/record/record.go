@@ -10,13 +10,14 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"unsafe"
 
 	"github.com/gensession/gensession/core/internal/jsontext"
 )
 
 // The stored bytes of a session are one JSON object. By default
 //
-//	{"_gs":{"v":1,"k":"…","c":1767225600000,"s":"…"},"cookie":{…},"user":"ada",…}
+//	{"_gs":{"v":1,"k":"…","p":"…","c":1767225600000,"s":"…"},"cookie":{…},"user":"ada",…}
 //
 // with the metadata under metaName, the session's own cookie options under
 // cookieName if they differ from the configuration, and the application's
@@ -205,6 +206,13 @@ func keyMark(key string) string {
 	return key[:min(len(key), markLen)]
 }
 
+// prefixMark writes the mark of the prefix of key into dst: what stands before
+// the hash, which keyMark leaves out (W44). It is a member of its own, so that
+// versions that know only the other one read the record and carry it along.
+func prefixMark(dst *[sumLen]byte, key string) {
+	putSum(dst, unsafe.Slice(unsafe.StringData(key), max(len(key)-hashLen, 0)))
+}
+
 const (
 	hashLen = 43 // characters of a SHA-256 in base64url
 	markLen = 16
@@ -216,6 +224,7 @@ const (
 // checksum.
 const (
 	headOpen    = `{"` + metaName + `":{"v":1,"k":"`
+	headPrefix  = `","p":"` // only in records since November 2026
 	headCreated = `","c":`
 	headLogin   = `,"l":` // only where there is one
 	headFence   = `,"f":` // likewise
@@ -243,7 +252,15 @@ func parseOwn(data []byte, key string) (r Record, ok bool) {
 	if !ok || len(rest) < len(mark) || string(rest[:len(mark)]) != mark {
 		return r, false
 	}
-	if rest, ok = bytes.CutPrefix(rest[len(mark):], []byte(headCreated)); !ok {
+	rest = rest[len(mark):]
+	if marked, ok := bytes.CutPrefix(rest, []byte(headPrefix)); ok {
+		var prefix [sumLen]byte
+		if prefixMark(&prefix, key); len(marked) < sumLen || string(marked[:sumLen]) != string(prefix[:]) {
+			return r, false
+		}
+		rest = marked[sumLen:]
+	}
+	if rest, ok = bytes.CutPrefix(rest, []byte(headCreated)); !ok {
 		return r, false
 	}
 	created, rest, ok := cutInt(rest)
@@ -357,6 +374,16 @@ func (r *Record) parseMeta(raw []byte, key string) (chosen Cookie, err error) {
 	if string(own) != keyMark(key) {
 		return chosen, ErrForeign
 	}
+	if p := jsontext.Find(meta, "p"); p != nil {
+		var prefix [sumLen]byte
+		prefixMark(&prefix, key)
+		switch own, ok := jsontext.PlainString(p); {
+		case !ok:
+			return chosen, corrupt("its mark of the prefix is no string")
+		case string(own) != string(prefix[:]):
+			return chosen, ErrForeign
+		}
+	}
 	if r.Created, err = jsontext.Decode[int64](jsontext.Find(meta, "c")); err != nil {
 		return chosen, corrupt("its time of creation is no number")
 	}
@@ -394,7 +421,7 @@ func unknownIn(meta []jsontext.Member) *[]jsontext.Member {
 	var extra []jsontext.Member
 	for _, m := range meta {
 		switch string(m.Name) {
-		case "v", "k", "c", "l", "f", "d", "t", "s":
+		case "v", "k", "p", "c", "l", "f", "d", "t", "s":
 		default:
 			extra = append(extra, m)
 		}
@@ -423,7 +450,7 @@ func (r *Record) EncodeKoa(key string) []byte {
 // Front is how long is what Encode writes before the values, if the session has
 // no options of its own.
 func (r *Record) Front(key string) int {
-	n := len(key) + len(headOpen) + len(keyMark(key)) + len(headCreated) + digits(r.Created) + len(headSum) + sumLen + len(headClose) + len(",")
+	n := len(key) + len(headOpen) + len(keyMark(key)) + len(headPrefix) + sumLen + len(headCreated) + digits(r.Created) + len(headSum) + sumLen + len(headClose) + len(",")
 	if r.Login != 0 {
 		n += len(headLogin) + digits(r.Login)
 	}
@@ -446,7 +473,10 @@ func digits(n int64) int {
 // more: it may be the text of r from now on.
 func (r *Record) Encode(key string) ([]byte, error) {
 	var room [160]byte // more than a head without options takes
-	head := append(append(append(room[:0], headOpen...), keyMark(key)...), headCreated...)
+	var prefix [sumLen]byte
+	prefixMark(&prefix, key)
+	head := append(append(append(room[:0], headOpen...), keyMark(key)...), headPrefix...)
+	head = append(append(head, prefix[:]...), headCreated...)
 	head = strconv.AppendInt(head, r.Created, 10)
 	if r.Login != 0 {
 		head = append(head, headLogin...)
