@@ -171,7 +171,7 @@ func (m *Manager) seeByID(ctx context.Context, id ID, t *tries) (s lookup, err e
 		s, err = m.lookToWrite(ctx, m.key(id), "", t)
 	}
 	if own := s.record.Cookie; err == nil {
-		if limit := m.limits(withOwn(m.config, own), own).absolute; limit > 0 && age(s.record.Began(), time.Now()) >= limit {
+		if limit := m.limits(m.dialect.withOwn(m.config, own), own).absolute; limit > 0 && age(s.record.Began(), time.Now()) >= limit {
 			err = ErrNotFound
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/gensession/gensession/core/internal/jsontext"
 	"github.com/gensession/gensession/core/internal/record"
 )
 
@@ -47,12 +48,34 @@ func (d dialect) blank(given, config CookieOptions) (*record.Cookie, CookieOptio
 		return nil, config
 	}
 	own := &record.Cookie{Members: koaCookie(given, config)}
-	return own, withOwn(config, own)
+	return own, d.withOwn(config, own)
+}
+
+// withOwn returns the configuration overridden by own, which may be nil. Koa's
+// cookie objects are whole: what one does not say is as if the configuration did
+// not say it either (W46). Overwrite is no attribute of the cookie, and stays.
+func (d dialect) withOwn(config CookieOptions, own *record.Cookie) CookieOptions {
+	if own == nil {
+		return config
+	}
+	if d.koa {
+		config = CookieOptions{Path: "/", MaxAge: UntilBrowserCloses, HTTPOnly: On, SameSite: SameSiteUnset, Overwrite: config.Overwrite, Signed: config.Signed}
+	}
+	c := ownOptions(config, own.Members, own.Demands)
+	if old := jsontext.Find(own.Members, "maxage"); d.koa && old != nil { // its former name, which wins where it says something
+		if former := c; former.setMaxAge(old) {
+			c = former
+		}
+	}
+	return c
 }
 
 // override are the cookie options of a session that wants want, and had own.
 func (d dialect) override(config, want CookieOptions, own *record.Cookie) *record.Cookie {
-	members := storeOptions(config, want, own.All(), d.koa)
+	if d.koa && own == nil { // what is missing would be the original's defaults, not the configuration's
+		own = &record.Cookie{Members: koaCookie(config, config)}
+	}
+	members := storeOptions(config, want, own.All(), d)
 	if members == nil {
 		return nil
 	}

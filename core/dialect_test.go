@@ -331,6 +331,15 @@ func TestKoaK25StoredCookie(t *testing.T) {
 		{"expires", `{"maxAge":null,"expires":"2026-01-01T00:01:30.000Z"}`, "path=/; expires=Thu, 01 Jan 2026 00:01:30 GMT; httponly"},
 		{"expires null", `{"maxAge":null,"expires":null}`, "path=/; httponly"},
 		{"expires in another zone", `{"maxAge":null,"expires":"2026-01-01T02:01:30+02:00"}`, "path=/; expires=Thu, 01 Jan 2026 00:01:30 GMT; httponly"},
+		{"empty (W46)", `{}`, "path=/; httponly"},
+		{"no maxAge (W46)", `{"httpOnly":true,"path":"/"}`, "path=/; httponly"},
+		{"expires alone (W46)", `{"expires":"2026-01-01T00:01:30.000Z"}`, "path=/; expires=Thu, 01 Jan 2026 00:01:30 GMT; httponly"},
+		{"express-session (W46)", `{"originalMaxAge":60000,"expires":"2026-01-01T00:01:00.000Z","httpOnly":true,"path":"/"}`, "path=/; expires=Thu, 01 Jan 2026 00:01:00 GMT; httponly"},
+		{"express-session, until the browser closes (W46)", `{"originalMaxAge":null,"expires":null,"httpOnly":true,"path":"/"}`, "path=/; httponly"},
+		{"maxAge is no number (W46)", `{"maxAge":"60000"}`, "path=/; httponly"},
+		{"maxage (W46)", `{"maxage":60000}`, "path=/; expires=Thu, 01 Jan 2026 00:01:00 GMT; httponly"},
+		{"maxage first (W46)", `{"maxage":60000,"maxAge":120000}`, "path=/; expires=Thu, 01 Jan 2026 00:01:00 GMT; httponly"},
+		{"maxage 0 (W46)", `{"maxage":0,"maxAge":60000}`, "path=/; expires=Thu, 01 Jan 2026 00:01:00 GMT; httponly"},
 		{"unknown members", `{"httpOnly":true,"x":{"b":1,"a":[1.0,"<"]},` + rest + `,"y":null}`, "path=/; " + day + "; httponly"},
 	} {
 		inBubble(t, c.name, func(t *testing.T) {

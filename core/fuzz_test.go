@@ -131,7 +131,7 @@ func FuzzSetCookie(f *testing.F) {
 			t.Errorf("attributes that nobody knows: %q", parsed.Unparsed)
 		}
 		// What a session stores of these options, it reads back.
-		if own := ownOptions(complete(CookieOptions{}), storeOptions(complete(CookieOptions{}), c, nil, false), nil); own.appendable() != c.appendable() {
+		if own := ownOptions(complete(CookieOptions{}), storeOptions(complete(CookieOptions{}), c, nil, dialect{}), nil); own.appendable() != c.appendable() {
 			t.Errorf("stored and read:\n%+v\n%+v", own, c)
 		}
 	})

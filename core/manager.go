@@ -180,8 +180,8 @@ type Hooks struct {
 	// fails. It is not called for new sessions, nor by Visit.Replace,
 	// Visit.Destroy, and the methods of Manager by id.
 	Valid func(ctx context.Context, jar Jar, s *Session) (bool, error)
-	// BeforeSave is called once before a session is written, also by Renew and
-	// by a login. Its changes are written too. If it returns an error, the save
+	// BeforeSave is called once before a session is written or renewed by Rolling,
+	// also by Renew and by a login. Its changes are written too. If it returns an error, the save
 	// fails. It runs before the outcome is known, and not for Destroy. In a visit
 	// by Manager.VisitByID jar is empty.
 	BeforeSave func(ctx context.Context, jar Jar, s *Session) error

@@ -97,12 +97,7 @@ func (c *CookieOptions) setOption(name string, raw []byte) {
 	case "httpOnly":
 		flip(&c.HTTPOnly)
 	case "maxAge":
-		if ms, err := jsontext.Decode[float64](raw); err == nil {
-			c.MaxAge = UntilBrowserCloses
-			if ms >= 1 && ms <= float64(1<<62)/float64(time.Millisecond) {
-				c.MaxAge = time.Duration(ms * float64(time.Millisecond))
-			}
-		}
+		c.setMaxAge(raw)
 	case "overwrite":
 		flip(&c.Overwrite)
 	case "signed":
@@ -146,6 +141,19 @@ func (c *CookieOptions) setOption(name string, raw []byte) {
 	}
 }
 
+// setMaxAge sets the life from its JSON, and reports whether that says one.
+func (c *CookieOptions) setMaxAge(raw []byte) bool {
+	ms, err := jsontext.Decode[float64](raw)
+	if err != nil {
+		return false
+	}
+	c.MaxAge = UntilBrowserCloses
+	if ms >= 1 && ms <= float64(1<<62)/float64(time.Millisecond) {
+		c.MaxAge = time.Duration(ms * float64(time.Millisecond))
+	}
+	return c.MaxAge != UntilBrowserCloses
+}
+
 // demands are the options in which a configuration can become stricter than a
 // stored session (K25).
 func (c *CookieOptions) demands() record.Demands {
@@ -168,14 +176,6 @@ func (s SameSite) rank() int {
 	default:
 		return 0
 	}
-}
-
-// withOwn returns the configuration overridden by own, which may be nil.
-func withOwn(config CookieOptions, own *record.Cookie) CookieOptions {
-	if own == nil {
-		return config
-	}
-	return ownOptions(config, own.Members, own.Demands)
 }
 
 // ownOptions returns the complete options of a session: the configuration,
@@ -211,14 +211,14 @@ func ownOptions(config CookieOptions, own []jsontext.Member, then *record.Demand
 // storeOptions returns the members to store for the options want of a session
 // with the stored members own: those that differ from config, or for Koa those
 // that differ from own. It does not change own.
-func storeOptions(config, want CookieOptions, own []jsontext.Member, koa bool) []jsontext.Member {
+func storeOptions(config, want CookieOptions, own []jsontext.Member, d dialect) []jsontext.Member {
 	out := append([]jsontext.Member{}, own...)
-	before := ownOptions(config, own, nil)
+	before := d.withOwn(config, &record.Cookie{Members: own})
 	for _, name := range optionNames() {
 		raw := want.option(name)
 		switch {
-		case koa && bytes.Equal(raw, before.option(name)):
-		case raw == nil, !koa && bytes.Equal(raw, config.option(name)):
+		case d.koa && bytes.Equal(raw, before.option(name)):
+		case raw == nil, !d.koa && bytes.Equal(raw, config.option(name)):
 			out = jsontext.Drop(out, name)
 		default:
 			out = jsontext.Put(out, name, raw)

@@ -1,9 +1,7 @@
 package core
 
 import (
-	"bytes"
 	"encoding/json"
-	"slices"
 	"testing"
 	"time"
 
@@ -34,8 +32,10 @@ func TestK25OptionsRoundTrip(t *testing.T) {
 			t.Fatalf("a bad test: %v", err)
 		}
 		for _, koa := range []bool{false, true} {
-			own := storeOptions(config, want, nil, koa)
-			if (own == nil) != (want == config) {
+			d := dialect{koa: koa}
+			chosen := d.override(config, want, nil)
+			own := chosen.All()
+			if !koa && (own == nil) != (want == config) {
 				t.Errorf("koa %v: %d members are stored", koa, len(own))
 			}
 			for _, m := range own {
@@ -43,19 +43,18 @@ func TestK25OptionsRoundTrip(t *testing.T) {
 					t.Errorf("%s: %s", m.Name, m.Raw)
 				}
 			}
-			if got := ownOptions(config, own, nil); got != want {
+			if got := d.withOwn(config, chosen); got != want {
 				t.Errorf("koa %v: %s became\n%+v, want\n%+v", koa, jsontext.AppendMembers([]byte("{"), own), got, want)
 			}
 			// Choosing the same again changes nothing, choosing the
 			// configuration leaves nothing.
-			again := storeOptions(config, want, own, koa)
-			if !slices.EqualFunc(own, again, func(a, b jsontext.Member) bool { return bytes.Equal(a.Name, b.Name) && bytes.Equal(a.Raw, b.Raw) }) {
-				t.Errorf("koa %v: again %s", koa, jsontext.AppendMembers([]byte("{"), again))
+			if again := d.override(config, want, chosen); !record.SameCookie(chosen, again) {
+				t.Errorf("koa %v: again %s", koa, jsontext.AppendMembers([]byte("{"), again.All()))
 			}
 			before := string(jsontext.AppendMembers([]byte("{"), own))
-			back := storeOptions(config, config, own, koa)
-			if got := ownOptions(config, back, nil); got != config || !koa && back != nil {
-				t.Errorf("koa %v: back to the configuration: %s", koa, jsontext.AppendMembers([]byte("{"), back))
+			back := d.override(config, config, chosen)
+			if got := d.withOwn(config, back); got != config || !koa && back != nil {
+				t.Errorf("koa %v: back to the configuration: %s", koa, jsontext.AppendMembers([]byte("{"), back.All()))
 			}
 			if string(jsontext.AppendMembers([]byte("{"), own)) != before {
 				t.Error("own was changed")
@@ -201,7 +200,7 @@ func TestK25Stricter(t *testing.T) {
 			then := apply(base, test.then)
 			now := apply(then, test.now)
 			chosen := apply(then, test.own)
-			own := storeOptions(then, chosen, nil, false)
+			own := storeOptions(then, chosen, nil, dialect{})
 			d := then.demands()
 			got := ownOptions(now, own, &d)
 			// What the session did not choose is the configuration's of now.

@@ -72,7 +72,7 @@ func checkStoredCookie(t *testing.T, cookie, demands []byte) {
 			}
 			continue
 		}
-		c := withOwn(complete(CookieOptions{}), r.Cookie)
+		c := dialect{}.withOwn(complete(CookieOptions{}), r.Cookie)
 		checkLine(t, &c, "koa.sid", "id")
 		if ttl, over := m.ttl(nil, c, r.Cookie, r.Created, time.Now()); !over && ttl <= 0 {
 			t.Fatalf("%q lives %v", data, ttl)

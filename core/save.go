@@ -107,9 +107,11 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 			return s.loginFailed(v.failAlways(ctx, op, err))
 		}
 	}
+	// A renewal that is due runs the hook, too, whose changes are saved (W45).
+	hooked := m.o.Hooks.BeforeSave != nil && last && v.renewalIsDue()
 	s.mu.Lock()
 	why, err := s.reason(last)
-	unchanged := why <= resend || why == renewal && m.toucher != nil
+	unchanged := why <= resend || why == renewal && m.toucher != nil && !hooked
 	if unchanged && last {
 		s.sealed.Store(true) // no change may slip in between this look and the end
 	}
@@ -117,7 +119,7 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 	if err != nil {
 		return p, v.lostChange(ctx, err)
 	}
-	if why == renewal && !m.due(s) {
+	if why == renewal && !hooked && !m.due(s) {
 		if why = nothing; v.resend {
 			why = resend
 		}
@@ -141,7 +143,20 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 			return plan{}, err
 		}
 		s.mu.Lock()
-		p.changes, err = s.takeChange()
+		changed := false
+		if why == renewal {
+			changed, err = s.changed()
+		}
+		switch {
+		case err != nil:
+		case changed:
+			why, p.why = change, change
+		case why == renewal && m.toucher != nil:
+			p.touch = true
+		}
+		if err == nil {
+			p.changes, err = s.takeChange()
+		}
 		p.changes.why = why
 		if p.login = s.login; why == signsIn {
 			if m.dialect.recordsTime() {
@@ -168,6 +183,15 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 	}
 	p.entry = s.snapshot()
 	return p, nil
+}
+
+// renewalIsDue reports whether a session that has not changed would be renewed.
+func (v *Visit) renewalIsDue() bool {
+	s := v.session
+	s.mu.Lock()
+	rolls := s.state == live && s.rolls()
+	s.mu.Unlock()
+	return rolls && v.manager.due(s)
 }
 
 // lostChange reports why the changes of a request can't be collected. A value

@@ -415,7 +415,7 @@ func (s *Session) cookieOptions() CookieOptions {
 	case s.own == m.blank:
 		return m.blankOptions
 	case s.options == nil:
-		all := withOwn(m.config, s.own)
+		all := m.dialect.withOwn(m.config, s.own)
 		s.options = &all
 	}
 	return *s.options

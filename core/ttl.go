@@ -79,7 +79,7 @@ func (m *Manager) ttlOf(e *entry, r *record.Record, now time.Time) (ttl time.Dur
 	if m.o.TTLFunc != nil {
 		s = m.detached(e.id, r)
 	}
-	return m.ttl(s, withOwn(m.config, r.Cookie), r.Cookie, r.Began(), now)
+	return m.ttl(s, m.dialect.withOwn(m.config, r.Cookie), r.Cookie, r.Began(), now)
 }
 
 // detached is the session of r for TTLFunc to look at. It belongs to no request:
