@@ -47,7 +47,7 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 			if existed || now.version != 0 { // a tombstone has a version, unlike what never was
 				return &Error{OpSet, ErrGone}
 			}
-			r, err = record.Record{Created: time.Now().UnixMilli(), Cookie: m.blank}, id.checkNew()
+			r, err = record.Record{Created: time.Now().UnixMilli(), Cookie: m.blank}, m.checkNew(id)
 		} else {
 			existed = true
 		}
@@ -144,11 +144,12 @@ func (v *Visit) isNowhere() bool {
 
 // DestroyByID ends the session of id, also under a new id that another request has
 // given it within the last minute: requests that run meanwhile can't bring it
-// back. A missing session is no error.
+// back. A missing session is no error; an id that no session can have is, an
+// [ErrNotFound].
 func (m *Manager) DestroyByID(ctx context.Context, id ID) error {
 	ctx = requestless(ctx)
-	if !id.shaped() {
-		return nil // no session can have it
+	if !m.shaped(id) {
+		return &Error{OpDestroy, errOddID}
 	}
 	if _, err := m.end(ctx, target{key: m.key(id)}); err != nil {
 		e := &Error{OpDestroy, err}
@@ -159,11 +160,13 @@ func (m *Manager) DestroyByID(ctx context.Context, id ID) error {
 	return nil
 }
 
+var errOddID = fmt.Errorf("%w: an id has other characters or another length", ErrNotFound)
+
 // seeByID looks, for a write if there are tries, which waits for a request that
 // holds the session.
 func (m *Manager) seeByID(ctx context.Context, id ID, t *tries) (s lookup, err error) {
-	if !id.shaped() {
-		return s, fmt.Errorf("%w: an id has other characters or another length", ErrNotFound)
+	if !m.shaped(id) {
+		return s, errOddID
 	}
 	if t == nil {
 		s, err = m.look(ctx, m.key(id))

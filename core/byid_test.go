@@ -25,7 +25,7 @@ func TestK35ByID(t *testing.T) {
 	}
 	must(t, a.manager.DestroyByID(bg, id))
 	must(t, a.manager.DestroyByID(bg, id))
-	must(t, a.manager.DestroyByID(bg, "no id at all"))
+	wantIs(t, a.manager.DestroyByID(bg, "no id at all"), core.ErrNotFound)
 	_, err = a.manager.GetByID(bg, id)
 	wantIs(t, err, core.ErrNotFound)
 	_, err = a.manager.GetByID(bg, "no id at all")

@@ -70,6 +70,7 @@ type signedCookie struct {
 	name      string
 	sigName   string // name of the signature cookie
 	signed    bool
+	shaped    func(ID) bool // reports whether something has the form of an id
 	allowHTTP bool
 	koa       bool            // a line replaces those of every scope, and a signature that none of the keys made is removed
 	former    []CookieOptions // whose scopes the cookie had before
@@ -101,6 +102,7 @@ type reading struct {
 	reissue bool        // an older key has signed the only one
 	more    bool        // there may be others, which are not looked at
 	forged  bool        // there are signatures by none of the keys, and no others
+	odd     bool        // there is one that has not the form of an id
 	refused string      // why there is none, if the request carries session cookies
 }
 
@@ -132,10 +134,30 @@ func (c *signedCookie) read(jar Jar) (r reading) {
 	case forged:
 		r.forged = true
 		r.refused = "a signature by none of the keys"
+	case c.koa && c.signedOdd(keys, &ids, &sigs):
+		r.odd = true
+		r.refused = "an id of other characters or of another length: see Options.Koa.ValidID"
 	case ids.n > 0:
 		r.refused = "no signature, or no id"
 	}
 	return r
+}
+
+// signedOdd reports whether one of our keys has signed something that has not the
+// form of an id: the Koa app takes it for one.
+func (c *signedCookie) signedOdd(keys *keyring, ids, sigs *values) bool {
+	for _, value := range ids.all[:ids.n] {
+		if value == "" || c.shaped(ID(value)) {
+			continue
+		}
+		if !c.signed {
+			return true
+		}
+		if _, key := verify(keys, c.name, value, sigs); key >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // genuine are the different ids with a signature, for the cookie name. reissue
@@ -143,7 +165,7 @@ func (c *signedCookie) read(jar Jar) (r reading) {
 // signatures by none of the keys, and no others.
 func (c *signedCookie) genuine(keys *keyring, name string, ids, sigs *values) (found []*signedID, reissue, forged bool) {
 	for i, value := range ids.all[:ids.n] {
-		if !ID(value).shaped() || seen(ids.all[:i], value) {
+		if !c.shaped(ID(value)) || seen(ids.all[:i], value) {
 			continue
 		}
 		p, key := &signedID{id: ID(value)}, 0

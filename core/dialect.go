@@ -1,11 +1,6 @@
 package core
 
 import (
-	"crypto/fips140"
-	"crypto/sha1"
-	"crypto/sha256"
-	"errors"
-	"fmt"
 	"math"
 	"time"
 
@@ -85,17 +80,6 @@ func (d dialect) override(config, want CookieOptions, own *record.Cookie) *recor
 		chosen.Demands = &demands
 	}
 	return chosen
-}
-
-// sign adds to r what signs the cookie of that name with keys.
-func (d dialect) sign(r *keyring, keys Keyring, name string, until time.Time) error {
-	if !d.koa {
-		return r.add(keys, name, signatureForm{sum: sha256.New}, until)
-	}
-	if len(keys) > 0 && fips140.Enforced() {
-		return fmt.Errorf("KoaCompat: %w with GODEBUG=fips140=only: signatures of keygrip are HMAC-SHA-1", errors.ErrUnsupported)
-	}
-	return r.add(keys, "", signatureForm{sum: sha1.New}, until)
 }
 
 // sameSite is the attribute where the configuration says nothing.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	httpsession "github.com/gensession/gensession/adapters/nethttp"
 	"github.com/gensession/gensession/core"
@@ -36,11 +37,15 @@ func TestFIPS(t *testing.T) {
 	if _, err := core.New(store, koa); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "fips140=only") {
 		t.Errorf("KoaCompat: %v", err)
 	}
+	koa.Koa.Algorithm = "sha256"
+	if _, err := core.New(store, koa); err != nil {
+		t.Errorf("KoaCompat with SHA-256: %v", err)
+	}
 	if _, err := core.New(store, &core.Options{Keys: [][]byte{[]byte("short")}, InsecureShortKeys: true}); err == nil {
 		t.Error("a key of 5 bytes was taken")
 	}
 
-	sessions, err := core.New(store, &core.Options{Keys: [][]byte{key}})
+	sessions, err := core.New(store, &core.Options{Keys: [][]byte{key}, UnderivedUntil: time.Now().Add(time.Hour), Seal: core.Sealing{Keys: core.Keyring{otherKey}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,13 @@ func (id ID) shaped() bool {
 }
 
 // checkNew checks an id from Options.NewID.
+func (m *Manager) checkNew(id ID) error {
+	if valid := m.o.Koa.ValidID; valid != nil && m.shaped(id) && valid(string(id)) {
+		return nil
+	}
+	return id.checkNew()
+}
+
 func (id ID) checkNew() error {
 	switch {
 	case len(id) < minID:
@@ -86,7 +93,7 @@ func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 // a reader of the store, its backups or its command log can't hijack sessions
 // (CVE-2019-16782).
 func hashedKey(prefix string, id ID) string {
-	var in [maxID]byte
+	var in [maxKeyLen]byte
 	sum := sha256.Sum256(in[:copy(in[:], id)])
 	var key [160]byte // a prefix takes at most 100
 	return string(base64.RawURLEncoding.AppendEncode(append(key[:0], prefix...), sum[:]))

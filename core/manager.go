@@ -139,6 +139,10 @@ type Options struct {
 	// MaxWaiters is the maximum number of waiting requests. Default 10,000.
 	MaxWaiters int
 
+	// Koa says in what a koa-generic-session app differs from its defaults. Only
+	// with KoaCompat.
+	Koa KoaOptions
+
 	// Hooks are called while a request is handled.
 	Hooks Hooks
 	// Logger receives each [Event] as a message, at the level that its
@@ -443,8 +447,10 @@ func (m *Manager) check(problem func(string, ...any)) {
 	if o.IdleTimeout > 0 {
 		life = o.IdleTimeout
 	}
-	if err := o.Seal.check(o); err != nil {
-		problem("%w", err)
+	for _, err := range []error{o.Seal.check(o), o.Koa.check(o)} {
+		if err != nil {
+			problem("%w", err)
+		}
 	}
 	if !o.UnderivedUntil.IsZero() {
 		switch {
@@ -471,7 +477,7 @@ func (m *Manager) check(problem func(string, ...any)) {
 // newCookie makes the default carrier.
 func (m *Manager) newCookie() error {
 	o := &m.o
-	c := &signedCookie{name: o.Name, sigName: o.Name + sigSuffix, signed: m.config.Signed == On, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key, koa: o.koa, former: slices.Clone(o.FormerCookies)}
+	c := &signedCookie{name: o.Name, sigName: o.Name + sigSuffix, signed: m.config.Signed == On, shaped: m.shaped, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key, koa: o.koa, former: slices.Clone(o.FormerCookies)}
 	if c.signed {
 		c.verified = newVerified()
 	}
@@ -537,7 +543,7 @@ func (m *Manager) RotateKeys(keys Keyring) error {
 // keyring makes what signs and verifies with keys.
 func (m *Manager) keyring(keys Keyring) (*keyring, error) {
 	r := new(keyring)
-	if err := m.dialect.sign(r, keys, m.o.Name, time.Time{}); err != nil {
+	if err := m.o.sign(r, m.o.koa, keys, time.Time{}); err != nil {
 		return nil, err
 	}
 	if until := m.o.UnderivedUntil; !until.IsZero() {
@@ -615,7 +621,7 @@ func (m *Manager) newID(ctx context.Context) (ID, error) {
 		return "", err
 	}
 	id := ID(text)
-	return id, id.checkNew()
+	return id, m.checkNew(id)
 }
 
 func (m *Manager) debug(ctx context.Context, msg string, attrs ...slog.Attr) {

@@ -129,8 +129,8 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s.replaceRev++
 	s.failed = nil
 	s.mu.Unlock()
-	crowded := logout && v.crowded
-	if held || len(targets) == 0 && !crowded {
+	crowded, odd := logout && v.crowded, logout && v.odd
+	if held || len(targets) == 0 && !crowded && !odd {
 		return nil
 	}
 	var err error
@@ -144,6 +144,9 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	}
 	if crowded {
 		err = errors.Join(err, errCrowded)
+	}
+	if odd {
+		err = errors.Join(err, errOddCookie)
 	}
 	switch {
 	case err != nil:
@@ -169,6 +172,9 @@ func (v *Visit) tellOthers(ctx context.Context, others []target, by string) {
 
 // errCrowded is the error of a logout that can't know which sessions it ends.
 var errCrowded = fmt.Errorf("%w: the request carries more session cookies than are looked at: they are removed, but a session of theirs may live on", ErrOutcomeUnknown)
+
+// errOddCookie is the error of a logout from a session that cannot be asked for.
+var errOddCookie = fmt.Errorf("%w: the request carries a signed id of other characters or of another length: the session of the Koa app may live on: see Options.Koa.ValidID", ErrOutcomeUnknown)
 
 // mayBeStored reports whether the store has the session, or may have it: a save
 // may have come through, or a Destroy not. mu is held.

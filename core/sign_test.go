@@ -24,7 +24,7 @@ func newKeyring(keys [][]byte, sha1Sum, weak bool) (*keyring, error) {
 		return nil, err
 	}
 	r := new(keyring)
-	return r, dialect{koa: sha1Sum}.sign(r, keys, "koa.sid", time.Time{})
+	return r, (&Options{Name: "koa.sid"}).sign(r, sha1Sum, keys, time.Time{})
 }
 
 // derived is the key of the cookie koa.sid, made of key without this package.

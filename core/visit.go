@@ -44,6 +44,7 @@ type Visit struct {
 	spare     bool            // the second cookie gets a copy of the id, which has changed
 	loggedIn  bool            // the response has the id of a login
 	crowded   bool            // the request carries more cookies than are looked at
+	odd       bool            // it carries a signed id of another form than ids have, in KoaCompat
 
 	began   time.Duration   // in deferred mode: when, as an age of the manager
 	session *Session        // nil in deferred mode until somebody asks for it
@@ -490,7 +491,7 @@ func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 		}
 	default:
 		r := m.cookie.read(v.jar)
-		v.crowded = r.more
+		v.crowded, v.odd = r.more, r.odd
 		switch {
 		case r.only != nil:
 			s.carries, v.resend = r.only, r.reissue
@@ -510,7 +511,7 @@ func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 			v.tell(ctx, "", Event{Kind: EventCookieRefused, Why: r.refused})
 		}
 	}
-	if !id.shaped() {
+	if !m.shaped(id) {
 		if id != "" {
 			v.tell(ctx, "", Event{Kind: EventCookieRefused, Why: "an id of other characters or of another length"})
 		}

@@ -17,7 +17,7 @@ import (
 )
 
 // TestK5Signatures: cookies that Koa signed verify here, and ours there, under
-// random names, keys and ids.
+// random names, keys, ids, and algorithms and encodings of keygrip (W48).
 func TestK5Signatures(t *testing.T) {
 	t.Parallel()
 	koa := startKoa(t, servers.SharedRedis(t).URL(), "", "unused")
@@ -43,7 +43,7 @@ func TestK5Signatures(t *testing.T) {
 
 		// The cookies of both, by the first key.
 		var theirs [][]string
-		ask("/sign", map[string]any{"keys": s.keys, "name": s.name, "values": ids}, &theirs)
+		ask("/sign", map[string]any{"keys": s.keys, "keygrip": s.keygrip, "name": s.name, "values": ids}, &theirs)
 		cookies := make([]string, len(ids))
 		for i, id := range ids {
 			lines := s.lines(t, id)
@@ -58,7 +58,7 @@ func TestK5Signatures(t *testing.T) {
 		bad := slices.Clone(cookies)
 		for i := range bad {
 			at := len(bad[i]) - 2 - r.IntN(20)
-			bad[i] = bad[i][:at] + string('A'+(bad[i][at]+1-'A')%26) + bad[i][at+1:]
+			bad[i] = bad[i][:at] + string('A'+(bad[i][at]+1-'A'+26)%26) + bad[i][at+1:]
 			if bad[i] != cookies[i] && s.read(t, bad[i]) != "" {
 				t.Errorf("set %d: a signature with another letter is accepted", n)
 			}
@@ -67,7 +67,7 @@ func TestK5Signatures(t *testing.T) {
 		// All keys verify.
 		for _, keys := range [][]string{s.keys, append([]string{"another"}, s.keys...)} {
 			var read []string
-			ask("/verify", map[string]any{"keys": keys, "name": s.name, "cookies": cookies}, &read)
+			ask("/verify", map[string]any{"keys": keys, "keygrip": s.keygrip, "name": s.name, "cookies": cookies}, &read)
 			if !slices.Equal(read, ids) {
 				t.Errorf("set %d: Koa does not accept all of our cookies", n)
 			}
@@ -94,12 +94,17 @@ func pairs(lines []string) string {
 
 // A signer is our side without HTTP.
 type signer struct {
-	keys []string
-	name string
+	keys    []string
+	name    string
+	keygrip []string // algorithm and encoding; nil for the defaults
 }
 
 func newSigner(t *testing.T, r random) *signer {
 	s := &signer{name: "n" + r.of("abcXYZ019._:-!#$%&'*+^`|~", 0, 12)}
+	if r.IntN(2) == 0 {
+		algorithms, encodings := []string{"sha1", "sha256", "sha384", "sha512"}, []string{"base64", "hex"}
+		s.keygrip = []string{algorithms[r.IntN(len(algorithms))], encodings[r.IntN(len(encodings))]}
+	}
 	for range 1 + r.IntN(7) {
 		s.keys = append(s.keys, r.text(90, "k"))
 	}
@@ -118,6 +123,9 @@ func (r random) of(alphabet string, min, max int) string {
 func (s *signer) manager(t *testing.T, store core.Store, id string) *core.Manager {
 	o := core.KoaCompat()
 	o.Name = s.name
+	if s.keygrip != nil {
+		o.Koa.Algorithm, o.Koa.Encoding = s.keygrip[0], s.keygrip[1]
+	}
 	o.NewID = func(context.Context) (string, error) { return id, nil }
 	for _, k := range s.keys {
 		o.Keys = append(o.Keys, []byte(k))

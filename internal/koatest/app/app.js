@@ -2,17 +2,23 @@
 
 // The original: the routes of examples/demo on Koa, with koa-generic-session
 // and koa-redis. Its argument is a JSON object with the address of the server
-// (redis), the signing keys (keys) and the options of the middleware (session).
+// (redis), the signing keys (keys) and the options of the middleware (session);
+// of those are not the middleware's: keygrip, which are the algorithm and encoding
+// of the signatures, and sid, with which each id begins.
 
+const crypto = require('crypto')
 const http = require('http')
+const Keygrip = require('keygrip')
 const Koa = require('koa')
 const redisStore = require('koa-redis')
 const session = require('koa-generic-session')
 
 const config = JSON.parse(process.argv[2])
 const app = new Koa()
-app.keys = config.keys
-app.use(session({ ...config.session, store: redisStore({ url: config.redis }) }))
+const { keygrip, sid, ...options } = config.session
+app.keys = keyring(config.keys, keygrip)
+if (sid) options.genSid = n => sid + crypto.randomBytes(n).toString('base64')
+app.use(session({ ...options, store: redisStore({ url: config.redis }) }))
 
 // ctx.session is a promise in deferred mode. Awaiting it is right in both.
 const routes = {
@@ -70,19 +76,19 @@ const routes = {
   },
   // Answers the Set-Cookie lines of some values under a name and keys.
   '/sign': async ctx => {
-    const { keys, name, values } = await body(ctx)
+    const { keys, keygrip, name, values } = await body(ctx)
     return JSON.stringify(values.map(value => {
       const res = new http.ServerResponse(ctx.req)
-      other(keys, ctx.req, res).cookies.set(name, value, { signed: true })
+      other(keyring(keys, keygrip), ctx.req, res).cookies.set(name, value, { signed: true })
       return res.getHeader('set-cookie')
     }))
   },
   // Answers the values of some Cookie fields, null where the signature is bad.
   '/verify': async ctx => {
-    const { keys, name, cookies } = await body(ctx)
+    const { keys, keygrip, name, cookies } = await body(ctx)
     return JSON.stringify(cookies.map(cookie => {
       const req = Object.create(ctx.req, { headers: { value: { cookie } } })
-      return other(keys, req, new http.ServerResponse(req)).cookies.get(name, { signed: true }) || null
+      return other(keyring(keys, keygrip), req, new http.ServerResponse(req)).cookies.get(name, { signed: true }) || null
     }))
   }
 }
@@ -94,6 +100,10 @@ app.use(async ctx => {
   ctx.type = 'text'
   ctx.body = answer
 })
+
+function keyring (keys, keygrip) {
+  return keygrip ? new Keygrip(keys, ...keygrip) : keys
+}
 
 // A context of an app with other keys.
 function other (keys, req, res) {
