@@ -57,7 +57,7 @@ func TestP28Sealed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := sealed(testKey)
-			o.Rolling, o.TouchEvery = true, 1
+			o.IdleTimeout, o.TouchEvery = time.Hour, 1
 			a := newAppOn(t, store(newMemory(t)), o)
 			check := func() []byte {
 				t.Helper()

@@ -32,12 +32,11 @@ func TestW45BeforeSaveAtRenewals(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						store := memorystore.New(nil)
 						defer store.Close()
-						o := &core.Options{TTL: time.Hour}
+						o := &core.Options{IdleTimeout: time.Hour}
 						if koa {
 							o = core.KoaCompat()
-							o.TTL = time.Hour
+							o.TTL, o.Rolling = time.Hour, true
 						}
-						o.Rolling = true
 						ran := 0
 						var fail error
 						o.Hooks.BeforeSave = func(_ context.Context, _ core.Jar, s *core.Session) error {
@@ -85,7 +84,7 @@ func TestW45BeforeSaveAtRenewals(t *testing.T) {
 	}
 	t.Run("a hook that changes nothing costs a touch", func(t *testing.T) {
 		t.Parallel()
-		o := &core.Options{Rolling: true, TouchEvery: 1}
+		o := &core.Options{IdleTimeout: time.Hour, TouchEvery: 1}
 		o.Hooks.BeforeSave = func(context.Context, core.Jar, *core.Session) error { return nil }
 		a := newAppOn(t, stepwise(newMemory(t)), o)
 		a.ok(a.get("/", count(t)))
