@@ -343,6 +343,7 @@ func TestW44(t *testing.T) {
 				}
 				return e
 			}
+			o.OpTimeout = time.Minute // 20 MiB, on a busy machine under the race detector
 			large, small := *o, *o
 			large.MaxSize = 1 << 25
 			store := newMemory(t)
