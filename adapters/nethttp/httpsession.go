@@ -20,9 +20,10 @@
 // client gets an error; see [Options]. If the handler panics, nothing is saved,
 // and the panic continues.
 //
-// Mount http.TimeoutHandler inside the session middleware, not around it:
-// otherwise a handler that has timed out would continue and save a session whose
-// cookie is never sent. A handler that unwraps the ResponseWriter and writes to
+// Mount http.TimeoutHandler inside the session middleware, not around it, and
+// [Guard] inside of both, around the handlers: otherwise a handler that has timed
+// out would continue and save a session whose cookie is never sent. The same Guard
+// stands inside of middleware that recovers panics. A handler that unwraps the ResponseWriter and writes to
 // the original one bypasses the session.
 //
 // # For adapters
