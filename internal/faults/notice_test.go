@@ -112,3 +112,10 @@ func noticed(t *testing.T, store string, byNew bool) {
 		}
 	}
 }
+
+// all are the news so far.
+func (e *ear) all() []told {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]told(nil), e.told...)
+}
