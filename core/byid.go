@@ -173,10 +173,8 @@ func (m *Manager) seeByID(ctx context.Context, id ID, t *tries) (s lookup, err e
 	} else {
 		s, err = m.lookToWrite(ctx, m.key(id), "", t)
 	}
-	if own := s.record.Cookie; err == nil {
-		if limit := m.limits(m.dialect.withOwn(m.config, own), own).absolute; limit > 0 && age(s.record.Began(), time.Now()) >= limit {
-			err = ErrNotFound
-		}
+	if err == nil && m.tooOld(&s.record) {
+		err = ErrNotFound
 	}
 	if errors.Is(err, ErrGone) {
 		err = ErrNotFound

@@ -476,8 +476,8 @@ func (m *Manager) resolve(ctx context.Context, e *entry) (applied bool, err erro
 // touch from here must not take back. A Batcher writes the record as it is, if it
 // still has its version. A touch compares no version: there we look afterwards, and
 // give the session the life that it should have. errExpired means that its time is
-// over.
-func (m *Manager) prolong(ctx context.Context, e *entry) error {
+// over; other, that e is what another request has saved.
+func (m *Manager) prolong(ctx context.Context, e *entry) (other bool, err error) {
 	key := m.storeKey(e)
 	now := time.Now()
 	ttl, over := m.ttlOf(e, &e.stored, now)
@@ -487,19 +487,20 @@ func (m *Manager) prolong(ctx context.Context, e *entry) error {
 		if reread {
 			s, err := m.look(ctx, key)
 			if err != nil {
-				return err
+				return other, err
 			}
 			e.loaded(s)
+			other = true
 			now = time.Now()
 			ttl, over = m.ttlOf(e, &e.stored, now)
 		}
 		if over {
-			return errExpired
+			return other, errExpired
 		}
 		if m.batcher != nil && e.version != 0 {
 			text, err := m.encode(&e.stored, key)
 			if err != nil {
-				return err
+				return other, err
 			}
 			version, err := m.set(ctx, key, text, ttl, e.version)
 			if errors.Is(err, ErrConflict) {
@@ -507,18 +508,18 @@ func (m *Manager) prolong(ctx context.Context, e *entry) error {
 				continue
 			}
 			if errors.Is(err, ErrNotFound) {
-				return ErrGone
+				return other, ErrGone
 			}
 			if err != nil {
-				return err
+				return other, err
 			}
 			e.version = version
 			break
 		}
 		if err := m.touch(ctx, key, ttl); errors.Is(err, ErrNotFound) {
-			return ErrGone
+			return other, ErrGone
 		} else if err != nil {
-			return err
+			return other, err
 		}
 		if m.swapper == nil {
 			break
@@ -528,12 +529,13 @@ func (m *Manager) prolong(ctx context.Context, e *entry) error {
 			if t := s.tombstone; t != nil { // which the touch has given the life of a session
 				_, _ = m.set(ctx, key, m.newTombstone(key, t.successors...), tombstoneTTL, t.version)
 			}
-			return err
+			return other, err
 		}
 		if err != nil || s.version == e.version {
 			break
 		}
 		e.loaded(s)
+		other = true
 		now = time.Now()
 		if ttl, over = m.ttlOf(e, &e.stored, now); e.version == 0 {
 			break // its id is about to be given up
@@ -541,5 +543,5 @@ func (m *Manager) prolong(ctx context.Context, e *entry) error {
 		reread = false
 	}
 	m.prolonged(key)
-	return nil
+	return other, nil
 }

@@ -42,7 +42,7 @@ func (a *app) lives(id core.ID) bool {
 	return err == nil
 }
 
-// What a login does, and that it always does it (P1, P5, W4).
+// What a login does, and that it always does it (P1, P5, W4, W30, W32).
 func TestLogin(t *testing.T) {
 	options := map[string]func() *core.Options{
 		"default": func() *core.Options { return &core.Options{} },

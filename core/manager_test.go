@@ -49,6 +49,7 @@ func (s versionedStore) SetVersion(ctx context.Context, key string, data []byte,
 var goodKeys = [][]byte{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}
 
 // TestNewReportsProblems: New finds what can't work, and its message says what to do.
+// W31 among others.
 func TestNewReportsProblems(t *testing.T) {
 	t.Parallel()
 	type o = core.Options

@@ -95,6 +95,7 @@ const unguarded = "the handler's context is past its deadline, and no guard of t
 func (v *Visit) abandon(ctx context.Context) {
 	s := v.session
 	s.seal()
+	v.stops()
 	s.letGo()
 	s.putBack()
 	v.finish()

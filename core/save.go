@@ -214,7 +214,8 @@ func (m *Manager) carryOut(p *plan) error {
 		// of the one that came after it. And its cookie must not end later than
 		// the session.
 		if !m.o.koa && (m.toucher != nil || m.batcher != nil) {
-			return m.prolong(ctx, &p.entry)
+			_, err := m.prolong(ctx, &p.entry)
+			return err
 		}
 		r, version, err := m.read(ctx, m.storeKey(&p.entry))
 		if err == nil {
@@ -222,7 +223,8 @@ func (m *Manager) carryOut(p *plan) error {
 		}
 		return err
 	case p.touch:
-		return m.prolong(ctx, &p.entry)
+		_, err := m.prolong(ctx, &p.entry)
+		return err
 	case p.why == signsIn:
 		return m.logIn(p)
 	}

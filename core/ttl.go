@@ -102,12 +102,13 @@ func (s *Session) rolls() bool {
 	return m.limits(s.cookieOptions(), s.own).rolls
 }
 
-// absolute is the absolute limit of s, zero for none. Nobody else has s yet.
-func (m *Manager) absolute(s *Session) time.Duration {
-	if s.own == nil || s.own.Life == nil {
-		return m.o.AbsoluteTimeout
+// tooOld reports whether the absolute limit of r has passed.
+func (m *Manager) tooOld(r *record.Record) bool {
+	limit := m.o.AbsoluteTimeout
+	if r.Cookie != nil && r.Cookie.Life != nil {
+		limit = m.limits(m.dialect.withOwn(m.config, r.Cookie), r.Cookie).absolute
 	}
-	return m.limits(s.cookieOptions(), s.own).absolute
+	return limit > 0 && age(r.Began(), time.Now()) >= limit
 }
 
 // due reports whether an unchanged s, which rolls, is to be prolonged now: the
@@ -173,10 +174,13 @@ func (r *recently) renewed(key string) {
 // due reports whether key was not renewed within the time before now, as far
 // as this process knows.
 func (r *recently) due(key string, now time.Time, within time.Duration) bool {
+	since, known := r.since(key, now)
+	return !known || since >= within
+}
+
+// since is how long ago key was renewed, or a tick more, if this process knows.
+func (r *recently) since(key string, now time.Time) (since time.Duration, known bool) {
 	slot, tag := r.slot(key)
 	v := slot.Load()
-	if v == 0 || v>>32 != tag {
-		return true
-	}
-	return now.Sub(r.start)-time.Duration(uint32(v))*tick >= within
+	return now.Sub(r.start) - time.Duration(uint32(v))*tick, v != 0 && v>>32 == tag
 }

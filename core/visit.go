@@ -46,6 +46,7 @@ type Visit struct {
 	crowded   bool            // the request carries more cookies than are looked at
 	odd       bool            // it carries a signed id of another form than ids have, in KoaCompat
 
+	running *time.Timer     // prolongs the session of a long request; nil if that is not needed
 	began   time.Duration   // in deferred mode: when, as an age of the manager
 	session *Session        // nil in deferred mode until somebody asks for it
 	around  context.Context // what NewContext was given
@@ -206,6 +207,7 @@ func (v *Visit) load(ctx context.Context) {
 		v.stage.Store(failed)
 		return
 	}
+	v.keep(ctx)
 	v.stage.Store(loaded)
 }
 
@@ -412,7 +414,7 @@ func (v *Visit) keyOf(id ID) string {
 func (v *Visit) admit(ctx context.Context, id ID, key string) error {
 	m := v.manager
 	s := v.session
-	if limit := m.absolute(s); limit > 0 && time.Since(time.UnixMilli(s.stored.Began())) >= limit {
+	if m.tooOld(&s.stored) {
 		v.tell(ctx, id, Event{Kind: EventExpired, Why: "AbsoluteTimeout"})
 		return v.refuse(ctx, id, key)
 	}
@@ -568,6 +570,7 @@ func (v *Visit) last(ctx context.Context) error {
 	s := v.session
 	s.op.Lock()
 	defer s.op.Unlock()
+	defer v.stops()
 	defer s.seal() // also when a hook panics
 	v.checkDeadline(ctx)
 	s.sent.putBack()

@@ -1,0 +1,516 @@
+package core_test
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
+	memorystore "github.com/gensession/gensession/stores/memory"
+)
+
+const day = 24 * time.Hour
+
+// TestP16Limits: P16 and P18, each limit holds to the record's millisecond, in the store and in
+// a browser whose clock does not matter.
+func TestP16Limits(t *testing.T) {
+	use := func(t *testing.T, a *app) { a.ok(a.get("/", nil)) }
+	for name, test := range map[string]struct {
+		o     core.Options
+		begin func(s *core.Session) error
+		use   func(t *testing.T, a *app) // after half of the time
+		want  time.Duration
+	}{
+		"from the last save, read":  {o: core.Options{}, use: use, want: day},
+		"from the last save, saved": {o: core.Options{}, use: func(t *testing.T, a *app) { a.ok(a.get("/", count(t))) }, want: day + day/2},
+		"MaxAge":                    {o: core.Options{Cookie: core.CookieOptions{MaxAge: 90 * time.Second}}, want: 90 * time.Second},
+		"idle":                      {o: core.Options{IdleTimeout: time.Hour}, want: time.Hour},
+		"idle, in use":              {o: core.Options{IdleTimeout: time.Hour}, use: use, want: time.Hour + time.Hour/2},
+		"absolute":                  {o: core.Options{AbsoluteTimeout: time.Hour}, want: time.Hour},
+		"absolute, in use":          {o: core.Options{AbsoluteTimeout: time.Hour, IdleTimeout: 40 * time.Minute}, use: use, want: time.Hour},
+		"until the browser closes":  {o: core.Options{Cookie: core.CookieOptions{MaxAge: core.UntilBrowserCloses}}, want: day},
+		"closes, idle":              {o: core.Options{IdleTimeout: time.Hour, Cookie: core.CookieOptions{MaxAge: core.UntilBrowserCloses}}, want: time.Hour},
+		"remembered": {
+			o:     core.Options{IdleTimeout: time.Hour, AbsoluteTimeout: 12 * time.Hour, RememberFor: 30 * day},
+			begin: func(s *core.Session) error { return s.Login(core.LoginOptions{Remember: true}) }, use: use, want: 30 * day,
+		},
+		"remembered, saved": {
+			o:     core.Options{RememberFor: 30 * day},
+			begin: func(s *core.Session) error { return s.Login(core.LoginOptions{Remember: true}) },
+			use:   func(t *testing.T, a *app) { a.ok(a.get("/", count(t))) }, want: 30 * day,
+		},
+		"an idle time of its own": {
+			o:     core.Options{},
+			begin: func(s *core.Session) error { return s.SetLifetime(core.Lifetime{IdleTimeout: time.Hour}) }, use: use, want: time.Hour + time.Hour/2,
+		},
+		"an absolute time of its own": {
+			o: core.Options{IdleTimeout: time.Hour},
+			begin: func(s *core.Session) error {
+				return s.Login(core.LoginOptions{Lifetime: core.Lifetime{AbsoluteTimeout: 50 * time.Minute}})
+			}, use: use, want: 50 * time.Minute,
+		},
+		"both, remembered": {
+			o: core.Options{IdleTimeout: time.Hour, RememberFor: 30 * day},
+			begin: func(s *core.Session) error {
+				return s.Login(core.LoginOptions{Remember: true, Lifetime: core.Lifetime{IdleTimeout: 10 * day}})
+			}, use: func(t *testing.T, a *app) { time.Sleep(time.Hour); use(t, a) }, want: 5*day + time.Hour + 10*day,
+		},
+		"SetCookie over idle": {
+			o:     core.Options{IdleTimeout: time.Hour},
+			begin: func(s *core.Session) error { return s.SetCookie(core.CookieOptions{MaxAge: 2 * day}) }, want: 2 * day,
+		},
+		"SetCookie after remember": {
+			o: core.Options{RememberFor: 30 * day},
+			begin: func(s *core.Session) error {
+				return errors.Join(s.Login(core.LoginOptions{Remember: true}), s.SetCookie(core.CookieOptions{MaxAge: time.Hour}))
+			}, want: time.Hour,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, at := range []struct {
+				off   time.Duration
+				lives bool
+			}{{-time.Nanosecond, true}, {0, false}, {time.Millisecond, false}} {
+				synctest.Test(t, func(t *testing.T) {
+					a := newApp(t, &test.o)
+					start := time.Now()
+					a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+						count(t)(v, s)
+						if test.begin != nil {
+							must(t, test.begin(s))
+						}
+					}))
+					if test.use != nil {
+						life := test.want
+						for _, half := range []time.Duration{day, time.Hour, 10 * day} { // what it counts from
+							if life == half+half/2 || life == 5*day+time.Hour+10*day && half == 10*day {
+								life = half
+							}
+						}
+						time.Sleep(life / 2)
+						test.use(t, a)
+					}
+					field := a.browser.Cookie("/")
+					time.Sleep(time.Until(start.Add(test.want + at.off)))
+					a.ok(a.send(&jartest.Jar{Target: "/", Cookies: []string{field}}, func(_ *core.Visit, s *core.Session) {
+						if lives := visits.Get(s) > 0; lives != at.lives {
+							t.Errorf("%v from the limit it lives: %t", at.off, lives)
+						}
+					}))
+				})
+			}
+		})
+	}
+}
+
+// TestW28RememberMe: W28, W29 and W32 as they were found; P18.
+func TestW28RememberMe(t *testing.T) {
+	month := 30 * day
+	t.Run("W28 thirty days beside an idle time of half an hour", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp(t, &core.Options{IdleTimeout: 30 * time.Minute, AbsoluteTimeout: 12 * time.Hour, RememberFor: month})
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				must(t, s.Login(core.LoginOptions{Remember: true}))
+				must(t, user.Set(s, "ada"))
+			}))
+			time.Sleep(29 * day)
+			a.wantUser("ada")
+			time.Sleep(day)
+			a.wantUser("")
+		})
+	})
+	t.Run("W29 a life after UntilBrowserCloses, and back", func(t *testing.T) {
+		a := newApp(t, &core.Options{Cookie: core.CookieOptions{MaxAge: core.UntilBrowserCloses}})
+		for _, life := range []time.Duration{month, core.UntilBrowserCloses, time.Hour} {
+			e := a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				c := s.Cookie()
+				c.MaxAge = life
+				must(t, s.SetCookie(c))
+				must(t, user.Set(s, life.String()))
+			}))
+			if has := hasExpiry(e); has != (life > 0) {
+				t.Errorf("%v: a cookie with an end: %t", life, has)
+			}
+		}
+	})
+	t.Run("W32 forgotten at a login without it", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp(t, &core.Options{IdleTimeout: time.Hour, RememberFor: month})
+			login := func(remember bool) handler {
+				return func(_ *core.Visit, s *core.Session) {
+					must(t, s.Login(core.LoginOptions{Remember: remember}))
+					must(t, user.Set(s, "ada"))
+				}
+			}
+			a.ok(a.get("/", login(true)))
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) })) // keeps it
+			time.Sleep(2 * day)
+			a.wantUser("ada")
+			a.ok(a.get("/", login(false)))
+			time.Sleep(time.Hour)
+			a.wantUser("")
+		})
+	})
+	t.Run("a stricter configuration wins at once", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store := newMemory(t)
+			a := newAppOn(t, store, &core.Options{IdleTimeout: time.Hour, RememberFor: month})
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				must(t, s.Login(core.LoginOptions{Remember: true}))
+				must(t, user.Set(s, "ada"))
+			}))
+			field := a.browser.Cookie("/")
+			for _, test := range []struct {
+				o    core.Options
+				wait time.Duration
+				want string
+			}{
+				{core.Options{RememberFor: 7 * day}, 6 * day, "ada"},
+				{core.Options{RememberFor: month}, day, "ada"}, // it has not become longer or shorter for good
+				{core.Options{RememberFor: 7 * day}, 0, ""},
+			} {
+				time.Sleep(test.wait)
+				b := newAppOn(t, store, &test.o)
+				b.ok(b.send(&jartest.Jar{Target: "/", Cookies: []string{field}}, func(_ *core.Visit, s *core.Session) {
+					if got := user.Get(s); got != test.want {
+						t.Errorf("%+v: %q, want %q", test.o.RememberFor, got, test.want)
+					}
+				}))
+			}
+		})
+	})
+	t.Run("no longer offered: the usual limits", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store := newMemory(t)
+			a := newAppOn(t, store, &core.Options{AbsoluteTimeout: time.Hour, RememberFor: month})
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				must(t, s.Login(core.LoginOptions{Remember: true}))
+				must(t, user.Set(s, "ada"))
+			}))
+			time.Sleep(2 * time.Hour)
+			b := newAppOn(t, store, &core.Options{AbsoluteTimeout: time.Hour})
+			b.browser = a.browser
+			b.wantUser("")
+		})
+	})
+}
+
+// hasExpiry reports whether the session cookie of the response has an end.
+func hasExpiry(e *exchange) bool {
+	for _, line := range e.jar.SetCookies {
+		if c, err := http.ParseSetCookie(line); err == nil && c.Name == "koa.sid" {
+			return !c.Expires.IsZero()
+		}
+	}
+	return false
+}
+
+// A life of its own is within the limits of the Options (P18).
+func TestSetLifetime(t *testing.T) {
+	t.Run("what was chosen, and the Options", func(t *testing.T) {
+		a := newApp(t, &core.Options{IdleTimeout: time.Hour, AbsoluteTimeout: 12 * time.Hour, RenewAfter: time.Hour})
+		for _, test := range []struct{ set, want core.Lifetime }{
+			{core.Lifetime{}, core.Lifetime{IdleTimeout: time.Hour, AbsoluteTimeout: 12 * time.Hour, RenewAfter: time.Hour}},
+			{core.Lifetime{IdleTimeout: time.Minute}, core.Lifetime{IdleTimeout: time.Minute, AbsoluteTimeout: 12 * time.Hour, RenewAfter: time.Hour}},
+			{core.Lifetime{AbsoluteTimeout: 2 * time.Hour, UntilBrowserCloses: true}, core.Lifetime{IdleTimeout: time.Hour, AbsoluteTimeout: 2 * time.Hour, RenewAfter: time.Hour, UntilBrowserCloses: true}},
+			{core.Lifetime{RenewAfter: time.Minute}, core.Lifetime{IdleTimeout: time.Hour, AbsoluteTimeout: 12 * time.Hour, RenewAfter: time.Minute}},
+			{core.Lifetime{}, core.Lifetime{IdleTimeout: time.Hour, AbsoluteTimeout: 12 * time.Hour, RenewAfter: time.Hour}},
+		} {
+			a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+				count(t)(v, s)
+				must(t, s.SetLifetime(test.set))
+			}))
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				if got := s.Lifetime(); got != test.want {
+					t.Errorf("%+v, want %+v", got, test.want)
+				}
+				must(t, s.SetLifetime(s.Lifetime())) // within the limits
+				must(t, s.SetLifetime(test.set))
+			}))
+		}
+	})
+	t.Run("it keeps the cookie options, and they keep it", func(t *testing.T) {
+		a := newApp(t, nil)
+		a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+			count(t)(v, s)
+			must(t, s.SetLifetime(core.Lifetime{IdleTimeout: time.Minute}))
+			c := s.Cookie()
+			c.Priority = core.PriorityHigh
+			must(t, s.SetCookie(c))
+		}))
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+			if s.Lifetime().IdleTimeout != time.Minute || s.Cookie().Priority != core.PriorityHigh {
+				t.Errorf("%+v, %+v", s.Lifetime(), s.Cookie())
+			}
+		}))
+	})
+	t.Run("refused", func(t *testing.T) {
+		for name, test := range map[string]struct {
+			o *core.Options
+			l core.Lifetime
+		}{
+			"negative":               {&core.Options{}, core.Lifetime{IdleTimeout: -time.Hour}},
+			"seconds":                {&core.Options{}, core.Lifetime{IdleTimeout: 1800}},
+			"over MaxAge":            {&core.Options{}, core.Lifetime{IdleTimeout: 25 * time.Hour}},
+			"over IdleTimeout":       {&core.Options{IdleTimeout: time.Hour}, core.Lifetime{IdleTimeout: 2 * time.Hour}},
+			"over AbsoluteTimeout":   {&core.Options{AbsoluteTimeout: time.Hour}, core.Lifetime{AbsoluteTimeout: 2 * time.Hour}},
+			"over RenewAfter":        {&core.Options{RenewAfter: time.Hour}, core.Lifetime{RenewAfter: 2 * time.Hour}},
+			"RenewAfter under grace": {&core.Options{}, core.Lifetime{RenewAfter: 30 * time.Second}},
+			"KoaCompat":              {core.KoaCompat(), core.Lifetime{IdleTimeout: time.Hour}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				a := newApp(t, test.o)
+				a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+					was := s.Lifetime()
+					if s.SetLifetime(test.l) == nil || s.Lifetime() != was {
+						t.Errorf("taken: %+v", s.Lifetime())
+					}
+					count(t)(v, s)
+				}))
+			})
+		}
+		a := newAppOn(t, plainStore{newMemory(t)}, nil)
+		a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+			wantIs(t, s.SetLifetime(core.Lifetime{RenewAfter: time.Hour}), errors.ErrUnsupported)
+		}))
+	})
+}
+
+// Hardened is accepted as it is, and with each value changed alone.
+func TestHardened(t *testing.T) {
+	for name, change := range map[string]func(o *core.Options){
+		"as it is":        func(*core.Options) {},
+		"Name":            func(o *core.Options) { o.Name = "sid" },
+		"Secure":          func(o *core.Options) { o.Cookie.Secure, o.Name = core.Default, "sid" },
+		"MaxAge":          func(o *core.Options) { o.Cookie.MaxAge = 0 },
+		"Domain":          func(o *core.Options) { o.Cookie.Domain, o.Name = "example.com", "__Secure-sid" },
+		"IdleTimeout":     func(o *core.Options) { o.IdleTimeout = 0 },
+		"longer idle":     func(o *core.Options) { o.IdleTimeout = 48 * time.Hour },
+		"AbsoluteTimeout": func(o *core.Options) { o.AbsoluteTimeout = 0 },
+		"short absolute":  func(o *core.Options) { o.AbsoluteTimeout = 10 * time.Minute },
+		"RenewAfter":      func(o *core.Options) { o.RenewAfter = 0 },
+		"RememberFor":     func(o *core.Options) { o.RememberFor = 30 * day },
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := core.Hardened()
+			change(o)
+			a := newApp(t, o)
+			a.browser.TLS = true
+			a.ok(a.get("/", count(t)))
+			a.wantVisits(1)
+		})
+	}
+	t.Run("what it does", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp(t, core.Hardened())
+			if a.get("/", count(t)).commit == nil {
+				t.Error("a cookie without TLS")
+			}
+			a.browser.TLS = true
+			e := a.ok(a.get("/", count(t)))
+			c, err := http.ParseSetCookie(e.jar.SetCookies[0])
+			must(t, err)
+			if c.Name != "__Host-sid" || !c.Secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" || !c.Expires.IsZero() || c.MaxAge != 0 {
+				t.Errorf("the cookie is %v", c)
+			}
+			for range 23 { // in use
+				time.Sleep(29 * time.Minute)
+				a.ok(a.get("/", nil))
+			}
+			a.wantVisits(1)
+			time.Sleep(12*time.Hour - 23*29*time.Minute)
+			a.wantVisits(0)
+			a.ok(a.get("/", count(t)))
+			time.Sleep(30 * time.Minute)
+			a.wantVisits(0)
+		})
+	})
+}
+
+// TestLifetimesAgree: for random Options that New accepts and random requests,
+// the life of the cookie, that of the record and what a request sees at any moment
+// are those of a model of ten lines (W30).
+func TestLifetimesAgree(t *testing.T) {
+	accepted, refused := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		rapid.SyncTest(rt, func(rt *rapid.T) {
+			life := func(name string) time.Duration {
+				return rapid.SampledFrom([]time.Duration{
+					0, 0, time.Second, 1234 * time.Millisecond, time.Minute, time.Hour, 12 * time.Hour, 30 * day, 86400, 86400000, -1, 500 * day,
+				}).Draw(rt, name)
+			}
+			o := core.Options{
+				IdleTimeout: life("IdleTimeout"), AbsoluteTimeout: life("AbsoluteTimeout"), RememberFor: life("RememberFor"),
+				Cookie: core.CookieOptions{MaxAge: life("MaxAge")}, Keys: [][]byte{testKey},
+			}
+			if rapid.Bool().Draw(rt, "closes") {
+				o.Cookie.MaxAge = core.UntilBrowserCloses
+			}
+			if o.IdleTimeout > 0 {
+				o.TouchEvery = 1 // so that it can be counted to the millisecond
+			}
+			store := memorystore.New(nil)
+			defer store.Close()
+			m, err := core.New(store, &o)
+			if err != nil {
+				refused++
+				return
+			}
+			defer m.Close()
+			accepted++
+			l := lifetimes{T: rt, o: o, m: m}
+			l.play()
+		})
+	})
+	if accepted < refused/20 || accepted == 0 {
+		t.Errorf("%d configurations were accepted, %d refused: too few to tell anything", accepted, refused)
+	}
+}
+
+// A lifetimes is one session as it should be.
+type lifetimes struct {
+	*rapid.T
+	o       core.Options
+	m       *core.Manager
+	browser jartest.Browser
+	slow    jartest.Browser // its clock is: it keeps what it should have dropped
+
+	began, used time.Time // zero: there is none
+	remembered  bool
+	own         core.Lifetime
+}
+
+// end is when it ends, and whether a request prolongs it: the ten lines.
+func (l *lifetimes) end() (end time.Time, rolls, closes bool) {
+	idle, absolute, rolls, closes := l.o.IdleTimeout, l.o.AbsoluteTimeout, l.o.IdleTimeout > 0, l.o.Cookie.MaxAge == core.UntilBrowserCloses
+	if idle == 0 {
+		if idle = l.o.Cookie.MaxAge; idle <= 0 {
+			idle = core.DefaultMaxAge
+		}
+	}
+	if l.remembered {
+		idle, absolute, rolls, closes = 1000*day, l.o.RememberFor, false, false
+	}
+	if l.own.IdleTimeout > 0 {
+		idle, rolls = min(idle, l.own.IdleTimeout), true
+	}
+	end = l.used.Add(idle)
+	for _, d := range []time.Duration{absolute, l.own.AbsoluteTimeout} {
+		if at := l.began.Add(d); d > 0 && at.Before(end) {
+			end = at
+		}
+	}
+	return end, rolls, closes || l.own.UntilBrowserCloses
+}
+
+func (l *lifetimes) play() {
+	for range rapid.IntRange(1, 12).Draw(l.T, "steps") {
+		l.request(rapid.SampledFrom([]string{"read", "write", "login", "remember", "choose"}).Draw(l.T, "what"))
+		if l.began.IsZero() {
+			continue
+		}
+		end, _, _ := l.end()
+		left := time.Until(end)
+		time.Sleep(rapid.SampledFrom([]time.Duration{
+			0, left / 3, left / 2, max(left-time.Second, 0), max(left-time.Millisecond, 0), left, left + time.Millisecond,
+		}).Draw(l.T, "pass"))
+		l.look()
+	}
+}
+
+// look compares what is there now.
+func (l *lifetimes) look() {
+	end, _, closes := l.end()
+	lives := time.Now().Before(end)
+	id, _ := l.slow.Value("/", "koa.sid")
+	_, err := l.m.GetByID(bg, core.ID(id))
+	if (err == nil) != lives {
+		l.Fatalf("the store has it: %v; it should end at %v, now is %v", err, end, time.Now())
+	}
+	_, has := l.browser.Value("/", "koa.sid")
+	if want := closes || time.Now().Before(end.Truncate(time.Second)); has != want {
+		l.Fatalf("the browser has the cookie: %t; it should end at %v, now is %v", has, end, time.Now())
+	}
+	if !lives {
+		l.began, l.remembered, l.own = time.Time{}, false, core.Lifetime{}
+	}
+}
+
+// request is one, of a browser with a slow clock, and what the model makes of it.
+func (l *lifetimes) request(what string) {
+	now := time.Now()
+	lived := !l.began.IsZero()
+	_, rolls, _ := l.end()
+	if what == "read" && l.own.IdleTimeout > 0 && l.o.TouchEvery == 0 {
+		what = "write" // a read prolongs it now and then only
+	}
+	var chosen core.Lifetime
+	if what == "choose" {
+		chosen = core.Lifetime{
+			IdleTimeout:        rapid.SampledFrom([]time.Duration{0, time.Second, time.Minute, 3 * time.Hour, 40 * day}).Draw(l.T, "own idle"),
+			AbsoluteTimeout:    rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour, 40 * day}).Draw(l.T, "own absolute"),
+			UntilBrowserCloses: rapid.Bool().Draw(l.T, "own closes"),
+		}
+	}
+	jar := l.slow.Jar("/")
+	v, _ := l.m.NewVisit(jar, nil)
+	ctx := core.NewContext(bg, v)
+	s, err := v.Session(ctx)
+	if err != nil {
+		l.Fatal(err)
+	}
+	if has := s.Get("visits") != nil; has != lived {
+		l.Fatalf("a request sees it: %t", has)
+	}
+	switch what {
+	case "choose":
+		if s.SetLifetime(chosen) == nil {
+			l.own = chosen
+		}
+	case "login", "remember":
+		if remember := what == "remember" && l.o.RememberFor > 0; s.Login(core.LoginOptions{Remember: remember}) == nil {
+			l.remembered, l.own = remember, core.Lifetime{}
+			l.began = now.Truncate(time.Millisecond)
+		}
+	}
+	if what != "read" {
+		if _, err := visits.Update(s, func(n int) int { return n + 1 }); err != nil {
+			l.Fatal(err)
+		}
+		if l.began.IsZero() {
+			l.began = now.Truncate(time.Millisecond)
+		}
+		l.used = now
+	} else if rolls && lived {
+		l.used = now
+	}
+	// What it has chosen may be over already: a Lifetime counts from the login.
+	if end, _, _ := l.end(); !l.began.IsZero() && !now.Before(end) {
+		l.began, l.remembered, l.own = time.Time{}, false, core.Lifetime{}
+	}
+	if err := v.Commit(ctx); err != nil {
+		l.Fatal(err)
+	}
+	l.browser.Take("/", jar.SetCookies...)
+	l.slow.Take("/", endless(jar.SetCookies)...)
+}
+
+// endless are the lines for a browser whose clock is slow: without an end, but for
+// removals.
+func endless(lines []string) []string {
+	lines = slices.Clone(lines)
+	for i, line := range lines {
+		if before, after, found := strings.Cut(line, "; expires="); found && !strings.HasPrefix(after, "Thu, 01 Jan 1970") {
+			_, after, _ = strings.Cut(after, ";")
+			lines[i] = before + ";" + after
+		}
+	}
+	return lines
+}
