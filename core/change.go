@@ -21,6 +21,7 @@ const (
 	change
 	forced  // SaveAlways, or a new empty session with AllowEmpty
 	signsIn // Login
+	taking  // Take
 )
 
 // reason says why s is to be saved (K21, K22, K24, K26). mu is held.

@@ -97,7 +97,8 @@
 //   - If requests change different values, all changes are kept. [Key.Update] of
 //     one value loses no update: its function runs again on the value that the
 //     other request saved. If two requests [Key.Set] one value, the later save
-//     wins. Values are merged as a whole, never inside.
+//     wins. Values are merged as a whole, never inside. Of the requests that
+//     [Key.Take] a value at most one gets it.
 //   - A session that is destroyed, reset, given a new id or expires while a request
 //     runs does not come back. That request saves nothing and sends no cookie;
 //     its response is not changed. Its Login succeeds all the same, with a

@@ -233,7 +233,7 @@ func (m *Manager) drafted(e *entry, c *changeSet, base record.Record, key string
 	if d.record, err = m.rebase(e, c, base, key, reread); err != nil {
 		return d, err
 	}
-	if d.same = reread && c.why == change && record.Same(&d.record, &base); d.same {
+	if d.same = reread && (c.why == change || c.why == taking) && record.Same(&d.record, &base); d.same {
 		return d, nil
 	}
 	d.text, d.ttl, err = m.prepare(e, key, &d.record)
@@ -323,7 +323,7 @@ func (m *Manager) prolongedByAnother(ctx context.Context, e *entry, key string) 
 // refuses reports whether ConflictRefuse forbids to go on with base, which is
 // not what the session was made from.
 func (m *Manager) refuses(e *entry, c *changeSet, base *record.Record) bool {
-	if m.o.OnConflict != ConflictRefuse || c.blind {
+	if m.o.OnConflict != ConflictRefuse || c.blind || c.why == taking {
 		return false
 	}
 	stored := e.stored
@@ -333,7 +333,7 @@ func (m *Manager) refuses(e *entry, c *changeSet, base *record.Record) bool {
 // rebase is the record to write under key: the changes over base. reread means
 // that base is another request's.
 func (m *Manager) rebase(e *entry, c *changeSet, base record.Record, key string, reread bool) (record.Record, error) {
-	if reread && !c.blind && c.why != renewal && m.o.OnConflict == ConflictLastWriteWins {
+	if reread && !c.blind && c.why != renewal && c.why != taking && m.o.OnConflict == ConflictLastWriteWins {
 		base, reread = e.stored, false
 	}
 	return c.applied(base, key, reread)

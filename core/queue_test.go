@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -57,6 +58,23 @@ func TestCrowd(t *testing.T) {
 			a.wantVisits(n + 1)
 		})
 	})
+	for _, limit := range []struct {
+		writers int
+		call    time.Duration
+	}{{2400, time.Millisecond}, {400, 6 * time.Millisecond}} { // as docs/concurrency.md says
+		t.Run(fmt.Sprintf("the limit, %d writers at %v", limit.writers, limit.call), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newApp(t, nil)
+				a.ok(a.get("/", count(t)))
+				a.slow(limit.call)
+				if failed := crowd(t, a, limit.writers, count(t)); failed > 0 {
+					t.Errorf("%d were refused", failed)
+				}
+				a.store.Before(nil)
+				a.wantVisits(limit.writers + 1)
+			})
+		})
+	}
 	t.Run("an Update that takes long hold nobody up", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			a := newApp(t, nil)

@@ -40,11 +40,11 @@ func login(w http.ResponseWriter, r *http.Request, s *core.Session) error {
 }
 
 func home(w http.ResponseWriter, r *http.Request, s *core.Session) error {
-	message := flash.Get(s)
-	if err := flash.Delete(s); err != nil { // before the first byte of the answer
+	message, err := flash.Take(r.Context(), s) // at most one request gets it
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%s Hello %q\n", message, user.Get(s))
+	_, err = fmt.Fprintf(w, "%s Hello %q\n", message, user.Get(s))
 	return err
 }
 
