@@ -248,7 +248,7 @@ func takers() map[string]func(t *testing.T) *app {
 			o.Keys = [][]byte{testKey}
 			return newApp(t, o)
 		},
-		"rolling": func(t *testing.T) *app { return newApp(t, &core.Options{Rolling: true, TouchEvery: 1}) },
+		"idle timeout": func(t *testing.T) *app { return newApp(t, &core.Options{IdleTimeout: time.Hour, TouchEvery: 1}) },
 	}
 }
 
