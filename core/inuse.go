@@ -26,7 +26,7 @@ func (v *Visit) keep(ctx context.Context) {
 	}
 	if since, known := m.recently().since(m.storeKey(&s.entry), now); known && since < next {
 		next -= since
-	} else if other, err := m.prolong(withoutCancel(ctx), &s.entry); err == nil {
+	} else if other, err := m.prolongUsed(withoutCancel(ctx), &s.entry); err == nil {
 		if other {
 			s.setOwn(s.stored.Cookie, nil)
 		}
@@ -53,7 +53,7 @@ func (v *Visit) runs() {
 	}
 	e := s.snapshot()
 	ctx := context.Background() // that of the request is the handler's
-	other, err := m.prolong(ctx, &e)
+	other, err := m.prolongUsed(ctx, &e)
 	if err != nil {
 		m.debug(ctx, "session is not prolonged while its request runs", slog.Any("session", s.id), slog.Any("error", err))
 		if errors.Is(err, ErrGone) || errors.Is(err, errExpired) {
@@ -75,6 +75,16 @@ func (v *Visit) runs() {
 	if next > 0 {
 		v.running.Reset(next)
 	}
+}
+
+// prolongUsed is prolong before the end of the request. Hooks.BeforeSave has not run
+// for it: where there is one, the commit renews the session once more.
+func (m *Manager) prolongUsed(ctx context.Context, e *entry) (other bool, err error) {
+	other, err = m.prolong(ctx, e)
+	if err == nil && m.o.Hooks.BeforeSave != nil {
+		m.recently().forget(m.storeKey(e))
+	}
+	return other, err
 }
 
 // half is half of the time that e lives if it is not used, zero if no use can

@@ -171,6 +171,12 @@ func (r *recently) renewed(key string) {
 	slot.Store(tag<<32 | uint64(uint32(time.Since(r.start)/tick)))
 }
 
+// forget makes that key is due.
+func (r *recently) forget(key string) {
+	slot, _ := r.slot(key)
+	slot.Store(0)
+}
+
 // due reports whether key was not renewed within the time before now, as far
 // as this process knows.
 func (r *recently) due(key string, now time.Time, within time.Duration) bool {
