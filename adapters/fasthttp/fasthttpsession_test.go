@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
@@ -338,26 +337,6 @@ func TestStreamWriter(t *testing.T) {
 			t.Errorf("stored %d times", n)
 		}
 	})
-}
-
-func TestTimeoutHandlerBelow(t *testing.T) {
-	m, store := newManager(t, core.Options{})
-	late, answered := make(chan error, 1), make(chan struct{})
-	ctx := exchange(fasthttpsession.New(m, nil)(fasthttp.TimeoutHandler(func(ctx *fasthttp.RequestCtx) {
-		s := add(t, ctx)
-		<-answered
-		late <- count.Set(s, 2)
-	}, time.Millisecond, "too slow")), nil)
-	close(answered)
-	if r := ctx.LastTimeoutErrorResponse(); r == nil || r.StatusCode() != 408 || string(r.Body()) != "too slow" {
-		t.Errorf("answered %v", r)
-	}
-	if err := <-late; !errors.Is(err, core.ErrCommitted) {
-		t.Errorf("got %v", err)
-	}
-	if n := store.Calls(storetest.OpSetVersion); n != 0 {
-		t.Errorf("stored %d times", n)
-	}
 }
 
 // The adapter adds three allocations to those of the core: the Jar, the context

@@ -23,9 +23,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// fasthttp's clock of the Date field runs until the program ends, and
 		// the cleaner of a worker pool sleeps for ten seconds before it looks
-		// whether its server is still there.
+		// whether its server is still there. So does the cache of SendFile.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*inMemoryCacheManager).handleCleanCache"))
 }
 
 // serve runs a server with h until the test ends. A panic is answered 500.
