@@ -37,9 +37,9 @@ type Visit struct {
 
 	others    []target        // of the other sessions that the request carries
 	dead      []target        // of other ids that it carries, which were given up
+	left      []CookieOptions // whose scopes the cookie had until this request
 	untrusted bool            // the session was chosen among several that the request carries
 	expires   bool            // cookies of former scopes are removed with the next one that is sent
-	left      []CookieOptions // whose scopes the cookie had until this request
 	carries   bool            // the request has an id
 	spare     bool            // the second cookie gets a copy of the id, which has changed
 	loggedIn  bool            // the response has the id of a login

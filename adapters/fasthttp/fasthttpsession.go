@@ -189,7 +189,7 @@ func (mw *middleware) serve(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandl
 		return
 	}
 	jar.Open(ctx, mw.o.Secure(ctx))
-	jar.answer, jar.proxies = mw.o.Error, mw.proxies
+	jar.mw = mw
 	defer jar.Close()
 	// After Commit this does nothing. Before it, it means a panic or Goexit.
 	defer visit.Abandon()

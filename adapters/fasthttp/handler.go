@@ -24,10 +24,10 @@ func Handler(f func(ctx *fasthttp.RequestCtx, s *core.Session) error) fasthttp.R
 		visit.HandlerFailed()
 		jar, ok := visit.Jar().(*Jar)
 		switch {
-		case !ok || jar.answer == nil: // the middleware of another package
+		case !ok || jar.mw == nil: // the middleware of another package
 			fail(ctx, answer, err)
 		case !jar.Begun(): // else a TimeoutHandler has answered the request
-			fail(ctx, jar.answer, err)
+			fail(ctx, jar.mw.o.Error, err)
 			jar.failed = true
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/gensession/gensession/adapters/internal/fields"
-	"github.com/gensession/gensession/adapters/internal/proxy"
 	"github.com/gensession/gensession/adapters/internal/target"
 	"github.com/gensession/gensession/core"
 )
@@ -24,13 +23,10 @@ type Jar struct {
 	mu       sync.Mutex // held by every method but Secure
 	ctx      *fasthttp.RequestCtx
 	response *fasthttp.Response // that of ctx, or the one of a TimeoutError
+	mw       *middleware        // nil in the Jar of another adapter
 	secure   bool
 	names    naming
-
-	proxies *proxy.Trust // nil if somebody else has decided what is secure
-
-	answer func(*fasthttp.RequestCtx, error) // Options.Error; nil in the Jar of another adapter
-	failed bool                              // the error of a Handler has been answered
+	failed   bool // the error of a Handler has been answered
 }
 
 // A naming is how fasthttp treats the names of header fields.
@@ -185,10 +181,10 @@ func (j *Jar) Secure() bool { return j.secure }
 
 // UntrustedTLS returns the name of a field that says https although Secure is false.
 func (j *Jar) UntrustedTLS() string {
-	if j.proxies == nil {
+	if j.mw == nil || j.mw.proxies == nil {
 		return ""
 	}
-	return j.proxies.Untrusted(j.RequestHeader)
+	return j.mw.proxies.Untrusted(j.RequestHeader)
 }
 
 // requestField returns the fields of that name, joined with commas, whatever case
