@@ -52,11 +52,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"strings"
 
 	"github.com/gofiber/fiber/v3"
 	"github.com/valyala/fasthttp"
 
 	fasthttpsession "github.com/gensession/gensession/adapters/fasthttp"
+	"github.com/gensession/gensession/adapters/internal/proxy"
 	"github.com/gensession/gensession/adapters/internal/sessionerr"
 	"github.com/gensession/gensession/core"
 )
@@ -66,10 +69,25 @@ type Options struct {
 	// Next, if it returns true, skips the middleware: the request has no session.
 	Next func(c fiber.Ctx) bool
 
-	// Secure reports whether the browser's request came over TLS. By default
-	// that is a TLS connection to the app, or what a proxy says that the app's
-	// TrustProxy and TrustProxyConfig name, as c.Scheme tells. (c.Secure of Fiber
-	// 3.1 is never true.)
+	// TrustedProxies are the addresses of the proxies in front of this server
+	// that end TLS, such as netip.MustParsePrefix("10.0.0.0/8"). Where a
+	// connection comes from one of them, ProxyField says whether the browser's
+	// request came over TLS. What other clients send is not believed. Default:
+	// none, and only the connection itself counts. The proxies that the app
+	// trusts by TrustProxy and TrustProxyConfig are trusted as well.
+	TrustedProxies []netip.Prefix
+	// ProxyField is the one request field that these proxies write, each by
+	// itself or behind what the field contains already. No other field is read.
+	// Default "X-Forwarded-Proto"; others are "Forwarded" and "X-Forwarded-Ssl".
+	ProxyField string
+	// TrustedHops is the number of trusted proxies between the browser and this
+	// server that append to ProxyField: its element counts that is so far from
+	// the right. If there are fewer elements, the request did not come over TLS.
+	// Default 1, which is also right for a proxy that replaces the field.
+	TrustedHops int
+	// Secure, if set, reports in place of all that whether the browser's request
+	// came over TLS, such as for a proxy that has no address since it uses a Unix
+	// socket. It must not believe what any client can send.
 	Secure func(c fiber.Ctx) bool
 }
 
@@ -82,7 +100,8 @@ func New(m *core.Manager, o *Options) fiber.Handler {
 		mw.o = *o
 	}
 	if mw.o.Secure == nil {
-		mw.o.Secure = secure
+		mw.proxies = proxy.New(mw.o.TrustedProxies, mw.o.ProxyField, mw.o.TrustedHops)
+		mw.o.Secure = secure(mw.proxies)
 	}
 	return mw.handle
 }
@@ -176,6 +195,21 @@ func session(c fiber.Ctx, v *core.Visit) (*core.Session, error) {
 type middleware struct {
 	manager *core.Manager
 	o       Options
+	proxies *proxy.Trust // nil if the user decides what is secure
+}
+
+// An exchange knows, besides, what is not trusted.
+type exchange struct {
+	fasthttpsession.Jar
+	proxies *proxy.Trust
+}
+
+// UntrustedTLS returns the name of a field that says https although Secure is false.
+func (x *exchange) UntrustedTLS() string {
+	if x.proxies == nil {
+		return ""
+	}
+	return x.proxies.Untrusted(x.RequestHeader)
 }
 
 func (mw *middleware) handle(c fiber.Ctx) error {
@@ -188,11 +222,12 @@ func (mw *middleware) handle(c fiber.Ctx) error {
 	if before != nil {
 		outer, _ = core.VisitFrom(before)
 	}
-	jar, visit, ok := core.NewVisitOf[fasthttpsession.Jar](mw.manager, outer)
+	jar, visit, ok := core.NewVisitOf[exchange](mw.manager, outer)
 	if !ok {
 		return c.Next()
 	}
 	jar.Open(ctx, mw.o.Secure(c))
+	jar.proxies = mw.proxies
 	defer jar.Close()
 	// After Commit this does nothing. Before it, it means a panic or Goexit.
 	defer visit.Abandon()
@@ -231,8 +266,22 @@ func enter(c fiber.Ctx, ctx context.Context) {
 	c.SetContext(ctx)
 }
 
-// secure is the default of Options.Secure.
-func secure(c fiber.Ctx) bool { return c.RequestCtx().IsTLS() || c.Scheme() == "https" }
+// secure returns the default of Options.Secure.
+func secure(proxies *proxy.Trust) func(fiber.Ctx) bool {
+	return func(c fiber.Ctx) bool {
+		ctx := c.RequestCtx()
+		if !c.IsProxyTrusted() && !(proxies.Any() && proxies.Trusts(proxy.Addr(ctx.RemoteAddr()))) {
+			return ctx.IsTLS()
+		}
+		var said []string // by one field, or several of that name
+		for name, value := range ctx.Request.Header.All() {
+			if strings.EqualFold(string(name), proxies.Field()) {
+				said = append(said, string(value))
+			}
+		}
+		return proxies.TLS(strings.Join(said, ","), ctx.IsTLS())
+	}
+}
 
 // A failure is an error of the session for the ErrorHandler.
 type failure struct {

@@ -33,6 +33,7 @@ package ginsession
 
 import (
 	"net/http"
+	"net/netip"
 
 	"github.com/gin-gonic/gin"
 
@@ -43,8 +44,24 @@ import (
 
 // Options configure [New]. Nil and the zero value are valid.
 type Options struct {
-	// Secure reports whether the browser's request came over TLS, as in the
-	// Options of httpsession.
+	// TrustedProxies are the addresses of the proxies in front of this server
+	// that end TLS, such as netip.MustParsePrefix("10.0.0.0/8"). Where a
+	// connection comes from one of them, ProxyField says whether the browser's
+	// request came over TLS. What other clients send is not believed. Default:
+	// none, and only the connection itself counts.
+	TrustedProxies []netip.Prefix
+	// ProxyField is the one request field that these proxies write, each by
+	// itself or behind what the field contains already. No other field is read.
+	// Default "X-Forwarded-Proto"; others are "Forwarded" and "X-Forwarded-Ssl".
+	ProxyField string
+	// TrustedHops is the number of trusted proxies between the browser and this
+	// server that append to ProxyField: its element counts that is so far from
+	// the right. If there are fewer elements, the request did not come over TLS.
+	// Default 1, which is also right for a proxy that replaces the field.
+	TrustedHops int
+	// Secure, if set, reports in place of all that whether the browser's request
+	// came over TLS, such as for a proxy that has no address since it uses a Unix
+	// socket. It must not believe what any client can send.
 	Secure func(r *http.Request) bool
 
 	// Error writes the response if the session could not be loaded or saved, or
@@ -76,7 +93,10 @@ func New(m *core.Manager, o *Options) gin.HandlerFunc {
 	if mw.answer == nil {
 		mw.answer = answer
 	}
-	mw.around = httpsession.New(m, &httpsession.Options{Secure: o.Secure, Error: mw.fail})
+	mw.around = httpsession.New(m, &httpsession.Options{
+		TrustedProxies: o.TrustedProxies, ProxyField: o.ProxyField, TrustedHops: o.TrustedHops, Secure: o.Secure,
+		Error: mw.fail,
+	})
 	return mw.handle
 }
 
