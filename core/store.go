@@ -17,6 +17,20 @@ import (
 // [ErrCorrupt], [ErrTooLarge]), so that errors.Is tells the class. Its errors
 // and log lines contain neither a key nor a payload.
 //
+// A server that restarts leaves dead connections behind. A read that finds one is
+// made again on another, as often as there may be such connections: it must not
+// fail because of a restart that is over. A write is made again only if it was
+// certainly not carried out; otherwise it is [ErrOutcomeUnknown].
+//
+// A read whose ctx is cancelled returns an error that is context.Canceled or
+// [ErrUnavailable], never [ErrNotFound], which would log the user out. A reply
+// that comes after that must not be taken for that of another call: the store
+// either reads it away or closes the connection.
+//
+// The store removes expired payloads itself, or its server does. The core never
+// asks for it, and never uses the key of a visitor again who does not come back:
+// a store that removes payloads only when they are used grows without limit.
+//
 // A key is 1 to 250 bytes of printable ASCII without blanks. A payload is any
 // sequence of bytes, also an empty one. The package
 // [github.com/gensession/gensession/core/storetest] tests an implementation.
@@ -28,8 +42,10 @@ type Store interface {
 
 	// Set stores data under key for ttl and replaces any previous payload. With
 	// a ttl of zero the payload stays until it is destroyed. A store with
-	// coarser units rounds the ttl up, never to zero. A negative ttl is an
-	// error. The caller keeps ownership of data: the store copies it. A Set
+	// coarser units rounds the ttl up, never to zero. A ttl can be as long as
+	// the largest time.Duration, 292 years: a store whose server allows less
+	// uses the maximum, and adding the ttl to a time must not overflow. A
+	// negative ttl is an error. The caller keeps ownership of data: the store copies it. A Set
 	// that the store refuses leaves the previous payload unchanged.
 	Set(ctx context.Context, key string, data []byte, ttl time.Duration) error
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -749,7 +750,7 @@ var bugs = []struct {
 			return b.model.Set(ctx, key, data, ttl)
 		}
 	}},
-	{"a ttl over 30 days is a date", "ttl over 30 days", func(b *broken) {
+	{"a ttl over 30 days is a date", "longest ttl", func(b *broken) {
 		b.ttls(func(ttl time.Duration) time.Duration {
 			if ttl > 30*24*time.Hour {
 				return 1
@@ -757,13 +758,13 @@ var bugs = []struct {
 			return ttl
 		})
 	}},
-	{"a very long ttl overflows", "ttl over 30 days", func(b *broken) {
+	{"a very long ttl overflows", "longest ttl", func(b *broken) {
 		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
 			ms := (ttl + time.Millisecond - 1) / time.Millisecond
 			return b.model.Set(ctx, key, data, ms*time.Millisecond)
 		}
 	}},
-	{"the longest ttl is a short one", "ttl over 30 days", func(b *broken) {
+	{"the longest ttl is a short one", "longest ttl", func(b *broken) {
 		b.set = func(ctx context.Context, key string, data []byte, ttl time.Duration) error {
 			if ttl > 1<<62 {
 				ttl = time.Millisecond
@@ -1180,6 +1181,53 @@ var bugs = []struct {
 				return nil, 0, errTest
 			}
 			return b.model.GetVersion(ctx, key)
+		}
+	}},
+	{"a cancelled read is a miss", "cancelled read", func(b *broken) {
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			select {
+			case <-time.After(150 * time.Microsecond):
+				return b.model.Get(ctx, key)
+			case <-ctx.Done():
+				return nil, core.ErrNotFound
+			}
+		}
+	}},
+	{"a reply that comes late is that of the next read", "cancelled read", func(b *broken) {
+		late := make(chan []byte, 1)
+		b.get = func(ctx context.Context, key string) ([]byte, error) {
+			data, err := b.model.Get(bg, key)
+			select {
+			case <-time.After(150 * time.Microsecond):
+			case <-ctx.Done():
+				select {
+				case late <- data:
+				default:
+				}
+				return nil, ctx.Err()
+			}
+			select {
+			case data = <-late:
+			default:
+			}
+			return data, err
+		}
+	}},
+	{"Destroy of an expired key is an error", "expired key", func(b *broken) {
+		b.destroy = func(ctx context.Context, key string) error {
+			_, there := b.peek(key)
+			if _, err := b.model.Get(ctx, key); there && err != nil {
+				return errTest
+			}
+			return b.model.Destroy(ctx, key)
+		}
+	}},
+	{"an expired key can't be created until somebody reads it", "expired key", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			if _, there := b.peek(key); there && v == 0 {
+				return 0, core.ErrConflict
+			}
+			return b.model.SetVersion(ctx, key, data, ttl, v)
 		}
 	}},
 	{"a record goes with the context of its Set", "context of an earlier call", func(b *broken) {
@@ -1777,6 +1825,30 @@ func batchInTwoSteps(b *broken) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		return b.carryOut(writes), nil
+	}
+}
+
+// What authors of stores stumbled over has a case that catches a store which gets it
+// wrong, and the guide for authors names it.
+func TestW27TheContractHasItsCases(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/stores.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	caught := map[string]bool{}
+	for _, b := range bugs {
+		caught[b.caught] = true
+	}
+	for _, b := range faultBugs {
+		caught[b.caught] = true
+	}
+	for _, name := range []string{"longest ttl", "restarted", "cancelled read", "cancelled while paused", "paused", "expired key"} {
+		if !caught[name] {
+			t.Errorf("no bug is caught by the case %q", name)
+		}
+		if !strings.Contains(string(guide), "*"+name+"*") {
+			t.Errorf("docs/stores.md does not name the case %q", name)
+		}
 	}
 }
 

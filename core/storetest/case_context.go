@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gensession/gensession/core"
@@ -96,6 +97,45 @@ var contextCases = []Case{{
 	Name: "expired deadline",
 	Rule: "if the deadline of the context has already passed, a call fails immediately with an error that is ErrTimeout, another ErrUnavailable, ErrOutcomeUnknown or context.DeadlineExceeded, and changes nothing",
 	test: func(c *check) { c.ended(overdue(), context.DeadlineExceeded) },
+}, {
+	Name: "cancelled read",
+	Rule: "a read whose context ends while it runs returns its payload, or an error that is context.Canceled or ErrUnavailable and not ErrNotFound; its reply, if it comes late, is that of no other call",
+	test: func(c *check) {
+		const readers, rounds = 8, 40
+		payload := func(i int) string { return fmt.Sprint("payload of ", i) }
+		reads := []func(ctx context.Context, key string) ([]byte, error){c.store.Get}
+		if s, ok := core.As[core.Swapper](c.store); ok {
+			reads = append(reads, func(ctx context.Context, key string) ([]byte, error) {
+				data, _, err := s.GetVersion(ctx, key)
+				return data, err
+			})
+		}
+		for i := range readers {
+			c.set(fmt.Sprint("read", i), payload(i), time.Hour)
+		}
+		c.together(readers, func(i int) error {
+			name := fmt.Sprint("read", i)
+			for n := range rounds {
+				for _, read := range reads {
+					ctx, cancel := context.WithCancel(c.ctx)
+					timer := time.AfterFunc(time.Duration(n*10)*time.Microsecond, cancel)
+					data, err := read(ctx, c.key(name))
+					timer.Stop()
+					cancel()
+					switch {
+					case err == nil && string(data) != payload(i):
+						return fmt.Errorf("a read that was cancelled returned %s", short(string(data)))
+					case err != nil && (errors.Is(err, core.ErrNotFound) || !errors.Is(err, context.Canceled) && !errors.Is(err, core.ErrUnavailable)):
+						return fmt.Errorf("a read that was cancelled returned %q", err)
+					}
+				}
+				if data, err := c.store.Get(c.ctx, c.key(name)); err != nil || string(data) != payload(i) {
+					return fmt.Errorf("Get after a read that was cancelled returned %s and %s", short(string(data)), said(err))
+				}
+			}
+			return nil
+		})
+	},
 }, {
 	Name: "context of an earlier call",
 	Rule: "a context that ends after its call does not affect the result of the call",

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -74,8 +75,8 @@ var ttlCases = []Case{{
 		}
 	},
 }, {
-	Name: "ttl over 30 days",
-	Rule: "a ttl may be as long as a time.Duration can be",
+	Name: "longest ttl",
+	Rule: "a ttl may be as long as the largest time.Duration, also where the server has a smaller maximum, an end of its dates, or adds the ttl to the time: no long ttl is shortened to nothing",
 	test: func(c *check) {
 		for _, ttl := range long {
 			c.set("a", ttl.String(), ttl)
@@ -117,6 +118,32 @@ var ttlCases = []Case{{
 		c.expires("a", c.set("a", "x", shortTTL), shortTTL)
 		c.set("a", "y", time.Hour)
 		c.holds("a", "y")
+	},
+	waits: true,
+}, {
+	Name: "expired key",
+	Rule: "an expired payload is there for no call, whether or not the store has removed it: nobody reads it first, and nobody else removes it",
+	test: func(c *check) {
+		calls := c.calls("", "new")
+		for i := range calls {
+			c.set(fmt.Sprint("expired", i), "old", shortTTL)
+		}
+		time.Sleep(shortTTL + coarse + step) // each may be on a server of its own
+		for i := range calls {
+			call := c.calls(fmt.Sprint("expired", i), "new")[i]
+			err := call.do(c.ctx, time.Hour)
+			switch call.name {
+			case "Set", "SetVersion that creates", "Batch that creates":
+				c.ok(call.name+" of an expired key", err)
+				c.holds(fmt.Sprint("expired", i), "new")
+				continue
+			case "Destroy":
+				c.ok("Destroy of an expired key", err)
+			default:
+				c.is(call.name+" of an expired key", err, core.ErrNotFound)
+			}
+			c.misses(fmt.Sprint("expired", i))
+		}
 	},
 	waits: true,
 }, {
