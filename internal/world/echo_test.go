@@ -1,0 +1,5 @@
+package world_test
+
+import "slices"
+
+var echoPrograms = slices.Concat(echo4Programs, echo5Programs)
