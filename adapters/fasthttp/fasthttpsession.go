@@ -22,7 +22,8 @@
 // Mount fasthttp.TimeoutHandler inside the session middleware, not around it:
 // otherwise a handler that has timed out would continue and save a session whose
 // cookie is never sent. If it is mounted inside, the session of such a handler is
-// not saved, since the handler may be in the middle of a change.
+// not saved, since the handler may be in the middle of a change. [Guard] does the
+// same for other middleware that answers in place of a handler.
 //
 // Handlers of net/http below fasthttpadaptor find the session by
 // httpsession.From(r) and [core.From].

@@ -25,7 +25,11 @@
 // saved, since the code that timed out may be in the middle of a change.
 //
 // If a panic reaches this middleware, nothing is saved: mount Fiber's recover
-// before it.
+// before it. For a recover that stands behind it there is [Guard].
+//
+// The ErrorHandler runs after the save. It must not begin the response anew
+// (Response().Reset, Context().Error), which throws away the cookies, also those of
+// other middleware. Handlers and middleware behind this one may do so.
 //
 // Handlers of net/http below Fiber's adaptor find the session by
 // httpsession.From(r) and [core.From]. The other way round an app below
