@@ -390,7 +390,7 @@ func TestTimeoutHandlerOutside(t *testing.T) {
 	<-ended
 }
 
-// W13: recovery inside of the session middleware, as chi's Recoverer and many others
+// W13, P22: recovery inside of the session middleware, as chi's Recoverer and many others
 // do it. Without a guard it is a success like any other.
 func TestW13Recoverer(t *testing.T) {
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
