@@ -74,7 +74,13 @@ func (a *app) serve(overTLS bool, h Handler, managers ...*core.Manager) {
 		}
 		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}})
 	}
-	a.s.a.Serve(t, l, h, managers...)
+	a.s.a.Serve(t, l, func(x *Request) error {
+		if x.Guard == nil || x.Reset == nil {
+			t.Error("the adapter's Request has no Guard or no Reset")
+			return ErrHandler
+		}
+		return h(x)
+	}, managers...)
 	transport := &http.Transport{
 		DisableCompression: true,
 		TLSClientConfig:    &tls.Config{InsecureSkipVerify: true}, // the certificate is the one above
