@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/gofiber/fiber/v3"
 	"github.com/gofiber/fiber/v3/middleware/static"
@@ -22,7 +23,7 @@ func TestW18FilesAndUpstreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, o := range map[string]core.Options{
-		"Rolling":    {Rolling: true, TouchEvery: 1, AllowEmpty: true},
+		"Rolling":    {IdleTimeout: time.Hour, TouchEvery: 1, AllowEmpty: true},
 		"AllowEmpty": {AllowEmpty: true},
 	} {
 		t.Run("W18 "+name, func(t *testing.T) {

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
-var quiet = fiber.Config{ReadBufferSize: 16 << 10}
+var quiet = fiber.Config{ReadBufferSize: 32 << 10}
 
 func serve(t *testing.T, l net.Listener, app *fiber.App) {
 	served := make(chan struct{})
@@ -88,10 +88,14 @@ func handle(c fiber.Ctx, h adaptertest.Handler) error {
 		From:        func() (*core.Session, error) { return fiberv3session.From(c) },
 		FromManager: func(m *core.Manager) (*core.Session, error) { return fiberv3session.FromManager(c, m) },
 		Visit:       func() (*core.Visit, error) { return fiberv3session.Visit(c) },
-		SetHeader:   c.Set,
-		Status:      func(code int) { c.Status(code) },
-		Write:       func(body string) { _, _ = c.WriteString(body) },
-		Stream:      func(f func(func(string))) { stream(c, f) },
+		Guard: func(h adaptertest.Handler) error {
+			return fiberv3session.Handler(func(c fiber.Ctx, _ *core.Session) error { return handle(c, h) })(c)
+		},
+		SetHeader: c.Set,
+		Status:    func(code int) { c.Status(code) },
+		Reset:     c.Response().Header.Reset,
+		Write:     func(body string) { _, _ = c.WriteString(body) },
+		Stream:    func(f func(func(string))) { stream(c, f) },
 		Hijack: func(f func(io.ReadWriter)) {
 			c.RequestCtx().Hijack(func(conn net.Conn) { f(conn) })
 		},

@@ -73,6 +73,18 @@ func TestRules(t *testing.T) { adaptertest.Run(t, adapter) }
 func TestGolden(t *testing.T) { adaptertest.Golden(t, adapter) }
 
 func handle(c *gin.Context, h adaptertest.Handler) {
+	if err := call(c, h); err != nil {
+		_ = c.Error(err)
+		status, text := core.Status(err), err.Error()
+		if !errors.Is(err, adaptertest.ErrHandler) {
+			text = http.StatusText(status)
+		}
+		c.String(status, "%s", text)
+	}
+}
+
+// call calls h, and streams what it wants to be streamed.
+func call(c *gin.Context, h adaptertest.Handler) error {
 	var stream func(func(string))
 	err := h(&adaptertest.Exchange{
 		Ctx:         c.Request.Context(),
@@ -80,10 +92,20 @@ func handle(c *gin.Context, h adaptertest.Handler) {
 		From:        func() (*core.Session, error) { return ginsession.From(c) },
 		FromManager: func(m *core.Manager) (*core.Session, error) { return ginsession.FromManager(c, m) },
 		Visit:       func() (*core.Visit, error) { return ginsession.Visit(c) },
-		SetHeader:   c.Header,
-		Status:      c.Status,
-		Write:       func(body string) { c.String(c.Writer.Status(), "%s", body) },
-		Stream:      func(f func(func(string))) { stream = f },
+		Guard: func(h adaptertest.Handler) (err error) {
+			inner := c.Copy() // as middleware does whose handlers may be left running
+			inner.Writer = c.Writer
+			ginsession.Handler(func(c *gin.Context, _ *core.Session) error {
+				err = call(c, h)
+				return nil
+			})(inner)
+			return err
+		},
+		SetHeader: c.Header,
+		Status:    c.Status,
+		Reset:     func() { clear(c.Writer.Header()) },
+		Write:     func(body string) { c.String(c.Writer.Status(), "%s", body) },
+		Stream:    func(f func(func(string))) { stream = f },
 		Hijack: func(f func(io.ReadWriter)) {
 			conn, _, err := c.Writer.Hijack()
 			if err != nil {
@@ -93,15 +115,7 @@ func handle(c *gin.Context, h adaptertest.Handler) {
 			f(conn)
 		},
 	})
-	switch {
-	case err != nil:
-		_ = c.Error(err)
-		status, text := core.Status(err), err.Error()
-		if !errors.Is(err, adaptertest.ErrHandler) {
-			text = http.StatusText(status)
-		}
-		c.String(status, "%s", text)
-	case stream != nil:
+	if err == nil && stream != nil {
 		c.Writer.Flush() // before the first byte: the session is committed here
 		stream(func(s string) {
 			if _, err := c.Writer.WriteString(s); err == nil {
@@ -109,4 +123,5 @@ func handle(c *gin.Context, h adaptertest.Handler) {
 			}
 		})
 	}
+	return err
 }
