@@ -200,7 +200,7 @@ var mayRequire = map[string][]string{
 	"internal/faults":      {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/redis/rueidis", "github.com/bradfitz/gomemcache"},
 	"internal/koatest":     nil,
 	"internal/world":       {"github.com/gin-gonic/gin", "github.com/gin-contrib/cors", "github.com/gin-contrib/gzip", "github.com/go-chi/chi/v5", "github.com/go-chi/httprate", "github.com/gofiber/fiber/v2", "github.com/gofiber/fiber/v3", "github.com/klauspost/compress", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "github.com/rs/cors", "github.com/valyala/fasthttp"},
-	"internal/websocket":   {"github.com/gorilla/websocket", "github.com/coder/websocket", "github.com/fasthttp/websocket", "github.com/valyala/fasthttp"},
+	"internal/websocket":   {"github.com/gorilla/websocket", "github.com/coder/websocket", "github.com/fasthttp/websocket", "github.com/gofiber/contrib/websocket", "github.com/gofiber/fiber/v2", "github.com/gin-gonic/gin", "github.com/valyala/fasthttp"},
 	"internal/oteltest":    {"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/sdk/metric"},
 }
 

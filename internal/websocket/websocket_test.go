@@ -18,11 +18,16 @@ import (
 
 	coder "github.com/coder/websocket"
 	fast "github.com/fasthttp/websocket"
+	"github.com/gin-gonic/gin"
+	contrib "github.com/gofiber/contrib/websocket"
+	"github.com/gofiber/fiber/v2"
 	"github.com/gorilla/websocket"
 	"github.com/valyala/fasthttp"
 	"go.uber.org/goleak"
 
 	fasthttpsession "github.com/gensession/gensession/adapters/fasthttp"
+	fibersession "github.com/gensession/gensession/adapters/fiber"
+	ginsession "github.com/gensession/gensession/adapters/gin"
 	httpsession "github.com/gensession/gensession/adapters/nethttp"
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
@@ -55,6 +60,8 @@ var libraries = []library{
 	{"gorilla", netHTTP(gorillaSocket)},
 	{"coder", netHTTP(coderSocket)},
 	{"fasthttp", fasthttpSocket},
+	{"Fiber's", fiberSocket},
+	{"gorilla in gin", ginSocket},
 }
 
 func netHTTP(socket func(w http.ResponseWriter, r *http.Request, answer func(string) (string, bool)) error) func(*testing.T, net.Listener, *core.Manager, func(*core.Session) error, answerer) {
@@ -147,6 +154,52 @@ func fasthttpSocket(t *testing.T, l net.Listener, m *core.Manager, change func(*
 	served := make(chan struct{})
 	go func() { _ = server.Serve(l); close(served) }()
 	t.Cleanup(func() { _ = l.Close(); <-served })
+}
+
+func fiberSocket(t *testing.T, l net.Listener, m *core.Manager, change func(*core.Session) error, answer answerer) {
+	app := fiber.New(fiber.Config{DisableStartupMessage: true})
+	app.Use(fibersession.New(m, nil))
+	app.Get("/", fibersession.Handler(func(c *fiber.Ctx, s *core.Session) error {
+		if err := change(s); err != nil || !contrib.IsWebSocketUpgrade(c) {
+			return err
+		}
+		c.Locals("id", s.ID())
+		return c.Next()
+	}), contrib.New(func(conn *contrib.Conn) {
+		id := conn.Locals("id").(core.ID)
+		for {
+			_, message, err := conn.ReadMessage()
+			if err != nil {
+				return
+			}
+			text, last := answer(id, string(message))
+			if err := conn.WriteMessage(contrib.TextMessage, []byte(text)); err != nil || last {
+				return
+			}
+		}
+	}))
+	served := make(chan struct{})
+	go func() { _ = app.Listener(l); close(served) }()
+	t.Cleanup(func() { _ = l.Close(); <-served })
+}
+
+func ginSocket(t *testing.T, l net.Listener, m *core.Manager, change func(*core.Session) error, answer answerer) {
+	gin.SetMode(gin.TestMode)
+	r := gin.New()
+	r.Use(ginsession.New(m, nil))
+	var sockets sync.WaitGroup
+	r.GET("/", ginsession.Handler(func(c *gin.Context, s *core.Session) error {
+		sockets.Add(1)
+		defer sockets.Done()
+		if err := change(s); err != nil || c.GetHeader("Upgrade") == "" {
+			return err
+		}
+		id := s.ID()
+		return gorillaSocket(c.Writer, c.Request, func(message string) (string, bool) { return answer(id, message) })
+	}))
+	server := &http.Server{Handler: r, ErrorLog: log.New(io.Discard, "", 0)}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close(); sockets.Wait() })
 }
 
 // A site is a server of a library, and one browser.
