@@ -74,7 +74,8 @@ type Options struct {
 	// connection comes from one of them, ProxyField says whether the browser's
 	// request came over TLS. What other clients send is not believed. Default:
 	// none, and only the connection itself counts. The proxies that the app
-	// trusts by TrustProxy and TrustProxyConfig are trusted as well.
+	// trusts by TrustProxy and TrustProxyConfig are trusted as well. (c.Secure of
+	// Fiber 3.1 is never true.)
 	TrustedProxies []netip.Prefix
 	// ProxyField is the one request field that these proxies write, each by
 	// itself or behind what the field contains already. No other field is read.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/gofiber/fiber/v3"
+	"github.com/gofiber/fiber/v3/log"
 	"github.com/gofiber/fiber/v3/middleware/recover"
 	"github.com/valyala/fasthttp"
 	"go.uber.org/goleak"
@@ -20,11 +21,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	log.SetOutput(io.Discard) // the panics that the timeout middleware recovers
 	goleak.VerifyTestMain(m,
 		// fasthttp's clock of the Date field runs until the program ends, and
 		// the cleaner of a worker pool sleeps for ten seconds before it looks
 		// whether its server is still there.
+		// So does that of the files which Static has open.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*inMemoryCacheManager).handleCleanCache"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
@@ -60,9 +64,9 @@ func TestJar(t *testing.T) {
 }
 
 // adapter is what the suite drives.
-var adapter = adaptertest.Adapter{
+var adapter = jartest.Adapter{
 	HandlerErrors: true,
-	Serve: func(t *testing.T, l net.Listener, h adaptertest.Handler, managers ...*core.Manager) {
+	Serve: func(t *testing.T, l net.Listener, h jartest.Handler, managers ...*core.Manager) {
 		app := fiber.New(quiet)
 		app.Use(recover.New())
 		for _, m := range managers {
@@ -77,18 +81,18 @@ func TestRules(t *testing.T) { adaptertest.Run(t, adapter) }
 
 func TestGolden(t *testing.T) { adaptertest.Golden(t, adapter) }
 
-func handle(c fiber.Ctx, h adaptertest.Handler) error {
+func handle(c fiber.Ctx, h jartest.Handler) error {
 	target, err := url.ParseRequestURI(c.OriginalURL())
 	if err != nil {
 		return fiber.ErrBadRequest
 	}
-	return h(&adaptertest.Exchange{
+	return h(&jartest.Request{
 		Ctx:         c.Context(),
 		URL:         target,
 		From:        func() (*core.Session, error) { return fiberv3session.From(c) },
 		FromManager: func(m *core.Manager) (*core.Session, error) { return fiberv3session.FromManager(c, m) },
 		Visit:       func() (*core.Visit, error) { return fiberv3session.Visit(c) },
-		Guard: func(h adaptertest.Handler) error {
+		Guard: func(h jartest.Handler) error {
 			return fiberv3session.Handler(func(c fiber.Ctx, _ *core.Session) error { return handle(c, h) })(c)
 		},
 		SetHeader: c.Set,

@@ -151,13 +151,19 @@ func Handler(f func(c *gin.Context, s *core.Session) error) gin.HandlerFunc {
 // is still running when the response is sent in its place, nothing of its session is
 // saved. A [Handler] needs no Guard. Without the session middleware it does nothing.
 func Guard(c *gin.Context) {
+	_ = enter(c, func() error { c.Next(); return nil })
+}
+
+// enter runs handlers behind a guard.
+func enter(c *gin.Context, handlers func() error) error {
 	v, err := Visit(c)
 	if err != nil {
-		return
+		return handlers()
 	}
 	v.Enter()
-	_ = guard(c, func() error { c.Next(); return nil })
+	err = guard(c, handlers)
 	v.Leave() // not after a panic
+	return err
 }
 
 // guard runs handlers that have control, so that what they send is known to be

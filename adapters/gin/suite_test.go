@@ -52,16 +52,23 @@ func TestJar(t *testing.T) {
 }
 
 // adapter is what the suite drives.
-var adapter = adaptertest.Adapter{
+var adapter = jartest.Adapter{
 	CtxEnds: true,
-	Serve: func(t *testing.T, l net.Listener, h adaptertest.Handler, managers ...*core.Manager) {
+	Serve: func(t *testing.T, l net.Listener, h jartest.Handler, managers ...*core.Manager) {
 		r := gin.Default()
 		for _, m := range managers {
 			r.Use(ginsession.New(m, nil))
 		}
 		r.NoRoute(func(c *gin.Context) {
 			c.Status(http.StatusOK)
-			handle(c, h)
+			if err := call(c, h); err != nil {
+				_ = c.Error(err)
+				status, text := core.Status(err), err.Error()
+				if !errors.Is(err, jartest.ErrHandler) {
+					text = http.StatusText(status)
+				}
+				c.String(status, "%s", text)
+			}
 			c.Writer.WriteHeaderNow()
 		})
 		serve(t, l, r)
@@ -72,34 +79,20 @@ func TestRules(t *testing.T) { adaptertest.Run(t, adapter) }
 
 func TestGolden(t *testing.T) { adaptertest.Golden(t, adapter) }
 
-func handle(c *gin.Context, h adaptertest.Handler) {
-	if err := call(c, h); err != nil {
-		_ = c.Error(err)
-		status, text := core.Status(err), err.Error()
-		if !errors.Is(err, adaptertest.ErrHandler) {
-			text = http.StatusText(status)
-		}
-		c.String(status, "%s", text)
-	}
-}
-
 // call calls h, and streams what it wants to be streamed.
-func call(c *gin.Context, h adaptertest.Handler) error {
+func call(c *gin.Context, h jartest.Handler) error {
 	var stream func(func(string))
-	err := h(&adaptertest.Exchange{
+	w := c.Writer
+	err := h(&jartest.Request{
 		Ctx:         c.Request.Context(),
 		URL:         c.Request.URL,
 		From:        func() (*core.Session, error) { return ginsession.From(c) },
 		FromManager: func(m *core.Manager) (*core.Session, error) { return ginsession.FromManager(c, m) },
 		Visit:       func() (*core.Visit, error) { return ginsession.Visit(c) },
-		Guard: func(h adaptertest.Handler) (err error) {
-			inner := c.Copy() // as middleware does whose handlers may be left running
-			inner.Writer = c.Writer
-			ginsession.Handler(func(c *gin.Context, _ *core.Session) error {
-				err = call(c, h)
-				return nil
-			})(inner)
-			return err
+		Guard: func(h jartest.Handler) error {
+			c := c.Copy() // since h may run beside what answers in its place
+			c.Writer = w
+			return ginsession.Guarded(c, func() error { return call(c, h) })
 		},
 		SetHeader: c.Header,
 		Status:    c.Status,

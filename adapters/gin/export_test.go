@@ -1,0 +1,4 @@
+package ginsession
+
+// Guarded is Guard around handlers of any kind.
+var Guarded = enter
