@@ -63,6 +63,7 @@ const (
 	OpValid      Op = "valid"       // Hooks.Valid
 	OpBeforeSave Op = "before save" // Hooks.BeforeSave
 	OpCarrier    Op = "carrier"     // reading or sending the id
+	OpHandler    Op = "handler"     // a handler's own error, for Visit.Tell
 	OpDecode     Op = "decode"      // decoding a stored value into the type of its Key
 )
 
@@ -77,6 +78,18 @@ func (e *Error) Error() string { return "session " + string(e.Op) + ": " + e.Err
 
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
+
+// A misuse is an error about what the program did with a session, such as a value
+// that can't be encoded. It may name what the client should not see. Adapters find
+// it by its method.
+type misuse struct{ error }
+
+func misused(format string, a ...any) error { return misuse{fmt.Errorf(format, a...)} }
+
+func (m misuse) Unwrap() error { return m.error }
+
+// OfSession tells an adapter that the error is of a session, and not of a handler.
+func (m misuse) OfSession() {}
 
 // Status returns the HTTP status for err: 503 if the store can't be used now,
 // 409 if another request came first, 200 for nil, otherwise 500. The adapters

@@ -237,6 +237,15 @@ func (v *Visit) failed(ctx context.Context, op Op, err error) *Error {
 	return e
 }
 
+// Tell tells of an error of a handler that is answered with a status alone, so that
+// nobody else sees its cause: it is an EventFailed with [OpHandler]. Errors that
+// were told when they happened are left out. It decides nothing.
+func (v *Visit) Tell(ctx context.Context, err error) {
+	if _, told := errors.AsType[*Error](err); err != nil && !told {
+		v.failed(ctx, OpHandler, err)
+	}
+}
+
 // knownID is the session's id, "" if it has none.
 func (v *Visit) knownID() ID {
 	s := v.session

@@ -3,7 +3,6 @@ package core
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 	"unicode/utf8"
@@ -190,7 +189,7 @@ func (k Key[T]) updated(s *Session, base, turn uint32, v T, raw []byte, again up
 // Delete removes the value. Deleting a missing value is not a change.
 func (k Key[T]) Delete(s *Session) error {
 	if record.Reserved(string(k)) {
-		return fmt.Errorf("session: %w", errReserved)
+		return misused("session: %w", errReserved)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -208,7 +207,7 @@ func (k Key[T]) Delete(s *Session) error {
 // nameable returns an error if there can be no value under k.
 func (k Key[T]) nameable() error {
 	if record.Reserved(string(k)) {
-		return fmt.Errorf("session: %w", errReserved)
+		return misused("session: %w", errReserved)
 	}
 	if !utf8.ValidString(string(k)) {
 		return errName // JSON would store the value under another name
@@ -219,7 +218,7 @@ func (k Key[T]) nameable() error {
 func (k Key[T]) encode(v T) ([]byte, error) {
 	raw, err := jsontext.Encode(v)
 	if err != nil {
-		return nil, fmt.Errorf("session: the value of %q can't be encoded: %w", string(k), err)
+		return nil, misused("session: the value of %q can't be encoded: %w", string(k), err)
 	}
 	return raw, nil
 }
@@ -227,7 +226,7 @@ func (k Key[T]) encode(v T) ([]byte, error) {
 // fault returns an ErrType without the text of encoding/json, which may quote the
 // stored value.
 func (k Key[T]) fault(error) error {
-	return fmt.Errorf("session: %w: %q does not decode into %v", ErrType, string(k), reflect.TypeFor[T]())
+	return misused("session: %w: %q does not decode into %v", ErrType, string(k), reflect.TypeFor[T]())
 }
 
 // held is a value of type T that a handler may change in place.

@@ -39,7 +39,7 @@ func (s *Session) SetLifetime(l Lifetime) error {
 	}
 	life, err := m.newLife(l, s.own.Lives().Remembered, s.cookieOptions())
 	if err != nil {
-		return fmt.Errorf("session: Session.SetLifetime: %w", err)
+		return misused("session: Session.SetLifetime: %w", err)
 	}
 	if life != s.own.Lives() {
 		s.setOwn(withLife(s.own, life), nil)

@@ -67,13 +67,13 @@ func (s *Session) Login(o LoginOptions) error {
 	case s.loadErr != nil:
 		err = s.loadErr
 	case o.Remember && s.visit.manager.o.RememberFor == 0:
-		err = errors.New("session: Login: Remember needs Options.RememberFor, how long a session is remembered")
+		err = misused("session: Login: Remember needs Options.RememberFor, how long a session is remembered")
 	}
 	m := s.visit.manager
 	var life record.Life
 	if err == nil {
 		if life, err = m.newLife(o.Lifetime, o.Remember, m.config); err != nil {
-			err = fmt.Errorf("session: Login: %w", err)
+			err = misused("session: Login: %w", err)
 		}
 	}
 	s.mu.Lock()

@@ -43,7 +43,7 @@ func (s *Session) enter() error {
 	return err
 }
 
-var errFromHook = errors.New("session: Save, Login, Renew, Reset and Destroy can't be called from a hook")
+var errFromHook = misused("session: Save, Login, Renew, Reset and Destroy can't be called from a hook")
 
 // mayStore says why the store can't be changed now.
 func (s *Session) mayStore() error {

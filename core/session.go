@@ -238,7 +238,7 @@ type holder interface {
 // What can't be the name of a value.
 var (
 	errReserved = errors.New(`the names "cookie" and "_gs" are reserved`)
-	errName     = errors.New("session: the name of a value must be valid UTF-8")
+	errName     = misused("session: the name of a value must be valid UTF-8")
 )
 
 // ID returns the id of the session. A new session gets one when it is first
@@ -359,15 +359,15 @@ func (s *Session) Replace(values any) error {
 func membersOf(values any) ([]jsontext.Member, error) {
 	raw, err := jsontext.Encode(values)
 	if err != nil {
-		return nil, fmt.Errorf("session: the values can't be encoded: %w", err)
+		return nil, misused("session: the values can't be encoded: %w", err)
 	}
 	members, ok := jsontext.ParseObject(raw, nil)
 	if !ok {
-		return nil, errors.New("session: the values are no JSON object: give a map or a struct")
+		return nil, misused("session: the values are no JSON object: give a map or a struct")
 	}
 	for i := range members {
 		if record.Reserved(string(members[i].Name)) {
-			return nil, fmt.Errorf("session: %w", errReserved)
+			return nil, misused("session: %w", errReserved)
 		}
 	}
 	return members, nil
@@ -447,7 +447,7 @@ func (s *Session) SetCookie(c CookieOptions) error {
 	}
 	c = c.or(m.config)
 	if err := c.check(m.o.Name); err != nil {
-		return fmt.Errorf("session: Session.SetCookie: %w", err)
+		return misused("session: Session.SetCookie: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -557,7 +557,7 @@ func (s *Session) fits(name string, raw []byte) error {
 		}
 	}
 	if weight > limit {
-		return fmt.Errorf("%w: with the value of %q it has more than %d bytes, the Options.MaxSize", ErrTooLarge, name, limit)
+		return misused("%w: with the value of %q it has more than %d bytes, the Options.MaxSize", ErrTooLarge, name, limit)
 	}
 	return nil
 }
@@ -569,7 +569,7 @@ func (s *Session) fitsAll(members []jsontext.Member) error {
 		weight += len(members[i].Name) + len(members[i].Raw) + len(`"":`)
 	}
 	if limit := s.visit.manager.o.MaxSize; weight > limit {
-		return fmt.Errorf("%w: the values have more than %d bytes, the Options.MaxSize", ErrTooLarge, limit)
+		return misused("%w: the values have more than %d bytes, the Options.MaxSize", ErrTooLarge, limit)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package core
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/gensession/gensession/core/internal/jsontext"
 )
@@ -44,9 +43,9 @@ func (k Key[T]) Take(ctx context.Context, s *Session) (T, error) {
 }
 
 var (
-	errTakeVersions = fmt.Errorf("session: Take needs a store with versions (core.Swapper): %w", errors.ErrUnsupported)
-	errTakeNever    = errors.New("session: Take removes at once, which SaveNever forbids")
-	errTakeDoubt    = fmt.Errorf("%w: an earlier save of this request had no answer, and may come yet", ErrOutcomeUnknown)
+	errTakeVersions = misused("session: Take needs a store with versions (core.Swapper): %w", errors.ErrUnsupported)
+	errTakeNever    = misused("session: Take removes at once, which SaveNever forbids")
+	errTakeDoubt    = misused("%w: an earlier save of this request had no answer, and may come yet", ErrOutcomeUnknown)
 )
 
 // takeOut removes a value. use gets what it was just before, as often as the removal

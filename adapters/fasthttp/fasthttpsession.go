@@ -77,8 +77,9 @@ type Options struct {
 	// a [Handler] returned an error. The response of the handler is already
 	// discarded; see [Discard].
 	// [core.Status] returns the status for err. The default sends the status
-	// and its text. It does not send the text of err, which reveals internals of
-	// the server: log err in [core.Hooks].
+	// and its text, and not the text of err, which reveals internals of the
+	// server: that is a [core.EventFailed], for core.Options.Logger and
+	// core.Hooks.
 	Error func(ctx *fasthttp.RequestCtx, err error)
 }
 
@@ -98,7 +99,7 @@ func New(m *core.Manager, o *Options) func(fasthttp.RequestHandler) fasthttp.Req
 		mw.o.Context = func(*fasthttp.RequestCtx) context.Context { return context.Background() }
 	}
 	if mw.o.Error == nil {
-		mw.o.Error = answer
+		mw.o.Error, mw.tells = answer, true
 	}
 	return func(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		return func(ctx *fasthttp.RequestCtx) { mw.serve(ctx, next) }
@@ -163,6 +164,7 @@ type middleware struct {
 	manager *core.Manager
 	o       Options
 	proxies *proxy.Trust // nil if the user decides what is secure
+	tells   bool         // Error tells nobody the cause
 }
 
 // overTLS returns the default of Options.Secure.

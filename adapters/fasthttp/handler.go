@@ -15,7 +15,8 @@ func Handler(f func(ctx *fasthttp.RequestCtx, s *core.Session) error) fasthttp.R
 	return func(ctx *fasthttp.RequestCtx) {
 		visit, err := Visit(ctx)
 		if err != nil {
-			fail(ctx, answer, err) // the middleware is missing
+			ctx.Logger().Printf("fasthttpsession: %v", err) // the middleware is missing
+			fail(ctx, answer, err)
 			return
 		}
 		if err = call(ctx, visit, f); err == nil {
@@ -27,6 +28,9 @@ func Handler(f func(ctx *fasthttp.RequestCtx, s *core.Session) error) fasthttp.R
 		case !ok || jar.mw == nil: // the middleware of another package
 			fail(ctx, answer, err)
 		case !jar.Begun(): // else a TimeoutHandler has answered the request
+			if c, noContext := Context(ctx); noContext == nil && jar.mw.tells {
+				visit.Tell(c, err)
+			}
 			fail(ctx, jar.mw.o.Error, err)
 			jar.failed = true
 		}

@@ -293,8 +293,26 @@ type failure struct {
 // Error returns the text of the status, which may be sent to the client.
 func (f *failure) Error() string { return f.status.Message }
 
-// Unwrap returns the *fiber.Error and the error of the core.
-func (f *failure) Unwrap() []error { return []error{f.status, f.err} }
+// Unwrap returns the error of the core.
+func (f *failure) Unwrap() error { return f.err }
+
+// As finds the *fiber.Error with the status, for errors.As.
+func (f *failure) As(target any) bool {
+	to, ok := target.(**fiber.Error)
+	if ok {
+		*to = f.status
+	}
+	return ok
+}
+
+// Format adds the cause under %+v, for a log.
+func (f *failure) Format(s fmt.State, verb rune) {
+	if verb == 'v' && s.Flag('+') {
+		fmt.Fprintf(s, "%s: %v", f.status.Message, f.err)
+		return
+	}
+	fmt.Fprintf(s, fmt.FormatString(s, verb), f.Error())
+}
 
 func wrap(err error) error {
 	if err == nil {

@@ -91,6 +91,9 @@ func (x *exchange) failWith(w http.ResponseWriter, encoding string, err error) {
 		return
 	}
 	x.visit.HandlerFailed()
+	if x.mw.tells {
+		x.visit.Tell(x.r.Context(), err)
+	}
 	clean(w.Header(), encoding)
 	x.mw.answer(w, x.r, err)
 	if w == http.ResponseWriter(x) {

@@ -26,7 +26,10 @@ type HandlerFunc func(w http.ResponseWriter, r *http.Request, s *core.Session) e
 func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	visit, err := Visit(r)
 	if err != nil {
-		answer(w, r, err) // the middleware is missing
+		if s, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && s.ErrorLog != nil {
+			s.ErrorLog.Printf("httpsession: %v", err) // the middleware is missing
+		}
+		answer(w, r, err)
 		return
 	}
 	encoding := joined(w.Header()["Content-Encoding"], ", ")
@@ -44,5 +47,6 @@ func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	visit.HandlerFailed()
+	visit.Tell(r.Context(), err)
 	answer(w, r, err) // a middleware of another package
 }

@@ -68,8 +68,9 @@ type Options struct {
 	// a [HandlerFunc] returned an error. No byte of the handler's response was
 	// sent; its header fields stay, except those that describe the body.
 	// [core.Status] returns the status for err.
-	// The default sends the status and its text. It does not send the text of
-	// err, which reveals internals of the server: log err in [core.Hooks].
+	// The default sends the status and its text, and not the text of err, which
+	// reveals internals of the server: that is a [core.EventFailed], for
+	// core.Options.Logger and core.Hooks.
 	Error func(w http.ResponseWriter, r *http.Request, err error)
 }
 
@@ -86,7 +87,7 @@ func New(m *core.Manager, o *Options) func(http.Handler) http.Handler {
 		mw.secure = overTLS(mw.proxies)
 	}
 	if mw.answer == nil {
-		mw.answer = answer
+		mw.answer, mw.tells = answer, true
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { mw.serve(w, r, next) })
@@ -127,6 +128,7 @@ type middleware struct {
 	secure  func(*http.Request) bool
 	proxies *proxy.Trust // nil if the user decides what is secure
 	answer  func(http.ResponseWriter, *http.Request, error)
+	tells   bool // answer tells nobody the cause
 }
 
 func (mw *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {

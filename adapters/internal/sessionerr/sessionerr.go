@@ -11,7 +11,8 @@ import (
 // Is reports whether err is of the core.
 func Is(err error) bool {
 	var ours *core.Error
-	return errors.As(err, &ours) || late(err)
+	var misuse interface{ OfSession() }
+	return errors.As(err, &ours) || errors.As(err, &misuse) || late(err)
 }
 
 // late reports whether err means that the session can't be changed any more, or
