@@ -43,6 +43,9 @@ var roundTrips = []struct{ operation, cells string }{
 	{"logout", "2     | 2     | 2     | 2      | 3 / 2 | 3 / 2"},
 	{"rolling, due", "2     | 2     | 2     | 2      | 2     | 2"},
 	{"rolling, not due", "1     | 1     | 1     | 1      | 1     | 1"},
+	{"Take of nothing", "1     | 1     | 1     | 1      | 1     | 1"},
+	{"Take", "2     | 2     | 2     | 2      | 2     | 1"},
+	{"Take that meets a save", "4     | 4     | 4     | 4      | 4     | 1"},
 	{"write that meets a save", "4     | 4     | 4     | 4      | 4     | 2"},
 	{"login that meets a save", "4     | 4     | 7     | 9      | 7 / 8 | 3"},
 	{"login that meets a login", "5 / 3 | 5 / 3 | 7 / 5 | 8 / 5  | 8 / 5 | 3"},
@@ -253,6 +256,16 @@ func renews(ctx context.Context, s *core.Session) error  { return s.Renew(ctx) }
 func resets(ctx context.Context, s *core.Session) error  { return s.Reset(ctx) }
 func logsOut(ctx context.Context, s *core.Session) error { return s.Destroy(ctx) }
 
+// takes is a handler that takes the value of k. A store without versions refuses it.
+func takes(k core.Key[string]) handler {
+	return func(ctx context.Context, s *core.Session) error {
+		if v, err := k.Take(ctx, s); err != nil && !errors.Is(err, errors.ErrUnsupported) || err == nil && (v == "") != (k == "nothing") {
+			return fmt.Errorf("took %q: %w", v, err)
+		}
+		return nil
+	}
+}
+
 func then(all ...handler) handler {
 	return func(ctx context.Context, s *core.Session) error {
 		for _, h := range all {
@@ -308,6 +321,9 @@ func tripScenarios() map[string]func(s *site, field string) int {
 		"logout":                     one(logsOut),
 		"rolling, due":               one(reads),
 		"rolling, not due":           one(reads),
+		"Take of nothing":            one(takes("nothing")),
+		"Take":                       one(takes(tripUser)),
+		"Take that meets a save":     meets(sets, takes(tripUser)),
 		"write that meets a save":    meets(sets, sets),
 		"login that meets a save":    meets(sets, then(logsIn, sets)),
 		"login that meets a login":   meets(logsIn, then(logsIn, sets)),
