@@ -6,14 +6,20 @@ require (
 	github.com/gensession/gensession v0.1.0
 	github.com/gensession/gensession/adapters/fasthttp v0.1.0
 	github.com/gensession/gensession/adapters/fiber v0.1.0
+	github.com/gensession/gensession/otel v0.1.0
 	github.com/gensession/gensession/stores/memcache v0.1.0
 	github.com/gensession/gensession/stores/redis v0.1.0
 	github.com/gofiber/fiber/v2 v2.52.15
 	github.com/valyala/fasthttp v1.77.0
+	go.opentelemetry.io/otel/sdk v1.47.0
+	go.opentelemetry.io/otel/sdk/metric v1.47.0
 )
 
 require (
 	github.com/bradfitz/gomemcache v0.0.0-20260422231931-4d751bb6e37c // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/go-logr/logr v1.4.4 // indirect
+	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/mattn/go-colorable v0.1.13 // indirect
@@ -23,14 +29,21 @@ require (
 	github.com/redis/rueidis v1.0.79 // indirect
 	github.com/rivo/uniseg v0.2.0 // indirect
 	github.com/valyala/bytebufferpool v1.0.0 // indirect
+	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
+	go.opentelemetry.io/otel v1.47.0 // indirect
+	go.opentelemetry.io/otel/log v1.47.0 // indirect
+	go.opentelemetry.io/otel/metric v1.47.0 // indirect
+	go.opentelemetry.io/otel/trace v1.47.0 // indirect
 	go.uber.org/goleak v1.3.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
+	pgregory.net/rapid v1.3.0 // indirect
 )
 
 replace (
 	github.com/gensession/gensession => ..
 	github.com/gensession/gensession/adapters/fasthttp => ../adapters/fasthttp
 	github.com/gensession/gensession/adapters/fiber => ../adapters/fiber
+	github.com/gensession/gensession/otel => ../otel
 	github.com/gensession/gensession/stores/memcache => ../stores/memcache
 	github.com/gensession/gensession/stores/redis => ../stores/redis
 )

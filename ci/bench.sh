@@ -55,7 +55,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
 		say "round $round of $ROUNDS: $part, after $((SECONDS - began)) seconds"
 		case $part in
 		stores) measure stores bench bench '^BenchmarkStore$' "$micro" ;;
-		requests) measure requests bench bench '^Benchmark(Request|Size)$' "$micro" ;;
+		requests) measure requests bench bench '^Benchmark(Request|Size|Observed)$' "$micro" ;;
 		peers)
 			measure peers bench/peers peers . "$micro"
 			# Their goals are some per cent, which wants more rounds.

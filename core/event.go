@@ -96,15 +96,18 @@ func (m *Manager) tell(ctx context.Context, v *Visit, id ID, e Event) {
 	if !m.listens() {
 		return
 	}
+	hook, l := m.o.Hooks.Event, m.o.Logger
+	level := m.level(&e)
+	logs := l != nil && l.Enabled(ctx, level)
+	if !logs && hook == nil {
+		return
+	}
 	if id != "" {
 		e.ID = id.String()
 	}
-	if l := m.o.Logger; l != nil {
-		if level := m.level(&e); l.Enabled(ctx, level) {
-			l.LogAttrs(ctx, level, "session "+string(e.Kind), e.attrs()...)
-		}
+	if logs {
+		l.LogAttrs(ctx, level, "session "+string(e.Kind), e.attrs()...)
 	}
-	hook := m.o.Hooks.Event
 	switch {
 	case hook == nil:
 	case v == nil || v.session == nil:

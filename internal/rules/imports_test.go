@@ -195,7 +195,7 @@ var mayRequire = map[string][]string{
 	"otel":                 {"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/metric", "go.opentelemetry.io/otel/trace"},
 	"examples":             {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
 	"examples/frameworks":  {"connectrpc.com/connect", "github.com/go-chi/chi/v5", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "google.golang.org/protobuf"},
-	"bench":                {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
+	"bench":                {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/sdk/metric"},
 	"internal/concurrency": {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/anishathalye/porcupine"},
 	"internal/faults":      {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/redis/rueidis", "github.com/bradfitz/gomemcache"},
 	"internal/koatest":     nil,

@@ -43,6 +43,11 @@ func Manager(store core.Store, deferred bool) (*core.Manager, error) {
 	return core.New(store, &core.Options{Keys: Keys(), Defer: deferred})
 }
 
+// SiteOf is the application on this adapter with the sessions of m.
+func (a Adapter) SiteOf(m *core.Manager, values map[string]any) drive.Site {
+	return func(_ *testing.B, op string) func() drive.Client { return a.open(m, Runs(values)[op]) }
+}
+
 // An Adapter is a way to mount the sessions.
 type Adapter struct {
 	Name string
