@@ -151,7 +151,7 @@ func (m *Manager) DestroyByID(ctx context.Context, id ID) error {
 	if !m.shaped(id) {
 		return &Error{OpDestroy, errOddID}
 	}
-	if _, err := m.end(ctx, target{key: m.key(id)}); err != nil {
+	if _, err := m.end(ctx, m.both(id)...); err != nil {
 		e := &Error{OpDestroy, err}
 		m.tell(ctx, nil, id, Event{Kind: EventNotRevoked, Err: e})
 		return e
@@ -170,8 +170,10 @@ func (m *Manager) seeByID(ctx context.Context, id ID, t *tries) (s lookup, err e
 	}
 	if t == nil {
 		s, err = m.look(ctx, m.key(id))
+		s, err = m.orTakenOver(ctx, id, m.key(id), s, err)
 	} else {
 		s, err = m.lookToWrite(ctx, m.key(id), "", t)
+		s, err = m.orTakenOver(ctx, id, m.key(id), s, err)
 	}
 	if err == nil && m.tooOld(&s.record) {
 		err = ErrNotFound

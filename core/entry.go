@@ -136,6 +136,12 @@ func (m *Manager) read(ctx context.Context, key string) (record.Record, Version,
 func (m *Manager) write(ctx context.Context, e *entry, c *changeSet) error {
 	before := e.unknownWrite
 	err := m.writeOnce(ctx, e, c)
+	if errors.Is(err, ErrGone) && e.state == live && m.swapper != nil && m.migrates() {
+		if s, lookErr := m.takeOver(ctx, e.id, m.storeKey(e)); lookErr == nil { // a process of the other form had taken it over
+			e.version = s.version
+			err = m.writeOnce(ctx, e, c)
+		}
+	}
 	if e.unknownWrite != before && e.unknownWrite != nil && m.again(ctx, err) {
 		var applied bool
 		if applied, err = m.resolve(ctx, e); !applied && err == nil {
@@ -270,6 +276,7 @@ func (e *entry) failed(c *changeSet, r record.Record, err error) error {
 func (m *Manager) load(ctx context.Context, e *entry) error {
 	key := m.storeKey(e)
 	s, err := m.look(ctx, key)
+	s, err = m.orTakenOver(ctx, e.id, key, s, err)
 	switch {
 	case errors.Is(err, ErrGone):
 		id, err := m.newID(ctx)
@@ -382,12 +389,20 @@ func (m *Manager) encode(r *record.Record, key string) (text []byte, err error) 
 	return text, nil
 }
 
+// fits is ErrTooLarge if data, without the blanks of holds, exceeds MaxSize.
+func (m *Manager) fits(data []byte) error {
+	if len(data) > m.o.MaxSize && len(bytes.TrimRight(data, " \t")) > m.o.MaxSize {
+		return fmt.Errorf("%w: %d bytes, Options.MaxSize is %d", ErrTooLarge, len(data), m.o.MaxSize)
+	}
+	return nil
+}
+
 // decode is the way back from the bytes that the store has under key. It keeps
 // parts of data. One that is too large is not looked at, whoever wrote it (W44):
 // it would be copied and gone through for each request.
 func (m *Manager) decode(data []byte, key string) (r record.Record, err error) {
-	if len(data) > m.o.MaxSize && len(bytes.TrimRight(data, " \t")) > m.o.MaxSize { // without the blanks of holds
-		return r, fmt.Errorf("%w: %d bytes, Options.MaxSize is %d", ErrTooLarge, len(data), m.o.MaxSize)
+	if err := m.fits(data); err != nil {
+		return r, err
 	}
 	if m.sealer != nil {
 		if data, err = m.sealer.open(data, key); err != nil {

@@ -50,7 +50,7 @@ func (id ID) shaped() bool {
 
 // checkNew checks an id from Options.NewID.
 func (m *Manager) checkNew(id ID) error {
-	if valid := m.o.Koa.ValidID; valid != nil && m.shaped(id) && valid(string(id)) {
+	if valid := m.o.Koa.ValidID; valid != nil && m.o.koa && m.shaped(id) && valid(string(id)) {
 		return nil
 	}
 	return id.checkNew()

@@ -12,7 +12,7 @@ import (
 )
 
 // KoaOptions say in what a koa-generic-session app differs from its defaults, for
-// [KoaCompat].
+// [KoaCompat] and [Migration].
 type KoaOptions struct {
 	// Algorithm and Encoding are those of new Keygrip(keys, algorithm, encoding):
 	// "sha1" (the default), "sha256", "sha384" or "sha512", and "base64" (the
@@ -34,8 +34,8 @@ const maxKeyLen = 250
 // check reports values that are unknown, and those that KoaCompat alone has.
 func (k *KoaOptions) check(o *Options) error {
 	switch {
-	case !o.koa && (k.Algorithm != "" || k.Encoding != "" || k.ValidID != nil):
-		return errors.New("Options.Koa is about sessions of koa-generic-session: begin with KoaCompat, or remove it")
+	case !o.koa && o.Migrate.Until.IsZero() && (k.Algorithm != "" || k.Encoding != "" || k.ValidID != nil):
+		return errors.New("Options.Koa is about sessions of koa-generic-session: begin with KoaCompat, set Migrate, or remove it")
 	case k.form().sum == nil:
 		return errors.New("Options.Koa.Algorithm is none of sha1, sha256, sha384 and sha512")
 	case k.Encoding != "" && k.Encoding != "base64" && k.Encoding != "hex":
@@ -66,7 +66,7 @@ func (o *Options) sign(r *keyring, koa bool, keys Keyring, until time.Time) erro
 // shaped reports whether id has the form of an id. Other text must not reach a
 // store.
 func (m *Manager) shaped(id ID) bool {
-	return id.shaped() || m.o.Koa.ValidID != nil && id.portable(maxKeyLen-len(m.o.Prefix)) && m.o.Koa.ValidID(string(id))
+	return id.shaped() || m.o.Koa.ValidID != nil && (m.o.koa || m.migrates()) && id.portable(maxKeyLen-len(m.o.Prefix)) && m.o.Koa.ValidID(string(id))
 }
 
 // portable reports whether id can be the value of a cookie and, with a prefix, the

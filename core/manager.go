@@ -139,8 +139,11 @@ type Options struct {
 	// MaxWaiters is the maximum number of waiting requests. Default 10,000.
 	MaxWaiters int
 
+	// Migrate lets sessions continue while an application moves from KoaCompat to
+	// the default Options.
+	Migrate Migration
 	// Koa says in what a koa-generic-session app differs from its defaults. Only
-	// with KoaCompat.
+	// with KoaCompat and Migrate.
 	Koa KoaOptions
 
 	// Hooks are called while a request is handled.
@@ -267,22 +270,23 @@ func Hardened() *Options {
 // concurrent use. Create it with [New], and close it after the server has shut
 // down.
 type Manager struct {
-	o       Options
-	dialect dialect
-	store   Store
-	swapper Swapper     // nil if the store has no versions
-	keeper  keeper      // swapper, if it is a keeper
-	keeps   batchKeeper // keeper, if it is one
-	batcher Batcher     // nil if the store can't change several keys in one step
-	toucher Toucher     // nil if the store can't touch
-	sealer  *sealer     // nil if sessions are stored as they are
-	carrier Carrier
-	cookie  *signedCookie // the carrier, if it is the default one
-	config  CookieOptions // complete
-	inside  string        // the cookie's path, as requests arrive: without Options.MountPath
-	setup   setup
-	rolling bool      // requests prolong a session that has chosen nothing else
-	born    time.Time // the deadlines of calls count from it
+	o         Options
+	dialect   dialect
+	store     Store
+	swapper   Swapper     // nil if the store has no versions
+	keeper    keeper      // swapper, if it is a keeper
+	keeps     batchKeeper // keeper, if it is one
+	batcher   Batcher     // nil if the store can't change several keys in one step
+	toucher   Toucher     // nil if the store can't touch
+	sealer    *sealer     // nil if sessions are stored as they are
+	migrating keyring     // verifies cookies of the other form
+	carrier   Carrier
+	cookie    *signedCookie // the carrier, if it is the default one
+	config    CookieOptions // complete
+	inside    string        // the cookie's path, as requests arrive: without Options.MountPath
+	setup     setup
+	rolling   bool      // requests prolong a session that has chosen nothing else
+	born      time.Time // the deadlines of calls count from it
 
 	blank        *record.Cookie // of a new session in KoaCompat, else nil
 	blankOptions CookieOptions  // complete with blank
@@ -342,7 +346,7 @@ func New(store Store, o *Options) (*Manager, error) {
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("session: New: %w", errors.Join(problems...))
 	}
-	m.o.Keys, m.o.Seal.Keys = nil, nil
+	m.o.Keys, m.o.Seal.Keys, m.o.Migrate.Keys = nil, nil, nil
 	timeout := m.o.ReconnectTimeout
 	if m.o.FailFast {
 		timeout = 0
@@ -447,7 +451,7 @@ func (m *Manager) check(problem func(string, ...any)) {
 	if o.IdleTimeout > 0 {
 		life = o.IdleTimeout
 	}
-	for _, err := range []error{o.Seal.check(o), o.Koa.check(o)} {
+	for _, err := range []error{o.Seal.check(o), o.Koa.check(o), o.Migrate.check(o, o.Carrier == nil && m.config.Signed == On)} {
 		if err != nil {
 			problem("%w", err)
 		}
@@ -509,6 +513,9 @@ func (m *Manager) newCookie() error {
 		errs = append(errs, o.Keys.check("Options.Keys", o.InsecureShortKeys))
 	}
 	if errors.Join(errs...) == nil && c.signed {
+		if until := o.Migrate.Until; !until.IsZero() {
+			errs = append(errs, o.sign(&m.migrating, !o.koa, o.Migrate.Keys, until))
+		}
 		keys, err := m.keyring(o.Keys)
 		errs = append(errs, err)
 		c.keys.Store(keys)
@@ -551,6 +558,7 @@ func (m *Manager) keyring(keys Keyring) (*keyring, error) {
 			return nil, err
 		}
 	}
+	r.macs = append(r.macs, m.migrating.macs...)
 	return r, nil
 }
 

@@ -111,6 +111,9 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 		if s.state == live && !s.notLoaded && s.unknownWrite == nil {
 			targets[0].version = s.version
 		}
+		if m.migrates() {
+			targets = append(targets, m.both(s.id)[1:]...)
+		}
 	}
 	if logout {
 		targets = append(append(append(targets, s.unended...), v.others...), v.dead...)

@@ -125,6 +125,9 @@ func (m *Manager) lookToWrite(ctx context.Context, key string, mine string, t *t
 // if another request has ended the session or given it another id.
 func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) (err error) {
 	oldKey := m.storeKey(e)
+	if err := m.dropOther(ctx, e.id); err != nil {
+		return err
+	}
 	now := lookup{record: e.stored, version: e.version}
 	reread := e.notLoaded || e.version == 0 && m.swapper != nil
 	mine, held := "", false
@@ -300,6 +303,9 @@ func (m *Manager) buried(ctx context.Context, e *entry, key string, version Vers
 // record, as the original does.
 func (m *Manager) retireID(ctx context.Context, e *entry, successor string) (left *tombstone, err error) {
 	key, version := m.storeKey(e), e.version
+	if err := m.dropOther(ctx, e.id); err != nil {
+		return nil, err
+	}
 	if !m.dialect.marks() {
 		return nil, m.destroy(ctx, key)
 	}

@@ -269,7 +269,9 @@ func (v *Visit) read(ctx context.Context) error {
 	v.carries = true
 	now, err := lookup{}, error(ErrGone)
 	if id != "" {
-		now, err = m.look(ctx, v.keyOf(id))
+		key := v.keyOf(id)
+		now, err = m.look(ctx, key)
+		now, err = m.orTakenOver(ctx, id, key, now, err)
 	}
 	return v.found(ctx, id, now, err)
 }
@@ -355,7 +357,9 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 	dead, t := ids[0], (*tombstone)(nil) // the id that the second cookie follows
 	second, _ := v.second("")
 	for _, id := range ids {
-		now, err := m.look(ctx, m.key(id))
+		key := m.key(id)
+		now, err := m.look(ctx, key)
+		now, err = m.orTakenOver(ctx, id, key, now, err)
 		switch {
 		case errors.Is(err, ErrGone) || now.corrupt:
 			if now.tombstone != nil {
