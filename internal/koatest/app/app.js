@@ -83,6 +83,14 @@ const routes = {
       return res.getHeader('set-cookie')
     }))
   },
+  // Answers the values of a name in some Cookie fields, null for none.
+  '/cookies': async ctx => {
+    const { name, fields } = await body(ctx)
+    return JSON.stringify(fields.map(cookie => {
+      const req = Object.create(ctx.req, { headers: { value: { cookie } } })
+      return other(['unused'], req, new http.ServerResponse(req)).cookies.get(name, { signed: false }) || null
+    }))
+  },
   // Answers the values of some Cookie fields, null where the signature is bad.
   '/verify': async ctx => {
     const { keys, keygrip, name, cookies } = await body(ctx)
