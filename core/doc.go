@@ -42,7 +42,8 @@
 //
 // [Options.Defer] loads a session only when the handler uses it. [Session.Save]
 // stores the session during the request. [Session.SetSaveMode] forces or
-// prevents storing at the end.
+// prevents storing at the end. What outlives its request, such as a WebSocket,
+// visits the session by [Manager.VisitByID].
 //
 // # Logins
 //

@@ -154,16 +154,20 @@ func (mw *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Ha
 		r.Trailer = make(http.Header)
 	}
 	inner := r.WithContext(core.NewContext(ctx, visit))
-	defer handBack(inner, r)
+	defer handBack(inner, r, visit)
 	next.ServeHTTP(x, inner)
 	_ = x.commit() // commit sends the error to the client
 }
 
 // handBack gives the original request what handlers have put into its copy, as if
 // there were none: the server removes the temporary files of r.MultipartForm, and
-// an access log reads r.Pattern.
-func handBack(inner, r *http.Request) {
-	r.Pattern, r.Form, r.PostForm, r.MultipartForm, r.Trailer = inner.Pattern, inner.Form, inner.PostForm, inner.MultipartForm, inner.Trailer
+// an access log reads r.Pattern. Of a handler that may still run it takes only what
+// the server would look at, too.
+func handBack(inner, r *http.Request, visit *core.Visit) {
+	r.MultipartForm = inner.MultipartForm
+	if !visit.Running() {
+		r.Pattern, r.Form, r.PostForm, r.Trailer = inner.Pattern, inner.Form, inner.PostForm, inner.Trailer
+	}
 }
 
 // overTLS returns the default of Options.Secure.

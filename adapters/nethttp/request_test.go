@@ -116,6 +116,33 @@ func TestW14TheRequestOutside(t *testing.T) {
 			}
 		})
 	}
+	t.Run("W14 of a handler that was left running nothing is read that it may write", func(t *testing.T) { // by the race detector
+		end, ended, runs := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		handler := httpsession.Guard(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			defer close(ended)
+			close(runs)
+			for {
+				r.Pattern, r.Form = "/x", nil
+				_ = r.FormValue("a")
+				select {
+				case <-end:
+					return
+				default:
+				}
+			}
+		}))
+		s := outside(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			go handler.ServeHTTP(httptest.NewRecorder(), r)
+			<-runs
+			w.WriteHeader(503)
+		}), func(*http.Request) {})
+		res, _ := get(t, s.URL)
+		close(end)
+		<-ended
+		if res.StatusCode != 503 {
+			t.Errorf("answered %d", res.StatusCode)
+		}
+	})
 	t.Run("W14 a deadline that the handler sets holds", func(t *testing.T) {
 		got := make(chan error, 1)
 		s := outside(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
