@@ -433,6 +433,33 @@ func TestW13Recoverer(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the answer goes through the guard's own writer", func(t *testing.T) {
+		for _, c := range []struct {
+			panics bool
+			saved  int
+		}{{true, 0}, {false, 1}} {
+			m, store := newManager(t, core.Options{})
+			keeps := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer func() {
+					_ = recover()
+					w.WriteHeader(500) // as echo does, after a panic and after an error
+				}()
+				httpsession.Guard(http.HandlerFunc(func(inner http.ResponseWriter, r *http.Request) {
+					w = inner
+					s, _ := httpsession.From(r)
+					_ = count.Set(s, 1)
+					if c.panics {
+						panic("boom")
+					}
+				})).ServeHTTP(w, r)
+			})
+			v := &visitor{t: t, url: server(t, m, nil, keeps).URL}
+			res := v.want("/", 500, "")
+			if n := store.Calls(storetest.OpSetVersion); n != c.saved || len(res.Cookies()) != 2*c.saved {
+				t.Errorf("panics %t: %d writes, %d cookies", c.panics, n, len(res.Cookies()))
+			}
+		}
+	})
 	t.Run("after the response has begun it is saved", func(t *testing.T) {
 		m, store := newManager(t, core.Options{})
 		v := &visitor{t: t, url: server(t, m, nil, recoverer(httpsession.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

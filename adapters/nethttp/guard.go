@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/gensession/gensession/core"
 )
@@ -29,17 +30,36 @@ func Guard(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		visit.Enter()
-		next.ServeHTTP(&guard{w, visit}, r)
-		visit.Leave() // not after a panic
+		guarded(visit, w, func(w http.ResponseWriter) { next.ServeHTTP(w, r) })
 	})
 }
 
+// guarded calls a handler as Guard does, with the writer that it gets.
+func guarded(visit *core.Visit, w http.ResponseWriter, handler func(w http.ResponseWriter)) {
+	g := &guard{w: w, visit: visit}
+	defer g.over.Store(true)
+	visit.Enter()
+	handler(g)
+	visit.Leave() // not after a panic
+}
+
 // A guard is the writer of a guarded handler: what goes through it is sent by the
-// handler itself. Like an exchange it has all methods of a server's writer.
+// handler itself, until that has ended. A framework may use it afterwards, to answer
+// an error or a panic. Like an exchange it has all methods of a server's writer.
 type guard struct {
 	w     http.ResponseWriter
 	visit *core.Visit
+	over  atomic.Bool // the handler has returned or panicked
+}
+
+// send gives back control while the handler sends something, and returns what ends
+// that.
+func (g *guard) send() (sent func()) {
+	if g.over.Load() {
+		return func() {}
+	}
+	g.visit.Leave()
+	return g.visit.Enter
 }
 
 var (
@@ -56,20 +76,17 @@ func (g *guard) Unwrap() http.ResponseWriter { return g.w }
 func (g *guard) Header() http.Header { return g.w.Header() }
 
 func (g *guard) WriteHeader(status int) {
-	g.visit.Leave()
-	defer g.visit.Enter()
+	defer g.send()()
 	g.w.WriteHeader(status)
 }
 
 func (g *guard) Write(b []byte) (int, error) {
-	g.visit.Leave()
-	defer g.visit.Enter()
+	defer g.send()()
 	return g.w.Write(b)
 }
 
 func (g *guard) WriteString(s string) (int, error) {
-	g.visit.Leave()
-	defer g.visit.Enter()
+	defer g.send()()
 	return io.WriteString(g.w, s)
 }
 
@@ -78,22 +95,19 @@ func (g *guard) ReadFrom(src io.Reader) (int64, error) {
 	if !ok { // src is the handler's
 		return io.Copy(struct{ io.Writer }{g}, src)
 	}
-	g.visit.Leave()
-	defer g.visit.Enter()
+	defer g.send()()
 	return r.ReadFrom(src)
 }
 
 func (g *guard) Flush() { _ = g.FlushError() }
 
 func (g *guard) FlushError() error {
-	g.visit.Leave()
-	defer g.visit.Enter()
+	defer g.send()()
 	return http.NewResponseController(g.w).Flush()
 }
 
 func (g *guard) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	g.visit.Leave()
-	defer g.visit.Enter()
+	defer g.send()()
 	return http.NewResponseController(g.w).Hijack()
 }
 

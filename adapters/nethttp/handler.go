@@ -33,12 +33,10 @@ func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	encoding := joined(w.Header()["Content-Encoding"], ", ")
-	visit.Enter() // as Guard does
 	s, err := visit.Session(r.Context())
 	if err == nil {
-		err = f(&guard{w, visit}, r, s)
+		guarded(visit, w, func(w http.ResponseWriter) { err = f(w, r, s) })
 	}
-	visit.Leave()
 	if err == nil {
 		return
 	}

@@ -62,6 +62,7 @@ func tree(t *testing.T, each func(name, text string)) {
 var documents = []string{
 	"README.md",
 	"docs/concurrency.md",
+	"docs/frameworks.md",
 	"docs/koa.md",
 	"docs/live.md",
 	"docs/production.md",
