@@ -194,7 +194,7 @@ var mayRequire = map[string][]string{
 	"stores/memcache":      {"github.com/bradfitz/gomemcache"},
 	"otel":                 {"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/metric", "go.opentelemetry.io/otel/trace"},
 	"examples":             {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
-	"examples/frameworks":  {"connectrpc.com/connect", "github.com/go-chi/chi/v5", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "google.golang.org/protobuf"},
+	"examples/frameworks":  {"connectrpc.com/connect", "github.com/gin-gonic/gin", "github.com/gofiber/fiber/v3", "github.com/go-chi/chi/v5", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "google.golang.org/protobuf"},
 	"bench":                {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/sdk/metric"},
 	"internal/concurrency": {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/anishathalye/porcupine"},
 	"internal/faults":      {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/redis/rueidis", "github.com/bradfitz/gomemcache"},

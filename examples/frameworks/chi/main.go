@@ -22,6 +22,7 @@ const (
 	visits core.Key[int]    = "visits"
 )
 
+// begin routes
 func routes(sessions *core.Manager) *chi.Mux {
 	r := chi.NewRouter()
 	// The Recoverer comes first: a panic passes the session, which saves nothing.
@@ -31,6 +32,8 @@ func routes(sessions *core.Manager) *chi.Mux {
 	r.Method("POST", "/logout", httpsession.HandlerFunc(logout))
 	return r
 }
+
+// end routes
 
 func home(w http.ResponseWriter, _ *http.Request, s *core.Session) error {
 	n, err := visits.Update(s, func(n int) int { return n + 1 })

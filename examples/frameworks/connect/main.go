@@ -74,10 +74,13 @@ func failed(err error) error {
 	return connect.NewError(connect.CodeInternal, errors.New("internal error"))
 }
 
+// begin procedure
 func count(_ context.Context, s *core.Session, _ *emptypb.Empty) (*wrapperspb.Int64Value, error) {
 	n, err := visits.Update(s, func(n int64) int64 { return n + 1 })
 	return wrapperspb.Int64(n), err
 }
+
+// end procedure
 
 // login answers the name of the user.
 func login(_ context.Context, s *core.Session, name *wrapperspb.StringValue) (*wrapperspb.StringValue, error) {

@@ -22,6 +22,7 @@ const (
 	visits core.Key[int]    = "visits"
 )
 
+// begin routes
 func routes(sessions *core.Manager) *echo.Echo {
 	e := echo.New()
 	// Recover comes first: a panic passes the session, which saves nothing.
@@ -52,6 +53,8 @@ func withSession(f func(*echo.Context, *core.Session) error) echo.HandlerFunc {
 		return nil
 	}
 }
+
+// end routes
 
 func home(c *echo.Context, s *core.Session) error {
 	n, err := visits.Update(s, func(n int) int { return n + 1 })
