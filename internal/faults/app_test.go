@@ -172,7 +172,7 @@ func (w *witness) WithAttrs([]slog.Attr) slog.Handler       { return w }
 func (w *witness) WithGroup(string) slog.Handler            { return w }
 
 func (w *witness) Handle(_ context.Context, r slog.Record) error {
-	if r.Level > slog.LevelDebug {
+	if strings.HasPrefix(r.Message, "session store ") {
 		return nil // about the store, and about no request
 	}
 	r.Attrs(func(a slog.Attr) bool {

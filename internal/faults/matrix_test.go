@@ -124,8 +124,8 @@ func late(p phase) []outcome {
 	return all[1:]
 }
 
-// lateAndLost: a write comes late for a session that is gone by then, and does
-// not bring it back.
+// lateAndLost: a write comes late for a session that is gone by then, or never, and
+// does not bring it back.
 func lateAndLost(p phase) []outcome {
 	switch p {
 	case get:
@@ -135,7 +135,7 @@ func lateAndLost(p phase) []outcome {
 	case set:
 		return nil
 	}
-	return []outcome{failed(core.ErrOutcomeUnknown, "-")}
+	return []outcome{failed(core.ErrOutcomeUnknown, "-"), failed(core.ErrUnavailable, "-")}
 }
 
 // broken: connections that broke while nobody used them. A write to Redis may

@@ -172,7 +172,11 @@ func TestWhatAServerMaySay(t *testing.T) {
 		t.Run(fmt.Sprintf("%.30q", strings.ReplaceAll(said, secret, "…")), func(t *testing.T) {
 			each(t, func(t *testing.T, open opener) {
 				server := lie(t, func(w io.Writer, _, _ string) { io.WriteString(w, said) })
-				s := open(t, patient(), server.addr)
+				o := patient()
+				if want.read == core.ErrUnavailable {
+					o.Timeout = 200 * time.Millisecond // it is tried again until then
+				}
+				s := open(t, o, server.addr)
 				for call, err := range calls(s, t.Context(), "a") {
 					if strings.HasPrefix(call, "Get") {
 						is(t, call, err, want.read)

@@ -28,7 +28,7 @@ func TestFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			// Smaller than what the store itself refuses, so that it is the
 			// server which refuses. The limit of the store: TestThePayloadLimit.
-			server := servers.Memcached(t, "-M", "-I", "512k")
+			server := servers.Memcached(t, "-m", "8", "-M", "-I", "512k")
 			on := func(addr string) func(t testing.TB) (core.Store, func()) {
 				return func(t testing.TB) (core.Store, func()) {
 					s, end, err := open(addr)

@@ -240,23 +240,26 @@ func (n *node) connect(deadline time.Time) {
 	for len(n.waiting) > n.dialing && (!limited || n.dialing == 0 && time.Since(n.refused) > refusal) {
 		n.dialing++
 		n.ended.Go(func() {
+			began := time.Now()
 			l, err := newConnClient(n, deadline)
-			n.opened(l, err, late(err) && !time.Now().Before(deadline))
+			n.opened(l, err, began, late(err) && !time.Now().Before(deadline))
 		})
 	}
 }
 
-// opened continues with the result of a dial, which may be overdue.
-func (n *node) opened(l *connClient, err error, overdue bool) {
+// opened continues with the result of a dial that began then, which may be overdue.
+func (n *node) opened(l *connClient, err error, began time.Time, overdue bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.dialing--
 	switch {
 	case err == nil:
 		n.open++
-		n.refused, n.why = time.Time{}, nil
+		if began.After(n.refused) { // the server is no longer at its limit
+			n.refused, n.why = time.Time{}, nil
+		}
 		n.pass(l)
-		n.connect(time.Time{}) // perhaps the server is no longer at its limit
+		n.connect(time.Time{})
 		return
 	case overdue: // those who wait know how long they can
 	case n.open > 0 || n.dialing > 0 && (errors.Is(err, errTooMany) || broken(err)):

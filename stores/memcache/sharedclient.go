@@ -31,7 +31,7 @@ func (b *sharedClient) do(r *request) error {
 	done := make(chan error, 1)
 	go func() {
 		err := own.send(b.client)
-		for pause := 5 * time.Millisecond; refusedConn(err) && r.ctx.Err() == nil && time.Until(r.deadline) > pause; pause = min(2*pause, 50*time.Millisecond) {
+		for pause := 5 * time.Millisecond; refusedConn(err) && r.ctx.Err() == nil && time.Until(r.deadline) > pause+grace; pause = min(2*pause, 50*time.Millisecond) {
 			// Another call may give its connection back, or its place at the server.
 			time.Sleep(pause/2 + rand.N(pause/2))
 			err = own.send(b.client)
