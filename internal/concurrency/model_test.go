@@ -211,6 +211,9 @@ func newWorld(rt *rapid.T, under, bare core.Store, window time.Duration) *world 
 			return e
 		}},
 	}
+	if rapid.Bool().Draw(rt, "sealed") {
+		o.Seal.Keys = core.Keyring{key(2)}
+	}
 	if w.rolling {
 		o.IdleTimeout = idle
 	} else {
@@ -221,7 +224,7 @@ func newWorld(rt *rapid.T, under, bare core.Store, window time.Duration) *world 
 		rt.Fatal(err)
 	}
 	if w.watcher, err = core.New(bare, &core.Options{
-		Keys: [][]byte{key(0)}, Cookie: core.CookieOptions{MaxAge: idle},
+		Keys: [][]byte{key(0)}, Cookie: core.CookieOptions{MaxAge: idle}, Seal: o.Seal,
 		InsecureIDFrom: func(ctx context.Context, _ core.Jar) core.ID {
 			id, _ := ctx.Value(watched{}).(core.ID)
 			return id
