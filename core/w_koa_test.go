@@ -122,7 +122,7 @@ func TestW46OfTheConfigurationNothing(t *testing.T) {
 }
 
 // TestW47OwnIDs: what is no id is refused before a store key is made of it, and
-// never with success.
+// never with success. A prefix and an id are a key of at most 250 bytes (P10).
 func TestW47OwnIDs(t *testing.T) {
 	t.Parallel()
 	record := []byte(`{"cookie":{},"visits":7}`)
