@@ -54,6 +54,9 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 		if err != nil {
 			return &Error{OpSet, err}
 		}
+		if existed {
+			key = now.at
+		}
 		r.Fields = record.Listed(members)
 		text, err := m.encode(&r, key)
 		if err != nil {
@@ -110,7 +113,7 @@ func (m *Manager) VisitByID(ctx context.Context, id ID, f func(s *Session) error
 	defer v.Abandon()
 	s := v.needSession()
 	s.ctx = ctx
-	s.take(id, m.key(id), now)
+	s.take(id, now.at, now)
 	v.stage.Store(loaded)
 	if err := f(s); err != nil {
 		return err
@@ -169,11 +172,11 @@ func (m *Manager) seeByID(ctx context.Context, id ID, t *tries) (s lookup, err e
 		return s, errOddID
 	}
 	if t == nil {
-		s, err = m.look(ctx, m.key(id))
-		s, err = m.orTakenOver(ctx, id, m.key(id), s, err)
+		s, err = m.findOf(ctx, id, m.key(id))
 	} else {
-		s, err = m.lookToWrite(ctx, m.key(id), "", t)
-		s, err = m.orTakenOver(ctx, id, m.key(id), s, err)
+		if s, err = m.findOf(ctx, id, m.key(id)); err == nil && s.held != "" {
+			s, err = m.lookToWrite(ctx, s.at, "", t)
+		}
 	}
 	if err == nil && m.tooOld(&s.record) {
 		err = ErrNotFound

@@ -323,7 +323,11 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	}
 	p := s.signedID(c, id)
 	if c.signed && p.by == nil && s.visit.expires {
-		p = *c.verified.made(id, c.keys.Load(), c.name, s.key)
+		key := s.key
+		if s.stored.Next != "" { // it is that of another id
+			key = c.key(id)
+		}
+		p = *c.verified.made(id, c.keys.Load(), c.name, key)
 	}
 	c.send(jar, c.name, &o, p, ends, clean)
 	if s.visit.spare && !c.koa {

@@ -15,9 +15,10 @@ import (
 type reason uint8
 
 const (
-	nothing reason = iota
-	resend         // the store has it all, but the id came in an old form (K12)
-	renewal        // rolling: nothing has changed
+	nothing  reason = iota
+	resend          // the store has it all, but the id came in an old form (K12)
+	renewing        // likewise, but that it gets a new id of itself
+	renewal         // rolling: nothing has changed
 	change
 	forced  // SaveAlways, or a new empty session with AllowEmpty
 	signsIn // Login

@@ -19,6 +19,7 @@ type entry struct {
 	key       string        // of id in the store, "" if not made yet
 	requested string        // the key of an id that came with the request and is unknown
 	givenUp   *tombstone    // what stands there, if the id was given up for another
+	aged      bool          // id has only its rest, since the session has another one of itself: it is not sent any more
 	second    bool          // the second cookie carries the id: the first may be another request's by now
 	stored    record.Record // as it was loaded or last saved
 	version   Version       // of stored; zero if unknown
@@ -60,6 +61,14 @@ func (m *Manager) storeKey(e *entry) string {
 // written makes e what was written.
 func (e *entry) written(r record.Record, version Version) {
 	e.stored, e.version, e.state, e.notLoaded, e.unknownWrite = r, version, live, false, nil
+}
+
+// moved notes where the session of e was found, which may have got another id of
+// itself meanwhile.
+func (e *entry) moved(s lookup) {
+	if s.at != "" && s.at != e.key {
+		e.key, e.aged = s.at, s.by != nil && s.by.lead.until != 0
+	}
 }
 
 const (
@@ -180,6 +189,7 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 		if err != nil {
 			return err
 		}
+		key = m.storeKey(e)
 		d, err := m.draft(e, c, base, key, reread, turn, &tries)
 		if d.same && err == nil {
 			e.written(d.record, version)
@@ -253,6 +263,9 @@ func (m *Manager) base(ctx context.Context, e *entry, c *changeSet, key string, 
 		return e.stored, e.version, nil
 	}
 	s, err := m.lookToWrite(ctx, key, "", t)
+	if err == nil {
+		e.moved(s)
+	}
 	if err == nil && m.refuses(e, c, &s.record) {
 		err = ErrConflict
 	}
@@ -275,8 +288,7 @@ func (e *entry) failed(c *changeSet, r record.Record, err error) error {
 // session becomes a new one (K48).
 func (m *Manager) load(ctx context.Context, e *entry) error {
 	key := m.storeKey(e)
-	s, err := m.look(ctx, key)
-	s, err = m.orTakenOver(ctx, e.id, key, s, err)
+	s, err := m.findOf(ctx, e.id, key)
 	switch {
 	case errors.Is(err, ErrGone):
 		id, err := m.newID(ctx)
@@ -291,6 +303,7 @@ func (m *Manager) load(ctx context.Context, e *entry) error {
 		return err
 	}
 	e.loaded(s)
+	e.moved(s)
 	e.notLoaded = false
 	return nil
 }
@@ -320,9 +333,10 @@ func (e *entry) loaded(s lookup) {
 // prolongedByAnother ends a renewal that met a write of another request: the
 // session has its whole life again.
 func (m *Manager) prolongedByAnother(ctx context.Context, e *entry, key string) error {
-	r, version, err := m.read(ctx, key)
+	s, err := m.findAgain(ctx, key)
 	if err == nil {
-		e.written(r, version)
+		e.moved(s)
+		e.written(s.record, s.version)
 	}
 	return err
 }
@@ -470,7 +484,11 @@ func (m *Manager) resolve(ctx context.Context, e *entry) (applied bool, err erro
 	if d == nil || e.state == destroyed {
 		return false, nil
 	}
-	r, version, err := m.read(withoutCancel(ctx), m.storeKey(e))
+	s, err := m.findAgain(withoutCancel(ctx), m.storeKey(e))
+	r, version := s.record, s.version
+	if err == nil {
+		e.moved(s)
+	}
 	switch {
 	case errors.Is(err, ErrGone) && e.state == fresh:
 	case errors.Is(err, ErrGone):
@@ -500,11 +518,13 @@ func (m *Manager) prolong(ctx context.Context, e *entry) (other bool, err error)
 	reread := over && m.swapper != nil // another request may have prolonged it
 	for range maxTries {
 		if reread {
-			s, err := m.look(ctx, key)
+			s, err := m.findAgain(ctx, key)
 			if err != nil {
 				return other, err
 			}
 			e.loaded(s)
+			e.moved(s)
+			key = m.storeKey(e)
 			other = true
 			now = time.Now()
 			ttl, over = m.ttlOf(e, &e.stored, now)
@@ -539,12 +559,20 @@ func (m *Manager) prolong(ctx context.Context, e *entry) (other bool, err error)
 		if m.swapper == nil {
 			break
 		}
-		s, err := m.look(ctx, key)
-		if errors.Is(err, ErrGone) {
-			if t := s.tombstone; t != nil { // which the touch has given the life of a session
-				_, _ = m.set(ctx, key, m.newTombstone(key, t.successors...), tombstoneTTL, t.version)
+		s, err := m.findAgain(ctx, key)
+		for _, t := range []*tombstone{s.tombstone, s.by} { // which the touch has given the life of a session
+			if t != nil && t.key == key && t.version != 0 {
+				_, _ = m.set(ctx, key, m.tombstoneText(key, t.lead, t.others()...), t.lasts(), t.version)
 			}
+		}
+		if errors.Is(err, ErrGone) {
 			return other, err
+		}
+		if err == nil && s.at != key {
+			e.moved(s)
+			e.loaded(s)
+			other, key, reread = true, s.at, false
+			continue
 		}
 		if err != nil || s.version == e.version {
 			break

@@ -19,7 +19,7 @@ const (
 	EventCreated  EventKind = "created"   // debug: a new session was stored
 	EventLoaded   EventKind = "loaded"    // debug: the session of a request was found
 	EventSaved    EventKind = "saved"     // debug: a stored session was changed
-	EventRenewed  EventKind = "renewed"   // info: Renew has given it a new id, and saved it
+	EventRenewed  EventKind = "renewed"   // info: Renew, or RenewAfter as Why then says, has given it a new id, and saved it
 	EventLoggedIn EventKind = "logged in" // info: a login has given it a new id, and saved it
 
 	EventLoggedOut  EventKind = "logged out"  // info: Destroy has ended it

@@ -320,9 +320,13 @@ func TestHardened(t *testing.T) {
 			if c.Name != "__Host-sid" || !c.Secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" || !c.Expires.IsZero() || c.MaxAge != 0 {
 				t.Errorf("the cookie is %v", c)
 			}
+			id := c.Value
 			for range 23 { // in use
 				time.Sleep(29 * time.Minute)
 				a.ok(a.get("/", nil))
+			}
+			if now, _ := a.browser.Value("/", "__Host-sid"); now == id {
+				t.Error("after hours it has the same id")
 			}
 			a.wantVisits(1)
 			time.Sleep(12*time.Hour - 23*29*time.Minute)

@@ -27,6 +27,9 @@ type lookup struct {
 	held      string     // not "" while a request is about to give the id up: see hold
 	tombstone *tombstone // in place of a record
 	corrupt   bool       // something that is no record
+
+	at string     // where it is, and
+	by *tombstone // by way of which, if it was found under a key that leads there: see find
 }
 
 // look reads key: ErrGone if there is no session.
@@ -63,7 +66,7 @@ func (m *Manager) see(key string, data []byte, version Version, err error) (look
 // has held the session since if they are not those of s.
 func (m *Manager) hold(ctx context.Context, key string) (s lookup, mine string, err error) {
 	if m.batcher == nil {
-		s, err = m.look(ctx, key)
+		s, err = m.findAgain(ctx, key)
 		return s, "", err
 	}
 	suffix := appendBlanks(make([]byte, 0, blanks))
@@ -73,6 +76,10 @@ func (m *Manager) hold(ctx context.Context, key string) (s lookup, mine string, 
 		return s, string(suffix), err
 	}
 	s, err = m.see(key, data, version, err)
+	if s.at = key; err == nil && s.record.Moved || errors.Is(err, ErrGone) && s.tombstone.leads(true) {
+		s, err = m.findAgain(ctx, key)
+		return s, "", err // it is not held there
+	}
 	return s, string(suffix), err
 }
 
@@ -104,7 +111,7 @@ func heldBy(data []byte) string {
 // somebody else holds the session. A hold with the blanks mine is its own.
 func (m *Manager) lookToWrite(ctx context.Context, key string, mine string, t *tries) (lookup, error) {
 	for {
-		s, err := m.look(ctx, key)
+		s, err := m.findAgain(ctx, key)
 		if err != nil || s.held == "" || s.held == mine {
 			return s, err
 		}
@@ -137,6 +144,8 @@ func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) (err err
 			if now, err = m.lookToWrite(ctx, oldKey, mine, &tries); err != nil {
 				return err
 			}
+			e.moved(now)
+			oldKey = now.at
 		}
 		r, err := c.applied(now.record, oldKey, reread && !c.blind)
 		if err != nil {
@@ -156,7 +165,7 @@ func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) (err err
 		case e.unknownWrite != nil && c.updates():
 			return errOvertaken
 		}
-		if met, ok := errors.AsType[*Conflict](err); ok && isTombstone(met.Data) {
+		if met, ok := errors.AsType[*Conflict](err); ok && isTombstone(met.Data) && !m.parseTombstone(oldKey, met.Data, 0).leads(true) {
 			return ErrGone
 		}
 		e.met = true
@@ -170,7 +179,8 @@ func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) (err err
 			if now, mine, err = m.hold(ctx, oldKey); err != nil {
 				return err
 			}
-			held = now.held == mine
+			e.moved(now)
+			oldKey, held = now.at, now.held == mine
 		}
 	}
 }
@@ -183,6 +193,10 @@ func (m *Manager) exchange(ctx context.Context, e *entry, oldKey string, version
 		return fmt.Errorf("%w: %w", errNewID, err)
 	}
 	key := m.key(id)
+	r.Next, r.Moved, r.Since = "", false, 0
+	if m.limits(m.dialect.withOwn(m.config, r.Cookie), r.Cookie).renew > 0 {
+		r.Since = time.Now().UnixMilli()
+	}
 	text, ttl, err := m.prepare(e, key, r)
 	if err != nil {
 		return err
@@ -194,7 +208,7 @@ func (m *Manager) exchange(ctx context.Context, e *entry, oldKey string, version
 	if err != nil {
 		return err
 	}
-	e.id, e.key = id, key
+	e.id, e.key, e.aged = id, key, false
 	e.written(*r, now)
 	return nil
 }
@@ -316,7 +330,10 @@ func (m *Manager) retireID(ctx context.Context, e *entry, successor string) (lef
 		var now lookup
 		if err = nil; version == 0 && (m.swapper != nil || !known) {
 			now, err = m.lookToWrite(ctx, key, mine, &tries)
-			version = now.version
+			if version = now.version; err == nil {
+				e.moved(now)
+				key = now.at
+			}
 		}
 		if err == nil {
 			err = m.bury(ctx, e, key, version, successor)
@@ -336,8 +353,11 @@ func (m *Manager) retireID(ctx context.Context, e *entry, successor string) (lef
 			return nil, err
 		}
 		if version = 0; mine == "" {
-			if now, mine, err = m.hold(ctx, key); err == nil && now.held == mine {
-				version = now.version
+			if now, mine, err = m.hold(ctx, key); err == nil {
+				e.moved(now)
+				if key = now.at; now.held == mine {
+					version = now.version
+				}
 			}
 		}
 	}

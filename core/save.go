@@ -62,8 +62,10 @@ func (s *Session) mayStore() error {
 func (s *Session) take(id ID, key string, now lookup) {
 	now.record.Created = s.visit.manager.dialect.created(now.record.Created)
 	s.id, s.key, s.state = id, key, live
+	s.aged = now.by != nil && now.by.lead.until != 0
 	s.loaded(now)
 	s.setOwn(s.stored.Cookie, nil)
+	s.since = s.stored.Since
 }
 
 func (s *Session) seal() {
@@ -94,6 +96,9 @@ type plan struct {
 	untrusted bool            // a login must not keep the values
 	alone     bool            // done: a login without what was loaded
 	former    ID              // done: the id that a login has given up
+	renews    bool            // the session is to get a new id of itself
+	since     int64           // of its id, when it was loaded
+	renewed   bool            // done
 	ctx       context.Context // does not end with the request (DESIGN: time limits)
 }
 
@@ -122,6 +127,11 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 	if why == renewal && !hooked && !m.due(s) {
 		if why = nothing; v.resend {
 			why = resend
+		}
+	}
+	if last && v.renews(ctx) {
+		if p.renews, p.since = true, s.since; why < renewing {
+			why = renewing
 		}
 	}
 	p.why, p.last, p.touch = why, last, unchanged
@@ -207,8 +217,23 @@ func (v *Visit) lostChange(ctx context.Context, err error) error {
 // carryOut does to the store what p says. It knows neither the request nor its
 // hooks, and leaves in p.entry what the store has then.
 func (m *Manager) carryOut(p *plan) error {
+	err := m.saveAs(p)
+	if p.renews && err == nil {
+		was := p.entry.id
+		if failed := m.renewID(p.ctx, &p.entry, p.since); failed == nil {
+			p.renewed, p.former = true, was
+		} else if p.why == renewing {
+			return failed
+		}
+	}
+	return err
+}
+
+func (m *Manager) saveAs(p *plan) error {
 	ctx := p.ctx
 	switch {
+	case p.why == renewing:
+		return nil
 	case p.why == resend:
 		// A response with an id that is dead by now must not replace the cookie
 		// of the one that came after it. And its cookie must not end later than
@@ -238,7 +263,7 @@ func (v *Visit) conclude(p *plan, err error) error {
 	now := Event{Kind: EventSaved}
 	var former ID
 	switch {
-	case err != nil && p.why == resend:
+	case err != nil && (p.why == resend || p.why == renewing):
 		m.debug(ctx, "session id is not sent again", slog.Any("error", err))
 		return nil
 	case err != nil && p.why == signsIn:
@@ -274,6 +299,10 @@ func (v *Visit) conclude(p *plan, err error) error {
 			now.Kind = EventCreated
 		}
 		s.saved(&p.changes, &p.entry)
+	}
+	if p.renewed {
+		v.expires, v.spare = true, true
+		v.tellFormer(ctx, p.entry.id, p.former, Event{Kind: EventRenewed, Why: "RenewAfter"})
 	}
 	err = v.send(ctx, p.last)
 	if now.Kind != "" && v.manager.listens() {
@@ -491,6 +520,9 @@ func (v *Visit) send(ctx context.Context, last bool) error {
 	}
 	if v.jar.Begun() {
 		return v.report(ctx, OpCarrier, ErrCommitted)
+	}
+	if v.manager.keepsQuiet(&v.session.entry) {
+		return nil
 	}
 	jar := v.jar
 	if !last {

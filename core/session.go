@@ -32,6 +32,7 @@ type Session struct {
 	visit *Visit
 
 	ctx     context.Context // the request's
+	since   int64           // of the id's time, as it was loaded
 	carries *signedID       // what the request carries, if it is a cookie of ours
 	err     error           // why loading failed, or the result of the commit; the visit guards it
 

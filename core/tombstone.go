@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,18 +36,25 @@ type tombstone struct {
 	key        string // where it stands
 	version    Version
 	successors []string // store keys
+	lead       lead     // where it leads, if the id was renewed of itself
 	late       bool     // a request that begins now may have been under way when the id was given up
 }
 
 // newTombstone is the text of one for key, which stands in front. In KoaCompat it
 // names nobody.
 func (m *Manager) newTombstone(key string, successors ...string) []byte {
+	return m.tombstoneText(key, lead{}, successors...)
+}
+
+// tombstoneText is newTombstone of one that may lead somewhere.
+func (m *Manager) tombstoneText(key string, leads lead, successors ...string) []byte {
 	text := append(append(make([]byte, 0, 192), key...), tombstoneText...)
 	text = appendBlanks(text)
 	if !m.dialect.marks() {
 		return text
 	}
 	text = strconv.AppendInt(append(text, '\n'), time.Now().UnixMilli(), 10)
+	text = leads.appendTo(text)
 	for _, s := range successors[max(0, len(successors)-maxSuccessors):] {
 		text = append(append(text, '\n'), s[len(m.o.Prefix):]...)
 	}
@@ -84,12 +92,32 @@ func (m *Manager) parseTombstone(key string, data []byte, version Version) *tomb
 		return t
 	}
 	for _, line := range lines[2:] {
+		if l, ok := parseLead(line); ok {
+			t.lead, line = l, l.to
+		}
 		t.successors = append(t.successors, m.o.Prefix+line)
 	}
 	if at, err := strconv.ParseInt(lines[1], 10, 64); err == nil && len(t.successors) > 0 {
 		t.late = time.Since(time.UnixMilli(at)) < m.o.LateWindow
 	}
 	return t
+}
+
+// others are the successors but for the one that it leads to.
+func (t *tombstone) others() []string {
+	others := slices.Clone(t.successors)
+	if t.lead.to != "" {
+		others = slices.DeleteFunc(others, func(s string) bool { return strings.HasSuffix(s, t.lead.to) })
+	}
+	return others
+}
+
+// lasts is how long it stays from now on.
+func (t *tombstone) lasts() time.Duration {
+	if t.lead.to != "" { // for requests that have begun
+		return DefaultMaxAge
+	}
+	return tombstoneTTL
 }
 
 // addSuccessor notes successor as one of key, if that has a tombstone or, with
@@ -108,7 +136,7 @@ func (m *Manager) addSuccessor(ctx context.Context, key, successor string, creat
 			}
 			t = m.parseTombstone(key, data, version)
 		}
-		_, err := m.set(ctx, key, m.newTombstone(key, append(t.successors, successor)...), tombstoneTTL, t.version)
+		_, err := m.set(ctx, key, m.tombstoneText(key, t.lead, append(t.others(), successor)...), t.lasts(), t.version)
 		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) || tries.next() != nil {
 			return t
 		}
@@ -185,7 +213,15 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 			case err != nil:
 				return nil, err
 			case isTombstone(data):
-				return m.parseTombstone(key, data, version).successors, nil
+				t := m.parseTombstone(key, data, version)
+				if successors = t.successors; t.lead.to == "" || t.lead.until != 0 || m.swapper == nil {
+					return successors, nil
+				}
+				// Nothing may come in the place of a pointer.
+			default:
+				if r, err := m.decode(data, key); err == nil && r.Moved {
+					successors = []string{m.o.Prefix + r.Next}
+				}
 			}
 		}
 		if m.swapper == nil {
@@ -194,7 +230,7 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 		err = m.remove(ctx, key, version)
 		switch {
 		case err == nil, errors.Is(err, ErrNotFound):
-			return nil, nil
+			return successors, nil
 		case !errors.Is(err, ErrConflict):
 			return nil, err
 		}
@@ -204,6 +240,8 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 		// So that it needs no more tries, however many requests write.
 		s, _, err := m.hold(ctx, key)
 		switch {
+		case err == nil && s.at != key: // it has another id of itself
+			return []string{s.at}, nil
 		case errors.Is(err, ErrGone) && s.tombstone != nil:
 			return s.tombstone.successors, nil
 		case errors.Is(err, ErrGone):

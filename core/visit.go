@@ -269,9 +269,7 @@ func (v *Visit) read(ctx context.Context) error {
 	v.carries = true
 	now, err := lookup{}, error(ErrGone)
 	if id != "" {
-		key := v.keyOf(id)
-		now, err = m.look(ctx, key)
-		now, err = m.orTakenOver(ctx, id, key, now, err)
+		now, err = m.findOf(ctx, id, v.keyOf(id))
 	}
 	return v.found(ctx, id, now, err)
 }
@@ -295,9 +293,38 @@ func (v *Visit) found(ctx context.Context, id ID, now lookup, err error) error {
 		s.id = id
 		return v.broken(ctx, OpGet, err)
 	}
-	key := v.keyOf(id)
-	s.take(id, key, now)
-	return v.admit(ctx, id, key)
+	id, now = v.current(ctx, id, now)
+	s.take(id, now.at, now)
+	return v.admit(ctx, id, now.at)
+}
+
+// current goes on with what now has found for id, if the session has another id of
+// itself or is about to get it: with that one, if the request carries it.
+func (v *Visit) current(ctx context.Context, id ID, now lookup) (ID, lookup) {
+	m := v.manager
+	switch {
+	case now.by == nil && now.record.Next == "":
+		return id, now
+	case now.by != nil && now.by.lead.until == 0:
+		return id, m.settle(ctx, v.keyOf(id), now)
+	}
+	// A response from before may have replaced the new id. Its copy is in the second
+	// cookie.
+	second, _ := v.second(id)
+	if second == "" {
+		return id, now
+	}
+	switch key := m.key(second); key {
+	case now.at:
+		v.resend = true
+		return second, led(now, key, nil)
+	case m.o.Prefix + now.record.Next:
+		if then, err := m.find(ctx, key); err == nil {
+			v.resend = true
+			return second, m.settle(ctx, key, then)
+		}
+	}
+	return id, now
 }
 
 // noSession goes on when id, which may be "", leads nowhere: the second cookie
@@ -316,7 +343,7 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 		return v.unknownID(ctx, id, t)
 	}
 	key := m.key(second)
-	now, err := m.look(ctx, key)
+	now, err := m.find(ctx, key)
 	if errors.Is(err, ErrGone) || now.corrupt {
 		switch {
 		case t == nil && now.tombstone != nil: // the request is late by its second id
@@ -331,7 +358,7 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 		s.id = second
 		return v.broken(ctx, OpGet, err)
 	}
-	s.take(second, key, now)
+	s.take(second, now.at, now)
 	if id != "" {
 		s.requested, s.givenUp = v.keyOf(id), t
 	}
@@ -339,11 +366,11 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 		// A response from before has replaced the cookie of the login. This one puts
 		// it back.
 		v.resend, v.expires = true, true
-		return v.admit(ctx, second, key)
+		return v.admit(ctx, second, now.at)
 	}
 	v.untrusted = v.untrusted || id != "" // one of two that the request carries
 	s.entry.second, v.resend = true, reissue
-	return v.admit(ctx, second, key)
+	return v.admit(ctx, second, now.at)
 }
 
 // choose goes on when the request carries several genuine ids, as after the scope
@@ -357,10 +384,13 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 	dead, t := ids[0], (*tombstone)(nil) // the id that the second cookie follows
 	second, _ := v.second("")
 	for _, id := range ids {
-		key := m.key(id)
-		now, err := m.look(ctx, key)
-		now, err = m.orTakenOver(ctx, id, key, now, err)
+		now, err := m.findOf(ctx, id, m.key(id))
 		switch {
+		case err == nil && len(living) > 0 && now.at == at.at: // two ids of one session
+			if now.by == nil || now.by.lead.until == 0 {
+				living[len(living)-1], at = id, now
+			}
+			continue
 		case errors.Is(err, ErrGone) || now.corrupt:
 			if now.tombstone != nil {
 				v.dead = append(v.dead, target{key: m.key(id)})

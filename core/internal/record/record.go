@@ -42,6 +42,14 @@ type Record struct {
 	Cookie  *Cookie // what the session has chosen for itself; nil for nothing
 	Created int64   // in Unix milliseconds
 	Login   int64   // of the last login, likewise; zero if there was none
+	// Since is when the session got its id, or another one was made for it last;
+	// zero if that is when it began.
+	Since int64
+	// Next is the other id that the session is about to get of itself, as the end
+	// of its key: it leads here, until a request brings it. Moved means that one
+	// has: the session goes on under that key, and this is what it begins with.
+	Next  string
+	Moved bool
 	// Fence, if not zero, makes the bytes differ from others that say the same:
 	// from those before, or of who did the same.
 	Fence uint32
@@ -219,14 +227,17 @@ const (
 )
 
 // What a record of this library begins with, around the mark of its key, the
-// time of its creation, that of its last login, the fence, and the checksum of
-// what follows. Only parseAny reads other metadata, which stands before the
+// time of its creation, that of its last login, that of its id, the fence, and the
+// checksum of what follows. Only parseAny reads other metadata, which stands before the
 // checksum.
 const (
 	headOpen    = `{"` + metaName + `":{"v":1,"k":"`
 	headPrefix  = `","p":"` // only in records since November 2026
 	headCreated = `","c":`
-	headLogin   = `,"l":` // only where there is one
+	headLogin   = `,"l":`  // only where there is one
+	headSince   = `,"i":`  // likewise
+	headNext    = `,"n":"` // likewise; Next is of base64url
+	headMoved   = `,"m":true`
 	headFence   = `,"f":` // likewise
 	headSum     = `,"s":"`
 	headClose   = `"}`
@@ -269,6 +280,11 @@ func parseOwn(data []byte, key string) (r Record, ok bool) {
 	}
 	if login, ok := bytes.CutPrefix(rest, []byte(headLogin)); ok {
 		if r.Login, rest, ok = cutInt(login); !ok || r.Login == 0 {
+			return r, false
+		}
+	}
+	if since, ok := bytes.CutPrefix(rest, []byte(headSince)); ok {
+		if r.Since, rest, ok = cutInt(since); !ok || r.Since == 0 {
 			return r, false
 		}
 	}
@@ -392,6 +408,19 @@ func (r *Record) parseMeta(raw []byte, key string) (chosen Cookie, err error) {
 			return chosen, corrupt("its time of login is no number")
 		}
 	}
+	if i := jsontext.Find(meta, "i"); i != nil {
+		if r.Since, err = jsontext.Decode[int64](i); err != nil {
+			return chosen, corrupt("the time of its id is no number")
+		}
+	}
+	if n := jsontext.Find(meta, "n"); n != nil {
+		next, ok := jsontext.PlainString(n)
+		if !ok {
+			return chosen, corrupt("its next key is no plain text")
+		}
+		r.Next = string(next)
+		r.Moved = string(jsontext.Find(meta, "m")) == "true"
+	}
 	if f := jsontext.Find(meta, "f"); f != nil {
 		fence, err := jsontext.Decode[int64](f)
 		if err != nil {
@@ -421,7 +450,7 @@ func unknownIn(meta []jsontext.Member) *[]jsontext.Member {
 	var extra []jsontext.Member
 	for _, m := range meta {
 		switch string(m.Name) {
-		case "v", "k", "p", "c", "l", "f", "d", "t", "s":
+		case "v", "k", "p", "c", "l", "i", "n", "m", "f", "d", "t", "s":
 		default:
 			extra = append(extra, m)
 		}
@@ -454,6 +483,15 @@ func (r *Record) Front(key string) int {
 	if r.Login != 0 {
 		n += len(headLogin) + digits(r.Login)
 	}
+	if r.Since != 0 {
+		n += len(headSince) + digits(r.Since)
+	}
+	if r.Next != "" {
+		n += len(headNext) + len(r.Next) + len(`"`)
+		if r.Moved {
+			n += len(headMoved)
+		}
+	}
 	if r.Fence != 0 {
 		n += len(headFence) + digits(int64(r.Fence))
 	}
@@ -481,6 +519,16 @@ func (r *Record) Encode(key string) ([]byte, error) {
 	if r.Login != 0 {
 		head = append(head, headLogin...)
 		head = strconv.AppendInt(head, r.Login, 10)
+	}
+	if r.Since != 0 {
+		head = append(head, headSince...)
+		head = strconv.AppendInt(head, r.Since, 10)
+	}
+	if r.Next != "" {
+		head = append(append(append(head, headNext...), r.Next...), '"')
+		if r.Moved {
+			head = append(head, headMoved...)
+		}
 	}
 	if r.Fence != 0 {
 		head = append(head, headFence...)

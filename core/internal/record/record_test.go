@@ -34,6 +34,10 @@ func TestRecordRoundTrip(t *testing.T) {
 		{Created: created, Cookie: &Cookie{Members: []jsontext.Member{{Name: []byte("maxAge"), Raw: []byte("1000")}}, Demands: &Demands{Secure: 1, HTTPOnly: 2, SameSite: 4, MaxAge: 1}}},
 		{Created: created, Cookie: &Cookie{Life: &Life{Idle: 1000, Absolute: 2000, Renew: 3000, Closes: true, Remembered: true}}},
 		{Created: created, Login: created + 1, Fence: 3, Cookie: &Cookie{Members: []jsontext.Member{{Name: []byte("path"), Raw: []byte(`"/a"`)}}, Demands: &Demands{Secure: 1}, Life: &Life{Idle: 1}}, extra: &some},
+		{Created: created, Since: created + 2},
+		{Created: created, Login: created + 1, Since: created + 2, Fence: 9, Fields: spliced},
+		{Created: created, Since: created + 2, Next: "abc-_", Fields: spliced},
+		{Created: created, Since: created + 2, Next: "abc-_", Moved: true, Fence: 8, extra: &some},
 		{Created: -1},
 		{Created: created, extra: &some, Fence: 7, Fields: spliced},
 		{Created: created, extra: &some, Cookie: &Cookie{Members: []jsontext.Member{{Name: []byte("path"), Raw: []byte(`"/a"`)}}, Demands: &Demands{Secure: 1}}},
@@ -53,7 +57,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		if !slices.EqualFunc(membersIn(t, back), membersIn(t, r), same) || back.Cookie.Lives() != r.Cookie.Lives() || !slices.EqualFunc(back.Cookie.All(), r.Cookie.All(), same) ||
 			(back.Cookie == nil) != (r.Cookie == nil) || back.Created != r.Created ||
 			r.Cookie != nil && ((back.Cookie.Demands == nil) != (r.Cookie.Demands == nil) || r.Cookie.Demands != nil && *back.Cookie.Demands != *r.Cookie.Demands) ||
-			back.Fence != r.Fence || !slices.EqualFunc(back.unknown(), r.unknown(), same) {
+			back.Fence != r.Fence || back.Login != r.Login || back.Since != r.Since || back.Next != r.Next || back.Moved != r.Moved || !slices.EqualFunc(back.unknown(), r.unknown(), same) {
 			t.Errorf("%s became %+v", data, back)
 		}
 		again, err := back.payload("key", false)
