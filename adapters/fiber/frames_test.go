@@ -137,7 +137,7 @@ func TestW5ErrorHandler(t *testing.T) {
 }
 
 // One that begins the response anew is called inside of the session middleware, as
-// docs/frameworks.md has it.
+// docs/middleware.md has it.
 func TestW5ErrorHandlerInside(t *testing.T) {
 	m, _ := newManager(t, core.Options{})
 	app := fiber.New(fiber.Config{ErrorHandler: func(c *fiber.Ctx, err error) error {

@@ -65,6 +65,7 @@ var documents = []string{
 	"docs/frameworks.md",
 	"docs/koa.md",
 	"docs/live.md",
+	"docs/middleware.md",
 	"docs/production.md",
 	"docs/security-log.md",
 	"docs/stores.md",

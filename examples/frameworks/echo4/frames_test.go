@@ -48,7 +48,7 @@ func TestFrames(t *testing.T) {
 		}
 	}
 	// The error handler comes after the save. One like this is called inside, as
-	// docs/frameworks.md has it.
+	// docs/middleware.md has it.
 	inside := func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			if err := next(c); err != nil {
