@@ -45,14 +45,15 @@ func TestW24AServerAtItsLimit(t *testing.T) {
 				var told news
 				defer s.Notify(told.add)()
 				together(500, func(i int) {
-					key := fmt.Sprint("key", i)
+					key, late := fmt.Sprint("key", i), false
 					for n := range 5 {
 						if err := s.Set(t.Context(), key, []byte(fmt.Sprint(n)), time.Hour); patience(err) {
+							late = true // it may be carried out after the next one
 							continue
 						} else if err != nil {
 							t.Error("Set:", err)
 						}
-						if data, err := s.Get(t.Context(), key); !patience(err) && (err != nil || string(data) != fmt.Sprint(n)) {
+						if data, err := s.Get(t.Context(), key); !patience(err) && (err != nil || !late && string(data) != fmt.Sprint(n)) {
 							t.Errorf("Get: %q, %v", data, err)
 						}
 					}
