@@ -1,0 +1,328 @@
+package browsers_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/core/storetest"
+)
+
+// Sequences that were looked for to break a promise.
+
+// What an Update made of a value that was loaded is not what the request set
+// (P1).
+func TestUpdateIsNoSet(t *testing.T) {
+	fails(t, "the result of an Update holds the loaded value, and is stored by a login that lost, and by DropValues")
+	update := func(_ *core.Visit, s *core.Session) {
+		if _, err := visits.Update(s, func(n int) int { return n + 1 }); err != nil {
+			t.Error(err)
+		}
+	}
+	read := func(m *core.Manager, b *jartest.Browser) (n int) {
+		visit(t, m, b, func(_ *core.Visit, s *core.Session) { n = visits.Get(s) })
+		return n
+	}
+	for _, kind := range stores[:2] {
+		t.Run(kind.name, func(t *testing.T) {
+			t.Run("a login that lost", func(t *testing.T) {
+				m, b := newManager(t, kind.open(t), core.Options{}), &jartest.Browser{}
+				visit(t, m, b, set(t, 1000))
+				late := begin(m, b.Jar("/")).run(t, update).run(t, loginAs(t, "ada"))
+				must(t, m.DestroyByID(bg, idOf(b)))
+				late.commit().ok(t).to(b)
+				wantUser(t, m, b, "ada")
+				if n := read(m, b); n != 1 && n != 0 {
+					t.Errorf("visits = %d: of the session that was ended", n)
+				}
+			})
+			t.Run("after a save that lost", func(t *testing.T) {
+				m, b := newManager(t, kind.open(t), core.Options{}), &jartest.Browser{}
+				visit(t, m, b, set(t, 1000))
+				late := begin(m, b.Jar("/")).run(t, update)
+				must(t, m.DestroyByID(bg, idOf(b)))
+				late.run(t, func(v *core.Visit, s *core.Session) {
+					if err := s.Save(bg); !errors.Is(err, core.ErrGone) {
+						t.Errorf("Save: %v", err)
+					}
+					loginAs(t, "ada")(v, s)
+				}).commit().ok(t).to(b)
+				wantUser(t, m, b, "ada")
+				if n := read(m, b); n != 1 && n != 0 {
+					t.Errorf("visits = %d: of the session that was ended", n)
+				}
+			})
+			t.Run("DropValues", func(t *testing.T) {
+				m, b := newManager(t, kind.open(t), core.Options{}), &jartest.Browser{}
+				visit(t, m, b, set(t, 1000))
+				visit(t, m, b, func(v *core.Visit, s *core.Session) {
+					update(v, s)
+					must(t, s.Login(core.LoginOptions{DropValues: true}))
+				})
+				if n := read(m, b); n != 1 && n != 0 {
+					t.Errorf("visits = %d: of before the login", n)
+				}
+			})
+		})
+	}
+}
+
+// A request with a dead first cookie and a second one that has been given up just
+// now is late: it must not take the cookie of the login away (K17).
+func TestLateBySecondCookie(t *testing.T) {
+	for name, pause := range map[string]time.Duration{"first tombstone there": 10 * time.Second, "first tombstone gone": 70 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			if pause > time.Minute {
+				fails(t, "the tombstone of the second id is not looked at")
+			}
+			synctest.Test(t, func(t *testing.T) {
+				m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
+				visit(t, m, b, set(t, 1))
+				request(t, m, b, loginAs(t, "ada")) // the answer is lost
+				visit(t, m, b, set(t, 2))           // the form, in the second cookie
+				time.Sleep(pause)
+				late := b.Jar("/")
+				visit(t, m, b, loginAs(t, "ada"))
+				begin(m, late).run(t, set(t, 3)).commit().ok(t).to(b)
+				wantUser(t, m, b, "ada")
+			})
+		})
+	}
+}
+
+// A second session that is refused leaves the first id as late as it was.
+func TestRefusedSecond(t *testing.T) {
+	fails(t, "a new session after a refused second one goes into the first cookie")
+	refuse := false
+	m, b := newManager(t, newMemory(t), core.Options{Hooks: core.Hooks{
+		Valid: func(_ context.Context, _ core.Jar, s *core.Session) (bool, error) {
+			return !refuse || visits.Get(s) != 2, nil
+		},
+	}}), &jartest.Browser{}
+	visit(t, m, b, set(t, 1))
+	login := request(t, m, b, loginAs(t, "ada"))
+	visit(t, m, b, set(t, 2)) // in the second cookie
+	late := b.Jar("/")
+	login.to(b)
+	refuse = true
+	begin(m, late).run(t, set(t, 3)).commit().ok(t).to(b)
+	wantUser(t, m, b, "ada")
+}
+
+// A deferred request is late if it began late, however long it runs (P3).
+func TestDeferredLate(t *testing.T) {
+	fails(t, "the tombstone is looked for when the session is asked for, and may have passed by then")
+	for name, late := range map[string]func(x *exchange, wait func()){
+		"asks at its end": func(x *exchange, wait func()) { wait(); x.run(t, set(t, 9)) },
+		"replaces": func(x *exchange, wait func()) {
+			must(t, x.visit.Replace(bg, map[string]int{"visits": 9}))
+			wait()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, b := newManager(t, newMemory(t), core.Options{Defer: true}), &jartest.Browser{}
+				visit(t, m, b, set(t, 1))
+				jar := b.Jar("/")
+				visit(t, m, b, loginAs(t, "ada"))
+				x := begin(m, jar)
+				late(x, func() { time.Sleep(61 * time.Second) })
+				x.commit().ok(t).to(b)
+				wantUser(t, m, b, "ada")
+			})
+		})
+	}
+}
+
+// A late logout finds the session of a login, in whatever way its request got its
+// id.
+func TestLateLogoutFindsLogin(t *testing.T) {
+	login := loginAs(t, "ada")
+	for name, h := range map[string]handler{
+		"login":        login,
+		"login, save":  func(v *core.Visit, s *core.Session) { login(v, s); must(t, s.Save(bg)) },
+		"login, login": func(v *core.Visit, s *core.Session) { login(v, s); must(t, s.Save(bg)); login(v, s) },
+		"renew, login": func(v *core.Visit, s *core.Session) { must(t, s.Renew(bg)); login(v, s) },
+		"login, renew": func(v *core.Visit, s *core.Session) { login(v, s); must(t, s.Renew(bg)) },
+		"reset, login": func(v *core.Visit, s *core.Session) { must(t, s.Reset(bg)); login(v, s) },
+		"login, reset": func(v *core.Visit, s *core.Session) { login(v, s); must(t, s.Reset(bg)); must(t, user.Set(s, "ada")) },
+		"reset, renew, login": func(v *core.Visit, s *core.Session) {
+			must(t, s.Reset(bg))
+			must(t, s.Renew(bg))
+			login(v, s)
+		},
+		"save, login, reset, login": func(v *core.Visit, s *core.Session) {
+			must(t, visits.Set(s, 2))
+			must(t, s.Save(bg))
+			login(v, s)
+			must(t, s.Reset(bg))
+			login(v, s)
+		},
+	} {
+		for _, kind := range stores[:2] {
+			t.Run(name+"/"+kind.name, func(t *testing.T) {
+				if strings.HasSuffix(name, "reset, login") || strings.HasSuffix(name, "reset, renew, login") {
+					fails(t, "the login after a Reset is not noted as a successor")
+				}
+				m, b := newManager(t, kind.open(t), core.Options{}), &jartest.Browser{}
+				visit(t, m, b, set(t, 1))
+				old := idOf(b)
+				late := begin(m, b.Jar("/"))
+				visit(t, m, b, h)
+				wantUser(t, m, b, "ada")
+				if lives(t, m, old) {
+					t.Error("the old id lives")
+				}
+				has := copied(b)
+				late.run(t, logout(t)).commit().ok(t).to(b)
+				wantUser(t, m, has, "")
+			})
+		}
+	}
+}
+
+// Two logins of one id, and then a logout with the id that both have given up.
+func TestLogoutOfBoth(t *testing.T) {
+	for name, lost := range map[string]handler{
+		"login": loginAs(t, "ada"),
+		"save, login": func(v *core.Visit, s *core.Session) {
+			must(t, visits.Set(s, 3))
+			if err := s.Save(bg); !errors.Is(err, core.ErrGone) {
+				t.Errorf("Save: %v", err)
+			}
+			loginAs(t, "ada")(v, s)
+		},
+	} {
+		for _, kind := range stores[:2] {
+			t.Run(name+"/"+kind.name, func(t *testing.T) {
+				if name == "save, login" {
+					fails(t, "after a save that lost, the login is not noted as a successor")
+				}
+				m, b := newManager(t, kind.open(t), core.Options{}), &jartest.Browser{}
+				visit(t, m, b, set(t, 1))
+				second, bye := begin(m, b.Jar("/")), begin(m, b.Jar("/"))
+				one, two := copied(b), copied(b)
+				visit(t, m, one, loginAs(t, "ada"))
+				second.run(t, lost).commit().ok(t).to(two)
+				wantUser(t, m, one, "ada")
+				wantUser(t, m, two, "ada")
+				bye.run(t, logout(t)).commit().ok(t)
+				wantUser(t, m, one, "")
+				wantUser(t, m, two, "")
+			})
+		}
+	}
+}
+
+// A logout with the id that came first ends the login that went over the second
+// cookie.
+func TestLogoutFindsLoginOverSecondCookie(t *testing.T) {
+	fails(t, "a login over the second cookie is not noted under the first id")
+	m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
+	visit(t, m, b, set(t, 1))
+	bye := begin(m, b.Jar("/"))
+	request(t, m, b, loginAs(t, "ada")) // the answer is lost
+	visit(t, m, b, set(t, 2))           // the form, in the second cookie
+	visit(t, m, b, loginAs(t, "ada"))
+	wantUser(t, m, b, "ada")
+	has := copied(b)
+	bye.run(t, logout(t)).commit().ok(t)
+	wantUser(t, m, has, "")
+}
+
+// A double click on the login, and a logout before the second answer comes.
+func TestDoubleLoginThenLogout(t *testing.T) {
+	fails(t, "a logout does not know of the other login of one id")
+	m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
+	visit(t, m, b, set(t, 1))
+	second := begin(m, b.Jar("/"))
+	visit(t, m, b, loginAs(t, "ada"))
+	second.run(t, loginAs(t, "ada")).commit().ok(t)
+	visit(t, m, b, logout(t))
+	wantUser(t, m, b, "")
+	second.to(b) // older than the logout
+	wantUser(t, m, b, "")
+}
+
+// A login after a save without an answer happens, or is an error.
+func TestLoginAfterUnknownOutcome(t *testing.T) {
+	fails(t, "the commit returns nil, and nothing was saved")
+	store := storetest.NewFaulty(newMemory(t))
+	m, b := newManager(t, store, core.Options{FailFast: true}), &jartest.Browser{}
+	visit(t, m, b, set(t, 1))
+	x := begin(m, b.Jar("/")).run(t, func(v *core.Visit, s *core.Session) {
+		must(t, visits.Set(s, 2))
+		store.Before(failing(storetest.OpSetVersion, core.ErrOutcomeUnknown))
+		if s.Save(bg) == nil {
+			t.Error("Save: no error")
+		}
+		store.Before(nil)
+		must(t, m.DestroyByID(bg, idOf(b)))
+		loginAs(t, "ada")(v, s)
+	}).commit()
+	if x.to(b); x.err == nil {
+		wantUser(t, m, b, "ada")
+	}
+}
+
+// A login whose session has no time to live leaves nobody logged in, and the old
+// id as dead as another save would.
+func TestLoginWithoutLife(t *testing.T) {
+	fails(t, "the login is an error, and the old session stays")
+	var over bool
+	m, b := newManager(t, newMemory(t), core.Options{TTLFunc: func(*core.Session) time.Duration {
+		if over {
+			return -1
+		}
+		return time.Hour
+	}}), &jartest.Browser{}
+	visit(t, m, b, set(t, 1))
+	old := idOf(b)
+	over = true
+	x := begin(m, b.Jar("/")).run(t, loginAs(t, "ada")).commit().to(b)
+	over = false
+	t.Logf("commit: %v, cookies %q", x.err, x.cookies())
+	if lives(t, m, old) {
+		t.Error("the old session lives")
+	}
+	wantUser(t, m, b, "")
+}
+
+// A renewal that meets a tombstone doesn't make it live as long as a session.
+func TestTombstoneIsNotTouched(t *testing.T) {
+	fails(t, "a touch has no version, and prolongs the tombstone")
+	synctest.Test(t, func(t *testing.T) {
+		m, b := newManager(t, newMemory(t), core.Options{Rolling: true, TouchEvery: 1}), &jartest.Browser{}
+		visit(t, m, b, set(t, 1))
+		late := begin(m, b.Jar("/"))
+		old := copied(b)
+		time.Sleep(time.Second)
+		visit(t, m, b, loginAs(t, "ada"))
+		late.commit().ok(t)
+		time.Sleep(2 * time.Minute)
+		if got := request(t, m, old, set(t, 2)).cookies(); got != "koa.sid koa.sid.sig" {
+			t.Errorf("after two minutes the old id is late still: Set-Cookie %s", got)
+		}
+	})
+}
+
+// A login makes good a Renew that another request's login has made fail.
+func TestLoginAfterRenewThatLost(t *testing.T) {
+	fails(t, "the commit returns the ErrGone of the Renew, and nothing that the handler does heals it but Reset and Destroy")
+	m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
+	visit(t, m, b, set(t, 1))
+	x := begin(m, b.Jar("/"))
+	visit(t, m, b, loginAs(t, "ada"))
+	x.run(t, func(v *core.Visit, s *core.Session) {
+		if err := s.Renew(bg); !errors.Is(err, core.ErrGone) {
+			t.Errorf("Renew: %v", err)
+		}
+		loginAs(t, "bob")(v, s)
+	}).commit().ok(t).to(b)
+	wantUser(t, m, b, "bob")
+}
