@@ -326,3 +326,42 @@ func TestLoginAfterRenewThatLost(t *testing.T) {
 	}).commit().ok(t).to(b)
 	wantUser(t, m, b, "bob")
 }
+
+// A second login beside one that went over the second cookie does not end it: each
+// login that succeeded has one living id (P2).
+func TestLoginEndsNoOtherLogin(t *testing.T) {
+	for name, c := range map[string]struct {
+		pause time.Duration
+		eve   bool
+	}{
+		"double click":                                 {10 * time.Second, false},
+		"double click, after a minute":                 {70 * time.Second, false},
+		"somebody who has a copy of the second cookie": {10 * time.Second, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.pause > time.Minute || c.eve {
+				fails(t, "a login ends the successors of its second cookie")
+			}
+			synctest.Test(t, func(t *testing.T) {
+				m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
+				visit(t, m, b, set(t, 1))
+				request(t, m, b, loginAs(t, "ada")) // the answer is lost
+				visit(t, m, b, set(t, 2))           // the form, in the second cookie
+				time.Sleep(c.pause)
+				other := copied(b)
+				if c.eve { // with a first cookie of her own
+					var eve jartest.Browser
+					visit(t, m, &eve, set(t, 3))
+					for pair := range strings.SplitSeq(eve.Cookie("/"), "; ") {
+						other.Take("/", pair+"; path=/")
+					}
+				}
+				again := other.Jar("/")
+				first := request(t, m, b, loginAs(t, "ada"))
+				begin(m, again).run(t, loginAs(t, "eve")).commit().ok(t)
+				first.to(b)
+				wantUser(t, m, b, "ada")
+			})
+		})
+	}
+}
