@@ -112,6 +112,7 @@ type sim struct {
 	rmu      sync.Mutex
 	faults   faults
 	weak     bool
+	quiet    bool // at the end, when all other requests are over
 	manager  *core.Manager
 	watcher  *core.Manager // of the store without latency
 	start    time.Time
@@ -126,6 +127,7 @@ type sim struct {
 	edges    map[core.ID][]edge
 	kin      map[core.ID][]core.ID // to the id that a request with this one left
 	dead     map[core.ID]string    // why
+	users    map[core.ID]bool      // whose session had a user
 	ended    map[string]bool       // births of sessions that were ended
 	logout   map[string]time.Time
 	problems []string
@@ -143,7 +145,7 @@ func schedule(t *testing.T, kind string, seed uint64, f faults) (problems, log [
 	synctest.Test(t, func(t *testing.T) {
 		s := &sim{
 			r: rand.New(rand.NewPCG(seed, 1)), faults: f, weak: kind == "plain", start: time.Now(),
-			ids: map[core.ID]bool{}, edges: map[core.ID][]edge{}, kin: map[core.ID][]core.ID{}, dead: map[core.ID]string{}, ended: map[string]bool{}, logout: map[string]time.Time{},
+			ids: map[core.ID]bool{}, edges: map[core.ID][]edge{}, kin: map[core.ID][]core.ID{}, dead: map[core.ID]string{}, users: map[core.ID]bool{}, ended: map[string]bool{}, logout: map[string]time.Time{},
 		}
 		memory := newMemory(t)
 		store := memory
@@ -198,17 +200,26 @@ func (s *sim) some() time.Duration {
 func (s *sim) run() {
 	s.do(s.clients[0], form, 0, 0, 0, false)
 	s.plant()
+	kinds := []kind{form, form, signIn, signIn, signInBare, page, change, change, signOut, role}
+	who := []int{0, 0, 0, 1, 2}
+	if s.chance(2) { // no logout hides what becomes of a login
+		kinds, who = []kind{form, form, page, change, change, signIn}, []int{0, 0, 0, 0, 1}
+	}
 	for range 4 + s.intn(12) {
-		c := s.clients[[]int{0, 0, 0, 1, 2}[s.intn(5)]]
-		k := []kind{form, form, signIn, signIn, signInBare, page, change, change, signOut, role}[s.intn(10)]
+		c := s.clients[who[s.intn(int64(len(who)))]]
+		k := kinds[s.intn(int64(len(kinds)))]
 		s.requests.Go(func() { s.do(c, k, s.some(), s.some(), s.some(), s.chance(6)) })
 		s.sleep([]time.Duration{time.Microsecond, 5 * time.Millisecond, time.Second, 5 * time.Second, time.Minute}[s.intn(5)])
 		if s.chance(6) {
 			s.plant()
 		}
+		if s.chance(8) {
+			s.formAndLogin(s.clients[0])
+		}
 	}
-	if s.chance(2) || s.weak {
+	if s.chance(3) || s.weak {
 		s.requests.Wait()
+		s.quiet = true
 	}
 	for _, c := range s.clients {
 		s.formAndLogin(c)
@@ -217,7 +228,7 @@ func (s *sim) run() {
 
 // formAndLogin is b.
 func (s *sim) formAndLogin(c *client) {
-	if s.chance(2) {
+	if s.chance(3) {
 		s.do(c, signInBare, 0, 0, 0, true)
 		time.Sleep([]time.Duration{0, 500 * time.Millisecond, 2 * time.Second, 5 * time.Second, 70 * time.Second}[s.intn(5)])
 	}
@@ -228,7 +239,7 @@ func (s *sim) formAndLogin(c *client) {
 	s.do(c, signIn, 0, 0, 0, false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if got := s.who(c); busy == 0 && s.others == others && got != c.name { // nothing else happened meanwhile
+	if got := s.who(c); busy == 0 && (!s.weak || s.quiet) && s.others == others && got != c.name { // nothing else happened meanwhile
 		s.problem("b: %s is %q after form and login", c.name, got)
 	}
 }
@@ -241,7 +252,10 @@ func (s *sim) plant() {
 	if s.intn(2) == 0 {
 		from, to = to, from
 	}
-	if s.who(from) != "" || to.loggedIn || to.changing > 0 {
+	if s.who(from) != "" || to.loggedIn || to.changing > 0 || slices.ContainsFunc([]string{"koa.sid", "koa.sid.next"}, func(name string) bool {
+		v, _ := from.Value("/", name)
+		return s.users[core.ID(v)]
+	}) {
 		return
 	}
 	only := []string{"koa.sid.next", "koa.sid"}[s.intn(2)]
@@ -339,7 +353,8 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 		_, err = cart.Update(session, func(l []string) []string { return append(l, c.group) })
 	case k == signOut:
 		s.mu.Lock()
-		found := stored && s.recent(was) // also by the logout
+		found := stored && s.recent(was)
+		finds := stored && s.finds(was, birth)
 		s.mu.Unlock()
 		err = session.Destroy(bg)
 		s.mu.Lock()
@@ -353,6 +368,8 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 		targets := []core.ID{core.ID(main), core.ID(next)}
 		if found {
 			targets = append(targets, was)
+		}
+		if finds {
 			s.ended[birth] = true
 		}
 		s.end(n, began, targets...)
@@ -368,7 +385,10 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	step(-1)
 	time.Sleep(running - running/2)
 	step(1)
-	committing := time.Now()
+	saving := time.Now()
+	if k == role {
+		saving = began
+	}
 	x.commit()
 	saved := time.Now()
 
@@ -382,6 +402,11 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 		s.problem("%d: %s: %v", n, k, err)
 	}
 	s.ids[session.ID()] = true
+	for _, id := range []core.ID{core.ID(main), core.ID(next), was} {
+		if id != "" && id != session.ID() {
+			s.kin[id] = append(s.kin[id], session.ID())
+		}
+	}
 	if (k == signIn || k == signInBare) && changes && next != "" && !known() {
 		// It ends the successors of its second cookie, whoever has them.
 		for _, d := range s.clients {
@@ -446,7 +471,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 			sends = sends || name == "koa.sid"
 		}
 	}
-	excused := !committing.After(c.changed) || !(stored || knows)
+	excused := !saving.After(c.changed) || !(stored || knows)
 	if moved && err == nil {
 		c.changed = latest(c.changed, saved)
 		if k != role && began.After(s.logout[c.group]) {
@@ -514,6 +539,22 @@ func (s *sim) leads(from, to core.ID) bool {
 	return false
 }
 
+// finds reports whether a logout with id finds the session with that birth. mu is
+// held.
+func (s *sim) finds(id core.ID, birth string) bool {
+	for ids := []core.ID{id}; len(ids) > 0; ids = ids[1:] {
+		if values, ok := s.values(ids[0]); ok && birth != "" && values["born"] == birth {
+			return true
+		}
+		for _, e := range s.edges[ids[0]] {
+			if time.Since(e.at) < 59*time.Second {
+				ids = append(ids, e.to)
+			}
+		}
+	}
+	return false
+}
+
 // end notes what a logout ends that began then.
 func (s *sim) end(n int, began time.Time, ids ...core.ID) {
 	for i := 0; i < len(ids); i++ {
@@ -573,6 +614,7 @@ func (s *sim) check(when string) {
 		if !ok {
 			continue
 		}
+		s.users[id] = s.users[id] || values["user"] != nil
 		for _, c := range s.clients {
 			if u := values["user"]; c.ids[id] && u != nil && u != c.name {
 				s.problem("g: %s: a cookie that %s had opens a session of %v", when, c.name, u)
