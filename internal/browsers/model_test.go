@@ -42,8 +42,9 @@ import (
 //	h  what a login loaded is in its session only if that has taken the old one's
 //	   place; the values of a session are in one living session at most
 //
-// What can't be prevented, and is no fault here: an answer that saved before a login
-// and comes after it (docs/concurrency.md); one whose request carried no id that
+// What can't be prevented, and is no fault here (docs/concurrency.md): an answer that
+// saved before a login and comes after it, together with one of a late request
+// that stores, or of one that has changed the id; one whose request carried no id that
 // was alive, or given up within the last minute, when it was loaded; and one of
 // another living session, as two first requests beside each other make them.
 //
@@ -98,6 +99,7 @@ type client struct {
 	changing    int // requests that change the id, from then until their answer has come or is lost
 	loggedIn    bool
 	id          core.ID   // that of the login whose answer came last
+	spent       bool      // the first cookie, or the copy of it, has been replaced since
 	changed     time.Time // when the change of id was saved whose answer came last
 }
 
@@ -461,6 +463,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	if k == form {
 		c.token = hasToken
 	}
+	spare := s.opens(c, "koa.sid") && s.opens(c, "koa.sid.next")
 	x.to(&c.Browser)
 	sends := false
 	for _, line := range x.jar.SetCookies {
@@ -468,10 +471,11 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 		id, _, _ := strings.Cut(rest, ";")
 		if name == "koa.sid" || name == "koa.sid.next" {
 			c.ids[core.ID(id)], s.ids[core.ID(id)] = true, true
-			sends = sends || name == "koa.sid"
+			sends = true
 		}
 	}
-	excused := !saving.After(c.changed) || !(stored || knows)
+	stale := !saving.After(c.changed)
+	excused := !(stored || knows) || stale && (moved || !spare)
 	if moved && err == nil {
 		c.changed = latest(c.changed, saved)
 		if k != role && began.After(s.logout[c.group]) {
@@ -482,7 +486,13 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	if stored {
 		carried = was
 	}
-	excused = excused || k == signOut || !s.leads(carried, c.id)
+	// Of an answer from before and a late one that stores each is harmless alone.
+	excused = excused || k == signOut || !s.leads(carried, c.id) || c.spent
+	if sends && !moved && (stale || !stored) {
+		c.spent = true
+	} else if moved {
+		c.spent = false
+	}
 	if excused && sends && (s.who(c) != c.name || c.changing > 0) {
 		c.loggedIn = false
 	}
@@ -522,6 +532,13 @@ func (s *sim) recent(id core.ID) bool {
 	}
 	_, ok := s.values(id)
 	return ok
+}
+
+// opens reports whether the cookie of that name opens a session of c. mu is held.
+func (s *sim) opens(c *client, name string) bool {
+	v, _ := c.Value("/", name)
+	values, _ := s.values(core.ID(v))
+	return values["user"] == c.name
 }
 
 // leads reports whether requests with the id from have led to the id to. mu is held.
