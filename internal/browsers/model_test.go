@@ -488,7 +488,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	}
 	// Of an answer from before and a late one that stores each is harmless alone.
 	excused = excused || k == signOut || !s.leads(carried, c.id) || c.spent
-	if sends && !moved && (stale || !stored) {
+	if sends && !moved && (stale || !stored || k == signOut) {
 		c.spent = true
 	} else if moved {
 		c.spent = false
