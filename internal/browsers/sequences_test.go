@@ -356,3 +356,23 @@ func TestLoginEndsNoOtherLogin(t *testing.T) {
 		})
 	}
 }
+
+// DropValues keeps what this request has set, also before a Save or Renew of its own.
+func TestDropValuesAfterSave(t *testing.T) {
+	fails(t, "what the request has saved before counts as loaded")
+	for name, save := range map[string]handler{
+		"Save":  func(_ *core.Visit, s *core.Session) { must(t, s.Save(bg)) },
+		"Renew": func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
+			visit(t, m, b, set(t, 1))
+			visit(t, m, b, func(v *core.Visit, s *core.Session) {
+				must(t, user.Set(s, "ada"))
+				save(v, s)
+				must(t, s.Login(core.LoginOptions{DropValues: true}))
+			})
+			wantUser(t, m, b, "ada")
+		})
+	}
+}
