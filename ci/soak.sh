@@ -32,7 +32,7 @@ part() {
 # Some don't get through in time with the race detector: the promise about an
 # outage under load, and those whose requests take turns, so that there is
 # nothing to detect, in their millions.
-unraced='^(TestAnOutage|TestModel$|TestOrders)'
+unraced='^(TestAnOutage|TestModel$|TestOrders|TestSchedules|TestHandlers)'
 
 export GOWORK=off
 for m in $(modules); do
@@ -40,7 +40,7 @@ for m in $(modules); do
 	cd "$m"
 	for p in $(go list ./...); do
 		case $p in
-		*/internal/faults | */internal/concurrency)
+		*/internal/faults | */internal/concurrency | */internal/browsers)
 			for t in $(go test -list '^Test' "$p" | grep '^Test'); do
 				with=$race
 				[[ ! $t =~ $unraced ]] || with=

@@ -53,11 +53,14 @@ import (
 
 func TestSchedules(t *testing.T) {
 	n, from := uint64(1500), uint64(0)
+	if raced {
+		n = 300
+	}
 	if f := os.Getenv("FROM"); f != "" { // seeds from here on
 		from, _ = strconv.ParseUint(f, 10, 64)
 	}
 	if soak {
-		n = 340_000
+		n = 340_000 // a million in all
 	}
 	for _, kind := range stores {
 		t.Run(kind.name, func(t *testing.T) {
@@ -114,6 +117,7 @@ type sim struct {
 	rmu      sync.Mutex
 	faults   faults
 	weak     bool
+	deferred bool // Options.Defer
 	quiet    bool // at the end, when all other requests are over
 	manager  *core.Manager
 	watcher  *core.Manager // of the store without latency
@@ -165,6 +169,7 @@ func schedule(t *testing.T, kind string, seed uint64, f faults) (problems, log [
 		slow.Before(wait)
 		slow.After(wait)
 		o := core.Options{Rolling: s.chance(5)}
+		s.deferred = s.chance(4)
 		if o.Rolling {
 			o.TouchEvery = 1
 		}
@@ -173,6 +178,7 @@ func schedule(t *testing.T, kind string, seed uint64, f faults) (problems, log [
 		if !o.Rolling {
 			o.TouchEvery = 0
 		}
+		o.Defer = s.deferred
 		s.manager = newManager(t, slow, o)
 		for i, name := range []string{"ada", "eve", "bob"} {
 			s.clients[i] = &client{name: name, group: map[bool]string{true: "bob", false: "ada"}[name == "bob"], ids: map[core.ID]bool{}}
@@ -298,7 +304,11 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 
 	step(1)
 	s.mu.Lock()
-	knows := s.recent(core.ID(main)) // that the request is late
+	window := 59 * time.Second
+	if s.deferred { // what was given up before may be forgotten when the session is asked for
+		window = 29 * time.Second
+	}
+	knows := s.recent(core.ID(main), window) // that the request is late
 	s.mu.Unlock()
 	if s.faults.looksLate {
 		time.Sleep(running / 2)
@@ -309,6 +319,9 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 		s.problem("%d: Begin: %v", n, x.err)
 		s.mu.Unlock()
 		return
+	}
+	if s.deferred && !s.faults.looksLate {
+		time.Sleep(running / 2)
 	}
 	session, err := x.visit.Session(x.ctx)
 	if err != nil {
@@ -355,7 +368,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 		_, err = cart.Update(session, func(l []string) []string { return append(l, c.group) })
 	case k == signOut:
 		s.mu.Lock()
-		found := stored && s.recent(was)
+		found := stored && s.recent(was, 59*time.Second)
 		finds := stored && s.finds(was, birth)
 		s.mu.Unlock()
 		err = session.Destroy(bg)
@@ -520,13 +533,13 @@ func (s *sim) bear(session *core.Session, n int) error {
 	return err
 }
 
-// recent reports whether id is alive or was given up in the last minute. mu is held.
-func (s *sim) recent(id core.ID) bool {
+// recent reports whether id is alive or was given up within that time. mu is held.
+func (s *sim) recent(id core.ID, window time.Duration) bool {
 	if id == "" {
 		return false
 	}
 	for _, e := range s.edges[id] {
-		if time.Since(e.at) < 59*time.Second {
+		if time.Since(e.at) < window {
 			return true
 		}
 	}

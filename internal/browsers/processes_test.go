@@ -180,7 +180,7 @@ func TestTwoApplications(t *testing.T) {
 					is(i, &b, "ada")
 				}
 				if paths[0] == paths[1] {
-					continue // who stores replaces the other's cookie (P9)
+					continue // who stores replaces the cookie of the other
 				}
 				at(1-i, &b, loginAs(t, "bob"))
 				for range 2 {

@@ -3,6 +3,7 @@ package browsers_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -374,5 +375,29 @@ func TestDropValuesAfterSave(t *testing.T) {
 			})
 			wantUser(t, m, b, "ada")
 		})
+	}
+}
+
+// The same for one that began some time after the login, while the tombstone stood.
+func TestDeferredLateAfterTheLogin(t *testing.T) {
+	for _, began := range []time.Duration{0, 20 * time.Second, 50 * time.Second} {
+		for _, asks := range []time.Duration{15 * time.Second, 45 * time.Second, 61 * time.Second} {
+			t.Run(fmt.Sprint("began after ", began, ", asks after ", asks), func(t *testing.T) {
+				if began+asks > time.Minute && asks < 30*time.Second {
+					fails(t, "the tombstone has passed, and the request has not run for half a minute")
+				}
+				synctest.Test(t, func(t *testing.T) {
+					m, b := newManager(t, newMemory(t), core.Options{Defer: true}), &jartest.Browser{}
+					visit(t, m, b, set(t, 1))
+					jar := b.Jar("/")
+					visit(t, m, b, loginAs(t, "ada"))
+					time.Sleep(began)
+					x := begin(m, jar)
+					time.Sleep(asks)
+					x.run(t, set(t, 9)).commit().ok(t).to(b)
+					wantUser(t, m, b, "ada")
+				})
+			})
+		}
 	}
 }

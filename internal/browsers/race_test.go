@@ -1,0 +1,5 @@
+//go:build race
+
+package browsers_test
+
+const raced = true
