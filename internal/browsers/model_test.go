@@ -330,6 +330,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	s.mu.Lock()
 	s.sees(n, c, session)
 	was, stored, birth, hasToken := session.ID(), !session.IsNew(), born.Get(session), token.Get(session)
+	knows = knows && (stored || len(s.edges[core.ID(main)]) > 0) // not ended just now, which leaves nothing
 	s.mu.Unlock()
 	step(-1)
 	time.Sleep(running / 2)
