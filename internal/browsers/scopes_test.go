@@ -48,12 +48,16 @@ func wantAt(t testing.TB, m *core.Manager, b *jartest.Browser, want string) {
 // and stays; a logout ends every session that the request proves to hold (W6).
 func TestScopes(t *testing.T) {
 	for name, c := range changes {
-		for _, bySession := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, SetCookie %t", name, bySession), func(t *testing.T) {
+		for _, by := range []string{"deploy", "deploy with FormerCookies", "SetCookie"} {
+			t.Run(name+", "+by, func(t *testing.T) {
 				store := newMemory(t)
 				older := newManager(t, store, core.Options{Cookie: c[0].options()})
-				newer, in := newManager(t, store, core.Options{Cookie: c[1].options()}), func(h handler) handler { return h }
-				if bySession {
+				o := core.Options{Cookie: c[1].options()}
+				if by == "deploy with FormerCookies" {
+					o.FormerCookies = []core.CookieOptions{c[0].options()}
+				}
+				newer, in := newManager(t, store, o), func(h handler) handler { return h }
+				if by == "SetCookie" {
 					if c[0].path == "/app" || c[0].domain != "" && c[1].domain == "" {
 						t.Skip("a session can't have less than the configuration")
 					}
@@ -102,6 +106,10 @@ func TestScopes(t *testing.T) {
 							wantAt(t, newer, &b, "")
 						}
 						sent(t, newer, &b, in(loginAs(t, "bob")))
+						pairs := func() int { return strings.Count("; "+b.Cookie("/app"), "; koa.sid=") }
+						if n := pairs(); len(o.FormerCookies) > 0 && n != 1 {
+							t.Errorf("%d first cookies after the login", n)
+						}
 						for range 3 {
 							wantAt(t, newer, &b, "bob")
 							sent(t, newer, &b, in(set(t, 2)))
@@ -110,6 +118,9 @@ func TestScopes(t *testing.T) {
 						wantAt(t, newer, &b, "bob")
 						has := b.Cookie("/app")
 						sent(t, newer, &b, logout(t))
+						if n := pairs(); len(o.FormerCookies) > 0 && n != 0 {
+							t.Errorf("%d first cookies after the logout", n)
+						}
 						for range 2 {
 							wantAt(t, newer, &b, "")
 						}
