@@ -406,7 +406,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 		saving = began
 	}
 	x.commit()
-	saved := time.Now()
+	saved, own := time.Now(), false
 
 	s.mu.Lock()
 	s.logf("%d %s: %s: %.4s to %.4s, %s, %v %v", n, c.name, k, was, session.ID(), x.cookies(), err, x.err)
@@ -423,8 +423,10 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 			s.kin[id] = append(s.kin[id], session.ID())
 		}
 	}
-	if (k == signIn || k == signInBare) && changes && next != "" && !known() {
-		// It ends the successors of its second cookie, whoever has them.
+	if (k == signIn || k == signInBare) && changes && next != main && len(s.kin[core.ID(next)]) > 0 && !known() {
+		// It may have ended the successors of its second cookie, whoever has them, or
+		// is to get them: TestLoginEndsNoOtherLogin.
+		s.logout[c.group], own = saved, true
 		for _, d := range s.clients {
 			d.loggedIn = d.loggedIn && d.group != c.group
 		}
@@ -492,7 +494,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	excused := !(stored || knows) || stale && (moved || !spare)
 	if moved && err == nil {
 		c.changed = latest(c.changed, saved)
-		if k != role && began.After(s.logout[c.group]) {
+		if k != role && (own || began.After(s.logout[c.group])) {
 			c.loggedIn, c.id = true, session.ID()
 		}
 	}

@@ -401,3 +401,20 @@ func TestDeferredLateAfterTheLogin(t *testing.T) {
 		}
 	}
 }
+
+// The same in one browser with two logins of its own: the second cookie is that of
+// the one, and the first that of the other.
+func TestLoginEndsNoSibling(t *testing.T) {
+	fails(t, "a login ends the successors of its second cookie")
+	m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
+	visit(t, m, b, set(t, 1))
+	second := begin(m, b.Jar("/"))
+	visit(t, m, b, loginAs(t, "ada"))
+	change := request(t, m, b, set(t, 2)) // its answer comes late
+	second.run(t, loginAs(t, "ada")).commit().ok(t).to(b)
+	again := request(t, m, b, loginAs(t, "ada")) // its answer comes last
+	change.to(b)
+	request(t, m, b, loginAs(t, "ada")) // the answer is lost
+	again.to(b)
+	wantUser(t, m, b, "ada")
+}
