@@ -418,3 +418,20 @@ func TestLoginEndsNoSibling(t *testing.T) {
 	again.to(b)
 	wantUser(t, m, b, "ada")
 }
+
+// A logout ends all successors of the first cookie's id (P2), also when the session
+// is that of the copy in the second one.
+func TestLogoutOverCopyEndsSiblings(t *testing.T) {
+	fails(t, "the tombstone of the first id is forgotten where the copy counts")
+	m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
+	visit(t, m, b, set(t, 1))
+	change := request(t, m, b, set(t, 2)) // its answer comes late
+	second := begin(m, b.Jar("/"))
+	visit(t, m, b, loginAs(t, "ada"))
+	one := copied(b)
+	second.run(t, loginAs(t, "ada")).commit().ok(t).to(b)
+	change.to(b)
+	wantUser(t, m, b, "ada") // by the copy
+	visit(t, m, b, logout(t))
+	wantUser(t, m, one, "")
+}
