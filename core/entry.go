@@ -15,16 +15,15 @@ import (
 // steps that reach the store work on a copy: they change it as they learn more,
 // and the session takes the copy over afterwards.
 type entry struct {
-	id        ID
-	key       string        // of id in the store, "" if not made yet
-	requested string        // the key of an id that came with the request and is unknown
-	givenUp   *tombstone    // what stands there, if the id was given up for another
-	aged      bool          // id has only its rest, since the session has another one of itself: it is not sent any more
-	second    bool          // the second cookie carries the id: the first may be another request's by now
-	stored    record.Record // as it was loaded or last saved
-	version   Version       // of stored; zero if unknown
-	wrote     int64         // when the store was written last, in Unix nanoseconds
-	lasts     time.Duration // how long it keeps that; zero for ever, or if wrote is zero
+	id      ID
+	key     string        // of id in the store, "" if not made yet
+	givenUp *tombstone    // of the ids that came with the request and were given up for another
+	aged    bool          // id has only its rest, since the session has another one of itself: it is not sent any more
+	second  bool          // the second cookie carries the id: the first may be another request's by now
+	stored  record.Record // as it was loaded or last saved
+	version Version       // of stored; zero if unknown
+	wrote   int64         // when the store was written last, in Unix nanoseconds
+	lasts   time.Duration // how long it keeps that; zero for ever, or if wrote is zero
 
 	unknownWrite *unknownWrite // a save that had no answer
 
@@ -167,7 +166,7 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 		}
 	}
 	if e.state == fresh {
-		if m.cookie == nil && e.givenUp != nil && e.givenUp.late {
+		if m.cookie == nil && e.givenUp.isLate() {
 			return ErrGone // the browser has a session by now, whose id this one's would replace
 		}
 		return m.create(ctx, e, c)
@@ -308,20 +307,19 @@ func (m *Manager) load(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// unknown notes that key leads to no session, and what stands there. If that is
-// nothing, but the request began so long ago that a tombstone may have passed
+// unknown notes that key leads to no session, and what stands there, and under
+// other ids of the request. If that is nothing, but the request began so long ago that a tombstone may have passed
 // since, the id may have been given up.
 func (e *entry) unknown(key string, t *tombstone, longAgo bool) {
 	if t == nil && longAgo {
 		t = &tombstone{key: key, late: true}
 	}
-	e.requested, e.givenUp = key, t
-	e.second = t != nil && (len(t.successors) > 0 || t.late)
+	e.givenUp, e.second = t, t != nil
 }
 
 // longAgo reports whether a tombstone that stood there at that age of the manager
 // may have passed by now.
-func (m *Manager) longAgo(began time.Duration) bool { return time.Since(m.born)-began > tombstoneTTL/2 }
+func (m *Manager) longAgo(began time.Duration) bool { return time.Since(m.born)-began > deferredLook }
 
 // loaded makes e what was found. A version that is held is none to write with.
 func (e *entry) loaded(s lookup) {
@@ -562,7 +560,7 @@ func (m *Manager) prolong(ctx context.Context, e *entry) (other bool, err error)
 		s, err := m.findAgain(ctx, key)
 		for _, t := range []*tombstone{s.tombstone, s.by} { // which the touch has given the life of a session
 			if t != nil && t.key == key && t.version != 0 {
-				_, _ = m.set(ctx, key, m.tombstoneText(key, t.lead, t.others()...), t.lasts(), t.version)
+				_ = m.setTombstone(ctx, key, m.tombstoneText(key, t.lead, t.others()...), m.lasts(t), t.version)
 			}
 		}
 		if errors.Is(err, ErrGone) {

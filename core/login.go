@@ -43,7 +43,8 @@ type login struct {
 // The login succeeds whatever other requests do meanwhile. If another request
 // has logged in with the same id, or has ended the session, this one gets a
 // session of its own, with the values that this request sets and none that it
-// has loaded. Every other session whose cookie the request carries is ended.
+// has loaded. Every other session whose cookie the request carries is ended. In
+// KoaCompat, TTLFunc may end the session instead, as at any save.
 //
 // If the save fails, nothing of this request is stored, the session is as it
 // was, and the error is that of Save, or becomes the answer in place of the
@@ -151,11 +152,11 @@ func (s *Session) leave() {
 // leave makes e a new session: the one that it was belongs to another request, or
 // to nobody any more.
 func (e *entry) leave(m *Manager) {
-	key := e.requested
-	if e.id != "" && e.state != fresh {
-		key = m.storeKey(e)
+	t := e.givenUp
+	if e.state == live && m.dialect.marks() { // so that a login is noted there
+		t = (&tombstone{key: m.storeKey(e)}).and(t)
 	}
-	*e = entry{stored: record.Record{Created: time.Now().UnixMilli()}, wrote: e.wrote, lasts: e.lasts, requested: key, givenUp: e.givenUp, second: e.second, unended: e.unended, met: e.met}
+	*e = entry{stored: record.Record{Created: time.Now().UnixMilli()}, wrote: e.wrote, lasts: e.lasts, givenUp: t, second: e.second, unended: e.unended, met: e.met}
 }
 
 // logIn does to the store what a login does: the values go to the one request
@@ -168,7 +169,6 @@ func (m *Manager) logIn(p *plan) error {
 			return err
 		}
 	}
-	known := e.givenUp != nil // whether the old id has a tombstone
 	options := m.blank
 	switch {
 	case e.state != live && p.changes.ownSet: // which this request chose
@@ -187,8 +187,8 @@ func (m *Manager) logIn(p *plan) error {
 			changes, p.alone = &kept, true
 		}
 		err := m.changeID(ctx, e, changes)
-		if err == nil && known { // the session was that of the second cookie
-			e.givenUp = m.addSuccessor(ctx, e.requested, m.storeKey(e), false, e.givenUp)
+		if err == nil {
+			m.addLogin(ctx, e)
 		}
 		if !errors.Is(err, ErrGone) && !errors.Is(err, errExpired) {
 			p.former = former
@@ -196,7 +196,6 @@ func (m *Manager) logIn(p *plan) error {
 		}
 		m.debug(ctx, "session is gone, the login gets one of its own", slog.Any("session", e.id))
 		e.leave(m)
-		known = true
 	}
 	p.alone = true
 	alone, err := p.changes.alone(options)
@@ -219,11 +218,9 @@ func (m *Manager) logIn(p *plan) error {
 		return err
 	}
 	if passed != "" {
-		m.addSuccessor(ctx, passed, m.storeKey(e), true, nil)
+		m.addSuccessor(ctx, passed, m.storeKey(e), nil)
 	}
-	if known { // a logout of this request ends them all
-		e.givenUp = m.addSuccessor(ctx, e.requested, m.storeKey(e), false, e.givenUp)
-	}
+	m.addLogin(ctx, e)
 	return nil
 }
 

@@ -105,6 +105,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	var targets []target
 	s.mu.Lock()
 	id, held := s.id, s.save == SaveNever
+	s.apart = s.apart || held
 	unsent := s.state == fresh && !logout // no browser has its id: it may have another session by now
 	if s.mayBeStored() || s.loadErr != nil && s.id != "" {
 		targets = append(targets, target{key: m.storeKey(&s.entry)})
@@ -116,13 +117,13 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 		}
 	}
 	if logout {
-		targets = append(append(append(targets, s.unended...), v.others...), v.dead...)
+		targets = append(append(targets, s.unended...), v.others...)
 		if second, _ := v.second(s.id); second != "" {
 			targets = append(targets, target{key: m.key(second)})
 		}
-		if s.givenUp != nil {
-			targets = append(targets, target{key: s.requested})
-			for _, key := range s.givenUp.successors {
+		for t := s.givenUp; t != nil; t = t.also {
+			targets = append(targets, target{key: t.key})
+			for _, key := range t.successors {
 				targets = append(targets, target{key: key})
 			}
 		}
@@ -190,6 +191,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 	s, m := v.session, v.manager
 	s.mu.Lock()
 	held := s.save == SaveNever
+	s.apart = s.apart || held
 	stored := s.mayBeStored()
 	s.mu.Unlock()
 	id, err := m.newID(ctx)
@@ -212,7 +214,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 			if left != nil { // the id had been given up already
 				stored = false
 				s.mu.Lock()
-				s.unknown(e.key, left, false)
+				s.unknown(e.key, left.and(s.givenUp), false)
 				s.mu.Unlock()
 			}
 		}
@@ -229,7 +231,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 	was := s.entry
 	s.reset()
 	s.id, s.successor = id, (was.successor || stored) && !held
-	s.requested, s.givenUp, s.second = was.requested, was.givenUp, was.second
+	s.givenUp, s.second = was.givenUp, was.second
 	s.mu.Unlock()
 	v.resend, v.spare = false, v.spare || stored && !held && v.carries
 	if stored && !held {
@@ -243,7 +245,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 // next.
 func (v *Visit) passOn(ctx context.Context, id ID) {
 	if s := v.session; s.successor && s.state == fresh {
-		v.manager.addSuccessor(ctx, v.manager.key(s.id), v.manager.key(id), true, nil)
+		v.manager.addSuccessor(ctx, v.manager.key(s.id), v.manager.key(id), nil)
 	}
 }
 
@@ -270,6 +272,7 @@ func (v *Visit) renew(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	state, held := s.state, s.save == SaveNever
+	s.apart = s.apart || held
 	s.mu.Unlock()
 	if state == destroyed {
 		return ErrGone
@@ -318,7 +321,7 @@ func (v *Visit) renew(ctx context.Context) error {
 // that SaveNever keeps from it. The save will use it.
 func (v *Visit) renewUnstored(ctx context.Context, held bool) error {
 	s, m := v.session, v.manager
-	if s.givenUp != nil && s.givenUp.late {
+	if s.state == fresh && s.givenUp.isLate() {
 		return v.failAlways(ctx, OpSet, ErrGone) // by another request's Renew, as if it ran now
 	}
 	id, err := m.newID(ctx)

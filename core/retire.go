@@ -220,7 +220,7 @@ func (m *Manager) inOneStep(ctx context.Context, e *entry, oldKey string, versio
 	}
 	old := Write{Key: oldKey, Version: version}
 	if m.dialect.marks() {
-		old.Data, old.TTL, old.Note = m.newTombstone(oldKey, key), tombstoneTTL, true
+		old.Data, old.TTL, old.Note = m.newTombstone(oldKey, key), m.tombstoneTTL(), true
 	}
 	versions, err := m.batch(ctx, Write{Key: key, Data: text, TTL: ttl}, old)
 	switch conflict, _ := errors.AsType[*Conflict](err); {
@@ -280,12 +280,7 @@ func (m *Manager) bury(ctx context.Context, e *entry, key string, version Versio
 		_, err := m.batch(ctx, Write{Key: key, Version: version})
 		return m.buried(ctx, e, key, version, nil, successor, err)
 	}
-	var err error
-	if m.batcher != nil { // which may limit the number of sessions
-		_, err = m.batch(ctx, Write{Key: key, Data: tombstone, TTL: tombstoneTTL, Version: version, Note: true})
-	} else {
-		_, err = m.set(ctx, key, tombstone, tombstoneTTL, version)
-	}
+	err := m.setTombstone(ctx, key, tombstone, m.tombstoneTTL(), version)
 	if err = m.buried(ctx, e, key, version, tombstone[len(key):], successor, err); err == nil && !m.dialect.marks() {
 		_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself
 	}

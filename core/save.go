@@ -266,6 +266,8 @@ func (v *Visit) conclude(p *plan, err error) error {
 	case err != nil && (p.why == resend || p.why == renewing):
 		m.debug(ctx, "session id is not sent again", slog.Any("error", err))
 		return nil
+	case errors.Is(err, errExpired) && p.why == signsIn:
+		return v.unsaved(ctx, err, p.last)
 	case err != nil && p.why == signsIn:
 		op := OpSet
 		if errors.Is(err, errNewID) {
@@ -353,7 +355,7 @@ func (v *Visit) gone(ctx context.Context) {
 			now.tombstone = &tombstone{key: key, late: true}
 		}
 		s.mu.Lock()
-		s.unknown(key, now.tombstone, false)
+		s.unknown(key, now.tombstone.and(s.givenUp), false)
 		s.mu.Unlock()
 	}
 	s.mu.Lock()

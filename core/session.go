@@ -49,6 +49,7 @@ type Session struct {
 	sealed  atomic.Bool // no change any more; set while mu is held
 	save    SaveMode
 	saving  bool // a hook runs, which must not save in turn
+	apart   bool // a Renew, Reset or Destroy was held back: the store knows nothing of it
 
 	// What this request did, so that it can be done to whatever the store has by
 	// then. A changeSet is a copy of it.
@@ -171,7 +172,8 @@ const (
 	// SaveNever neither stores nor removes anything, and sends nothing
 	// (sessionSave = false): the request's changes are dropped. It also holds
 	// Save, Renew, Reset and Destroy back that are called after it: they
-	// work within this request only.
+	// work within this request only. After Renew, Reset or Destroy it can't be
+	// taken back.
 	SaveNever
 )
 
@@ -476,7 +478,9 @@ func (s *Session) SetCookie(c CookieOptions) error {
 func (s *Session) SetSaveMode(w SaveMode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.save = w
+	if !s.apart {
+		s.save = w
+	}
 }
 
 // writable says why the session can't be changed any more. mu is held.

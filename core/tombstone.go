@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,9 @@ const (
 	// tombstoneTTL is longer than any request is on its way, and short enough
 	// that the tombstones of all logins of that time need little memory.
 	tombstoneTTL = time.Minute
+	// deferredLook is how long after its begin a request may look for its session,
+	// and still finds the tombstone that stood there when it began: see longAgo.
+	deferredLook = tombstoneTTL / 2
 	// maxSuccessors are kept of an id, the youngest.
 	maxSuccessors = 64
 )
@@ -35,10 +39,29 @@ const (
 type tombstone struct {
 	key        string // where it stands
 	version    Version
-	successors []string // store keys
-	lead       lead     // where it leads, if the id was renewed of itself
-	late       bool     // a request that begins now may have been under way when the id was given up
+	successors []string   // store keys
+	lead       lead       // where it leads, if the id was renewed of itself
+	late       bool       // a request that begins now may have been under way when the id was given up
+	also       *tombstone // of another id that the request carries
 }
+
+// and is t and then those of other ids. Both may be nil.
+func (t *tombstone) and(also *tombstone) *tombstone {
+	if t == nil || also == nil {
+		return cmp.Or(t, also)
+	}
+	both := *t
+	both.also = t.also.and(also)
+	return &both
+}
+
+// names reports whether one of them has the successor key.
+func (t *tombstone) names(key string) bool {
+	return t != nil && (slices.Contains(t.successors, key) || t.also.names(key))
+}
+
+// isLate reports whether one of them is late.
+func (t *tombstone) isLate() bool { return t != nil && (t.late || t.also.isLate()) }
 
 // newTombstone is the text of one for key, which stands in front. In KoaCompat it
 // names nobody.
@@ -59,6 +82,25 @@ func (m *Manager) tombstoneText(key string, leads lead, successors ...string) []
 		text = append(append(text, '\n'), s[len(m.o.Prefix):]...)
 	}
 	return text
+}
+
+// tombstoneTTL is how long the store keeps a tombstone.
+func (m *Manager) tombstoneTTL() time.Duration {
+	if m.o.Defer {
+		return tombstoneTTL + deferredLook
+	}
+	return tombstoneTTL
+}
+
+// setTombstone writes the text of one under key, as set does. A Batcher may limit
+// the number of sessions, and this is none.
+func (m *Manager) setTombstone(ctx context.Context, key string, text []byte, ttl time.Duration, version Version) (err error) {
+	if m.batcher != nil {
+		_, err = m.batch(ctx, Write{Key: key, Data: text, TTL: ttl, Version: version, Note: true})
+	} else {
+		_, err = m.set(ctx, key, text, ttl, version)
+	}
+	return err
 }
 
 const blanks = 32 // random ones, as appendBlanks makes them
@@ -112,34 +154,41 @@ func (t *tombstone) others() []string {
 	return others
 }
 
-// lasts is how long it stays from now on.
-func (t *tombstone) lasts() time.Duration {
+// lasts is how long t stays from now on.
+func (m *Manager) lasts(t *tombstone) time.Duration {
 	if t.lead.to != "" { // for requests that have begun
 		return DefaultMaxAge
 	}
-	return tombstoneTTL
+	return m.tombstoneTTL()
 }
 
-// addSuccessor notes successor as one of key, if that has a tombstone or, with
-// create, nothing. t is what stood there, if that is known, and is returned as it
-// was found. It does so as well as it goes: without it, a logout with the id of key
-// does not end the successor.
-func (m *Manager) addSuccessor(ctx context.Context, key, successor string, create bool, t *tombstone) *tombstone {
+// addSuccessor notes successor as one of key, where no session is any more. t is
+// what stood there, if that is known. It does so as well as it goes: without it, a
+// logout with the id of key does not end the successor.
+func (m *Manager) addSuccessor(ctx context.Context, key, successor string, t *tombstone) {
 	if !m.dialect.marks() {
-		return nil
+		return
 	}
 	for tries := (tries{manager: m}); ; t = nil {
 		if t == nil || t.version == 0 {
 			data, version, err := m.get(ctx, key)
-			if err != nil && !(create && errors.Is(err, ErrNotFound)) || err == nil && !isTombstone(data) {
-				return nil
+			if err != nil && !errors.Is(err, ErrNotFound) || err == nil && !isTombstone(data) {
+				return
 			}
 			t = m.parseTombstone(key, data, version)
 		}
-		_, err := m.set(ctx, key, m.tombstoneText(key, t.lead, append(t.others(), successor)...), t.lasts(), t.version)
+		err := m.setTombstone(ctx, key, m.tombstoneText(key, t.lead, append(t.others(), successor)...), m.lasts(t), t.version)
 		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) || tries.next() != nil {
-			return t
+			return
 		}
+	}
+}
+
+// addLogin notes e, which is that of a login, as a successor of all ids that the
+// request carries and that were given up.
+func (m *Manager) addLogin(ctx context.Context, e *entry) {
+	for t := e.givenUp; t != nil; t = t.also {
+		m.addSuccessor(ctx, t.key, m.storeKey(e), t)
 	}
 }
 
@@ -263,7 +312,7 @@ func (m *Manager) remove(ctx context.Context, key string, version Version) error
 		_, err := m.batch(ctx, Write{Key: key, Version: version})
 		return err
 	}
-	_, err := m.set(ctx, key, m.newTombstone(key), tombstoneTTL, version)
+	err := m.setTombstone(ctx, key, m.newTombstone(key), m.tombstoneTTL(), version)
 	switch {
 	case err == nil:
 		_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself

@@ -1,10 +1,10 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,7 +36,6 @@ type Visit struct {
 	carrying  bool          // the carrier has put something into the response; Session.op guards it
 
 	others    []target        // of the other sessions that the request carries
-	dead      []target        // of other ids that it carries, which were given up
 	left      []CookieOptions // whose scopes the cookie had until this request
 	untrusted bool            // the session was chosen among several that the request carries
 	expires   bool            // cookies of former scopes are removed with the next one that is sent
@@ -345,24 +344,19 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 	key := m.key(second)
 	now, err := m.find(ctx, key)
 	if errors.Is(err, ErrGone) || now.corrupt {
-		switch {
-		case t == nil && now.tombstone != nil: // the request is late by its second id
-			return v.unknownID(ctx, second, now.tombstone)
-		case id == "":
+		if id == "" && now.tombstone == nil {
 			s.reset()
 			return nil
 		}
-		return v.unknownID(ctx, id, t)
+		return v.unknownID(ctx, cmp.Or(id, second), t.and(now.tombstone))
 	}
 	if err != nil {
 		s.id = second
 		return v.broken(ctx, OpGet, err)
 	}
 	s.take(second, now.at, now)
-	if id != "" {
-		s.requested, s.givenUp = v.keyOf(id), t
-	}
-	if t != nil && slices.Contains(t.successors, key) {
+	s.givenUp = t
+	if t.names(key) {
 		// A response from before has replaced the cookie of the login. This one puts
 		// it back.
 		v.resend, v.expires = true, true
@@ -381,8 +375,7 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 	m := v.manager
 	var living []ID
 	var at lookup
-	dead, t := ids[0], (*tombstone)(nil) // the id that the second cookie follows
-	second, _ := v.second("")
+	var t *tombstone
 	for _, id := range ids {
 		now, err := m.findOf(ctx, id, m.key(id))
 		switch {
@@ -392,12 +385,7 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 			}
 			continue
 		case errors.Is(err, ErrGone) || now.corrupt:
-			if now.tombstone != nil {
-				v.dead = append(v.dead, target{key: m.key(id)})
-				if t == nil || slices.Contains(now.tombstone.successors, m.key(second)) {
-					dead, t = id, now.tombstone
-				}
-			}
+			t = t.and(now.tombstone)
 			continue
 		case err != nil:
 			v.session.id = id
@@ -408,8 +396,9 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 	v.untrusted = true
 	switch len(living) {
 	case 0:
-		return v.noSession(ctx, dead, t)
+		return v.noSession(ctx, ids[0], t)
 	case 1:
+		v.session.givenUp = t
 		v.resend, v.expires = true, true // in the scope that the cookie has now
 		return v.found(ctx, living[0], at, nil)
 	}
@@ -418,6 +407,7 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 	}
 	v.tell(ctx, "", Event{Kind: EventCookieRefused, Why: "several cookies with a valid signature, each of a living session"})
 	v.session.reset()
+	v.session.givenUp = t
 	return nil
 }
 
@@ -483,12 +473,9 @@ func (v *Visit) refuse(ctx context.Context, id ID, key string) error {
 // (K17). t is what stands there if the id was given up: then the browser may have
 // another session by now.
 func (v *Visit) unknownID(ctx context.Context, id ID, t *tombstone) error {
-	key := v.keyOf(id)
-	if s := v.session; t == nil && s.givenUp != nil { // of the first cookie, when the second one's session is refused
-		key, t = s.requested, s.givenUp
-	}
+	t = t.and(v.session.givenUp) // of other ids, if a session was refused
 	v.session.reset()
-	v.session.unknown(key, t, v.manager.o.Defer && v.manager.longAgo(v.began))
+	v.session.unknown(v.keyOf(id), t, v.manager.o.Defer && v.manager.longAgo(v.began))
 	v.resend = false
 	if v.manager.o.ResetUnknown && !v.session.second {
 		return v.sendReset(ctx, false)

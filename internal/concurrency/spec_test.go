@@ -192,21 +192,21 @@ type specClient struct {
 	late  bool   // the one that fails is done all the same
 	mute  bool   // it fails without a word about whether it was done
 	stale string // the id that the request carries, if it is unknown
-	// What the request has found in the place of stale: that it was given up, for
-	// which ids, and whether that is not long ago. What it stores goes into the
-	// second cookie then.
-	noted, second, recent bool
-	heirs                 []string
-	carries2              string   // the id in its second cookie
-	carried               bool     // it has an id
-	spare                 bool     // the second cookie gets a copy of the id
-	successor             bool     // an id was given up for its own, which is not stored yet
-	unended               []string // what a Destroy could not end
-	wrote                 bool     // so that it does not know the version of its session
-	known                 string   // what a Destroy ends without looking at it before
-	login                 bool     // the next save is to be a login
-	doubt                 *doubt
-	unread                bool // it has not loaded the session
+	// The ids that the request carries in vain and that were given up, for which
+	// ids, and whether that is not long ago. What it stores goes into the second
+	// cookie then.
+	gave, heirs    []string
+	second, recent bool
+	carries2       string   // the id in its second cookie
+	carried        bool     // it has an id
+	spare          bool     // the second cookie gets a copy of the id
+	successor      bool     // an id was given up for its own, which is not stored yet
+	unended        []string // what a Destroy could not end
+	wrote          bool     // so that it does not know the version of its session
+	known          string   // what a Destroy ends without looking at it before
+	login          bool     // the next save is to be a login
+	doubt          *doubt
+	unread         bool // it has not loaded the session
 
 	// closed are the Renews and Resets that failed and have not been made good:
 	// while there is one, nothing is saved (W1).
@@ -276,10 +276,10 @@ func (c *specClient) load(s *spec, id, other string) {
 			return
 		}
 	}
-	switch {
-	case c.state != specLive && s.marked(other) && !s.marked(id): // it is late by the second one
+	if c.state != specLive && s.marked(other) { // it is late by the second one, too
 		c.unknown(s, other)
-	case id != "":
+	}
+	if id != "" {
 		c.unknown(s, id)
 	}
 	c.second = c.second || c.state == specLive
@@ -291,9 +291,12 @@ func (c *specClient) load(s *spec, id, other string) {
 // unknown is what a request learns of an id that leads nowhere.
 func (c *specClient) unknown(s *spec, id string) {
 	c.stale = id
-	c.noted = s.marked(id)
-	c.second, c.heirs = c.noted, s.heirs(id)
-	c.recent = c.noted && time.Since(s.marks[id].at) < window
+	if s.marked(id) {
+		c.gave = slices.Concat([]string{id}, c.gave)
+		c.heirs = slices.Concat(s.heirs(id), c.heirs)
+		c.recent = c.recent || time.Since(s.marks[id].at) < window
+	}
+	c.second = len(c.gave) > 0
 }
 
 // find is when a request that has not loaded the session looks for it after
@@ -330,7 +333,7 @@ func (c *specClient) settle(s *spec) (goOn bool) {
 	switch {
 	case !lives && c.state == specNew:
 	case !lives:
-		c.gone()
+		c.gone(s)
 		return false
 	case maps.Equal(now, d.wrote):
 		c.state, c.base = specLive, maps.Clone(now)
@@ -367,7 +370,7 @@ func (c *specClient) since(d *doubt) {
 func (c *specClient) unloaded() {
 	c.id, c.state, c.base, c.edits, c.past, c.cleared = "", specNew, nil, map[string]specEdit{}, map[string]specEdit{}, false
 	c.created, c.reissue, c.stale, c.doubt, c.unread = time.Now().Truncate(time.Millisecond), false, "", nil, false
-	c.noted, c.second, c.recent, c.heirs, c.successor, c.unended, c.login, c.spare = false, false, false, nil, false, nil, false, false
+	c.gave, c.heirs, c.second, c.recent, c.successor, c.unended, c.login, c.spare = nil, nil, false, false, false, nil, false, false
 }
 
 // send sets the cookie.
@@ -493,12 +496,10 @@ func (c *specClient) perform(s *spec, a act) {
 			c.known = c.id
 		}
 		ids = append(ids, c.unended...)
-		if c.noted {
-			ids = append(append(ids, c.stale), c.heirs...)
-		}
 		if c.carries2 != "" {
 			ids = append(ids, c.carries2)
 		}
+		ids = append(append(ids, c.gave...), c.heirs...)
 		if len(ids) > 0 {
 			c.end(s, ids...)
 			c.send("-") // also when it failed
@@ -531,7 +532,7 @@ func (c *specClient) perform(s *spec, a act) {
 		was := *c
 		c.unloaded()
 		c.id, c.successor, c.spare = id, ends || was.successor, was.spare || !s.koa && ends && was.carried
-		c.stale, c.noted, c.second, c.recent, c.heirs, c.carries2 = was.stale, was.noted, was.second, was.recent, was.heirs, was.carries2
+		c.stale, c.gave, c.second, c.recent, c.heirs, c.carries2 = was.stale, was.gave, was.second, was.recent, was.heirs, was.carries2
 	case login:
 		if c.state == specEnded { // what it loaded is not its own any more
 			c.leave(s)
@@ -602,7 +603,7 @@ func (c *specClient) move(s *spec) bool {
 	case s.plain:
 		now = c.base
 	case !ok:
-		c.gone()
+		c.gone(s)
 		return false
 	}
 	now = c.over(now)
@@ -626,7 +627,7 @@ func (c *specClient) leaves(s *spec) bool {
 		return false
 	}
 	if _, lives := s.live[c.id]; !lives && c.state == specLive && !c.unread {
-		c.gone()
+		c.gone(s)
 		return false
 	}
 	delete(s.live, c.id)
@@ -634,9 +635,9 @@ func (c *specClient) leaves(s *spec) bool {
 }
 
 // gone is what is told when the session has ended meanwhile.
-func (c *specClient) gone() {
+func (c *specClient) gone(s *spec) {
 	if c.state == specLive {
-		c.stale = c.id
+		c.unknown(s, c.id)
 	}
 	if c.cookie != "-" {
 		c.cookie = "" // an id that is dead by now is taken out of the response
@@ -735,7 +736,7 @@ func (c *specClient) merged(s *spec) (values, bool) {
 	case s.plain:
 		now = c.base
 	case !ok:
-		c.gone()
+		c.gone(s)
 		return nil, false
 	case c.unread, maps.Equal(now, c.base):
 	case s.policy == core.ConflictRefuse:
@@ -818,7 +819,9 @@ func (c *specClient) save(s *spec) {
 // belongs to another request, or to nobody.
 func (c *specClient) leave(s *spec) {
 	if c.id != "" && c.state != specNew {
-		c.stale = c.id
+		if c.stale = c.id; c.state == specLive && !s.koa {
+			c.gave = slices.Concat([]string{c.id}, c.gave)
+		}
 	}
 	c.id, c.state, c.base, c.cleared, c.doubt = "", specNew, nil, true, nil
 	c.created, c.reissue, c.unread, c.successor = time.Now().Truncate(time.Millisecond), false, false, false
@@ -927,10 +930,7 @@ func (c *specClient) tryLogIn(s *spec) {
 			delete(s.live, c.id)
 			s.mark(c.id, id)
 			c.spare = c.spare || !s.koa && c.carried
-			if c.noted {
-				c.noted = s.marked(c.stale)
-				c.note(s, id)
-			}
+			c.note(s, id)
 			c.store(s, id, now)
 			return
 		}
@@ -951,10 +951,10 @@ func (c *specClient) tryLogIn(s *spec) {
 	c.store(s, id, now)
 }
 
-// note marks the id that the request carries in vain for that of its login.
+// note marks the ids that the request carries in vain for that of its login.
 func (c *specClient) note(s *spec, id string) {
-	if c.stale != "" && s.marked(c.stale) {
-		s.mark(c.stale, id)
+	for _, given := range c.gave {
+		s.mark(given, id)
 	}
 }
 
@@ -979,7 +979,7 @@ func (c *specClient) commit(s *spec) {
 		if _, ok := s.live[c.id]; done && ok {
 			s.renewed(c.id, c.created)
 		} else if done {
-			c.gone()
+			c.gone(s)
 			return
 		}
 		if !failed {
