@@ -10,8 +10,7 @@
 //   - Sequences that were looked for to break a promise (sequences_test.go),
 //     also over real HTTP (http_test.go).
 //
-// With SOAK=1 in the environment the schedules are a million. With KNOWN=1 the
-// tests run, too, that are skipped because they fail at present.
+// With SOAK=1 in the environment the schedules are a million.
 package browsers_test
 
 import (
@@ -33,20 +32,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var soak = os.Getenv("SOAK") == "1"
 
-// known reports whether what fails at present is run.
-func known() bool { return os.Getenv("KNOWN") == "1" }
-
-// fails skips a test that fails at present. KNOWN=1 runs it all the same.
-func fails(t testing.TB, why string) {
-	t.Helper()
-	if !known() {
-		t.Skip("fails at present: " + why)
-	}
-}
-
 var (
-	keyA = []byte("0123456789abcdef0123456789abcdef")
-	keyB = []byte("fedcba9876543210fedcba9876543210")
+	keyA = []byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")
+	keyB = []byte("q8Ld2Vt6Kz0RbY5wNx3HcJ7mPf1SgT9e")
 	bg   = context.Background()
 )
 
@@ -114,8 +102,11 @@ type exchange struct {
 }
 
 // begin begins a request, and loads its session unless that is deferred.
-func begin(m *core.Manager, jar *jartest.Jar) *exchange {
-	v, _ := m.NewVisit(jar, nil)
+func begin(m *core.Manager, jar *jartest.Jar) *exchange { return beginWith(m, jar, jar) }
+
+// beginWith is begin where the core sees jar as seen.
+func beginWith(m *core.Manager, jar *jartest.Jar, seen core.Jar) *exchange {
+	v, _ := m.NewVisit(seen, nil)
 	x := &exchange{jar: jar, visit: v, ctx: core.NewContext(bg, v)}
 	if x.err = v.Begin(x.ctx); x.err != nil {
 		v.Abandon()

@@ -75,10 +75,11 @@ func TestSchedules(t *testing.T) {
 
 // faults are planted.
 type faults struct {
-	store     func(core.Store) core.Store // wraps it
-	renews    bool                        // the login uses Renew
-	keepsID   bool                        // the login does without
-	looksLate bool                        // whether a request is late is decided when it saves
+	store     func(core.Store) core.Store              // wraps it
+	renews    bool                                     // the login uses Renew
+	keepsID   bool                                     // the login does without
+	looksLate bool                                     // whether a request is late is decided when it saves
+	lines     func(name, line string) (string, string) // changes what is sent as Set-Cookie
 }
 
 type kind string
@@ -103,6 +104,7 @@ type client struct {
 	loggedIn    bool
 	id          core.ID   // that of the login whose answer came last
 	spent       bool      // the first cookie, or the copy of it, has been replaced since
+	spare       bool      // the second cookie has a copy of that id
 	changed     time.Time // when the change of id was saved whose answer came last
 }
 
@@ -174,10 +176,6 @@ func schedule(t *testing.T, kind string, seed uint64, f faults) (problems, log [
 			o.TouchEvery = 1
 		}
 		s.watcher = newManager(t, memory, o)
-		o.Rolling = o.Rolling && known()
-		if !o.Rolling {
-			o.TouchEvery = 0
-		}
 		o.Defer = s.deferred
 		s.manager = newManager(t, slow, o)
 		for i, name := range []string{"ada", "eve", "bob"} {
@@ -304,16 +302,23 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 
 	step(1)
 	s.mu.Lock()
-	window := 59 * time.Second
-	if s.deferred { // what was given up before may be forgotten when the session is asked for
-		window = 29 * time.Second
-	}
+	const window = 59 * time.Second
 	knows := s.recent(core.ID(main), window) // that the request is late
+	var gaveUp []core.ID                     // of its ids
+	for _, id := range []core.ID{core.ID(main), core.ID(next)} {
+		if gone := s.edges[id]; len(gone) > 0 && time.Since(gone[len(gone)-1].at) < window {
+			gaveUp = append(gaveUp, id)
+		}
+	}
 	s.mu.Unlock()
 	if s.faults.looksLate {
 		time.Sleep(running / 2)
 	}
-	x := begin(s.manager, jar)
+	seen := core.Jar(jar)
+	if s.faults.lines != nil {
+		seen = lineJar{jar, s.faults.lines}
+	}
+	x := beginWith(s.manager, jar, seen)
 	if x.err != nil {
 		s.mu.Lock()
 		s.problem("%d: Begin: %v", n, x.err)
@@ -361,7 +366,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 		if moved = true; err == nil {
 			err = user.Set(session, c.name)
 		}
-		if known() && err == nil {
+		if err == nil {
 			_, err = cart.Update(session, func(l []string) []string { return l })
 		}
 	case k == change:
@@ -382,9 +387,6 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 			d.loggedIn = d.loggedIn && d.group != c.group
 		}
 		targets := []core.ID{core.ID(main), core.ID(next)}
-		if stored && string(was) == next && !known() { // TestLogoutOverCopyEndsSiblings
-			targets = targets[1:]
-		}
 		if found {
 			targets = append(targets, was)
 		}
@@ -409,7 +411,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 		saving = began
 	}
 	x.commit()
-	saved, own := time.Now(), false
+	saved := time.Now()
 
 	s.mu.Lock()
 	s.logf("%d %s: %s: %.4s to %.4s, %s, %v %v", n, c.name, k, was, session.ID(), x.cookies(), err, x.err)
@@ -426,35 +428,17 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 			s.kin[id] = append(s.kin[id], session.ID())
 		}
 	}
-	if (k == signIn || k == signInBare) && changes && next != main && len(s.kin[core.ID(next)]) > 0 && !known() {
-		// It may have ended the successors of its second cookie, whoever has them, or
-		// is to get them: TestLoginEndsNoOtherLogin.
-		s.logout[c.group], own = saved, true
-		for _, d := range s.clients {
-			d.loggedIn = d.loggedIn && d.group != c.group
-		}
-	}
 	if id := session.ID(); moved && err == nil {
-		old := was
-		if !stored {
-			old = core.ID(main)
-		}
-		at := saved
+		at := saved // a login is noted under all ids of its request that are dead, whatever became of them meanwhile
 		if k == role {
-			at = renewed
+			at, gaveUp = renewed, nil
 		}
-		switch {
-		case old != "" && (stored || knows):
-			// A login of its own is noted only where a tombstone is: not after a logout,
-			// nor when it has passed.
-			values, _ := s.values(id)
-			first := k == role || birth != "" && values["born"] == birth
-			if gone := s.edges[old]; first || len(gone) > 0 && time.Since(gone[0].at) < 59*time.Second {
-				s.edges[old] = append(gone, edge{id, at})
-			}
-			if stored {
-				s.dead[old] = fmt.Sprintf("e: given up by %d", n)
-			}
+		if stored {
+			gaveUp = append(gaveUp, was)
+			s.dead[was] = fmt.Sprintf("e: given up by %d", n)
+		}
+		for _, old := range gaveUp {
+			s.edges[old] = append(s.edges[old], edge{id, at})
 		}
 		if k != role && !s.weak {
 			s.loginHas(n, c, id, stored, birth)
@@ -482,22 +466,29 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	if k == form {
 		c.token = hasToken
 	}
-	spare := s.opens(c, "koa.sid") && s.opens(c, "koa.sid.next")
+	spare := c.spare
 	x.to(&c.Browser)
-	sends := false
+	sends, sendsNext := false, false
 	for _, line := range x.jar.SetCookies {
 		name, rest, _ := strings.Cut(line, "=")
 		id, _, _ := strings.Cut(rest, ";")
 		if name == "koa.sid" || name == "koa.sid.next" {
 			c.ids[core.ID(id)], s.ids[core.ID(id)] = true, true
 			sends = true
+			sendsNext = sendsNext || name == "koa.sid.next"
 		}
+	}
+	switch second := stored && string(was) == next && main != next; {
+	case moved && err == nil && !(second && k == role): // which keeps its id in the second cookie
+		c.spare = main != "" || next != ""
+	case sendsNext:
+		c.spare = false
 	}
 	stale := !saving.After(c.changed)
 	excused := !(stored || knows) || stale && (moved || !spare)
 	if moved && err == nil {
 		c.changed = latest(c.changed, saved)
-		if k != role && (own || began.After(s.logout[c.group])) {
+		if k != role && began.After(s.logout[c.group]) {
 			c.loggedIn, c.id = true, session.ID()
 		}
 	}
@@ -551,13 +542,6 @@ func (s *sim) recent(id core.ID, window time.Duration) bool {
 	}
 	_, ok := s.values(id)
 	return ok
-}
-
-// opens reports whether the cookie of that name opens a session of c. mu is held.
-func (s *sim) opens(c *client, name string) bool {
-	v, _ := c.Value("/", name)
-	values, _ := s.values(core.ID(v))
-	return values["user"] == c.name
 }
 
 // leads reports whether requests with the id from have led to the id to. mu is held.

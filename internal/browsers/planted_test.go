@@ -3,11 +3,14 @@ package browsers_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
 )
 
 // The schedules find faults that are planted: in the server's own handlers, which
@@ -24,8 +27,22 @@ func TestPlanted(t *testing.T) {
 			w.Data = w.Data[:bytes.IndexByte(w.Data, '\n')]
 			return w, false
 		})}, "d"},
-		"a login that gives up where others write":                  {faults{renews: true}, "c"},
-		"a long request decides at its end that it is not late":     {faults{looksLate: true}, "a"},
+		"a login that gives up where others write":              {faults{renews: true}, "c"},
+		"a long request decides at its end that it is not late": {faults{looksLate: true}, "a"},
+		// The same by its response.
+		"what a late request stores goes into the first cookie": {faults{lines: func(name, line string) (string, string) {
+			return strings.Replace(name, ".next", "", 1), strings.Replace(line, ".next", "", 1)
+		}}, "a"},
+		"no copy of the id for an answer from before": {faults{lines: func(name, line string) (string, string) {
+			if strings.HasPrefix(name, "koa.sid.next") {
+				return "other", "other=1"
+			}
+			return name, line
+		}}, "a"},
+		"a swap brings back what a logout has ended": {faults{store: func(s core.Store) core.Store {
+			swapper, _ := core.As[core.Swapper](s)
+			return reviving{s, swapper}
+		}}, "d"},
 		"a login that keeps the old id":                             {faults{keepsID: true}, "g"},
 		"an id that was given up lives on":                          {faults{store: keeping}, "ehg"},
 		"a tombstone that passes before requests that it is for do": {faults{store: edited(func(w core.Write) (core.Write, bool) { w.TTL = time.Second; return w, false })}, "ad"},
@@ -34,14 +51,39 @@ func TestPlanted(t *testing.T) {
 			const most = 1500
 			for seed := range uint64(most) {
 				problems, _ := schedule(t, "memory", seed, c.faults)
-				if slices.ContainsFunc(problems, func(p string) bool { return bytes.IndexByte([]byte(c.letters), p[0]) >= 0 && p[1] == ':' }) {
-					t.Logf("seed %d: %s", seed, problems[0])
+				if i := slices.IndexFunc(problems, func(p string) bool { return strings.IndexByte(c.letters, p[0]) >= 0 && p[1] == ':' }); i >= 0 {
+					t.Logf("seed %d: %s", seed, problems[i])
 					return
 				}
 			}
 			t.Errorf("not found in %d schedules", most)
 		})
 	}
+}
+
+// A lineJar changes the Set-Cookie lines.
+type lineJar struct {
+	*jartest.Jar
+	change func(name, line string) (string, string)
+}
+
+func (j lineJar) SetCookie(name, line string, replace bool) {
+	name, line = j.change(name, line)
+	j.Jar.SetCookie(name, line, replace)
+}
+
+// reviving is a store in which a swap writes over whatever has become of a session.
+type reviving struct {
+	core.Store
+	core.Swapper
+}
+
+func (s reviving) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+	now, err := s.Swapper.SetVersion(ctx, key, data, ttl, v)
+	if errors.Is(err, core.ErrNotFound) || errors.Is(err, core.ErrConflict) && v != 0 {
+		return 0, s.Store.Set(ctx, key, data, ttl)
+	}
+	return now, err
 }
 
 // A batcher changes the batches of a store.

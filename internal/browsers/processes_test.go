@@ -18,10 +18,10 @@ type fleet struct {
 	turn     int
 }
 
-func newFleet(t *testing.T, n int, keys ...[]byte) *fleet {
+func newFleet(t *testing.T, n int, o core.Options) *fleet {
 	f := &fleet{t: t, store: newMemory(t)}
 	for range n {
-		f.managers = append(f.managers, newManager(t, f.store, core.Options{Keys: keys}))
+		f.managers = append(f.managers, newManager(t, f.store, o))
 	}
 	return f
 }
@@ -31,74 +31,143 @@ func (f *fleet) next() *core.Manager {
 	return f.managers[f.turn%len(f.managers)]
 }
 
-// deploy gives one process after the other the keys, and calls use before and
-// after each. A process gets them with its next start, or by RotateKeys.
-func (f *fleet) deploy(use func(), keys ...[]byte) {
-	f.t.Helper()
-	use()
-	for i := range f.managers {
-		if i%2 == 0 {
-			f.managers[i] = newManager(f.t, f.store, core.Options{Keys: keys})
-		} else {
-			must(f.t, f.managers[i].RotateKeys(keys))
+// A visitor is a browser of somebody who has logged in, and not out.
+type visitor struct {
+	jartest.Browser
+	name string
+}
+
+// People use a fleet while it is deployed.
+type people struct {
+	*fleet
+	all  []*visitor
+	open []func() // logins that are under way, with their answers
+	lost []string // who was not known to a process
+}
+
+func (p *people) at(b *visitor, h handler) {
+	p.t.Helper()
+	sent(p.t, p.next(), &b.Browser, h)
+}
+
+// use finishes the logins that are under way, lets some people log in, others begin
+// to, and everybody use all processes: reading and writing.
+func (p *people) use() {
+	p.t.Helper()
+	for _, finish := range p.open {
+		finish()
+	}
+	p.open = nil
+	arrive := func() *visitor {
+		v := &visitor{name: fmt.Sprint("user", len(p.all)+len(p.open))}
+		p.at(v, set(p.t, 1))
+		return v
+	}
+	for range 2 {
+		v := arrive()
+		p.at(v, loginAs(p.t, v.name))
+		p.all = append(p.all, v)
+	}
+	// Two logins that are under way while the next process is deployed: the
+	// handler of one has run, and the other has only loaded its session.
+	for _, early := range []bool{true, false} {
+		v := arrive()
+		x := begin(p.next(), v.Jar("/app"))
+		if early {
+			x.run(p.t, loginAs(p.t, v.name)).commit()
 		}
-		use()
+		p.open = append(p.open, func() {
+			if !early {
+				x.run(p.t, loginAs(p.t, v.name)).commit()
+			}
+			x.ok(p.t).to(&v.Browser)
+			p.all = append(p.all, v)
+		})
+	}
+	for i, v := range p.all {
+		h := []handler{nil, set(p.t, i), loginAs(p.t, v.name), func(_ *core.Visit, s *core.Session) { must(p.t, s.Renew(bg)) }}[i%4]
+		for range len(p.managers) + 1 { // one more, so that the next one begins elsewhere
+			p.at(v, func(visit *core.Visit, s *core.Session) {
+				if got := user.Get(s); got != v.name {
+					p.lost = append(p.lost, fmt.Sprintf("%s is %q", v.name, got))
+				}
+				if h != nil {
+					h(visit, s)
+				}
+			})
+		}
 	}
 }
 
-// A new key in two steps: verify everywhere, then sign. Nobody is logged out, also
-// who logs in meanwhile, or has a login under way.
-func TestRotationInTwoSteps(t *testing.T) {
+// deploy starts one process after the other with o, and people use them before and
+// after each. Where only the keys are new, every second one gets them by RotateKeys.
+func (p *people) deploy(o core.Options, onlyKeys bool) {
+	p.t.Helper()
+	p.use()
+	for i := range p.managers {
+		if i%2 == 0 || !onlyKeys {
+			p.managers[i] = newManager(p.t, p.store, o)
+		} else {
+			must(p.t, p.managers[i].RotateKeys(o.Keys))
+		}
+		p.use()
+	}
+}
+
+// A new key in two steps, verify everywhere, then sign, and after or with the
+// second one a new scope of the cookie. Nobody who didn't ask for it is logged out,
+// also who logs in meanwhile, or has a login under way (W7, W9).
+func TestDeploys(t *testing.T) {
+	played := 0
 	for n := 2; n <= 3; n++ {
-		t.Run(fmt.Sprint(n, " processes"), func(t *testing.T) {
-			f := newFleet(t, n, keyA)
-			type visitor struct {
-				jartest.Browser
-				name string
-			}
-			var all []*visitor
-			var open []func()
-			use := func() {
-				for _, finish := range open {
-					finish()
-				}
-				open = nil
-				for range 2 {
-					v := &visitor{name: fmt.Sprint("user", len(all))}
-					visit(t, f.next(), &v.Browser, set(t, 1))
-					visit(t, f.next(), &v.Browser, loginAs(t, v.name))
-					all = append(all, v)
-				}
-				// A login that is under way while the next process is deployed.
-				v := &visitor{name: fmt.Sprint("late", len(all))}
-				visit(t, f.next(), &v.Browser, set(t, 1))
-				x := begin(f.next(), v.Jar("/"))
-				open = append(open, func() {
-					x.run(t, loginAs(t, v.name)).commit().ok(t).to(&v.Browser)
-					all = append(all, v)
-				})
-				for _, v := range all {
-					for range len(f.managers) + 1 { // one more, so that the next one begins elsewhere
-						visit(t, f.next(), &v.Browser, func(_ *core.Visit, s *core.Session) {
-							if got := user.Get(s); got != v.name {
-								t.Errorf("%s is %q", v.name, got)
+		for name, c := range changes {
+			for _, together := range []bool{true, false} {
+				for _, o := range []core.Options{{}, {Rolling: true, TouchEvery: 1}, {Defer: true}} {
+					for _, former := range []bool{true, false} {
+						if played++; !soak && played%5 != 0 {
+							continue
+						}
+						t.Run(fmt.Sprintf("%d processes, %s, at once %t, Rolling %t, Defer %t, FormerCookies %t", n, name, together, o.Rolling, o.Defer, former), func(t *testing.T) {
+							o := o
+							o.Keys, o.Cookie = core.Keyring{keyA}, c[0].options()
+							p := &people{fleet: newFleet(t, n, o)}
+							o.Keys = core.Keyring{keyA, keyB}
+							p.deploy(o, true)
+							o.Keys = core.Keyring{keyB, keyA}
+							if !together {
+								p.deploy(o, true)
+							}
+							o.Cookie = c[1].options()
+							if former {
+								o.FormerCookies = []core.CookieOptions{c[0].options()}
+							}
+							p.deploy(o, false)
+							o.Keys = core.Keyring{keyB}
+							p.deploy(o, true)
+							if p.use(); len(p.lost) > 0 {
+								t.Errorf("%q", p.lost)
 							}
 						})
 					}
 				}
 			}
-			f.deploy(use, keyA, keyB)
-			f.deploy(use, keyB, keyA)
-			f.deploy(use, keyB)
-			use()
-		})
+		}
+	}
+}
+
+// The same people find a rotation in one step.
+func TestDeploysFindWhoIsLost(t *testing.T) {
+	p := &people{fleet: newFleet(t, 2, core.Options{Keys: core.Keyring{keyA}})}
+	p.deploy(core.Options{Keys: core.Keyring{keyB, keyA}}, false)
+	if p.use(); len(p.lost) == 0 {
+		t.Error("nobody was logged out")
 	}
 }
 
 // In one step: who meets a process that does not know the key is anonymous there,
 // and keeps the cookie (W9).
 func TestRotationInOneStep(t *testing.T) {
-	f := newFleet(t, 1, keyA)
+	f := newFleet(t, 1, core.Options{Keys: core.Keyring{keyA}})
 	older, newer := f.managers[0], newManager(t, f.store, core.Options{Keys: [][]byte{keyB, keyA}})
 	for name, h := range map[string]handler{
 		"page": nil, "logout in vain": logout(t),

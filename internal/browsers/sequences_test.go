@@ -77,9 +77,6 @@ func TestUpdateIsNoSet(t *testing.T) {
 func TestLateBySecondCookie(t *testing.T) {
 	for name, pause := range map[string]time.Duration{"first tombstone there": 10 * time.Second, "first tombstone gone": 70 * time.Second} {
 		t.Run(name, func(t *testing.T) {
-			if pause > time.Minute {
-				fails(t, "the tombstone of the second id is not looked at")
-			}
 			synctest.Test(t, func(t *testing.T) {
 				m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
 				visit(t, m, b, set(t, 1))
@@ -97,7 +94,6 @@ func TestLateBySecondCookie(t *testing.T) {
 
 // A second session that is refused leaves the first id as late as it was.
 func TestRefusedSecond(t *testing.T) {
-	fails(t, "a new session after a refused second one goes into the first cookie")
 	refuse := false
 	m, b := newManager(t, newMemory(t), core.Options{Hooks: core.Hooks{
 		Valid: func(_ context.Context, _ core.Jar, s *core.Session) (bool, error) {
@@ -215,7 +211,6 @@ func TestLogoutOfBoth(t *testing.T) {
 // A logout with the id that came first ends the login that went over the second
 // cookie.
 func TestLogoutFindsLoginOverSecondCookie(t *testing.T) {
-	fails(t, "a login over the second cookie is not noted under the first id")
 	m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
 	visit(t, m, b, set(t, 1))
 	bye := begin(m, b.Jar("/"))
@@ -228,17 +223,20 @@ func TestLogoutFindsLoginOverSecondCookie(t *testing.T) {
 	wantUser(t, m, has, "")
 }
 
-// A double click on the login, and a logout before the second answer comes.
+// A double click on the login, and a logout before the second answer comes: nothing
+// leads from the one session to the other, so that answer logs in, as
+// docs/concurrency.md says. A logout with the id of before ends both.
 func TestDoubleLoginThenLogout(t *testing.T) {
-	fails(t, "a logout does not know of the other login of one id")
 	m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
 	visit(t, m, b, set(t, 1))
-	second := begin(m, b.Jar("/"))
+	second, before := begin(m, b.Jar("/")), begin(m, b.Jar("/"))
 	visit(t, m, b, loginAs(t, "ada"))
 	second.run(t, loginAs(t, "ada")).commit().ok(t)
 	visit(t, m, b, logout(t))
 	wantUser(t, m, b, "")
 	second.to(b) // older than the logout
+	wantUser(t, m, b, "ada")
+	before.run(t, logout(t)).commit().ok(t)
 	wantUser(t, m, b, "")
 }
 
@@ -265,7 +263,6 @@ func TestLoginAfterUnknownOutcome(t *testing.T) {
 // A login whose session has no time to live leaves nobody logged in, and the old
 // id as dead as another save would.
 func TestLoginWithoutLife(t *testing.T) {
-	fails(t, "the login is an error, and the old session stays")
 	var over bool
 	m, b := newManager(t, newMemory(t), core.Options{TTLFunc: func(*core.Session) time.Duration {
 		if over {
@@ -287,7 +284,6 @@ func TestLoginWithoutLife(t *testing.T) {
 
 // A renewal that meets a tombstone doesn't make it live as long as a session.
 func TestTombstoneIsNotTouched(t *testing.T) {
-	fails(t, "a touch has no version, and prolongs the tombstone")
 	synctest.Test(t, func(t *testing.T) {
 		m, b := newManager(t, newMemory(t), core.Options{Rolling: true, TouchEvery: 1}), &jartest.Browser{}
 		visit(t, m, b, set(t, 1))
@@ -305,7 +301,6 @@ func TestTombstoneIsNotTouched(t *testing.T) {
 
 // A login makes good a Renew that another request's login has made fail.
 func TestLoginAfterRenewThatLost(t *testing.T) {
-	fails(t, "the commit returns the ErrGone of the Renew, and nothing that the handler does heals it but Reset and Destroy")
 	m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
 	visit(t, m, b, set(t, 1))
 	x := begin(m, b.Jar("/"))
@@ -331,9 +326,6 @@ func TestLoginEndsNoOtherLogin(t *testing.T) {
 		"somebody who has a copy of the second cookie": {10 * time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if c.pause > time.Minute || c.eve {
-				fails(t, "a login ends the successors of its second cookie")
-			}
 			synctest.Test(t, func(t *testing.T) {
 				m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
 				visit(t, m, b, set(t, 1))
@@ -360,7 +352,6 @@ func TestLoginEndsNoOtherLogin(t *testing.T) {
 
 // DropValues keeps what this request has set, also before a Save or Renew of its own.
 func TestDropValuesAfterSave(t *testing.T) {
-	fails(t, "what the request has saved before counts as loaded")
 	for name, save := range map[string]handler{
 		"Save":  func(_ *core.Visit, s *core.Session) { must(t, s.Save(bg)) },
 		"Renew": func(_ *core.Visit, s *core.Session) { must(t, s.Renew(bg)) },
@@ -383,9 +374,6 @@ func TestDeferredLateAfterTheLogin(t *testing.T) {
 	for _, began := range []time.Duration{0, 20 * time.Second, 50 * time.Second} {
 		for _, asks := range []time.Duration{15 * time.Second, 45 * time.Second, 61 * time.Second} {
 			t.Run(fmt.Sprint("began after ", began, ", asks after ", asks), func(t *testing.T) {
-				if began+asks > time.Minute && asks < 30*time.Second {
-					fails(t, "the tombstone has passed, and the request has not run for half a minute")
-				}
 				synctest.Test(t, func(t *testing.T) {
 					m, b := newManager(t, newMemory(t), core.Options{Defer: true}), &jartest.Browser{}
 					visit(t, m, b, set(t, 1))
@@ -405,7 +393,6 @@ func TestDeferredLateAfterTheLogin(t *testing.T) {
 // The same in one browser with two logins of its own: the second cookie is that of
 // the one, and the first that of the other.
 func TestLoginEndsNoSibling(t *testing.T) {
-	fails(t, "a login ends the successors of its second cookie")
 	m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
 	visit(t, m, b, set(t, 1))
 	second := begin(m, b.Jar("/"))
@@ -422,7 +409,6 @@ func TestLoginEndsNoSibling(t *testing.T) {
 // A logout ends all successors of the first cookie's id (P2), also when the session
 // is that of the copy in the second one.
 func TestLogoutOverCopyEndsSiblings(t *testing.T) {
-	fails(t, "the tombstone of the first id is forgotten where the copy counts")
 	m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
 	visit(t, m, b, set(t, 1))
 	change := request(t, m, b, set(t, 2)) // its answer comes late
