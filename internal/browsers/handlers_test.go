@@ -16,7 +16,11 @@ import (
 // Random handlers: every order of a few calls in one request, from every state that
 // a browser can be in, with somebody else's request in between, under many options.
 func TestHandlers(t *testing.T) {
+	t.Parallel()
 	n := uint64(6000)
+	if raced {
+		n = 2000
+	}
 	if soak {
 		n = 400_000
 	}

@@ -158,7 +158,8 @@ func (s *site) login(t *testing.T, c *http.Client, name, tok string) {
 
 // Requests that really run at once, over connections.
 func TestHTTP(t *testing.T) {
-	rounds := 40
+	t.Parallel()
+	rounds := 10
 	if soak {
 		rounds = 4000
 	}

@@ -52,9 +52,10 @@ import (
 // the last write wins there, also over a tombstone.
 
 func TestSchedules(t *testing.T) {
+	t.Parallel()
 	n, from := uint64(1500), uint64(0)
 	if raced {
-		n = 300
+		n = 200
 	}
 	if f := os.Getenv("FROM"); f != "" { // seeds from here on
 		from, _ = strconv.ParseUint(f, 10, 64)
@@ -138,6 +139,7 @@ type sim struct {
 	users    map[core.ID]bool      // whose session had a user
 	ended    map[string]bool       // births of sessions that were ended
 	logout   map[string]time.Time
+	leaving  map[string]int // logouts that run just now
 	problems []string
 	log      []string
 }
@@ -153,7 +155,7 @@ func schedule(t *testing.T, kind string, seed uint64, f faults) (problems, log [
 	synctest.Test(t, func(t *testing.T) {
 		s := &sim{
 			r: rand.New(rand.NewPCG(seed, 1)), faults: f, weak: kind == "plain", start: time.Now(),
-			ids: map[core.ID]bool{}, edges: map[core.ID][]edge{}, kin: map[core.ID][]core.ID{}, dead: map[core.ID]string{}, users: map[core.ID]bool{}, ended: map[string]bool{}, logout: map[string]time.Time{},
+			ids: map[core.ID]bool{}, edges: map[core.ID][]edge{}, kin: map[core.ID][]core.ID{}, dead: map[core.ID]string{}, users: map[core.ID]bool{}, ended: map[string]bool{}, logout: map[string]time.Time{}, leaving: map[string]int{},
 		}
 		memory := newMemory(t)
 		store := memory
@@ -303,8 +305,9 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	step(1)
 	s.mu.Lock()
 	const window = 59 * time.Second
-	knows := s.recent(core.ID(main), window) // that the request is late
-	var gaveUp []core.ID                     // of its ids
+	known := s.recent(core.ID(main), window)
+	knows := known       // that the request is late
+	var gaveUp []core.ID // of its ids
 	for _, id := range []core.ID{core.ID(main), core.ID(next)} {
 		if gone := s.edges[id]; len(gone) > 0 && time.Since(gone[len(gone)-1].at) < window {
 			gaveUp = append(gaveUp, id)
@@ -376,17 +379,20 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 		s.mu.Lock()
 		found := stored && s.recent(was, 59*time.Second)
 		finds := stored && s.finds(was, birth)
+		s.leave(c.group)
+		s.leaving[c.group]++
 		s.mu.Unlock()
 		err = session.Destroy(bg)
 		s.mu.Lock()
+		s.leaving[c.group]--
 		if err != nil {
 			s.problem("%d: Destroy: %v", n, err)
 		}
-		s.logout[c.group] = time.Now()
-		for _, d := range s.clients {
-			d.loggedIn = d.loggedIn && d.group != c.group
+		s.leave(c.group)
+		targets := []core.ID{core.ID(next)}
+		if known { // else there was nothing to end when it began
+			targets = append(targets, core.ID(main))
 		}
-		targets := []core.ID{core.ID(main), core.ID(next)}
 		if found {
 			targets = append(targets, was)
 		}
@@ -432,6 +438,9 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 		at := saved // a login is noted under all ids of its request that are dead, whatever became of them meanwhile
 		if k == role {
 			at, gaveUp = renewed, nil
+		}
+		if stored && string(was) == main { // the second cookie is not looked at
+			gaveUp = nil
 		}
 		if stored {
 			gaveUp = append(gaveUp, was)
@@ -488,7 +497,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	excused := !(stored || knows) || stale && (moved || !spare)
 	if moved && err == nil {
 		c.changed = latest(c.changed, saved)
-		if k != role && began.After(s.logout[c.group]) {
+		if k != role && s.leaving[c.group] == 0 && began.After(s.logout[c.group]) {
 			c.loggedIn, c.id = true, session.ID()
 		}
 	}
@@ -528,6 +537,14 @@ func (s *sim) bear(session *core.Session, n int) error {
 	}
 	_, err := born.Update(session, func(b string) string { return cmp.Or(b, fmt.Sprint("birth", n)) })
 	return err
+}
+
+// leave notes that somebody of a group logs out just now. mu is held.
+func (s *sim) leave(group string) {
+	s.logout[group] = time.Now()
+	for _, c := range s.clients {
+		c.loggedIn = c.loggedIn && c.group != group
+	}
 }
 
 // recent reports whether id is alive or was given up within that time. mu is held.
@@ -644,7 +661,7 @@ func (s *sim) check(when string) {
 			continue
 		}
 		if why := s.dead[id]; why != "" {
-			s.problem("%s, and lives %s: %.4s", why, when, string(id))
+			s.problem("%s, and lives %s: %v", why, when, id)
 		}
 		b, _ := values["born"].(string)
 		if b == "" {

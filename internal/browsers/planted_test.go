@@ -16,6 +16,7 @@ import (
 // The schedules find faults that are planted: in the server's own handlers, which
 // use the API wrongly, or in what stands under tombstones in the store.
 func TestPlanted(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		faults  faults
 		letters string // of the messages that are expected, one of them
