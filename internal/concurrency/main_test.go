@@ -9,11 +9,14 @@
 //     (history_test.go).
 //   - Planted bugs that these tests have to find (planted_test.go).
 //
-// With SOAK=1 in the environment they run for long.
+// With SOAK=1 in the environment they run for long. Without, some of them play a
+// share of their cells, others in each run.
 package concurrency_test
 
 import (
+	"math/rand/v2"
 	"os"
+	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -29,19 +32,49 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Main(m)) }
 
 var soak = os.Getenv("SOAK") == "1"
 
+// turn says which share of the cells a run plays. SHARE=turn repeats it.
+var turn = func() int {
+	if n, err := strconv.Atoi(os.Getenv("SHARE")); err == nil {
+		return n
+	}
+	return rand.IntN(1000)
+}()
+
+// A share chooses one of so many cells, others in each turn, and with SOAK=1 all.
+type share struct{ of, turn, cells int }
+
+func newShare(of int) *share { return &share{of: of, turn: turn} }
+
+// next reports whether the next cell is to be played.
+func (s *share) next() bool {
+	s.cells++
+	return soak || (s.cells+s.turn)%s.of == 0
+}
+
 var (
 	firstKey  = []byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")
 	secondKey = []byte("fedcba9876543210fedcba9876543210")
 )
 
-// stores are the three kinds, opened for one test.
-var stores = []struct {
-	name string
-	open func(t testing.TB) core.Store
-}{
-	{"memory", func(t testing.TB) core.Store { return newMemory(t) }},
-	{"redis", func(t testing.TB) core.Store { return openRedis(t)(servers.SharedRedis(t).Addr()) }},
-	{"memcached", func(t testing.TB) core.Store { return openMemcached(t)(servers.SharedMemcached(t).Addr()) }},
+// A kind of store, opened for one test. A run plays one of share cells on it.
+type kind struct {
+	name  string
+	share int
+	open  func(t testing.TB) core.Store
+}
+
+var stores = []kind{
+	{"memory", 1, func(t testing.TB) core.Store { return newMemory(t) }},
+	{"redis", 3, func(t testing.TB) core.Store { return openRedis(t)(servers.SharedRedis(t).Addr()) }},
+	{"memcached", 3, func(t testing.TB) core.Store { return openMemcached(t)(servers.SharedMemcached(t).Addr()) }},
+}
+
+// most bounds the orders of a cell, which on memcached are many: a save reads first.
+func (k kind) most() int {
+	if soak || k.share == 1 {
+		return 0
+	}
+	return 30
 }
 
 // openRedis returns what opens a store for the time of a test.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -122,6 +123,44 @@ func TestPlantedRaces(t *testing.T) {
 				}
 			}
 			t.Error("not found")
+		})
+	}
+}
+
+// Each third of the cells finds them, as they are played on servers.
+func TestPlantedRacesInAShare(t *testing.T) {
+	for name, plant := range map[string]func(*carelessStore){
+		"a version not compared":  func(s *carelessStore) { s.blind = true },
+		"a write that revives":    func(s *carelessStore) { s.revive = true },
+		"a removal that is none":  func(s *carelessStore) { s.keep = true },
+		"a read of what has been": func(s *carelessStore) { s.stale = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cells := tables[0].cells(t)
+			for turn := range 3 {
+				store := &carelessStore{memory: newMemory(t)}
+				d := &deaf{TB: t}
+				s := newStage(t, store, core.Options{})
+				s.t, s.most = d, stores[2].most()
+				plant(store)
+				some := &share{of: 3, turn: turn}
+				for i, first := range programs {
+					for _, second := range programs[i:] {
+						if !some.next() || d.wrong.Load() {
+							continue
+						}
+						want := cells[first.name+" | "+second.name]
+						s.orders([2]program{first, second}, func(o outcome, _ []choice) {
+							if !slices.Contains(want, o.String()) {
+								d.Error()
+							}
+						})
+					}
+				}
+				if !d.wrong.Load() {
+					t.Errorf("not found in the cells of turn %d", turn)
+				}
+			}
 		})
 	}
 }

@@ -33,6 +33,7 @@ type stage struct {
 	rules rules
 	frame frame
 	after bool // a late request comes after each run
+	most  int  // orders of a cell that has more, without those by chance; zero: all
 }
 
 // A frame is what the HTTP library does with one request: it runs the handler
@@ -408,7 +409,8 @@ func (s *stage) late(cookie string, programs [2]program, path []choice, o outcom
 	}
 }
 
-// orders plays two programs in every order of their calls of the store.
+// orders plays two programs in every order of their calls of the store, or in
+// stage.most of them and as many by chance.
 func (s *stage) orders(programs [2]program, each func(o outcome, path []choice)) (runs int) {
 	var path []choice
 	for {
@@ -416,6 +418,16 @@ func (s *stage) orders(programs [2]program, each func(o outcome, path []choice))
 		o, path = s.run(programs, path)
 		runs++
 		each(o, path)
+		if s.most > 0 && runs >= s.most {
+			if runs == 2*s.most {
+				return runs
+			}
+			path = make([]choice, 100)
+			for i := range path {
+				path[i].took = rand.IntN(2)
+			}
+			continue
+		}
 		last := len(path) - 1
 		for last >= 0 && path[last].took+1 >= path[last].of {
 			last--

@@ -945,8 +945,12 @@ func (c *specClient) tryLogIn(s *spec) {
 		}
 	}
 	now := c.over(nil)
+	passed := c.id
 	id := c.newID()
 	c.spare = c.spare || !s.koa && c.carried
+	if c.successor { // of an id that this request gave up by Reset
+		s.mark(passed, id)
+	}
 	c.note(s, id)
 	c.store(s, id, now)
 }
