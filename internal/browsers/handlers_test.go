@@ -28,7 +28,7 @@ func TestHandlers(t *testing.T) {
 		"default":         {},
 		"Defer":           {Defer: true},
 		"AllowEmpty":      {AllowEmpty: true},
-		"Rolling":         {Rolling: true, TouchEvery: 1},
+		"IdleTimeout":     {IdleTimeout: core.DefaultMaxAge, TouchEvery: 1},
 		"ResetUnknown":    {ResetUnknown: true},
 		"unsigned":        {Cookie: core.CookieOptions{Signed: core.Off}},
 		"Refuse":          {OnConflict: core.ConflictRefuse},
@@ -39,6 +39,7 @@ func TestHandlers(t *testing.T) {
 	}
 	for name, o := range options {
 		t.Run(name, func(t *testing.T) {
+			o.RememberFor = 3600e9
 			for _, kind := range stores[:2] {
 				if o.Carrier != nil && kind.name != "memory" {
 					continue
@@ -200,7 +201,7 @@ func handle(t *testing.T, m *core.Manager, o core.Options, seed uint64) (problem
 		case 2, 3, 4:
 			lo := core.LoginOptions{DropValues: r.IntN(3) == 0}
 			if r.IntN(3) == 0 {
-				lo.RememberFor = 3600e9
+				lo.Remember = true
 			}
 			if err := note(fmt.Sprintf("Login%+v", lo), s.Login(lo)); err != nil {
 				problem("Login: %v", err)
@@ -247,7 +248,7 @@ func handle(t *testing.T, m *core.Manager, o core.Options, seed uint64) (problem
 			}
 		case 12:
 			c := s.Cookie()
-			c.MaxAge, c.NoMaxAge = 7200e9, false
+			c.MaxAge = 7200e9
 			note("SetCookie", s.SetCookie(c))
 		}
 		ids[s.ID()] = true

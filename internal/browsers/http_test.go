@@ -164,7 +164,7 @@ func TestHTTP(t *testing.T) {
 		rounds = 4000
 	}
 	for _, kind := range stores[:2] {
-		for name, o := range map[string]core.Options{"default": {}, "Defer": {Defer: true}, "Rolling": {Rolling: true, TouchEvery: 1}} {
+		for name, o := range map[string]core.Options{"default": {}, "Defer": {Defer: true}, "IdleTimeout": {IdleTimeout: core.DefaultMaxAge, TouchEvery: 1}} {
 			t.Run(kind.name+"/"+name, func(t *testing.T) {
 				s := newSite(t, kind.open(t), o)
 				for what, beside := range map[string][]string{

@@ -172,11 +172,11 @@ func schedule(t *testing.T, kind string, seed uint64, f faults) (problems, log [
 		wait := func(context.Context, storetest.Op, string) error { s.sleep(2 * time.Millisecond); return nil }
 		slow.Before(wait)
 		slow.After(wait)
-		o := core.Options{Rolling: s.chance(5)}
-		s.deferred = s.chance(4)
-		if o.Rolling {
-			o.TouchEvery = 1
+		var o core.Options
+		if s.chance(5) {
+			o.IdleTimeout, o.TouchEvery = core.DefaultMaxAge, 1
 		}
+		s.deferred = s.chance(4)
 		s.watcher = newManager(t, memory, o)
 		o.Defer = s.deferred
 		s.manager = newManager(t, slow, o)

@@ -126,12 +126,12 @@ func TestDeploys(t *testing.T) {
 	for n := 2; n <= 3; n++ {
 		for name, c := range changes {
 			for _, together := range []bool{true, false} {
-				for _, o := range []core.Options{{}, {Rolling: true, TouchEvery: 1}, {Defer: true}} {
+				for _, o := range []core.Options{{}, {IdleTimeout: core.DefaultMaxAge, TouchEvery: 1}, {Defer: true}} {
 					for _, former := range []bool{true, false} {
 						if played++; !soak && played%one != 0 {
 							continue
 						}
-						t.Run(fmt.Sprintf("%d processes, %s, at once %t, Rolling %t, Defer %t, FormerCookies %t", n, name, together, o.Rolling, o.Defer, former), func(t *testing.T) {
+						t.Run(fmt.Sprintf("%d processes, %s, at once %t, IdleTimeout %v, Defer %t, FormerCookies %t", n, name, together, o.IdleTimeout, o.Defer, former), func(t *testing.T) {
 							o := o
 							o.Keys, o.Cookie = core.Keyring{keyA}, c[0].options()
 							p := &people{fleet: newFleet(t, n, o)}

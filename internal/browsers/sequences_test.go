@@ -260,32 +260,10 @@ func TestLoginAfterUnknownOutcome(t *testing.T) {
 	}
 }
 
-// A login whose session has no time to live leaves nobody logged in, and the old
-// id as dead as another save would.
-func TestLoginWithoutLife(t *testing.T) {
-	var over bool
-	m, b := newManager(t, newMemory(t), core.Options{TTLFunc: func(*core.Session) time.Duration {
-		if over {
-			return -1
-		}
-		return time.Hour
-	}}), &jartest.Browser{}
-	visit(t, m, b, set(t, 1))
-	old := idOf(b)
-	over = true
-	x := begin(m, b.Jar("/")).run(t, loginAs(t, "ada")).commit().to(b)
-	over = false
-	t.Logf("commit: %v, cookies %q", x.err, x.cookies())
-	if lives(t, m, old) {
-		t.Error("the old session lives")
-	}
-	wantUser(t, m, b, "")
-}
-
 // A renewal that meets a tombstone doesn't make it live as long as a session.
 func TestTombstoneIsNotTouched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, b := newManager(t, newMemory(t), core.Options{Rolling: true, TouchEvery: 1}), &jartest.Browser{}
+		m, b := newManager(t, newMemory(t), core.Options{IdleTimeout: core.DefaultMaxAge, TouchEvery: 1}), &jartest.Browser{}
 		visit(t, m, b, set(t, 1))
 		late := begin(m, b.Jar("/"))
 		old := copied(b)
