@@ -23,13 +23,12 @@ func TestOrdersWithAFault(t *testing.T) {
 		{"answer lost", nil, core.ErrOutcomeUnknown},
 	}
 	s := newStage(t, newMemory(t), core.Options{})
-	some := newShare(11)
 	runs, cells := 0, 0
-	for _, first := range loading(programs) {
-		for _, second := range loading(programs) {
-			for _, kind := range kinds {
+	for i, first := range loading(programs) {
+		for j, second := range loading(programs) {
+			for k, kind := range kinds {
 				long := slices.Contains(first.acts, renew) && slices.Contains(second.acts, renew)
-				if !some.next() || long && !soak {
+				if !soak && (long || (i*7+j*5+k)%11 != 0) { // always the same: where a fault leaves a hold, others wait for minutes
 					continue
 				}
 				cells++
@@ -70,7 +69,7 @@ func TestOrdersWithAFault(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("SHARE=%d: %d orders of %d cells", some.turn, runs, cells)
+	t.Logf("%d orders of %d cells", runs, cells)
 }
 
 // What a Renew in two steps leaves behind whose first write got no answer: the old
