@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -49,12 +50,12 @@ var nethttpPrograms = []program{
 	{name: "around ReverseProxy", start: aroundProxy},
 	{name: "chi", start: func(t *testing.T, m *core.Manager) string {
 		r := chi.NewRouter()
-		r.Use(middleware.RequestID, middleware.RealIP, middleware.Recoverer, httpsession.New(m, nil))
+		r.Use(middleware.RequestID, middleware.Recoverer, httpsession.New(m, nil))
 		return serve(t, chiRoutes(r))
 	}},
 	{name: "chi with all its middleware", start: func(t *testing.T, m *core.Manager) string {
 		r := chi.NewRouter()
-		r.Use(middleware.Recoverer, middleware.Compress(5), middleware.Throttle(100), httprate.LimitByIP(10000, time.Minute),
+		r.Use(middleware.Recoverer, middleware.Compress(5), middleware.Throttle(100), limitByIP(),
 			cors.AllowAll().Handler, middleware.StripSlashes, middleware.GetHead)
 		r.Use(httpsession.New(m, nil))
 		r.Use(middleware.Compress(5), middleware.Timeout(time.Minute), middleware.NoCache, middleware.Recoverer, httpsession.Guard)
@@ -127,10 +128,17 @@ func crowd(t *testing.T) func(http.Handler) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limit := httprate.LimitByIP(10000, time.Minute)
+	limit := limitByIP()
 	return func(h http.Handler) http.Handler {
 		return cors.AllowAll().Handler(limit(zip(http.MaxBytesHandler(h, 1<<20))))
 	}
+}
+
+func limitByIP() func(http.Handler) http.Handler {
+	return httprate.Limit(10000, time.Minute, httprate.WithKeyFuncs(func(r *http.Request) (string, error) {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		return host, err
+	}))
 }
 
 // aroundProxy is a program that has the sessions, and whose pages are made by an
