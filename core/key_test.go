@@ -145,12 +145,11 @@ func TestW39AnotherType(t *testing.T) {
 	}))
 }
 
-// W40: a request that sets many values costs no more than their number. If it were
-// their square, this would take minutes, and with the race detector longer than a
-// package has.
+// W40: a request that sets many values. That it costs no more than their number is
+// TestW40Index.
 func TestW40ManyNames(t *testing.T) {
 	t.Parallel()
-	const n = 60_000
+	const n = 20_000
 	a := newApp(t, &core.Options{MaxSize: 16 << 20})
 	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
 		for i := range n {
@@ -167,7 +166,7 @@ func TestW40ManyNames(t *testing.T) {
 	}))
 	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
 		names := s.Names()
-		if len(names) != n+1 || !slices.Contains(names, "59999") {
+		if len(names) != n+1 || !slices.Contains(names, "19999") {
 			t.Fatalf("%d names", len(names))
 		}
 		for i := range n {
@@ -186,7 +185,7 @@ func TestW40TooLargeAtOnce(t *testing.T) {
 	t.Parallel()
 	a := newApp(t, nil)
 	a.ok(a.get("/", count(t)))
-	const n = 60_000
+	const n = 20_000
 	refused := 0
 	e := a.get("/", func(_ *core.Visit, s *core.Session) {
 		for i := range n {

@@ -159,16 +159,23 @@ func TestP30EveryOrderOfTake(t *testing.T) {
 		}, false},
 		{"logout", func(s *core.Session) (string, error) { return "", s.Destroy(context.Background()) }, true},
 	}
+	bits := 5
+	if soak {
+		bits = 10
+	}
 	for _, policy := range []core.ConflictPolicy{core.ConflictMerge, core.ConflictLastWriteWins} {
 		for i, other := range acts {
 			if policy != core.ConflictMerge && i > 2 {
 				continue // the policy is for saves
 			}
-			for _, first := range acts[:3] {
+			for k, first := range acts[:3] {
+				if k > 0 && i > 0 && !soak {
+					continue
+				}
 				t.Run(fmt.Sprintf("policy %d, %s | %s", policy, first.name, other.name), func(t *testing.T) {
 					t.Parallel()
-					for bits := range 1 << bitsOfOrder {
-						synctest.Test(t, func(t *testing.T) { twoRequests(t, policy, bits, first.do, other.do, other.ends) })
+					for order := range 1 << bits {
+						synctest.Test(t, func(t *testing.T) { twoRequests(t, policy, order, bits, first.do, other.do, other.ends) })
 					}
 				})
 			}
@@ -176,10 +183,8 @@ func TestP30EveryOrderOfTake(t *testing.T) {
 	}
 }
 
-const bitsOfOrder = 7
-
-// twoRequests runs them in one order.
-func twoRequests(t *testing.T, policy core.ConflictPolicy, bits int, first, second func(*core.Session) (string, error), ends bool) {
+// twoRequests runs them in the order of so many bits.
+func twoRequests(t *testing.T, policy core.ConflictPolicy, bits, many int, first, second func(*core.Session) (string, error), ends bool) {
 	store := newMemory(t)
 	browser := visitor(t, newManager(t, store, core.Options{}))
 	quiet := newManager(t, store, core.Options{})
@@ -207,7 +212,7 @@ func twoRequests(t *testing.T, policy core.ConflictPolicy, bits int, first, seco
 			failed[i] = err
 		}
 	}
-	order.run(bits, bitsOfOrder, requests)
+	order.run(bits, many, requests)
 	out := 0
 	for i, v := range got {
 		if v != "" {
