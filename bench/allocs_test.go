@@ -7,6 +7,7 @@ import (
 
 	"github.com/gensession/gensession/bench/internal/drive"
 	"github.com/gensession/gensession/bench/internal/ours"
+	"github.com/gensession/gensession/core"
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
@@ -28,6 +29,33 @@ func TestAllocs(t *testing.T) {
 		// than reading one of six: the others are not decoded.
 		t.Run(a.Name+"/read one of 200", func(t *testing.T) {
 			checkAllocs(t, a, drive.SizedValues(200), drive.Read, limits[a.Name][drive.Read])
+		})
+	}
+}
+
+// Who watches costs what he asks for, and a Logger that drops what is ordinary nothing.
+func TestAllocsWatched(t *testing.T) {
+	a := ours.Adapters()[1]
+	for by, limit := range map[string]float64{"nobody": 1, "Logger at Info": 1, "Hooks.Event": 3, "core.Observe": 2} {
+		t.Run(by, func(t *testing.T) {
+			memory := memorystore.New(nil)
+			defer memory.Close()
+			o := core.Options{Keys: ours.Keys()}
+			store, counted := watchers(t)[by](memory, &o)
+			m, err := core.New(store, &o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			runs := ours.Runs(drive.Values())
+			cookie, _ := a.Client(m, runs[drive.Fill])("")
+			request := a.Client(m, runs[drive.Read])
+			if got := testing.AllocsPerRun(1000, func() { cookie, _ = request(cookie) }); got > limit {
+				t.Errorf("%v allocations for a read, at most %v are allowed", got, limit)
+			}
+			if counted != nil && counted() < 1000 {
+				t.Errorf("only %d seen", counted())
+			}
 		})
 	}
 }

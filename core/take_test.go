@@ -248,6 +248,9 @@ func takers() map[string]func(t *testing.T) *app {
 			o.Keys = [][]byte{testKey}
 			return newApp(t, o)
 		},
+		"sealed": func(t *testing.T) *app {
+			return newApp(t, &core.Options{Seal: core.Sealing{Keys: [][]byte{[]byte("a-key-of-these-tests-4f9c02b71de8")}}})
+		},
 		"idle timeout": func(t *testing.T) *app { return newApp(t, &core.Options{IdleTimeout: time.Hour, TouchEvery: 1}) },
 	}
 }
