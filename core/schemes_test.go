@@ -68,7 +68,7 @@ func deploys(until time.Time) map[string][]core.Options {
 // out.
 func TestT9KeysAndSchemes(t *testing.T) {
 	t.Parallel()
-	const visitsEach = 5
+	const visitsEach = 4
 	for name, steps := range deploys(time.Now().Add(time.Hour)) {
 		for kind, wrap := range map[string]func(core.Store) core.Store{
 			"memory":  func(s core.Store) core.Store { return s },
