@@ -20,18 +20,25 @@ type reusedJar struct {
 	n     int
 }
 
-func (j *reusedJar) Cookie() string                            { return string(j.field) }
-func (j *reusedJar) AppendCookie(dst []byte) []byte            { return append(dst, j.field...) }
-func (j *reusedJar) Path() string                              { return "/" }
-func (j *reusedJar) Secure() bool                              { return true }
-func (j *reusedJar) RequestHeader(string) string               { return "" }
-func (j *reusedJar) ResponseCookies() []string                 { return nil }
+func (j *reusedJar) Cookie() string                 { return string(j.field) }
+func (j *reusedJar) AppendCookie(dst []byte) []byte { return append(dst, j.field...) }
+func (j *reusedJar) Path() string                   { return "/" }
+func (j *reusedJar) Secure() bool                   { return true }
+func (j *reusedJar) RequestHeader(string) string    { return "" }
+func (j *reusedJar) ResponseCookies() (lines []string) {
+	for _, line := range j.lines[:j.n] { // none, but for what Renew has sent before the commit
+		lines = append(lines, string(line))
+	}
+	return lines
+}
 func (j *reusedJar) DropCookies(string)                        {}
 func (j *reusedJar) ResponseHeader(string) string              { return "" }
 func (j *reusedJar) SetResponseHeader(string, string)          {}
 func (j *reusedJar) DefaultResponseHeader(string, string) bool { return true }
 func (j *reusedJar) Begun() bool                               { return false }
-func (j *reusedJar) SetCookie(name, line string, replace bool) { panic("not used") }
+func (j *reusedJar) SetCookie(name, line string, replace bool) {
+	j.SetCookieBytes(name, []byte(line), replace)
+}
 func (j *reusedJar) SetCookieBytes(_ string, line []byte, _ bool) {
 	j.lines[j.n] = append(j.lines[j.n][:0], line...)
 	j.n++
