@@ -19,10 +19,7 @@ import (
 // TestP20OnServers: sessions whose ids change of themselves all the time, written by
 // parallel requests whose answers are often lost, lose no update and nobody.
 func TestP20OnServers(t *testing.T) {
-	kinds := append(stores[:len(stores):len(stores)], struct {
-		name string
-		open func(t testing.TB) core.Store
-	}{"cluster", func(t testing.TB) core.Store { // the keys of a session lie apart
+	kinds := append(stores[:len(stores):len(stores)], kind{"cluster", 1, func(t testing.TB) core.Store { // the keys of a session lie apart
 		s, err := redisstore.OpenOption(rueidis.ClientOption{InitAddress: servers.RedisCluster(t, 3, 0).Addrs()}, nil)
 		if err != nil {
 			t.Fatal(err)
