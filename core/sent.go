@@ -13,6 +13,7 @@ import (
 // remembers what that was. Session.op guards it.
 type sentJar struct {
 	Jar
+	visit  *Visit
 	lines  []sentLine  // the Set-Cookie lines, in order
 	fields []sentField // the other fields
 }
@@ -30,7 +31,7 @@ type sentField struct {
 func (v *Visit) sends() Jar {
 	s := v.session
 	if s.sent == nil {
-		s.sent = &sentJar{Jar: v.jar}
+		s.sent = &sentJar{Jar: v.jar, visit: v}
 	}
 	s.sent.putBack()
 	return s.sent
@@ -50,20 +51,21 @@ func (j *sentJar) putBack() {
 		return
 	}
 	now := j.Jar.ResponseCookies()
-	left := j.lines
+	left, replaced := j.lines, false
 	for _, line := range now {
 		if len(left) > 0 && left[0].line == line {
 			left = left[1:]
 		}
+		replaced = replaced || j.replaces(line)
 	}
-	if len(left) > 0 {
+	if len(left) > 0 || replaced {
 		// All of them, since their order counts: removals come before what lives.
 		for _, l := range j.lines {
 			j.Jar.DropCookies(l.name)
 		}
 		for _, line := range now { // of the same names, by other code
 			name, _, _ := strings.Cut(line, "=")
-			if j.has(func(l sentLine) bool { return l.name == name }) && !j.has(func(l sentLine) bool { return l.line == line }) {
+			if j.has(func(l sentLine) bool { return l.name == name }) && !j.has(func(l sentLine) bool { return l.line == line }) && !j.replaces(line) {
 				j.Jar.SetCookie(name, line, false)
 			}
 		}
@@ -78,6 +80,34 @@ func (j *sentJar) putBack() {
 			j.Jar.SetResponseHeader(f.name, f.value)
 		}
 	}
+}
+
+// replaces reports whether line is one of other code that browsers take for one of
+// j, such as a removal of the session cookie by hand. What the commit sends would
+// take its place, too (K7).
+func (j *sentJar) replaces(line string) bool {
+	c := j.visit.manager.cookie
+	if c == nil || j.has(func(l sentLine) bool { return l.line == line }) {
+		return false
+	}
+	name, _, _ := strings.Cut(line, "=")
+	in := j.scope(line)
+	return j.has(func(l sentLine) bool { return l.name == name && (c.koa || j.scope(l.line) == in) }) &&
+		j.visit.session.Cookie().Overwrite != Off
+}
+
+// scope is that of a line in this response: without a path it has that of the
+// request, up to the last slash (RFC 6265 section 5.1.4).
+func (j *sentJar) scope(line string) scope {
+	in := scopeOf(line)
+	if !strings.HasPrefix(in.path, "/") {
+		path := j.Path()
+		in.path = path[:max(strings.LastIndexByte(path, '/'), 0)]
+		if in.path == "" {
+			in.path = "/"
+		}
+	}
+	return in
 }
 
 func (j *sentJar) has(f func(sentLine) bool) bool { return slices.ContainsFunc(j.lines, f) }

@@ -188,6 +188,9 @@ func TestW5WhatWasSentIsInTheResponse(t *testing.T) {
 				t.Errorf("undisturbed: Set-Cookie %q, want %q", got, c.want)
 			}
 			for how, wipe := range wipes {
+				if c.options.Cookie.Overwrite == core.Off && strings.HasPrefix(how, "a removal by hand") {
+					continue // all lines stay
+				}
 				disturbed := c.run(t, wipe)
 				disturbed.jar.SetCookies = slices.DeleteFunc(disturbed.jar.SetCookies, func(l string) bool { return strings.HasPrefix(l, "theirs=") })
 				if !slices.Equal(disturbed.jar.SetCookies, undisturbed.jar.SetCookies) || fmt.Sprint(disturbed.jar.Response) != fmt.Sprint(undisturbed.jar.Response) {
@@ -210,6 +213,18 @@ var wipes = map[string]func(*jartest.Jar){
 	"every second line goes": func(j *jartest.Jar) {
 		i := 0
 		j.SetCookies = slices.DeleteFunc(j.SetCookies, func(string) bool { i++; return i%2 == 0 })
+	},
+	"a removal by hand": func(j *jartest.Jar) {
+		for _, name := range []string{"koa.sid", "koa.sid.sig"} {
+			if slices.ContainsFunc(j.SetCookies, func(l string) bool { return strings.HasPrefix(l, name+"=") }) {
+				j.SetCookies = append(j.SetCookies, name+"=; Path=/; Max-Age=0")
+			}
+		}
+	},
+	"a removal by hand, without a path": func(j *jartest.Jar) {
+		if slices.ContainsFunc(j.SetCookies, func(l string) bool { return strings.HasPrefix(l, "koa.sid=") }) {
+			j.SetCookies = append(j.SetCookies, "koa.sid=; Max-Age=0")
+		}
 	},
 	"they are turned round": func(j *jartest.Jar) { slices.Reverse(j.SetCookies) },
 }
@@ -234,4 +249,22 @@ func (c sentCase) run(t *testing.T, wipe func(*jartest.Jar)) (e *exchange) {
 		must(t, e.err())
 	})
 	return e
+}
+
+// W5: a line of the same name that browsers keep beside the session cookie stays.
+func TestW5LinesOfOtherScopesStay(t *testing.T) {
+	a := newApp(t, nil)
+	jar := a.browser.Jar("/a/b")
+	a.ok(a.send(jar, func(_ *core.Visit, s *core.Session) {
+		must(t, visits.Set(s, 1))
+		must(t, s.Save(bg))
+		jar.SetCookies = []string{"koa.sid=theirs; Path=/other", "koa.sid=theirs", "other=1"}
+	}))
+	if len(jar.SetCookies) != 5 {
+		t.Fatalf("%d lines", len(jar.SetCookies))
+	}
+	want := []string{"other=1", "koa.sid=theirs; Path=/other", "koa.sid=theirs"} // the last one's path is /a
+	if !slices.Equal(jar.SetCookies[:3], want) || !strings.HasPrefix(jar.SetCookies[3], "koa.sid=") {
+		t.Errorf("the lines of others are %q", jar.SetCookies[:3])
+	}
 }
