@@ -39,7 +39,7 @@ func (m *Manager) look(ctx context.Context, key string) (lookup, error) {
 }
 
 func (m *Manager) see(key string, data []byte, version Version, err error) (lookup, error) {
-	s := lookup{version: version}
+	s := lookup{at: key, version: version}
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return s, ErrGone
@@ -71,12 +71,12 @@ func (m *Manager) hold(ctx context.Context, key string) (s lookup, mine string, 
 	}
 	suffix := appendBlanks(make([]byte, 0, blanks))
 	data, version, err := m.append(ctx, key, suffix)
-	if errors.Is(err, ErrOutcomeUnknown) { // a look tells
-		s, err = m.look(ctx, key)
-		return s, string(suffix), err
+	if errors.Is(err, ErrOutcomeUnknown) {
+		s, err = m.look(ctx, key) // which tells
+	} else {
+		s, err = m.see(key, data, version, err)
 	}
-	s, err = m.see(key, data, version, err)
-	if s.at = key; err == nil && s.record.Moved || errors.Is(err, ErrGone) && s.tombstone.leads(true) {
+	if err == nil && s.record.Moved || errors.Is(err, ErrGone) && s.tombstone.leads(true) {
 		s, err = m.findAgain(ctx, key)
 		return s, "", err // it is not held there
 	}
