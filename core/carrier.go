@@ -73,6 +73,8 @@ type signedCookie struct {
 	shaped    func(ID) bool // reports whether something has the form of an id
 	allowHTTP bool
 	koa       bool            // a line replaces those of every scope, and a signature that none of the keys made is removed
+	names     []*formerName   // that it had before
+	domains   []string        // see Options.Domains
 	former    []CookieOptions // whose scopes the cookie had before
 	options   CookieOptions   // the configuration, complete
 	keys      atomic.Pointer[keyring]
@@ -310,6 +312,7 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	id, o, second := s.id, s.cookieOptions(), s.entry.second
 	ends := s.expiry(&o)
 	s.mu.Unlock()
+	c.at(s.visit.jar, &o)
 	if err := c.ready(jar, &o); err != nil {
 		return err
 	}
@@ -321,6 +324,7 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	for _, gone := range c.removals(s, &o, false) {
 		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0), clean)
 	}
+	c.dropFormer(jar, s, &o)
 	p := s.signedID(c, id)
 	if c.signed && p.by == nil && s.visit.expires {
 		key := s.key
@@ -365,10 +369,11 @@ func (s *Session) expiry(o *CookieOptions) time.Time {
 // Reset sends both cookies in expired form, with the attributes by which browsers
 // distinguish cookies (K6).
 func (c *signedCookie) Reset(jar Jar, s *Session) error {
-	o := s.Cookie()
+	o := s.visit.cookieHere()
 	for _, gone := range c.removals(s, &o, true) {
 		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0), false)
 	}
+	c.dropFormer(jar, s, &o)
 	c.send(jar, c.name, &o, signedID{}, time.Unix(0, 0), false)
 	if s.visit.hasSecond() {
 		c.dropSecond(jar, &o)

@@ -21,7 +21,8 @@ type Jar interface {
 	// server, or to a proxy that the adapter was told to trust.
 	Secure() bool
 	// RequestHeader returns the first request field of that name, "" if there
-	// is none. Names are case-insensitive.
+	// is none. Names are case-insensitive. Host is the host of the request, with
+	// its port if it was sent.
 	RequestHeader(name string) string
 
 	// SetCookie appends line to the Set-Cookie fields of the response. With

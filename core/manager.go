@@ -43,6 +43,16 @@ type Options struct {
 	// browser's /app/x arrives as /x. Cookie.Path is the browser's: without
 	// MountPath no such request would lie inside of it.
 	MountPath string
+	// FormerNames are the names that the cookie had in earlier deployments, or will
+	// have in the next one, at most four. A cookie of such a name, signed with
+	// one of the Keys, counts like one of Name, and is replaced by one of Name in
+	// the response. Not with KoaCompat or a Carrier.
+	FormerNames []string
+	// Domains, in place of Cookie.Domain, are domains of which the cookie gets the
+	// first one that the host of the request lies in (the field Host), so that one
+	// process serves several sites. For other hosts it has no domain. Not with
+	// KoaCompat or a Carrier.
+	Domains []string
 	// Carrier, if set, transports the id in place of the cookie.
 	Carrier Carrier
 
@@ -330,8 +340,8 @@ func New(store Store, o *Options) (*Manager, error) {
 		if len(m.o.Keys) > 0 {
 			problem("Options has both Keys and a Carrier: this package does not sign the id of a Carrier, so remove the Keys")
 		}
-		if len(m.o.FormerCookies) > 0 {
-			problem("Options has both FormerCookies and a Carrier: remove one")
+		if len(m.o.FormerCookies)+len(m.o.FormerNames)+len(m.o.Domains) > 0 {
+			problem("Options has FormerCookies, FormerNames or Domains beside a Carrier: remove one")
 		}
 		if err := m.config.check(""); err != nil {
 			problem("%w", err)
@@ -498,7 +508,7 @@ func (m *Manager) newCookie() error {
 			errs = append(errs, errors.New("Options.FormerCookies is not available with KoaCompat"))
 		case err != nil:
 			errs = append(errs, fmt.Errorf("Options.FormerCookies[%d]: %w", i, err))
-		case full.scope() == m.config.scope():
+		case full.scope() == m.config.scope() && len(o.Domains) == 0:
 			errs = append(errs, fmt.Errorf("Options.FormerCookies[%d] is the scope that the cookie has now: remove it", i))
 		default:
 			c.former[i] = full
@@ -512,13 +522,12 @@ func (m *Manager) newCookie() error {
 	case c.signed:
 		errs = append(errs, o.Keys.check("Options.Keys", o.InsecureShortKeys))
 	}
+	errs = append(errs, m.formerNames(c), m.domains(c))
 	if errors.Join(errs...) == nil && c.signed {
 		if until := o.Migrate.Until; !until.IsZero() {
 			errs = append(errs, o.sign(&m.migrating, !o.koa, o.Migrate.Keys, until))
 		}
-		keys, err := m.keyring(o.Keys)
-		errs = append(errs, err)
-		c.keys.Store(keys)
+		errs = append(errs, m.setKeys(c, o.Keys))
 	}
 	m.carrier, m.cookie = c, c
 	return errors.Join(errs...)
@@ -536,21 +545,38 @@ func (m *Manager) RotateKeys(keys Keyring) error {
 	if len(keys) == 0 {
 		return errors.New("session: RotateKeys: no keys")
 	}
-	ring, err := (*keyring)(nil), keys.check("Options.Keys", m.o.InsecureShortKeys)
+	err := keys.check("Options.Keys", m.o.InsecureShortKeys)
 	if err == nil {
-		ring, err = m.keyring(keys)
+		err = m.setKeys(m.cookie, keys)
 	}
 	if err != nil {
 		return fmt.Errorf("session: RotateKeys: %w", err)
 	}
-	m.cookie.keys.Store(ring)
 	return nil
 }
 
-// keyring makes what signs and verifies with keys.
-func (m *Manager) keyring(keys Keyring) (*keyring, error) {
-	r := new(keyring)
-	if err := m.o.sign(r, m.o.koa, keys, time.Time{}); err != nil {
+// setKeys makes c sign and verify with keys.
+func (m *Manager) setKeys(c *signedCookie, keys Keyring) error {
+	rings := make([]*keyring, 0, 1+len(c.names))
+	for _, name := range append([]string{c.name}, m.o.FormerNames...) {
+		ring, err := m.keyring(name, keys)
+		if err != nil {
+			return err
+		}
+		rings = append(rings, ring)
+	}
+	c.keys.Store(rings[0])
+	for i, name := range c.names {
+		name.keys.Store(rings[1+i])
+	}
+	return nil
+}
+
+// keyring makes what signs and verifies the cookie of that name with keys.
+func (m *Manager) keyring(name string, keys Keyring) (*keyring, error) {
+	r, o := new(keyring), m.o
+	o.Name = name
+	if err := o.sign(r, m.o.koa, keys, time.Time{}); err != nil {
 		return nil, err
 	}
 	if until := m.o.UnderivedUntil; !until.IsZero() {

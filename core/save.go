@@ -536,7 +536,7 @@ func (v *Visit) send(ctx context.Context, last bool) error {
 		return v.report(ctx, OpCarrier, err)
 	}
 	if c := v.manager.cookie; c != nil && !v.session.second && !v.spare && v.endsSecond() {
-		o := v.session.Cookie()
+		o := v.cookieHere()
 		c.dropSecond(jar, &o)
 	}
 	v.resend, v.sent = false, true
@@ -557,7 +557,7 @@ func (v *Visit) withdraw() {
 	jar := v.sends()
 	switch c := v.manager.carrier.(type) {
 	case *signedCookie:
-		o := v.session.Cookie()
+		o := v.cookieHere()
 		for _, in := range append(c.removals(v.session, &o, false), o) {
 			for _, name := range []string{c.name, c.sigName, c.name + secondSuffix, c.name + secondSuffix + sigSuffix} {
 				c.clearScope(jar, name, in.scope())
@@ -580,7 +580,7 @@ func (v *Visit) sendReset(ctx context.Context, logout bool) error {
 	}
 	v.carrying = true
 	if s := v.session; s.second && !logout {
-		o := s.Cookie()
+		o := v.cookieHere()
 		v.manager.cookie.dropSecond(v.sends(), &o)
 		v.sent = false
 		return nil

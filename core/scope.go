@@ -1,8 +1,13 @@
 package core
 
 import (
+	"errors"
+	"fmt"
+	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 )
 
 // A scope is what browsers tell cookies of one name apart by (RFC 6265 section
@@ -90,4 +95,137 @@ func (c *signedCookie) removals(s *Session, o *CookieOptions, ended bool) []Cook
 		left = append(left, gone)
 	}
 	return left
+}
+
+// A formerName is a name that the cookie had before, or will have.
+type formerName struct {
+	name string
+	keys atomic.Pointer[keyring] // as those of signedCookie, for that name
+}
+
+const maxFormerNames = 4
+
+// formerNames takes Options.FormerNames over into c.
+func (m *Manager) formerNames(c *signedCookie) error {
+	var errs []error
+	names := m.o.FormerNames
+	switch {
+	case len(names) > 0 && m.o.koa:
+		errs = append(errs, errors.New("Options.FormerNames is not available with KoaCompat"))
+	case len(names) > maxFormerNames:
+		errs = append(errs, fmt.Errorf("Options.FormerNames has %d names, at most %d are allowed: drop the oldest", len(names), maxFormerNames))
+	}
+	for i, name := range names {
+		if err := checkName(name); err != nil {
+			errs = append(errs, fmt.Errorf("Options.FormerNames[%d]: %w", i, err))
+		}
+		if name == "" || name == c.name || slices.Contains(names[:i], name) {
+			errs = append(errs, fmt.Errorf("Options.FormerNames[%d] is empty, Options.Name, or there twice: remove it", i))
+		}
+		c.names = append(c.names, &formerName{name: name})
+	}
+	return errors.Join(errs...)
+}
+
+// domains takes Options.Domains over into c.
+func (m *Manager) domains(c *signedCookie) error {
+	var errs []error
+	if len(m.o.Domains) > 0 {
+		switch {
+		case m.o.koa:
+			errs = append(errs, errors.New("Options.Domains is not available with KoaCompat"))
+		case m.config.Domain != "":
+			errs = append(errs, errors.New("Options has both Domains and Cookie.Domain: remove one"))
+		case hasPrefixFold(c.name, "__Host-"):
+			errs = append(errs, fmt.Errorf("the cookie name %q allows no domain: remove Options.Domains, or choose another name", c.name))
+		}
+	}
+	for i, d := range m.o.Domains {
+		if d = strings.ToLower(strings.TrimPrefix(d, ".")); d == "" || !domain(d) {
+			errs = append(errs, fmt.Errorf("Options.Domains[%d] is no host name, such as example.com", i))
+		}
+		c.domains = append(c.domains, d)
+	}
+	return errors.Join(errs...)
+}
+
+// withFormer is r, read of jar, and what the request carries under former names.
+// Where both carry an id, the store decides as among several.
+func (c *signedCookie) withFormer(jar Jar, r reading) reading {
+	if len(c.names) == 0 || r.more {
+		return r
+	}
+	all := r.several
+	if r.only != nil {
+		all = append(all, r.only)
+	}
+	now := len(all)
+	field := jar.Cookie()
+	for _, former := range c.names {
+		ids, sigs := parseCookies(field, former.name)
+		found, _, _ := c.genuine(former.keys.Load(), former.name, &ids, &sigs)
+		for _, p := range found {
+			if !slices.ContainsFunc(all, func(q *signedID) bool { return q.id == p.id }) {
+				all = append(all, p)
+			}
+		}
+	}
+	switch {
+	case len(all) == now:
+		return r
+	case len(all) == 1:
+		return reading{only: all[0], reissue: true}
+	}
+	return reading{several: all[:min(len(all), maxSameName)]}
+}
+
+// dropFormer removes the cookies of former names that the request carries, in every
+// scope that is known.
+func (c *signedCookie) dropFormer(jar Jar, s *Session, o *CookieOptions) {
+	if len(c.names) == 0 {
+		return
+	}
+	field := s.visit.jar.Cookie()
+	for _, former := range c.names {
+		if !strings.Contains(field, former.name+"=") && !strings.Contains(field, former.name+sigSuffix+"=") {
+			continue
+		}
+		seen := map[scope]bool{}
+		for _, in := range append([]CookieOptions{*o, c.options}, c.former...) {
+			if seen[in.scope()] {
+				continue
+			}
+			seen[in.scope()] = true
+			gone := *o
+			gone.Domain, gone.Path, gone.Partitioned = in.Domain, in.Path, in.Partitioned
+			c.send(jar, former.name, &gone, signedID{}, time.Unix(0, 0), false)
+		}
+	}
+}
+
+// at gives o the domain of the request's host, where Options.Domains has it and the
+// session has chosen none.
+func (c *signedCookie) at(jar Jar, o *CookieOptions) {
+	if len(c.domains) == 0 || o.Domain != "" {
+		return
+	}
+	host := strings.ToLower(jar.RequestHeader("Host"))
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	for _, d := range c.domains {
+		if host == d || strings.HasSuffix(host, "."+d) {
+			o.Domain = d
+			return
+		}
+	}
+}
+
+// cookieHere are the session's cookie options as they are sent in this response.
+func (v *Visit) cookieHere() CookieOptions {
+	o := v.session.Cookie()
+	if c := v.manager.cookie; c != nil {
+		c.at(v.jar, &o)
+	}
+	return o
 }

@@ -513,7 +513,7 @@ func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 			return "", nil, err
 		}
 	default:
-		r := m.cookie.read(v.jar)
+		r := m.cookie.withFormer(v.jar, m.cookie.read(v.jar))
 		v.crowded, v.odd = r.more, r.odd
 		switch {
 		case r.only != nil:

@@ -248,7 +248,12 @@ func (x *exchange) UntrustedTLS() string {
 	return x.mw.proxies.Untrusted(x.r.Header.Get)
 }
 
-func (x *exchange) RequestHeader(name string) string { return x.r.Header.Get(name) }
+func (x *exchange) RequestHeader(name string) string {
+	if strings.EqualFold(name, "Host") { // net/http keeps it elsewhere
+		return x.r.Host
+	}
+	return x.r.Header.Get(name)
+}
 
 func (x *exchange) SetCookie(name, line string, replace bool) {
 	x.jar.Lock()

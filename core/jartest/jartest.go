@@ -199,10 +199,11 @@ var cases = []rule{
 	{name: "Secure/TLS", rule: "Secure is true over TLS.", tls: true, test: func(s *server) error {
 		return s.secure(true)
 	}},
-	{name: "RequestHeader", rule: `RequestHeader returns the first field of that name, case-insensitively, "" if there is none.`, test: func(s *server) error {
+	{name: "RequestHeader", rule: `RequestHeader returns the first field of that name, case-insensitively, "" if there is none, and the host of the request as Host.`, test: func(s *server) error {
 		want := map[string]string{
 			"X-Several": "one", "x-several": "one", "X-SEVERAL": "one", "X-Odd": "two words, \xe9\"", "x-odd": "two words, \xe9\"",
 			"X-Empty": "", "X-Absent": "", "Authorization": "Bearer x=", "authorization": "Bearer x=",
+			"Host": "example.com", "host": "example.com",
 		}
 		got := make(map[string]string)
 		_, err := s.exchange(request{headers: [][2]string{

@@ -25,7 +25,7 @@ func memory(wrap func(j *Jar, r *http.Request) core.Jar) func(*testing.T, net.Li
 				Cookies: r.Header["Cookie"],
 				Target:  r.RequestURI,
 				TLS:     r.TLS != nil,
-				Request: textproto.MIMEHeader(r.Header),
+				Request: withHost(r),
 			}
 			if u, err := url.Parse(r.RequestURI); err == nil && u.Host != "" && !strings.HasPrefix(r.RequestURI, "/") {
 				j.Target = max(u.EscapedPath(), "/")
@@ -56,6 +56,13 @@ func memory(wrap func(j *Jar, r *http.Request) core.Jar) func(*testing.T, net.Li
 
 func TestMemoryJar(t *testing.T) {
 	Run(t, memory(func(j *Jar, _ *http.Request) core.Jar { return j }))
+}
+
+// withHost are the fields of r, with Host, which net/http keeps elsewhere.
+func withHost(r *http.Request) textproto.MIMEHeader {
+	h := textproto.MIMEHeader(r.Header.Clone())
+	h.Set("Host", r.Host)
+	return h
 }
 
 // Each broken Jar does one thing wrong.
@@ -209,6 +216,7 @@ func TestBrokenJars(t *testing.T) {
 		"trusts anybody":        {"Secure/plain", broken{secure: func(b *broken) bool { return b.TLS || b.r.Header.Get("X-Forwarded-Proto") == "https" }}},
 		"never secure":          {"Secure/TLS", broken{secure: func(*broken) bool { return false }}},
 		"case-sensitive field":  {"RequestHeader", broken{requestHeader: func(b *broken, name string) string { return strings.Join(b.r.Header[name], "") }}},
+		"has no host":           {"RequestHeader", broken{requestHeader: func(b *broken, name string) string { return b.r.Header.Get(name) }}},
 		"joins request fields":  {"RequestHeader", broken{requestHeader: func(b *broken, name string) string { return strings.Join(b.r.Header.Values(name), ", ") }}},
 		"normalizes attributes": {"SetCookie/bytes", broken{setCookie: func(b *broken, name, line string, replace bool) {
 			b.Jar.SetCookie(name, strings.Replace(line, "; path=", "; Path=", 1), replace)
