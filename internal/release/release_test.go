@@ -26,6 +26,9 @@ const (
 
 	// The oldest Fiber that we promise to leave as it is.
 	fiber = "v2.52.9"
+
+	// The gin that adapters/gin requires, and leaves as it is.
+	gin = "v1.12.0"
 )
 
 // A run is a place where commands run, with time that is bounded for all.
@@ -118,7 +121,8 @@ func TestRelease(t *testing.T) {
 		}
 	})
 
-	program := func(t *testing.T, code string, require ...string) map[string]string {
+	// resolve returns the build list of a program, and where it lies.
+	resolve := func(t *testing.T, code string, require ...string) (map[string]string, run) {
 		t.Helper()
 		r := run{ctx, t.TempDir(), users}
 		write(t, filepath.Join(r.dir, "main.go"), code)
@@ -127,13 +131,18 @@ func TestRelease(t *testing.T) {
 			r.do(t, "go", "mod", "edit", "-require="+m)
 		}
 		r.do(t, "go", "mod", "tidy")
-		r.do(t, "go", "build", "-o", filepath.Join(r.dir, "program"), ".")
 		list := make(map[string]string)
 		for line := range strings.Lines(r.do(t, "go", "list", "-m", "all")) {
 			name, v, _ := strings.Cut(strings.TrimSpace(line), " ")
 			list[name] = v
 		}
 		delete(list, "example.com/program")
+		return list, r
+	}
+	program := func(t *testing.T, code string, require ...string) map[string]string {
+		t.Helper()
+		list, r := resolve(t, code, require...)
+		r.do(t, "go", "build", "-o", filepath.Join(r.dir, "program"), ".")
 		return list
 	}
 	// only fails for modules that the program has no use for.
@@ -169,6 +178,18 @@ func TestRelease(t *testing.T) {
 			delete(list, name)
 		}
 		only(t, list, helpers...)
+	})
+	t.Run("gin", func(t *testing.T) {
+		// Not built: gin takes minutes where it is not in the cache.
+		bare, _ := resolve(t, bareGinProgram, "github.com/gin-gonic/gin@"+gin)
+		list, _ := resolve(t, ginProgram, "github.com/gin-gonic/gin@"+gin, module+"@"+version, module+"/adapters/gin@"+version)
+		for name, v := range bare {
+			if list[name] != v {
+				t.Errorf("with sessions %s is %s, without %s", name, list[name], v)
+			}
+			delete(list, name)
+		}
+		only(t, list, append(helpers, module+"/adapters/gin")...)
 	})
 	t.Run("Redis", func(t *testing.T) {
 		list := program(t, redisProgram, module+"/stores/redis@"+version)
@@ -222,6 +243,32 @@ import (
 func main() {
 	if _, err := core.New(memorystore.New(nil), nil); err == nil {
 		fiber.New().Listen("127.0.0.1:0")
+	}
+}
+`
+
+const bareGinProgram = `package main
+
+import "github.com/gin-gonic/gin"
+
+func main() { gin.Default().Run("127.0.0.1:0") }
+`
+
+const ginProgram = `package main
+
+import (
+	"github.com/gin-gonic/gin"
+
+	ginsession "github.com/gensession/gensession/adapters/gin"
+	"github.com/gensession/gensession/core"
+	memorystore "github.com/gensession/gensession/stores/memory"
+)
+
+func main() {
+	if sessions, err := core.New(memorystore.New(nil), nil); err == nil {
+		r := gin.Default()
+		r.Use(ginsession.New(sessions, nil))
+		r.Run("127.0.0.1:0")
 	}
 }
 `
