@@ -198,21 +198,56 @@ func rows(t *testing.T) []row {
 	text := read(t, rulesFile)
 	var all []row
 	for _, m := range rowLine.FindAllStringSubmatch(text, -1) {
-		r := row{rule: m[1], holds: m[2]}
-		for part := range strings.SplitSeq(m[3], "; ") {
-			h := heldPart.FindStringSubmatch(part)
-			if h == nil {
-				t.Errorf("%s: %s: %q is not \"`folder` TestName, TestName\"", rulesFile, r.rule, part)
-				continue
-			}
-			r.held = append(r.held, heldBy{folder: h[2], tests: strings.Split(h[3], ", "), also: h[1] != ""})
-		}
-		all = append(all, r)
+		all = append(all, row{rule: m[1], holds: m[2], held: heldOf(t, rulesFile+": "+m[1], m[3])})
 	}
 	if lines := len(regexp.MustCompile(`(?m)^\|\s*\**[A-Z]\d`).FindAllString(text, -1)); lines != len(all) {
 		t.Errorf("%s has %d rows, of which %d can be read", rulesFile, lines, len(all))
 	}
 	return all
+}
+
+// heldOf reads the last column of a row.
+func heldOf(t *testing.T, where, column string) []heldBy {
+	t.Helper()
+	var held []heldBy
+	for part := range strings.SplitSeq(column, "; ") {
+		h := heldPart.FindStringSubmatch(part)
+		if h == nil {
+			t.Errorf("%s: %q is not \"`folder` TestName, TestName\"", where, part)
+			continue
+		}
+		held = append(held, heldBy{folder: h[2], tests: strings.Split(h[3], ", "), also: h[1] != ""})
+	}
+	return held
+}
+
+// named calls each with what the tests that h names say of themselves, and says
+// which of them are not there.
+func named(t *testing.T, where string, h heldBy, tests map[string][]testFunc, each func(folder, name string, found []testFunc)) {
+	t.Helper()
+	folders := 0
+	for folder, funcs := range tests {
+		if ok, err := path.Match(h.folder, folder); err != nil || !ok {
+			continue
+		}
+		folders++
+		for _, name := range h.tests {
+			var found []testFunc
+			for _, f := range funcs {
+				if f.name == name { // core and core_test may both have one
+					found = append(found, f)
+				}
+			}
+			if len(found) == 0 {
+				t.Errorf("%s names %s in %s, which is not there", where, name, folder)
+				continue
+			}
+			each(folder, name, found)
+		}
+	}
+	if folders == 0 {
+		t.Errorf("%s names %s, where there are no tests", where, h.folder)
+	}
 }
 
 // RULES.md has a row for each rule that code and documents cite, none for
@@ -325,38 +360,22 @@ func checkHeld(t *testing.T, r row, tests map[string][]testFunc, subtests map[st
 	holding, adapters := 0, false
 	for _, h := range r.held {
 		adapters = adapters || !h.also && h.folder == everyAdapter
-		folders := 0
-		for folder, funcs := range tests {
-			if ok, err := path.Match(h.folder, folder); err != nil || !ok {
-				continue
-			}
-			folders++
-			for _, name := range h.tests {
-				there := false
-				var said []string
-				for _, f := range funcs {
-					if f.name == name { // core and core_test may both have one
-						there = true
-						said = append(said, f.cites...)
-						for _, suite := range f.suites {
-							said = append(said, subtests[suite]...)
-						}
-					}
-				}
-				switch {
-				case !there:
-					t.Errorf("%s names %s in %s, which is not there", r.rule, name, folder)
-				case h.also:
-				case !slices.Contains(said, r.rule):
-					t.Errorf("%s names %s in %s, which does not cite it: let it, or name it after \"also\"", r.rule, name, folder)
-				default:
-					holding++
+		named(t, r.rule, h, tests, func(folder, name string, found []testFunc) {
+			var said []string
+			for _, f := range found {
+				said = append(said, f.cites...)
+				for _, suite := range f.suites {
+					said = append(said, subtests[suite]...)
 				}
 			}
-		}
-		if folders == 0 {
-			t.Errorf("%s names %s, where there are no tests", r.rule, h.folder)
-		}
+			switch {
+			case h.also:
+			case !slices.Contains(said, r.rule):
+				t.Errorf("%s names %s in %s, which does not cite it: let it, or name it after \"also\"", r.rule, name, folder)
+			default:
+				holding++
+			}
+		})
 	}
 	if holding == 0 {
 		t.Errorf("%s names no test that cites it", r.rule)
