@@ -335,6 +335,7 @@ func (m *Manager) prolongedByAnother(ctx context.Context, e *entry, key string) 
 	if err == nil {
 		e.moved(s)
 		e.written(s.record, s.version)
+		e.wrote, e.lasts = 0, 0 // the cookie lives as long as what the other has chosen
 	}
 	return err
 }

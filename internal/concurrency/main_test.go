@@ -53,7 +53,7 @@ func (s *share) next() bool {
 
 var (
 	firstKey  = []byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")
-	secondKey = []byte("fedcba9876543210fedcba9876543210")
+	secondKey = []byte("q8Wd2LxN7vKb4Rz0Tj6Yh1Mc9Fs3Pg5E")
 )
 
 // A kind of store, opened for one test. A run plays one of share cells on it.
