@@ -196,7 +196,7 @@ var mayRequire = map[string][]string{
 	"examples":             {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
 	"examples/frameworks":  {"connectrpc.com/connect", "github.com/gin-gonic/gin", "github.com/gofiber/fiber/v3", "github.com/go-chi/chi/v5", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "google.golang.org/protobuf"},
 	"bench":                {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/sdk/metric"},
-	"internal/concurrency": {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/anishathalye/porcupine"},
+	"internal/concurrency": {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/anishathalye/porcupine", "github.com/redis/rueidis"},
 	"internal/faults":      {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/redis/rueidis", "github.com/bradfitz/gomemcache"},
 	"internal/koatest":     nil,
 	"internal/world":       {"github.com/gin-gonic/gin", "github.com/gin-contrib/cors", "github.com/gin-contrib/gzip", "github.com/go-chi/chi/v5", "github.com/go-chi/httprate", "github.com/gofiber/fiber/v2", "github.com/gofiber/fiber/v3", "github.com/klauspost/compress", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "github.com/rs/cors", "github.com/valyala/fasthttp"},
