@@ -29,9 +29,9 @@ type LoginOptions struct {
 
 // A login is what the next save has to do.
 type login struct {
-	LoginOptions
-	life record.Life
-	turn uint32 // counts the calls of Login; zero: there is none to do
+	life       record.Life
+	dropValues bool
+	turn       uint32 // counts the calls of Login; zero: there is none to do
 }
 
 // Login notes that the user of this session has logged in: the next save, which
@@ -86,7 +86,7 @@ func (s *Session) Login(o LoginOptions) error {
 	if s.state == destroyed { // by this request, or by another one meanwhile
 		s.leave()
 	}
-	s.login = login{o, life, max(turn, 1)}
+	s.login = login{life, o.DropValues, max(turn, 1)}
 	if c := s.cookieOptions(); life != (record.Life{}) || m.chosen(c, s.own) {
 		s.setOwn(m.ownFor(c, life, s.own))
 		s.ownSet = true
@@ -178,7 +178,7 @@ func (m *Manager) logIn(p *plan) error {
 	}
 	if e.state == live {
 		former, changes := e.id, &p.changes
-		if p.login.DropValues || p.untrusted {
+		if p.login.dropValues || p.untrusted {
 			kept, err := p.changes.alone(p.changes.own)
 			if err != nil {
 				return err
