@@ -139,13 +139,13 @@ func led(s lookup, at string, by *tombstone) lookup {
 }
 
 // idDue reports whether a session with the options c and the record r is to get a
-// new id.
+// new id: not while processes of another form read sessions, which follow no pointer.
 func (m *Manager) idDue(c CookieOptions, r *record.Record) bool {
 	if m.o.RenewAfter == 0 && (r.Cookie == nil || r.Cookie.Life == nil) {
 		return false
 	}
 	after := m.limits(c, r.Cookie).renew
-	return after > 0 && m.swapper != nil && m.dialect.marks() && age(max(r.Began(), r.Since), time.Now()) >= after
+	return after > 0 && m.swapper != nil && m.dialect.marks() && !m.migrates() && age(max(r.Began(), r.Since), time.Now()) >= after
 }
 
 // renews reports whether the request ends with a new id of itself: it carries the
@@ -158,7 +158,8 @@ func (v *Visit) renews(ctx context.Context) bool {
 	s.mu.Lock()
 	due := s.save != SaveNever && s.login.turn == 0 && s.loadErr == nil && m.idDue(s.cookieOptions(), &s.stored)
 	s.mu.Unlock()
-	return due && v.sendable(ctx) == nil
+	// While the session is not at the key of the id yet, that is the next one.
+	return due && m.storeKey(&s.entry) == v.keyOf(s.id) && v.sendable(ctx) == nil
 }
 
 // errNotRenewed is why a session keeps its id: another request was faster.
@@ -194,7 +195,7 @@ func (m *Manager) renewID(ctx context.Context, e *entry, since int64) error {
 		return err
 	}
 	version, err := m.pair(ctx,
-		Write{Key: to, Data: m.tombstoneText(to, lead{to: m.keyEnd(key)}), TTL: ttl, Note: true},
+		Write{Key: to, Data: m.tombstoneText(to, lead{to: m.keyEnd(key)}), TTL: pointerTTL(ttl), Note: true},
 		Write{Key: key, Data: text, TTL: ttl, Version: e.version})
 	if err != nil {
 		return err
@@ -206,6 +207,15 @@ func (m *Manager) renewID(ctx context.Context, e *entry, since int64) error {
 	e.id = id
 	m.prolonged(key)
 	return nil
+}
+
+// pointerTTL is how long a new id waits for its first use, where the session lives for
+// ttl: a request with the old one may prolong that meanwhile.
+func pointerTTL(ttl time.Duration) time.Duration {
+	if ttl == 0 { // for ever
+		return 0
+	}
+	return max(ttl, DefaultMaxAge)
 }
 
 // pair makes a note and writes a record, in one step if the store can: else the
@@ -248,9 +258,13 @@ func (m *Manager) settle(ctx context.Context, key string, s lookup) lookup {
 }
 
 // rest is what stays under the key of an old id whose session has moved to key, and
-// lives for ttl if it is not used: requests that have begun may take as long.
+// lives for ttl if it is not used: requests that have begun may take as long, up to
+// DefaultMaxAge. One that prolongs the session learns where it is now.
 func (m *Manager) rest(old, key string, ttl time.Duration) Write {
 	end := time.Now().Add(m.o.RenewGrace)
+	if ttl == 0 || ttl > DefaultMaxAge {
+		ttl = DefaultMaxAge
+	}
 	return Write{
 		Key: old, Data: m.tombstoneText(old, lead{to: m.keyEnd(key), until: end.UnixMilli()}),
 		TTL: max(ttl, m.o.RenewGrace+tombstoneTTL), Note: true,

@@ -110,15 +110,21 @@ func (m *Manager) VisitByID(ctx context.Context, id ID, f func(s *Session) error
 		return nil
 	}
 	v := &Visit{manager: m, jar: nowhere{}}
-	defer v.Abandon()
 	s := v.needSession()
 	s.ctx = ctx
 	s.take(id, now.at, now)
 	v.stage.Store(loaded)
-	if err := f(s); err != nil {
-		return err
+	returned := false
+	defer func() {
+		if s.seal(); !returned {
+			v.Abandon()
+		}
+	}()
+	if err = f(s); err == nil {
+		err = s.Save(ctx)
 	}
-	return s.Save(ctx)
+	returned = true
+	return err
 }
 
 // nowhere is the Jar of a visit without an exchange.

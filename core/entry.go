@@ -354,7 +354,9 @@ func (m *Manager) refuses(e *entry, c *changeSet, base *record.Record) bool {
 // that base is another request's.
 func (m *Manager) rebase(e *entry, c *changeSet, base record.Record, key string, reread bool) (record.Record, error) {
 	if reread && !c.blind && c.why != renewal && c.why != taking && m.o.OnConflict == ConflictLastWriteWins {
+		id := base // what became of it meanwhile
 		base, reread = e.stored, false
+		base.Next, base.Moved, base.Since = id.Next, id.Moved, id.Since
 	}
 	return c.applied(base, key, reread)
 }
@@ -514,10 +516,17 @@ func (m *Manager) prolong(ctx context.Context, e *entry) (other bool, err error)
 	now := time.Now()
 	ttl, over := m.ttlOf(e, &e.stored, now)
 	defer func() { e.wrote, e.lasts = now.UnixNano(), ttl }()
-	reread := over && m.swapper != nil // another request may have prolonged it
+	// Another request may have prolonged it, or hold it.
+	reread := m.swapper != nil && (over || e.version == 0 && m.toucher == nil)
+	tries := tries{manager: m}
 	for range maxTries {
 		if reread {
 			s, err := m.findAgain(ctx, key)
+			if err == nil && s.held != "" && m.toucher == nil { // it can only be written
+				if s, err = m.lookToWrite(ctx, s.at, "", &tries); err == nil {
+					s.held = ""
+				}
+			}
 			if err != nil {
 				return other, err
 			}

@@ -43,6 +43,14 @@ func (v *Visit) keep(ctx context.Context) {
 // what the handler has of it.
 func (v *Visit) runs() {
 	s, m := v.session, v.manager
+	ctx := context.Background() // that of the request is the handler's
+	defer func() {
+		// Code of the user, such as TTLFunc, would end the process: the commit calls it
+		// once more, on the goroutine of the request.
+		if recover() != nil {
+			m.debug(ctx, "session is not prolonged while its request runs, since code that was called has panicked")
+		}
+	}()
 	s.op.Lock()
 	defer s.op.Unlock()
 	s.mu.Lock()
@@ -52,7 +60,6 @@ func (v *Visit) runs() {
 		return
 	}
 	e := s.snapshot()
-	ctx := context.Background() // that of the request is the handler's
 	other, err := m.prolongUsed(ctx, &e)
 	if err != nil {
 		m.debug(ctx, "session is not prolonged while its request runs", slog.Any("session", s.id), slog.Any("error", err))
@@ -61,8 +68,11 @@ func (v *Visit) runs() {
 		}
 	} else {
 		s.mu.Lock()
-		if !other { // else the save meets it
+		switch {
+		case !other: // else the save meets it
 			s.version = e.version
+		case e.key != s.key: // it has another id of itself, and the rest of this one may be shorter than the request
+			s.key, s.aged, s.version = e.key, e.aged, 0
 		}
 		s.wrote, s.lasts = e.wrote, e.lasts
 		s.mu.Unlock()

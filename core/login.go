@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -163,9 +164,8 @@ func (e *entry) leave(m *Manager) {
 // that gives the old id up. It leaves in p.alone whether that was another one.
 func (m *Manager) logIn(p *plan) error {
 	ctx, e := p.ctx, &p.entry
-	// What has moved on is another login's by now: only a logout follows it.
 	for _, other := range p.others {
-		if _, err := m.endOne(ctx, other); err != nil {
+		if err := m.endOther(ctx, other, m.storeKey(e)); err != nil {
 			return err
 		}
 	}
@@ -222,6 +222,23 @@ func (m *Manager) logIn(p *plan) error {
 	}
 	m.addLogin(ctx, e)
 	return nil
+}
+
+// endOther ends the session that is found at p, unless it is the one at own. What has
+// moved on is another login's by now: only a logout follows it.
+func (m *Manager) endOther(ctx context.Context, p target, own string) error {
+	for range maxTries {
+		at := p
+		if s, err := m.find(ctx, p.key); errors.Is(err, ErrGone) || err == nil && s.at == own {
+			return nil
+		} else if err == nil {
+			at = target{key: s.at, version: s.version}
+		}
+		if moved, err := m.endOne(ctx, at); err != nil || len(moved) == 0 {
+			return err
+		}
+	}
+	return ErrConflict
 }
 
 // signsIn reports whether the next save has a login to do. op is held.

@@ -1,0 +1,312 @@
+package core_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/core/storetest"
+)
+
+// Options and calls that are each tested alone, together.
+
+// TestP20WithOnConflict: a request that saves in its own way over another one's does
+// not take back what that one has done to the id.
+func TestP20WithOnConflict(t *testing.T) {
+	for _, policy := range []core.ConflictPolicy{core.ConflictMerge, core.ConflictRefuse, core.ConflictLastWriteWins} {
+		for name, wrap := range renewingStores {
+			for _, used := range []bool{false, true} {
+				t.Run(fmt.Sprintf("P20 policy %d, %s, the new id used %t", policy, name, used), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						o := renewingOptions()
+						o.OnConflict = policy
+						a := newAppOn(t, wrap(newMemory(t)), o)
+						a.ok(a.get("/", count(t)))
+						old := core.ID(a.value())
+						time.Sleep(renewAfter)
+						a.ok(a.with(old, func(v *core.Visit, s *core.Session) {
+							a.ok(a.get("/", nil)).wantCookies(t, pair)
+							if used {
+								a.wantVisits(1)
+							}
+							count(t)(v, s)
+						}))
+						a.wantVisits(2)
+						time.Sleep(renewAfter)
+						a.ok(a.get("/", nil))
+						a.wantVisits(2)
+						a.ok(a.get("/", count(t)))
+						a.wantVisits(3)
+					})
+				})
+			}
+		}
+	}
+	for _, policy := range []core.ConflictPolicy{core.ConflictMerge, core.ConflictRefuse, core.ConflictLastWriteWins} {
+		for name, wrap := range renewingStores {
+			t.Run(fmt.Sprintf("P20 policy %d, %s, loaded between the renewal and the first use", policy, name), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					o := renewingOptions()
+					o.OnConflict = policy
+					a := newAppOn(t, wrap(newMemory(t)), o)
+					a.ok(a.get("/", count(t)))
+					old := core.ID(a.value())
+					time.Sleep(renewAfter)
+					a.ok(a.get("/", nil)).wantCookies(t, pair)
+					a.ok(a.with(old, func(v *core.Visit, s *core.Session) {
+						a.wantVisits(1)
+						count(t)(v, s)
+					}))
+					for range 3 {
+						time.Sleep(renewAfter)
+						a.ok(a.get("/", nil))
+						a.wantVisits(2)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestP20LoginEndsOthers: a login ends every other session whose cookie the request
+// carries, also by an id that only leads there.
+func TestP20LoginEndsOthers(t *testing.T) {
+	for _, used := range []bool{false, true} {
+		for _, byOld := range []bool{false, true} {
+			t.Run(fmt.Sprintf("P20 used %t, by the old id %t", used, byOld), func(t *testing.T) {
+				onRenewing(t, func(t *testing.T, a *app, old, next core.ID) {
+					if used {
+						a.wantVisits(1)
+					}
+					mine := &app{t: t, manager: a.manager, store: a.store, browser: &jartest.Browser{}}
+					mine.ok(mine.get("/", count(t)))
+					id := next
+					if byOld {
+						id = old
+					}
+					a.ok(a.send(&jartest.Jar{Target: "/", Cookies: []string{signed(core.ID(mine.value())), signed(id)}}, func(_ *core.Visit, s *core.Session) {
+						must(t, s.Login(core.LoginOptions{}))
+						must(t, user.Set(s, "ada"))
+					}))
+					a.wantIDs(map[core.ID]bool{old: false, next: false, core.ID(mine.value()): false})
+				})
+			})
+		}
+	}
+}
+
+// TestP20LongRequest: the new id waits for the first use as long as the session lives.
+func TestP20LongRequest(t *testing.T) {
+	const idle = 30 * time.Minute
+	for name, wrap := range renewingStores {
+		for _, used := range []bool{false, true} {
+			t.Run(fmt.Sprintf("P20 %s, used %t", name, used), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					o := renewingOptions()
+					o.IdleTimeout = idle
+					a := newAppOn(t, wrap(newMemory(t)), o)
+					a.ok(a.get("/", count(t)))
+					old, began := core.ID(a.value()), time.Now()
+					for range 4 {
+						time.Sleep(renewAfter / 4)
+						if time.Since(began) < renewAfter {
+							a.ok(a.get("/", nil))
+						}
+					}
+					a.ok(a.with(old, func(v *core.Visit, s *core.Session) { // an upload
+						a.ok(a.get("/", nil)).wantCookies(t, pair) // another tab
+						if used {
+							a.wantVisits(1)
+						}
+						time.Sleep(5 * idle)
+						count(t)(v, s)
+					}))
+					time.Sleep(idle / 2)
+					a.wantVisits(2)
+				})
+			})
+		}
+	}
+}
+
+// TestW38TogetherEvents: what happened, and nothing else, is told.
+func TestW38TogetherEvents(t *testing.T) {
+	kinds := []core.EventKind{}
+	hook := func(_ context.Context, e core.Event) { kinds = append(kinds, e.Kind) }
+	want := func(t *testing.T, want ...core.EventKind) {
+		t.Helper()
+		if !slices.Equal(kinds, want) {
+			t.Errorf("events %q, want %q", kinds, want)
+		}
+		kinds = nil
+	}
+	t.Run("W38 RenewAfter alone saves nothing", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			o := renewingOptions()
+			o.Hooks.Event = hook
+			a := newApp(t, o)
+			a.ok(a.get("/", count(t)))
+			want(t, core.EventCreated)
+			time.Sleep(renewAfter)
+			a.ok(a.get("/", nil))
+			want(t, core.EventLoaded, core.EventRenewed)
+			a.ok(a.get("/", nil))
+			want(t, core.EventLoaded)
+			time.Sleep(renewAfter)
+			a.ok(a.get("/", count(t)))
+			want(t, core.EventLoaded, core.EventRenewed, core.EventSaved)
+		})
+	})
+	t.Run("W38 a cookie that is sent again saves nothing", func(t *testing.T) {
+		a := newApp(t, &core.Options{Hooks: core.Hooks{Event: hook}})
+		a.ok(a.get("/", count(t)))
+		want(t, core.EventCreated)
+		must(t, a.manager.RotateKeys([][]byte{[]byte("aE9vJ3nQ7xR2bK5tM8cL1dH6sW4fP0yG"), testKey}))
+		a.ok(a.get("/", nil)).wantCookies(t, pair)
+		want(t, core.EventLoaded)
+	})
+	t.Run("W38 a visit by id is not abandoned when it returns", func(t *testing.T) {
+		a := newApp(t, &core.Options{Hooks: core.Hooks{Event: hook}})
+		a.ok(a.get("/", count(t)))
+		id := core.ID(a.value())
+		want(t, core.EventCreated)
+		must(t, a.manager.VisitByID(bg, id, func(s *core.Session) error { return visits.Set(s, 7) }))
+		want(t, core.EventSaved)
+		must(t, a.manager.VisitByID(bg, id, func(s *core.Session) error { return nil }))
+		want(t)
+		wantIs(t, a.manager.VisitByID(bg, id, func(s *core.Session) error { return core.ErrGone }), core.ErrGone)
+		want(t)
+	})
+}
+
+// TestP20Migrate: processes of the other form find a session that was renewed.
+func TestP20Migrate(t *testing.T) {
+	for _, used := range []bool{false, true} {
+		t.Run(fmt.Sprint("P20 used ", used), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newMemory(t)
+				until := time.Now().Add(100 * day)
+				o := renewingOptions()
+				o.Migrate = core.Migration{Keys: [][]byte{[]byte("koa")}, Until: until}
+				ours := newAppOn(t, store, o)
+				k := core.KoaCompat()
+				k.Keys = [][]byte{[]byte("koa")}
+				k.Migrate = core.Migration{Keys: [][]byte{testKey}, Until: until}
+				koa := newAppOn(t, store, k)
+				koa.browser = ours.browser
+				ours.ok(ours.get("/", count(t)))
+				time.Sleep(renewAfter)
+				ours.ok(ours.get("/", nil))
+				if used {
+					ours.wantVisits(1)
+				}
+				koa.wantVisits(1)
+				ours.wantVisits(1)
+			})
+		})
+	}
+}
+
+// TestP20NotMovedYet: an id that could not be settled is not renewed in its turn.
+func TestP20NotMovedYet(t *testing.T) {
+	onRenewing(t, func(t *testing.T, a *app, old, next core.ID) {
+		time.Sleep(renewAfter)
+		refuse := true
+		a.store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+			if op != storetest.OpGetVersion && refuse {
+				return core.ErrRefused
+			}
+			return nil
+		})
+		a.ok(a.with(next, func(*core.Visit, *core.Session) { refuse = false })) // the answer is lost
+		a.store.Before(nil)
+		a.wantVisits(1)
+		a.ok(a.with(next, func(_ *core.Visit, s *core.Session) {
+			if visits.Get(s) != 1 {
+				t.Error("lost")
+			}
+		}))
+	})
+}
+
+// TestW33TTLFuncPanics: code of the user that panics while a request runs does so in
+// that request.
+func TestW33TTLFuncPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		panics := false
+		o := core.KoaCompat()
+		o.Rolling = true
+		o.TTLFunc = func(*core.Session) time.Duration {
+			if panics {
+				panic("mine")
+			}
+			return time.Hour
+		}
+		a := newApp(t, o)
+		a.ok(a.get("/", count(t)))
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic in the request")
+				}
+			}()
+			a.get("/", func(v *core.Visit, s *core.Session) {
+				panics = true
+				time.Sleep(2 * time.Hour)
+				count(t)(v, s)
+			})
+		}()
+	})
+}
+
+// TestP20ObserveTwice: a store that is observed twice tells both.
+func TestP20ObserveTwice(t *testing.T) {
+	calls := [2]int{}
+	around := func(i int) func(ctx context.Context, method string) (context.Context, func(error)) {
+		return func(ctx context.Context, _ string) (context.Context, func(error)) {
+			calls[i]++
+			return ctx, nil
+		}
+	}
+	o := renewingOptions()
+	o.Keys = [][]byte{testKey}
+	m, err := core.New(core.Observe(core.Observe(newMemory(t), around(0)), around(1)), o)
+	must(t, err)
+	defer m.Close()
+	b := &jartest.Browser{}
+	for range 3 {
+		e := serve(t, m, b.Jar("/"), func(v *core.Visit, s *core.Session) { count(t)(v, s); must(t, s.Login(core.LoginOptions{})) })
+		must(t, e.err())
+		b.Take("/", e.jar.SetCookies...)
+	}
+	if calls[0] != calls[1] || calls[0] != 5 {
+		t.Errorf("%v", calls)
+	}
+}
+
+// TestW33HeldWithoutTouch: a session that somebody holds while it is loaded, on a store
+// that can't touch.
+func TestW33HeldWithoutTouch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := newMemory(t)
+		a := newAppOn(t, struct {
+			core.Store
+			core.Batcher
+		}{memory, memory}, &core.Options{IdleTimeout: 30 * time.Minute})
+		var key string
+		a.store.Before(func(_ context.Context, _ storetest.Op, k string) error { key = k; return nil })
+		a.ok(a.get("/", count(t)))
+		for range 3 {
+			time.Sleep(20 * time.Minute)
+			_, _, err := memory.Append(bg, key, []byte("                                "))
+			must(t, err)
+			a.ok(a.get("/", func(*core.Visit, *core.Session) { time.Sleep(time.Hour) }))
+		}
+		a.wantVisits(1)
+	})
+}
