@@ -23,6 +23,62 @@ type plant struct {
 	mu    sync.Mutex
 	last  string            // the key that was read last
 	older map[string][]byte // what each key had before
+	buf   string            // stands for memory that calls share by mistake
+	item  []byte            // as well
+	cache map[string]cached // what this process has read, and when
+
+	sessions map[string]*core.Session // by the path of their request
+	left     *core.Session            // of a request that is over
+}
+
+type cached struct {
+	data []byte
+	v    core.Version
+	at   time.Time
+}
+
+// handle is h with one of the bugs that are made around a session. The mutex keeps
+// the race detector from finding it first.
+func (p *plant) handle(h handler) handler {
+	return func(x exchange) error {
+		from := x.from
+		x.from = func() (*core.Session, error) {
+			s, err := from()
+			if err != nil {
+				return s, err
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			switch p.bug {
+			case "shared map":
+				p.sessions[x.path] = s
+				p.mu.Unlock()
+				time.Sleep(time.Millisecond)
+				p.mu.Lock()
+				s = p.sessions[x.path]
+			case "handle reuse":
+				mine := s
+				if p.left != nil && seldom() {
+					s = p.left
+				}
+				p.left = mine
+			}
+			return s, nil
+		}
+		return h(x)
+	}
+}
+
+// share writes mine into memory that all calls share, and reads it again when others
+// may have written theirs.
+func share[T any](p *plant, memory *T, mine T) T {
+	p.mu.Lock()
+	*memory = mine
+	p.mu.Unlock()
+	time.Sleep(time.Millisecond)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return *memory
 }
 
 func seldom() bool { return rand.N(20) == 0 }
@@ -32,7 +88,27 @@ func (p *plant) GetVersion(ctx context.Context, key string) ([]byte, core.Versio
 	other := p.last
 	p.last = key
 	p.mu.Unlock()
+	switch p.bug {
+	case "uncopied id": // the buffer that key lies in belongs to the next request already
+		key = share(p, &p.buf, key)
+	case "client-side cache":
+		p.mu.Lock()
+		c, ok := p.cache[key]
+		p.mu.Unlock()
+		if ok && time.Since(c.at) < 100*time.Millisecond {
+			return bytes.Clone(c.data), c.v, nil
+		}
+	}
 	data, v, err := p.Store.GetVersion(ctx, key)
+	switch {
+	case err != nil:
+	case p.bug == "pooled item": // somebody else has got it from the pool, and fills it
+		return bytes.Clone(share(p, &p.item, data)), v, nil
+	case p.bug == "client-side cache":
+		p.mu.Lock()
+		p.cache[key] = cached{bytes.Clone(data), v, time.Now()}
+		p.mu.Unlock()
+	}
 	switch {
 	case err != nil || !seldom():
 	case p.bug == "foreign":
@@ -125,7 +201,7 @@ func (f *findings) Errorf(format string, args ...any) {
 	}
 }
 
-// The checker of T5 finds what it is there to find: with each of these bugs in
+// T6: the checker of T5 finds what it is there to find: with each of these bugs in
 // the store it has to say so, in the words that are for this bug, and without
 // one it must be silent.
 func TestTheCheckerFindsPlantedBugs(t *testing.T) {
@@ -144,9 +220,19 @@ func TestTheCheckerFindsPlantedBugs(t *testing.T) {
 		{"a write that is called a conflict", "written twice", false, "attempts"},
 		{"a destruction that is lost", "lost destroy", false, "after the logout"},
 		{"a write that brings back what is gone", "resurrection", false, "after the logout"},
+
+		// The six of T6; the first two also where the core can find out.
+		{"an id that was not copied", "uncopied id", true, "was given the session of"},
+		{"an id that was not copied, and the core finds out", "uncopied id", false, "was answered 500"},
+		{"an item of a pool", "pooled item", true, "was given the session of"},
+		{"an item of a pool, and the core finds out", "pooled item", false, "was answered 500"},
+		{"the key of an answer is not compared", "foreign", true, "was given the session of"},
+		{"a cache in the client", "client-side cache", false, "after the logout|were confirmed"},
+		{"requests share a map", "shared map", false, "was given the session of"},
+		{"a handle is used again", "handle reuse", false, "was given the session of"},
 	} {
 		t.Run(planted.name, func(t *testing.T) {
-			p := &plant{Store: memorystore.New(nil), bug: planted.bug, older: map[string][]byte{}}
+			p := &plant{Store: memorystore.New(nil), bug: planted.bug, older: map[string][]byte{}, cache: map[string]cached{}, sessions: map[string]*core.Session{}}
 			t.Cleanup(func() { _ = p.Close() })
 			var o core.Options
 			if planted.koa {
@@ -155,7 +241,7 @@ func TestTheCheckerFindsPlantedBugs(t *testing.T) {
 			enough := make(chan struct{})
 			f := &findings{words: planted.finds, end: sync.OnceFunc(func() { close(enough) })}
 			c := &checker{t: f, enough: enough}
-			c.app = start(t, "nethttp", p, o, c.handle)
+			c.app = start(t, "nethttp", p, o, p.handle(c.handle))
 			lasts := 500 * time.Millisecond
 			if planted.bug != "" {
 				lasts = 20 * time.Second // at most
