@@ -14,6 +14,7 @@ for platform in windows/amd64 darwin/arm64 linux/386 linux/arm linux/s390x; do
 	GOOS=${platform%/*} GOARCH=${platform#*/} CGO_ENABLED=0 go vet work
 done
 
+top=$PWD
 # Each module as its users have it.
 export GOWORK=off
 for m in $(modules); do
@@ -22,6 +23,14 @@ for m in $(modules); do
 	go vet ./...
 	say "staticcheck in $m"
 	go run "$staticcheck" ./...
+	# What users compile: not the proofs, the benchmarks and the suite of adapters,
+	# nor a folder whose code belongs to another module. The examples begin as
+	# anybody's first program does, without timeouts of the server (G112, G114).
+	if released | grep -qxF "$m"; then
+		say "gosec in $m"
+		go run "$gosec" -quiet -exclude-rules='examples/.*:G112,G114' \
+			$(go list -f '{{.Dir}}' ./... | grep -vE "^$top/(internal|bench)(/|$)|/adaptertest$")
+	fi
 	say "govulncheck in $m"
 	if out=$(go run "$govulncheck" ./... 2>&1); then
 		tail -n 1 <<<"$out"

@@ -2,9 +2,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The tools of make check, pinned.
+# The tools of make check and of ci/release.sh, pinned.
 staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
+gosec=github.com/securego/gosec/v2/cmd/gosec@v2.30.0
+cyclonedx=github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
 say() { printf '\n== %s\n' "$*"; }
 

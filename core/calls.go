@@ -39,8 +39,8 @@ func (m *Manager) getOnce(ctx context.Context, key string) (data []byte, version
 // viewed is a text that nobody may change, as bytes, and kept is the way back.
 // In this package nobody changes what a store has returned or was given, and
 // decode gives foreign code a copy.
-func viewed(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
-func kept(data []byte) string   { return unsafe.String(unsafe.SliceData(data), len(data)) }
+func viewed(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) } // #nosec G103 -- as above
+func kept(data []byte) string   { return unsafe.String(unsafe.SliceData(data), len(data)) } // #nosec G103 -- as above
 
 // set writes what follows key in text, which nobody may change any more, if key
 // still has version, zero meaning that it must not be there. Without versions it

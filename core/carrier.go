@@ -197,6 +197,7 @@ func (c *signedCookie) second(jar Jar, own ID) (id ID, reissue bool) {
 	if a, ok := jar.(bufferJar); ok {
 		scratch := c.scratch()
 		field := a.AppendCookie((*scratch)[:0])
+		// #nosec G103 -- what is found is copied before the buffer is given back
 		found := other(unsafe.String(unsafe.SliceData(field), len(field)), name, own)
 		if c.putScratch(scratch, field); !found {
 			return "", false
@@ -246,6 +247,7 @@ func (c *signedCookie) lookup(ids, sigs *values, keys *keyring) *signedID {
 func (c *signedCookie) lookupBuffered(jar bufferJar, keys *keyring) *signedID {
 	scratch := c.scratch()
 	field := jar.AppendCookie((*scratch)[:0])
+	// #nosec G103 -- lookup copies what it returns before the buffer is given back
 	ids, sigs := parseCookies(unsafe.String(unsafe.SliceData(field), len(field)), c.name)
 	p := c.lookup(&ids, &sigs, keys)
 	c.putScratch(scratch, field)

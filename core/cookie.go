@@ -231,7 +231,7 @@ func (c *CookieOptions) expiry(now time.Time) time.Time {
 // 9999, at a third of its cost.
 func appendDate(b []byte, t time.Time) []byte {
 	const days, months = "SunMonTueWedThuFriSat", "JanFebMarAprMayJunJulAugSepOctNovDec"
-	two := func(b []byte, n int, after byte) []byte { return append(b, byte('0'+n/10), byte('0'+n%10), after) }
+	two := func(b []byte, n int, after byte) []byte { return append(b, byte('0'+n/10), byte('0'+n%10), after) } // #nosec G115 -- two digits
 	t = t.UTC()
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
@@ -239,7 +239,7 @@ func appendDate(b []byte, t time.Time) []byte {
 	b = append(append(b, days[weekday:weekday+3]...), ", "...)
 	b = two(b, day, ' ')
 	b = append(append(b, months[3*month-3:3*month]...), ' ')
-	b = append(b, byte('0'+year/1000), byte('0'+year/100%10))
+	b = append(b, byte('0'+year/1000), byte('0'+year/100%10)) // #nosec G115 -- years up to 9999
 	b = two(b, year%100, ' ')
 	b = two(b, hour, ':')
 	b = two(b, minute, ':')

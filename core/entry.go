@@ -124,7 +124,7 @@ func (t *tries) next() error {
 // rest waits as long as belongs before a next look.
 func (t *tries) rest() error {
 	t.until()
-	time.Sleep(time.Duration(rand.Int64N(int64(min(firstRest<<min(t.n, 10), longRest)))))
+	time.Sleep(time.Duration(rand.Int64N(int64(min(firstRest<<min(t.n, 10), longRest))))) // #nosec G404 -- only apart from the others
 	if time.Now().After(t.end) {
 		return fmt.Errorf("%w, and there was no quiet moment to save in", ErrConflict)
 	}

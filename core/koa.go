@@ -2,7 +2,7 @@ package core
 
 import (
 	"crypto/fips140"
-	"crypto/sha1"
+	"crypto/sha1" // #nosec G505 -- keygrip signs with HMAC-SHA-1; KoaCompat only
 	"crypto/sha256"
 	"crypto/sha512"
 	"errors"

@@ -684,7 +684,7 @@ func (s *Session) String() string { return "session" }
 func (s *Session) GoString() string { return "session" }
 
 // Format does not show what is in the session, under any verb.
-func (s *Session) Format(f fmt.State, _ rune) { f.Write([]byte("session")) }
+func (s *Session) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("session")) }
 
 // LogValue does not show what is in the session.
 func (s *Session) LogValue() slog.Value { return slog.StringValue("session") }

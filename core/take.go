@@ -125,7 +125,7 @@ func (s *Session) taking(name string, use func(raw []byte) error) (e entry, c ch
 		of.held = nil
 		return e, c, nil
 	}
-	change := valueChange{name: name, edit: of, past: of.past, turn: of.turn, assigns: of.assigns, steps: uint32(len(of.updates)), assigned: true}
+	change := valueChange{name: name, edit: of, past: of.past, turn: of.turn, assigns: of.assigns, steps: uint32(len(of.updates)), assigned: true} // #nosec G115 -- the calls of one request
 	if !of.assigned {
 		change.updates = of.updates[:len(of.updates):len(of.updates)]
 	}

@@ -168,7 +168,7 @@ func (r *recently) slot(key string) (slot *atomic.Uint64, tag uint64) {
 // renewed notes that key has its whole ttl again.
 func (r *recently) renewed(key string) {
 	slot, tag := r.slot(key)
-	slot.Store(tag<<32 | uint64(uint32(time.Since(r.start)/tick)))
+	slot.Store(tag<<32 | uint64(uint32(time.Since(r.start)/tick))) // #nosec G115 -- the low half, which since compares
 }
 
 // forget makes that key is due.
@@ -188,5 +188,5 @@ func (r *recently) due(key string, now time.Time, within time.Duration) bool {
 func (r *recently) since(key string, now time.Time) (since time.Duration, known bool) {
 	slot, tag := r.slot(key)
 	v := slot.Load()
-	return now.Sub(r.start) - time.Duration(uint32(v))*tick, v != 0 && v>>32 == tag
+	return now.Sub(r.start) - time.Duration(uint32(v))*tick, v != 0 && v>>32 == tag // #nosec G115 -- the low half
 }

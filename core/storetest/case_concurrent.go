@@ -19,7 +19,7 @@ var concurrentCases = []Case{{
 	test: func(c *check) {
 		const keys, rounds = 4, 50
 		c.together(8, func(i int) error {
-			r := rand.New(rand.NewPCG(uint64(i), 1))
+			r := rand.New(rand.NewPCG(uint64(i), 1)) // #nosec G404 -- test data
 			for range rounds {
 				name := "k" + strconv.Itoa(r.IntN(keys))
 				data := strings.Repeat(name, 1+r.IntN(200))

@@ -130,9 +130,9 @@ func Outage(t testing.TB, s core.Store, down, up func()) {
 func (c *check) use() {
 	for _, call := range c.calls("used", "x") {
 		c.set("used", "y", time.Hour)
-		call.do(c.ctx, time.Hour)
-		call.do(cancelled(), time.Hour)
-		call.do(overdue(), time.Hour)
+		_ = call.do(c.ctx, time.Hour)
+		_ = call.do(cancelled(), time.Hour)
+		_ = call.do(overdue(), time.Hour)
 	}
 	c.destroy("used")
 	time.Sleep(5 * step)

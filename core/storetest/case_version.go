@@ -139,8 +139,8 @@ var versionCases = []Case{{
 	test: func(c *check) {
 		stale, _ := c.swap("a", "one", time.Hour, 0)
 		_, w := c.swap("a", "two", touchTTL, stale)
-		c.swapper().SetVersion(c.ctx, c.key("a"), []byte("late"), time.Hour, stale)
-		c.swapper().SetVersion(c.ctx, c.key("a"), []byte("late"), time.Hour, 0)
+		_, _ = c.swapper().SetVersion(c.ctx, c.key("a"), []byte("late"), time.Hour, stale)
+		_, _ = c.swapper().SetVersion(c.ctx, c.key("a"), []byte("late"), time.Hour, 0)
 		c.expires("a", w, touchTTL)
 	},
 	waits: true,

@@ -136,7 +136,7 @@ func serve(ctx context.Context, l net.Listener, s server) error {
 	last, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	err := s.Shutdown(last)
-	l.Close() // if Shutdown came before Serve had begun
+	_ = l.Close() // if Shutdown came before Serve had begun
 	if end := <-served; err == nil && !errors.Is(end, http.ErrServerClosed) && !errors.Is(end, net.ErrClosed) {
 		err = end
 	}

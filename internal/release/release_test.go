@@ -73,7 +73,14 @@ func TestRelease(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 
-	repository := run{ctx, clone(t, ctx), []string{"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@example.com", "GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@example.com"}}
+	repository := run{ctx, clone(t, ctx), []string{"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@example.com", "GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@example.com", "GIT_CONFIG_GLOBAL=" + os.DevNull}}
+	sums, err := repository.try("go", "mod", "download", "github.com/CycloneDX/cyclonedx-gomod@v1.10.0")
+	if err != nil && os.Getenv("REQUIRE_BACKENDS") == "" {
+		t.Skipf("no module proxy is in reach: %v", err)
+	} else if err != nil {
+		t.Fatalf("no module proxy is in reach: %v\n%s", err, sums)
+	}
+	signed := signWith(t, repository)
 	if out, err := repository.try("ci/release.sh", "v0.9.9"); err == nil || !strings.Contains(out, "CHANGELOG.md has no heading") {
 		t.Errorf("a release that CHANGELOG.md does not have: %v\n%s", err, out)
 	}
@@ -90,6 +97,13 @@ func TestRelease(t *testing.T) {
 		if !slices.Contains(tags, want+version) {
 			t.Errorf("no tag %s", want+version)
 		}
+	}
+
+	for _, tag := range tags {
+		if out, err := repository.try("git", "tag", "-v", tag); signed && err != nil {
+			t.Errorf("the tag %s is not signed: %v\n%s", tag, err, out)
+		}
+		checkBill(t, repository.dir, tag)
 	}
 
 	// The proxy is ours, then what this machine has, then that of this machine.
@@ -204,6 +218,60 @@ func TestRelease(t *testing.T) {
 			t.Errorf("the build list is %v", list)
 		}
 	})
+}
+
+// signWith gives the repository a key to sign with, and reports whether it could.
+func signWith(t *testing.T, r run) bool {
+	t.Helper()
+	if _, err := exec.LookPath("ssh-keygen"); err != nil {
+		t.Log("ssh-keygen is missing: the tags are not signed")
+		return false
+	}
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	r.do(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+	public, err := os.ReadFile(key + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "signers"), "test@example.com "+string(public))
+	for name, value := range map[string]string{"gpg.format": "ssh", "user.signingKey": key, "gpg.ssh.allowedSignersFile": filepath.Join(dir, "signers")} {
+		r.do(t, "git", "config", name, value)
+	}
+	return true
+}
+
+// checkBill looks at the bill of materials of a tag: it has the module and all of
+// ours in the version of the release, and each module that go.mod requires.
+func checkBill(t *testing.T, dir, tag string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "bin", "sbom", version, strings.ReplaceAll(tag, "/", "-")+".cdx.json"))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	type component struct{ Name, Version, Purl string }
+	var bill struct {
+		BomFormat  string
+		Metadata   struct{ Component component }
+		Components []component
+	}
+	if err := json.Unmarshal(text, &bill); err != nil || bill.BomFormat != "CycloneDX" {
+		t.Errorf("the bill of materials of %s: %q, %v", tag, bill.BomFormat, err)
+	}
+	name := strings.TrimSuffix(module+"/"+filepath.ToSlash(filepath.Dir(tag)), "/.")
+	if bill.Metadata.Component.Name != name {
+		t.Errorf("the bill of materials of %s is of %s", tag, bill.Metadata.Component.Name)
+	}
+	for _, c := range append(bill.Components, bill.Metadata.Component) {
+		if ours := c.Name == module || strings.HasPrefix(c.Name, module+"/"); ours && (c.Version != version || !strings.Contains(c.Purl, "@"+version)) {
+			t.Errorf("the bill of materials of %s has %s in %s", tag, c.Name, c.Version)
+		}
+	}
+	wants := map[string]string{"stores/redis/": "github.com/redis/rueidis", "adapters/fiber/": "github.com/gofiber/fiber/v2"}[strings.TrimSuffix(tag, version)]
+	if wants != "" && !slices.ContainsFunc(bill.Components, func(c component) bool { return c.Name == wants }) {
+		t.Errorf("the bill of materials of %s has no %s", tag, wants)
+	}
 }
 
 const nethttpProgram = `package main

@@ -180,7 +180,7 @@ func (l *connClient) metaDelete(r *request) error {
 	default:
 		err = fmt.Errorf("memcache: unexpected response line from %q: %q", "md", line) // as gomemcache does
 	}
-	l.conn.Close()
+	_ = l.conn.Close()
 	return err
 }
 

@@ -116,14 +116,14 @@ func (c *conn) end() bool {
 func (c *conn) watch() {
 	if c.stop == nil {
 		nc := c.Conn
-		c.stop = context.AfterFunc(c.ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+		c.stop = context.AfterFunc(c.ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	}
 }
 
 // extendDeadline extends the read deadline from patience to that of the call.
 func (c *conn) extendDeadline() {
 	c.patient = true
-	c.Conn.SetReadDeadline(c.deadline)
+	_ = c.Conn.SetReadDeadline(c.deadline)
 	c.watch()
 }
 

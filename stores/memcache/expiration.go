@@ -26,14 +26,14 @@ func expiration(ttl time.Duration, now time.Time) int32 {
 	}
 	seconds++
 	if seconds <= month {
-		return int32(seconds)
+		return int32(seconds) // #nosec G115 -- at most a month
 	}
 	date := now.Unix()
 	if now.Nanosecond() > 0 {
 		date++
 	}
 	if date += seconds; date <= math.MaxInt32 {
-		return int32(date)
+		return int32(date) // #nosec G115 -- compared just now
 	}
 	// The last date, unless 30 days reach further.
 	if math.MaxInt32-now.Unix() > month {

@@ -34,7 +34,7 @@ func (all nodes) of(key string) *node {
 		return all[0]
 	}
 	var b [250]byte
-	return all[crc32.ChecksumIEEE(b[:copy(b[:], key)])%uint32(len(all))]
+	return all[crc32.ChecksumIEEE(b[:copy(b[:], key)])%uint32(len(all))] // #nosec G115 -- a list of servers
 }
 
 func (all nodes) do(r *request) error { return all.of(r.item.Key).do(r) }
@@ -370,7 +370,7 @@ func (n *node) connection(ctx context.Context, deadline time.Time) (*conn, error
 	}
 	c := newConn(nc)
 	if err := c.greet(&request{ctx: ctx, deadline: deadline}); err != nil {
-		nc.Close()
+		_ = nc.Close()
 		return nil, err
 	}
 	return c, nil
@@ -403,7 +403,7 @@ func (l *connClient) do(r *request) (err error) {
 // hangUp closes the connection if one is open.
 func (l *connClient) hangUp() {
 	if l.conn != nil {
-		l.conn.Close()
+		_ = l.conn.Close()
 	}
 	l.conn = nil
 }

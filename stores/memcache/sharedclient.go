@@ -33,7 +33,7 @@ func (b *sharedClient) do(r *request) error {
 		err := own.send(b.client)
 		for pause := 5 * time.Millisecond; refusedConn(err) && r.ctx.Err() == nil && time.Until(r.deadline) > pause+grace; pause = min(2*pause, 50*time.Millisecond) {
 			// Another call may give its connection back, or its place at the server.
-			time.Sleep(pause/2 + rand.N(pause/2))
+			time.Sleep(pause/2 + rand.N(pause/2)) // #nosec G404 -- only apart from the others
 			err = own.send(b.client)
 		}
 		b.slots.leave()
@@ -67,7 +67,7 @@ func wait(r *request, done <-chan error) error {
 	}
 }
 
-func (b *sharedClient) drop(string) { b.client.Close() }
+func (b *sharedClient) drop(string) { _ = b.client.Close() }
 
 // probes is the number of keys that a probe reads, so that they belong to several
 // servers if there are several.
@@ -96,7 +96,7 @@ func (b *sharedClient) probe(ctx context.Context) error {
 					return nil
 				}
 				if !late(err) {
-					b.client.Close() // it may have been an old connection
+					_ = b.client.Close() // it may have been an old connection
 				}
 				answers <- err
 			case <-time.After(probePatience):

@@ -53,7 +53,7 @@ func (s *Store) batch(ctx context.Context, writes []core.Write, keep bool) ([]co
 		}
 		if w.Data != nil {
 			if keep {
-				c.text = unsafe.String(unsafe.SliceData(w.Data), len(w.Data))
+				c.text = unsafe.String(unsafe.SliceData(w.Data), len(w.Data)) // #nosec G103 -- the caller has promised not to change it
 			} else {
 				c.text = join(w.Key, w.Data)
 			}

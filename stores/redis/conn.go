@@ -60,7 +60,7 @@ func dialTCP(ctx context.Context, addr string, d *net.Dialer, t *tls.Config) (ne
 	}
 	secure := tls.Client(c, t)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: c.RemoteAddr(), Err: fmt.Errorf("TLS handshake: %w", err)}
 	}
 	return secure, nil

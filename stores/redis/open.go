@@ -71,10 +71,10 @@ func OpenOption(c rueidis.ClientOption, o *Options) (*Store, error) {
 	case unreachable(err):
 		s.health.Down(s.causeOf(context.Background(), err))
 	case s.cache != nil && errors.Is(err, rueidis.ErrNoCache):
-		s.Close()
+		_ = s.Close()
 		return nil, fmt.Errorf("redisstore: Options.NearCache needs CLIENT TRACKING, of Redis 6 or newer: %w", err)
 	default:
-		s.Close()
+		_ = s.Close()
 		return nil, unopened(err)
 	}
 	return s, nil

@@ -77,7 +77,7 @@ func rawSeparators(b []byte) []byte {
 			continue
 		}
 		if rest := b[i:]; bytes.HasPrefix(rest, []byte(`\u2028`)) || bytes.HasPrefix(rest, []byte(`\u2029`)) {
-			r := rune(0x2028 + int(rest[5]-'8'))
+			r := rune(0x2028 + int(rest[5]-'8')) // #nosec G115 -- 0x2028 or 0x2029
 			i += 5
 			out = utf8.AppendRune(out, r)
 			continue

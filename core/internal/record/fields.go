@@ -143,7 +143,7 @@ func (f Fields) Splice(name string, raw []byte, front int) (Fields, bool) {
 		}
 		buf = append(append(buf, before...), after...)
 	}
-	return Fields{buf: buf, room: uint32(front)}, true
+	return Fields{buf: buf, room: uint32(front)}, true // #nosec G115 -- at most 4 GiB, as walk has found
 }
 
 // complete makes a whole record of the values, with the key before it, if there
@@ -198,7 +198,7 @@ type place struct{ name, raw, end uint32 }
 
 // holds reports whether the member of that name stands there.
 func (p place) holds(text []byte, name string) bool {
-	n := uint32(len(name))
+	n := uint32(len(name)) // #nosec G115 -- compared with a place in the text
 	return p.raw-p.name == n+3 && string(text[p.name+1:p.name+1+n]) == name
 }
 
@@ -221,11 +221,11 @@ func walk(text []byte, name string) (at place, ok bool) {
 			return at, false
 		}
 		if colon-i == len(name)+2 && string(text[i+1:colon-1]) == name {
-			return place{uint32(i), uint32(colon + 1), uint32(end)}, true
+			return place{uint32(i), uint32(colon + 1), uint32(end)}, true // #nosec G115 -- compared above
 		}
 		i = end + 1
 	}
-	end := uint32(len(text))
+	end := uint32(len(text)) // #nosec G115 -- compared above
 	return place{end, end, end}, true
 }
 

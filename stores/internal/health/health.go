@@ -211,7 +211,7 @@ func (p *Prober) run() {
 		}
 		if !p.listeners.Up() {
 			// Counted from the start of the last probe, which may have timed out.
-			timer.Reset(delay/2 + rand.N(delay/2) - time.Since(begun))
+			timer.Reset(delay/2 + rand.N(delay/2) - time.Since(begun)) // #nosec G404 -- only apart from other processes
 			delay = min(2*delay, lastDelay)
 		} else {
 			timer.Reset(rest)
