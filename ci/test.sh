@@ -40,7 +40,7 @@ say 'allocations, which the race detector would add to'
 go test -run=Allocs -count=1 ./bench
 
 say 'every fuzz target for some seconds'
-FUZZTIME=${FUZZTIME-5s} ci/fuzz.sh
+FUZZTIME=${FUZZTIME-3s} ci/fuzz.sh
 
 say 'coverage of core'
 ci/cover.sh 90 ./core

@@ -199,23 +199,38 @@ func endless(end <-chan struct{}, held map[string]int) {
 	}
 }
 
+// patience is how long the handler of r may take: for ever, but for the one that
+// never returns.
+func patience(r *http.Request) time.Duration {
+	if r.URL.Path == "/endless" {
+		return 20 * time.Millisecond
+	}
+	return time.Hour
+}
+
+// entered is the context key of a channel that the endless handler closes.
+type entered struct{}
+
 // timeouts are the ways to answer in place of a handler that takes too long.
 var timeouts = map[string]func(next http.Handler) http.Handler{
 	"http.TimeoutHandler": func(next http.Handler) http.Handler {
-		return http.TimeoutHandler(next, 20*time.Millisecond, "too slow")
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.TimeoutHandler(next, patience(r), "too slow").ServeHTTP(w, r)
+		})
 	},
 	"a goroutine": func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), 20*time.Millisecond)
+			ctx, cancel := context.WithTimeout(r.Context(), patience(r))
 			defer cancel()
-			done := make(chan struct{})
+			inside, done := make(chan struct{}), make(chan struct{})
 			go func() {
-				next.ServeHTTP(w, r.WithContext(ctx))
+				next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, entered{}, inside)))
 				close(done)
 			}()
 			select {
 			case <-done:
 			case <-ctx.Done():
+				<-inside // it has nothing more to do with w, which it shares with us
 				http.Error(w, "too slow", 503)
 			}
 		})
@@ -248,7 +263,11 @@ func TestW11TimeoutHandler(t *testing.T) {
 					if err := count.Set(s, 1); err != nil {
 						t.Error(err)
 					}
-					endless(end, cart.Get(s))
+					held := cart.Get(s)
+					if inside, ok := r.Context().Value(entered{}).(chan struct{}); ok {
+						close(inside)
+					}
+					endless(end, held)
 					return nil
 				}
 				var h http.Handler = httpsession.HandlerFunc(handler)
