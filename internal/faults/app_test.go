@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -156,6 +157,11 @@ func start(t *testing.T, adapter string, store core.Store, o core.Options, h han
 		for end := time.Now().Add(10 * time.Second); a.busy.Load() > 0 && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 		}
+		a.errs.mu.Lock()
+		defer a.errs.mu.Unlock()
+		for i, text := range a.errs.leaked[:min(len(a.errs.leaked), 3)] {
+			t.Errorf("%d of %d messages with what may be a secret: %s", i+1, len(a.errs.leaked), text)
+		}
 	})
 	return a
 }
@@ -163,15 +169,29 @@ func start(t *testing.T, adapter string, store core.Store, o core.Options, h han
 // A witness is a slog.Handler that keeps the errors of sessions: what a hook
 // would see, without deciding anything.
 type witness struct {
-	mu   sync.Mutex
-	seen []error
+	mu     sync.Mutex
+	seen   []error
+	leaked []string // messages with what may be an id, a signature or a key
 }
+
+// secretShape is that of ids, signatures and hashes. No word is as long.
+var secretShape = regexp.MustCompile(`[A-Za-z0-9_-]{32}`)
 
 func (w *witness) Enabled(context.Context, slog.Level) bool { return true }
 func (w *witness) WithAttrs([]slog.Attr) slog.Handler       { return w }
 func (w *witness) WithGroup(string) slog.Handler            { return w }
 
 func (w *witness) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		text += fmt.Sprintf(" %s=%+v", a.Key, a.Value)
+		return true
+	})
+	if secretShape.MatchString(text) {
+		w.mu.Lock()
+		w.leaked = append(w.leaked, text)
+		w.mu.Unlock()
+	}
 	if strings.HasPrefix(r.Message, "session store ") {
 		return nil // about the store, and about no request
 	}
@@ -259,3 +279,17 @@ func (r reply) String() string {
 
 // cookiePairs are the pairs of a Cookie field.
 func cookiePairs(field string) []string { return strings.Split(field, "; ") }
+
+// The witness notices a secret in a message, or its silence proves nothing.
+func TestTheWitnessHearsSecrets(t *testing.T) {
+	w := &witness{}
+	l := slog.New(w)
+	l.Info("session saved", "session", "id:0123456789abcdef")
+	if len(w.leaked) > 0 {
+		t.Errorf("a fingerprint is no secret: %q", w.leaked)
+	}
+	l.Debug("session saved", "err", fmt.Errorf("get koa:sess:%s: refused", "Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA"))
+	if len(w.leaked) != 1 {
+		t.Errorf("it has heard %q", w.leaked)
+	}
+}

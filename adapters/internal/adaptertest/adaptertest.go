@@ -40,7 +40,7 @@ var ErrHandler = jartest.ErrHandler
 // Run runs the suite for all adapters, and the rules of this one.
 func Run(t *testing.T, a Adapter) {
 	jartest.RunAdapter(t, a)
-	for _, r := range slices.Concat(rules, idRules, requestRules, storeRules, keyRules, injectionRules) {
+	for _, r := range slices.Concat(rules, idRules, requestRules, storeRules, keyRules, injectionRules, canaryRules) {
 		t.Run(r.name, func(t *testing.T) { r.test(t, &suite{t: t, a: a}) })
 	}
 }
@@ -58,6 +58,8 @@ type suite struct {
 	pipes bool
 	// bounds are those of the stores.
 	bounds *memorystore.Options
+	// canary hears what the managers say; nil is one for each.
+	canary *canary
 }
 
 // inBubble makes of a test one with the clock of testing/synctest.
@@ -87,16 +89,29 @@ type app struct {
 	addr    string
 	tls     bool
 	client  *http.Client
+	canary  *canary
 }
 
 // manager makes one with a store of its own.
 func (s *suite) manager(o core.Options) (*core.Manager, *storetest.Faulty, *memorystore.Store) {
+	s.t.Helper()
+	m, store, memory, _ := s.watched(o)
+	return m, store, memory
+}
+
+func (s *suite) watched(o core.Options) (*core.Manager, *storetest.Faulty, *memorystore.Store, *canary) {
 	s.t.Helper()
 	memory := memorystore.New(s.bounds)
 	store := storetest.NewFaulty(memory)
 	if o.Keys == nil && o.Carrier == nil {
 		o.Keys = Keys
 	}
+	c := s.canary
+	if c == nil {
+		c = &canary{}
+		s.t.Cleanup(func() { c.check(s.t) })
+	}
+	c.watch(&o)
 	m, err := core.New(store, &o)
 	if err != nil {
 		s.t.Fatal(err)
@@ -109,7 +124,7 @@ func (s *suite) manager(o core.Options) (*core.Manager, *storetest.Faulty, *memo
 			s.t.Error(err)
 		}
 	})
-	return m, store, memory
+	return m, store, memory, c
 }
 
 func (s *suite) app(o core.Options, h Handler, more ...*core.Manager) *app {
@@ -119,8 +134,8 @@ func (s *suite) app(o core.Options, h Handler, more ...*core.Manager) *app {
 
 func (s *suite) listen(o core.Options, overTLS bool, h Handler, more ...*core.Manager) *app {
 	s.t.Helper()
-	m, store, memory := s.manager(o)
-	a := &app{t: s.t, memory: memory, store: store, manager: m}
+	m, store, memory, c := s.watched(o)
+	a := &app{t: s.t, memory: memory, store: store, manager: m, canary: c}
 	s.serve(a, overTLS, h, append([]*core.Manager{m}, more...)...)
 	return a
 }
@@ -241,7 +256,11 @@ func (a *app) do(req *http.Request) (result, error) {
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	return result{res.StatusCode, string(body), res.Header.Values("Set-Cookie"), res.Header}, err
+	r := result{res.StatusCode, string(body), res.Header.Values("Set-Cookie"), res.Header}
+	if a.canary != nil {
+		a.canary.exchange(req, r)
+	}
+	return r, err
 }
 
 // id is the session id in the browser, "" if there is none.
