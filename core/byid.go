@@ -94,7 +94,7 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 // it only looks whether the session lives.
 //
 // It returns [ErrGone] if there is no such session: it has ended, or has another
-// id since a login. If f returns an error, or panics, nothing is saved, and the
+// id since a login or, by Options.RenewAfter, since RenewGrace has passed. If f returns an error, or panics, nothing is saved, and the
 // error is returned as it is. Looking does not prolong the life of a session, and
 // no browser gets a cookie: in f, Login, Renew and Reset fail, after which nothing
 // is saved, while Destroy ends the session. f must not keep the session.

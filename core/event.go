@@ -164,7 +164,14 @@ func (m *Manager) storeChanged(now storeState) {
 	case now.up:
 		e.Kind = EventStoreUp
 	}
-	m.tell(context.Background(), nil, "", e)
+	ctx := context.Background()
+	defer func() {
+		// On this goroutine it would end the process, and just during an outage.
+		if p := recover(); p != nil && m.o.Logger != nil {
+			m.o.Logger.LogAttrs(ctx, slog.LevelError, "session hook Event has panicked", slog.Any("panic", p))
+		}
+	}()
+	m.tell(ctx, nil, "", e)
 }
 
 // tell is that of the manager, in this visit.

@@ -190,7 +190,8 @@ type Hooks struct {
 	// and metrics. It decides nothing, and must not change the session. A
 	// session that was saved or ended is so in the store when it is called.
 	// Without it, and without Options.Logger, events cost nothing. For events of
-	// the store it runs on a goroutine of its own, one after the other.
+	// the store it runs on a goroutine of its own, one after the other; a panic
+	// there is logged and goes no further.
 	Event func(ctx context.Context, e Event)
 	// Valid decides whether a loaded session may be used. If it returns false,
 	// the request gets a new session. If it returns an error, the request

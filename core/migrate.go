@@ -14,7 +14,8 @@ import (
 // accepts the cookies of both, and takes a session that has the other form over
 // into its own: the values under the same id. What the session has chosen, such as
 // its life, and the time of its login are not taken over: from then on it lives as
-// the Options say. RenewAfter begins when it is over. Prefix, Name and Koa must be the same in both.
+// the Options say. RenewAfter begins when it is over. Prefix, Name and Koa must be
+// the same in both.
 type Migration struct {
 	// Keys verify the cookies of the other form: with KoaCompat the future
 	// Options.Keys, else the keys of the Koa app.

@@ -1,9 +1,12 @@
 package core_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -309,4 +312,131 @@ func TestW33HeldWithoutTouch(t *testing.T) {
 		}
 		a.wantVisits(1)
 	})
+}
+
+// TestP20CookieEnds: where the session moves to its new id, its life begins anew in the
+// store, and so it does in the browser.
+func TestP20CookieEnds(t *testing.T) {
+	for name, o := range map[string]func() *core.Options{
+		"idle": func() *core.Options { return &core.Options{RenewAfter: renewAfter, IdleTimeout: 30 * time.Minute} },
+		"each save": func() *core.Options {
+			return &core.Options{RenewAfter: renewAfter, Cookie: core.CookieOptions{MaxAge: 30 * time.Minute}}
+		},
+	} {
+		for kind, wrap := range renewingStores {
+			t.Run("P20 "+name+", "+kind, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					a := newAppOn(t, wrap(newMemory(t)), o())
+					a.ok(a.get("/", count(t)))
+					old := a.value()
+					for a.value() == old {
+						time.Sleep(renewAfter / 6)
+						a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, visits.Set(s, time.Now().Minute())) }))
+					}
+					time.Sleep(20 * time.Minute)
+					a.ok(a.get("/", nil)) // the first use
+					id := core.ID(a.value())
+					time.Sleep(20 * time.Minute)
+					if a.value() == "" && a.lives(id) {
+						t.Error("the cookie has ended before the session")
+					}
+					time.Sleep(10 * time.Minute)
+					if a.value() != "" || a.lives(id) {
+						t.Error("the session has not ended")
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestW38AStoreHookThatPanics: a hook that looks at the session of an event that has
+// none does not end the process while the store is down.
+func TestW38AStoreHookThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kinds, log := []core.EventKind{}, new(bytes.Buffer)
+		a := newApp(t, &core.Options{
+			Logger: slog.New(slog.NewTextHandler(log, nil)),
+			Hooks: core.Hooks{Event: func(_ context.Context, e core.Event) {
+				if kinds = append(kinds, e.Kind); e.Session == nil {
+					panic("no session")
+				}
+			}},
+		})
+		a.store.Down()
+		synctest.Wait()
+		a.store.Up()
+		synctest.Wait()
+		a.ok(a.get("/", count(t)))
+		if want := []core.EventKind{core.EventStoreDown, core.EventStoreUp, core.EventCreated}; !slices.Equal(kinds, want) {
+			t.Errorf("events %q, want %q", kinds, want)
+		}
+		if !strings.Contains(log.String(), `panic="no session"`) {
+			t.Errorf("log: %s", log)
+		}
+	})
+}
+
+// TestP16SetLifetimeThenLogin: a lifetime that the same request has chosen stays.
+func TestP16SetLifetimeThenLogin(t *testing.T) {
+	for name, choose := range map[string]func(s *core.Session) error{
+		"SetLifetime": func(s *core.Session) error { return s.SetLifetime(core.Lifetime{IdleTimeout: time.Hour}) },
+		"SetCookie": func(s *core.Session) error {
+			c := s.Cookie()
+			c.MaxAge = time.Hour
+			return s.SetCookie(c)
+		},
+	} {
+		for _, remember := range []bool{true, false} {
+			t.Run(fmt.Sprintf("P16 an earlier request's %s is forgotten, remember %t", name, remember), func(t *testing.T) {
+				a := newApp(t, &core.Options{RememberFor: 30 * day})
+				a.ok(a.get("/", func(v *core.Visit, s *core.Session) { count(t)(v, s); must(t, choose(s)) }))
+				a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+					c := s.Cookie()
+					c.Priority = core.PriorityHigh // another choice
+					must(t, s.SetCookie(c))
+					must(t, s.Login(core.LoginOptions{Remember: remember}))
+				}))
+				want := map[bool]core.Lifetime{true: {AbsoluteTimeout: 30 * day}, false: {IdleTimeout: core.DefaultMaxAge}}[remember]
+				a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+					if l := s.Lifetime(); l != want || s.Cookie().Priority != core.PriorityHigh {
+						t.Errorf("%+v", l)
+					}
+				}))
+			})
+		}
+		t.Run("P16 "+name+" before the login", func(t *testing.T) {
+			a := newApp(t, nil)
+			a.ok(a.get("/", count(t)))
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				must(t, choose(s))
+				must(t, s.Login(core.LoginOptions{}))
+			}))
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				if l := s.Lifetime(); l.IdleTimeout != time.Hour {
+					t.Errorf("%+v", l)
+				}
+			}))
+		})
+	}
+	for _, first := range []bool{true, false} {
+		t.Run(fmt.Sprintf("P16 before the login %t", first), func(t *testing.T) {
+			a := newApp(t, nil)
+			a.ok(a.get("/", count(t)))
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				if first {
+					must(t, s.SetLifetime(core.Lifetime{IdleTimeout: time.Hour}))
+				}
+				must(t, s.Login(core.LoginOptions{}))
+				if !first {
+					must(t, s.SetLifetime(core.Lifetime{IdleTimeout: time.Hour}))
+				}
+			}))
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				if l := s.Lifetime(); l.IdleTimeout != time.Hour {
+					t.Errorf("%v", l)
+				}
+			}))
+		})
+	}
 }

@@ -305,7 +305,9 @@ func (v *Visit) current(ctx context.Context, id ID, now lookup) (ID, lookup) {
 	case now.by == nil && now.record.Next == "":
 		return id, now
 	case now.by != nil && now.by.lead.until == 0:
-		return id, m.settle(ctx, v.keyOf(id), now)
+		now = m.settle(ctx, v.keyOf(id), now)
+		v.resend = v.resend || now.by == nil // its life has begun anew, and that of the cookie has to
+		return id, now
 	}
 	// A response from before may have replaced the new id. Its copy is in the second
 	// cookie.
