@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/textproto"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
+	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
 // Options and calls that are each tested alone, together.
@@ -241,11 +244,11 @@ func TestP20NotMovedYet(t *testing.T) {
 // that request.
 func TestW33TTLFuncPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		panics := false
+		var panics atomic.Bool
 		o := core.KoaCompat()
 		o.Rolling = true
 		o.TTLFunc = func(*core.Session) time.Duration {
-			if panics {
+			if panics.Load() {
 				panic("mine")
 			}
 			return time.Hour
@@ -259,7 +262,7 @@ func TestW33TTLFuncPanics(t *testing.T) {
 				}
 			}()
 			a.get("/", func(v *core.Visit, s *core.Session) {
-				panics = true
+				panics.Store(true)
 				time.Sleep(2 * time.Hour)
 				count(t)(v, s)
 			})
@@ -438,5 +441,82 @@ func TestP16SetLifetimeThenLogin(t *testing.T) {
 				}
 			}))
 		})
+	}
+}
+
+// TestP20FullStore: a store that is full goes on to renew the sessions that it has.
+func TestP20FullStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memorystore.New(&memorystore.Options{MaxEntries: 1})
+		defer store.Close()
+		a := newAppOn(t, store, renewingOptions())
+		a.ok(a.get("/", count(t)))
+		for n := 1; n < 5; n++ {
+			id := a.value()
+			time.Sleep(renewAfter)
+			a.ok(a.get("/", nil))
+			if a.value() == id {
+				t.Error("not renewed")
+			}
+			a.wantVisits(n)
+			a.ok(a.get("/", count(t)))
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Login(core.LoginOptions{})) }))
+			if store.Len() != 1 {
+				t.Errorf("%d sessions", store.Len())
+			}
+		}
+	})
+}
+
+// TestP20Carriers: a client that carries its id in a header field, or as its own
+// Carrier has it, keeps the session.
+func TestP20Carriers(t *testing.T) {
+	for name, carrier := range map[string]core.Carrier{"Header": core.Header("X-Session"), "its own": struct{ core.Carrier }{core.Header("X-Session")}} {
+		for _, mode := range []core.SaveMode{core.SaveIfChanged, core.SaveAlways} {
+			for _, deferred := range []bool{false, true} {
+				t.Run(fmt.Sprintf("P20 %s, mode %d, deferred %t", name, mode, deferred), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						o := renewingOptions()
+						o.Carrier, o.Defer = carrier, deferred
+						a := newApp(t, o)
+						id := ""
+						request := func(id string, h handler) string {
+							t.Helper()
+							jar := &jartest.Jar{Target: "/", Request: textproto.MIMEHeader{"X-Session": {id}}}
+							a.ok(a.send(jar, func(v *core.Visit, s *core.Session) {
+								s.SetSaveMode(mode)
+								h(v, s)
+							}))
+							return jar.ResponseHeader("X-Session")
+						}
+						id = request("", count(t))
+						for n := 1; n < 5; n++ {
+							time.Sleep(renewAfter)
+							old := id
+							next := request(old, func(*core.Visit, *core.Session) {})
+							if next == old || next == "" {
+								t.Fatalf("not renewed")
+							}
+							if got := request(old, func(*core.Visit, *core.Session) {}); got != "" && got != next {
+								t.Error("the old id is sent")
+							}
+							request(next, func(_ *core.Visit, s *core.Session) {
+								if visits.Get(s) != n {
+									t.Errorf("visits = %d, want %d", visits.Get(s), n)
+								}
+							})
+							if got := request(old, count(t)); got != "" && got != next {
+								t.Error("the old id is sent")
+							}
+							id = next
+						}
+						time.Sleep(grace)
+						old := id
+						id = request(old, func(_ *core.Visit, s *core.Session) { must(t, s.Login(core.LoginOptions{})) })
+						a.wantIDs(map[core.ID]bool{core.ID(old): false, core.ID(id): true})
+					})
+				})
+			}
+		}
 	}
 }
