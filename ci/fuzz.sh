@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every fuzz target that FUZZ matches for FUZZTIME, one after the other. A
-# failure is kept under testdata/fuzz: commit it with the fix.
+# failure is kept under testdata/fuzz: commit it with the fix. FUZZWORKERS is how many
+# work on it at a time, by default as many as there are processors.
 source "$(dirname "$0")/lib.sh"
 : "${FUZZTIME:=5m}" "${FUZZ:=.}"
 
@@ -12,7 +13,7 @@ failed=()
 fuzz() {
 	local out
 	for _ in 1 2 3; do
-		if out=$(go test -run='^$' -fuzz="^$1\$" -fuzztime="$FUZZTIME" "$2" 2>&1); then
+		if out=$(go test -run='^$' -fuzz="^$1\$" -fuzztime="$FUZZTIME" ${FUZZWORKERS:+-parallel=$FUZZWORKERS} "$2" 2>&1); then
 			tail -n 3 <<<"$out"
 			return
 		fi

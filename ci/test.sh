@@ -23,24 +23,31 @@ go vet work
 go run ./examples/demo -h >/dev/null 2>&1
 go test -run='^$' -bench='^BenchmarkStore$/^store=memory$' -benchtime=1x ./bench/... >/dev/null
 
-# Two modules at a time, since most of their tests wait for a server or a
-# deadline. Each shows its output when it is done.
-module() {
-	local out status=0
-	out=$(cd "$1" && GOWORK=off go test $race -shuffle=on -count=1 -timeout=10m ./... 2>&1) || status=$?
-	say "tests of $1, as its users have it"
+# Two parts at a time, since most tests wait for a server or a deadline. A part is
+# a module, or all fuzz targets for some seconds each. It shows its output when it
+# is done.
+part() {
+	local out what status=0
+	if [ "$1" = fuzz ]; then
+		what='every fuzz target for some seconds'
+		out=$(FUZZTIME=${FUZZTIME-3s} FUZZWORKERS=1 ci/fuzz.sh 2>&1) || status=$?
+	else
+		what="tests of $1, as its users have it"
+		out=$(cd "$1" && GOWORK=off go test $race -shuffle=on -count=1 -timeout=10m ./... 2>&1) || status=$?
+	fi
+	say "$what"
 	printf '%s\n' "$out"
 	return "$status"
 }
 export race
-export -f module say
-modules | xargs -n1 -P2 bash -c 'module "$1"' module
+export -f part say
+{
+	echo fuzz
+	modules
+} | xargs -n1 -P2 bash -c 'part "$1"' part
 
 say 'allocations, which the race detector would add to'
 go test -run=Allocs -count=1 ./bench
-
-say 'every fuzz target for some seconds'
-FUZZTIME=${FUZZTIME-3s} ci/fuzz.sh
 
 say 'coverage of core'
 ci/cover.sh 90 ./core
