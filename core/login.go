@@ -17,7 +17,7 @@ type LoginOptions struct {
 	// Remember keeps the session in the browser and the store for
 	// Options.RememberFor from now on ("remember me"). Without it the session
 	// lives as long as the Options say, whatever an earlier login, SetLifetime or
-	// SetCookie chose that the request has loaded.
+	// SetCookie chose. What is chosen after Login holds.
 	Remember bool
 	// Lifetime, if it is not zero, is shorter than that: see
 	// [Session.SetLifetime]. Not with KoaCompat.
@@ -87,22 +87,8 @@ func (s *Session) Login(o LoginOptions) error {
 	if s.state == destroyed { // by this request, or by another one meanwhile
 		s.leave()
 	}
-	turn = max(turn, 1)
-	c := s.cookieOptions()
-	if s.ownSet && turn == 1 && o.Lifetime == (Lifetime{}) { // what this request has chosen stays
-		loaded := s.storedOwn()
-		before := m.dialect.withOwn(m.config, loaded)
-		chosen := s.own.Lives()
-		if chosen.Remembered = o.Remember; s.own.Lives() != loaded.Lives() {
-			life = chosen
-		}
-		if !o.Remember && (c.MaxAge != before.MaxAge || c.Expires != before.Expires) {
-			s.login = login{life, o.DropValues, turn}
-			return nil
-		}
-	}
-	s.login = login{life, o.DropValues, turn}
-	if life != (record.Life{}) || m.chosen(c, s.own) {
+	s.login = login{life, o.DropValues, max(turn, 1)}
+	if c := s.cookieOptions(); life != (record.Life{}) || m.chosen(c, s.own) {
 		s.setOwn(m.ownFor(c, life, s.own))
 		s.ownSet = true
 		s.cookieRev++
