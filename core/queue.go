@@ -26,8 +26,9 @@ type line struct {
 type turn struct {
 	queue *queue
 	key   string
-	line  *line
+	line  *line       // never changed: the timer of away may come late
 	given atomic.Bool // away let the next one go on
+	left  bool
 }
 
 // errCrowd is the error of a request that waited too long, or does not wait at
@@ -112,9 +113,10 @@ func (t *turn) give() {
 
 // leave gives the turn and the place in the line back.
 func (t *turn) leave() {
-	if t == nil || t.line == nil {
+	if t == nil || t.left {
 		return
 	}
+	t.left = true
 	t.give()
 	t.queue.mu.Lock()
 	defer t.queue.mu.Unlock()
@@ -122,5 +124,4 @@ func (t *turn) leave() {
 		delete(t.queue.line, t.key)
 		t.queue.lines.Add(-1)
 	}
-	t.line = nil
 }

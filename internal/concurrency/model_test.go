@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -310,6 +311,7 @@ func (w *world) actions() map[string]func(*rapid.T) {
 	if w.bubble {
 		all["advance"] = func(rt *rapid.T) {
 			time.Sleep(rapid.SampledFrom([]time.Duration{time.Second, 10 * time.Second, idle / 2, idle - time.Second, idle, absolute - idle, absolute}).Draw(rt, "time"))
+			synctest.Wait() // until sessions in use are prolonged
 		}
 		all["to the end of a session"] = func(rt *rapid.T) { w.outlive(rt) }
 	}
@@ -462,10 +464,12 @@ func (w *world) outlive(rt *rapid.T) {
 	}
 	id := rapid.SampledFrom(ids).Draw(rt, "id")
 	time.Sleep(time.Until(w.model.lives[id].ends) - 1)
+	synctest.Wait()
 	if w.look(core.ID(id)) == nil {
 		w.Fatalf("I7: a session ends before its time")
 	}
 	time.Sleep(time.Nanosecond)
+	synctest.Wait()
 	if w.look(core.ID(id)) != nil {
 		w.Fatalf("I7: a session outlives its time")
 	}
@@ -474,6 +478,7 @@ func (w *world) outlive(rt *rapid.T) {
 func (w *world) commit(r *request, fault string) {
 	if w.bubble {
 		time.Sleep(time.Millisecond) // core renews no session twice in the same instant
+		synctest.Wait()
 	}
 	w.sending = true
 	w.step(r, fault, func() error { return r.visit.Commit(context.Background()) }, func() { r.commit(w.model) })
