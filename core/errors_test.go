@@ -25,7 +25,7 @@ func TestSentinels(t *testing.T) {
 			}
 		}
 	}
-	if !errors.Is(error(record.ErrForeign), ErrCorrupt) {
+	if err := fmt.Errorf("get: %w", record.ErrForeign); !errors.Is(err, ErrCorrupt) {
 		t.Error("the record of another key is no ErrCorrupt")
 	}
 }

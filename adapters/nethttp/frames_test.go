@@ -231,7 +231,7 @@ var timeouts = map[string]func(next http.Handler) http.Handler{
 			case <-done:
 			case <-ctx.Done():
 				<-inside // it has nothing more to do with w, which it shares with us
-				http.Error(w, "too slow", 503)
+				http.Error(w, "too slow", http.StatusServiceUnavailable)
 			}
 		})
 	},

@@ -54,7 +54,6 @@ type refExchange struct {
 	status int
 	begun  bool
 	failed bool
-	body   io.Writer
 }
 
 func (x *refExchange) serve(h Handler, managers []*core.Manager) {

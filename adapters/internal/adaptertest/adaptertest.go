@@ -4,7 +4,6 @@
 package adaptertest
 
 import (
-	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -315,5 +314,3 @@ func (r result) pair(t *testing.T, live bool) {
 		t.Errorf("want one pair, live %t, got %q", live, names(r.cookies))
 	}
 }
-
-func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
