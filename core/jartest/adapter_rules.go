@@ -764,7 +764,7 @@ var adapterRules = []adapterRule{
 		})
 		return first(hangUp(u, "/destroy?wait=1"), u.steps(step{"/read", 200, "0", nothing}))
 	}},
-	{"Parallel", "Users at the same time see only their own.", func(s *site) error { // R40, R41 // R40, R41
+	{"Parallel", "Users at the same time see only their own.", func(s *site) error { // R40, R41
 		meet := make(chan struct{})
 		a := s.app(core.Options{}, func(x *Request) error {
 			if x.URL.RawQuery == "meet" { // two requests are in their handlers
