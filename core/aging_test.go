@@ -514,7 +514,7 @@ func TestP20Model(t *testing.T) {
 						},
 						"commit": func(rt *rapid.T) {
 							if len(w.open) == 0 {
-								rt.Skip()
+								rt.Skip("no request is under way")
 							}
 							i := rapid.IntRange(0, len(w.open)-1).Draw(rt, "request")
 							r := w.open[i]
