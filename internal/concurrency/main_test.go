@@ -28,7 +28,14 @@ import (
 	redisstore "github.com/gensession/gensession/stores/redis"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Main(m)) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(servers.Main(m),
+		// What rueidis still does when the client of a Cluster is closed, as in the
+		// tests of stores/redis.
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"),
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient).redirectOrNew.func1"))
+}
 
 var soak = os.Getenv("SOAK") == "1"
 
