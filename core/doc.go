@@ -121,6 +121,11 @@
 // Several goroutines of one request may use its session. After the commit every
 // change fails with [ErrCommitted].
 //
+// # Testing handlers
+//
+// The package core/sessiontest makes sessions for tests of handlers, and looks at
+// those that they leave behind. The file docs/testing.md of this module has examples.
+//
 // # Writing a store
 //
 // A [Store] has three methods on bytes. [Swapper], [Batcher], [Toucher],

@@ -26,6 +26,8 @@ func (v *Visit) keep(ctx context.Context) {
 	}
 	if since, known := m.recently().since(m.storeKey(&s.entry), now); known && since < next {
 		next -= since
+	} else if v.isMade() { // which is only looked at
+		return
 	} else if other, err := m.prolongUsed(withoutCancel(ctx), &s.entry); err == nil {
 		if other {
 			s.setOwn(s.stored.Cookie, nil)

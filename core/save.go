@@ -178,6 +178,9 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 				}
 			}
 		}
+		if why == signsIn || s.state == fresh {
+			v.backdate(&p)
+		}
 		if last {
 			s.sealed.Store(true)
 		}

@@ -239,6 +239,9 @@ func (v *Visit) inside() bool {
 	if m.inside == "/" {
 		return true
 	}
+	if v.isMade() {
+		return true
+	}
 	is := pathMatch(v.jar.Path(), m.inside)
 	if is {
 		m.setup.first(wasInside)
@@ -303,6 +306,8 @@ func (v *Visit) current(ctx context.Context, id ID, now lookup) (ID, lookup) {
 	m := v.manager
 	switch {
 	case now.by == nil && now.record.Next == "":
+		return id, now
+	case now.by != nil && now.by.lead.until == 0 && v.isMade(): // which is only looked at
 		return id, now
 	case now.by != nil && now.by.lead.until == 0:
 		now = m.settle(ctx, v.keyOf(id), now)

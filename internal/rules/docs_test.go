@@ -70,6 +70,7 @@ var documents = []string{
 	"docs/security-log.md",
 	"docs/security.md",
 	"docs/stores.md",
+	"docs/testing.md",
 }
 
 // Code in a document is a file of this repository, or a part of one that stands

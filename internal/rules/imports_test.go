@@ -83,7 +83,7 @@ func packages(t *testing.T) map[string]pkg {
 		}
 		all[p.name()] = p
 	}
-	for _, name := range []string{"core", "core/storetest", "core/jartest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "adapters/fiberv3", "adapters/gin", "stores/redis", "stores/memcache", "otel", "examples/demo", "bench/peers", "internal/faults"} {
+	for _, name := range []string{"core", "core/storetest", "core/jartest", "core/sessiontest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "adapters/fiberv3", "adapters/gin", "stores/redis", "stores/memcache", "otel", "examples/demo", "bench/peers", "internal/faults"} {
 		if _, ok := all[name]; !ok {
 			t.Fatalf("there is no package %s: the rules below would check nothing", name)
 		}
@@ -91,9 +91,10 @@ func packages(t *testing.T) map[string]pkg {
 	return all
 }
 
-// Imports point one way: adapters to core, stores to core, and nothing back.
+// Imports point one way: adapters to core, stores to core, and nothing back. What
+// makes sessions without a request is for tests alone.
 func TestImports(t *testing.T) {
-	suites := []string{"core/storetest", "core/jartest"}
+	suites := []string{"core/storetest", "core/jartest", "core/sessiontest"}
 	helpers := append([]string{"adapters/internal/adaptertest", "examples/frameworks/internal/try"}, suites...)
 	for name, p := range packages(t) {
 		product := under(name, "core", "adapters", "stores", "otel", "examples") && !under(name, helpers...)
@@ -105,7 +106,7 @@ func TestImports(t *testing.T) {
 				if !under(name, "bench", "examples") {
 					t.Errorf("%s imports %s: nothing imports the benchmarks and the examples", name, to)
 				}
-			case product && under(to, helpers...):
+			case (product || to == "core/sessiontest") && under(to, helpers...):
 				t.Errorf("%s imports %s: only tests do", name, to)
 			case product && under(to, "internal"):
 				t.Errorf("%s imports %s: internal/ is proof only", name, to)
@@ -167,6 +168,7 @@ func TestWhatUsersCompile(t *testing.T) {
 		{[]string{"adapters/gin", "stores/memory"}, []string{fiber, fasthttp, rueidis, gomemache}},
 		{[]string{"core/storetest"}, nil},
 		{[]string{"core/jartest"}, nil},
+		{[]string{"core/sessiontest"}, nil},
 	} {
 		for _, name := range c.program {
 			for _, i := range all[name].Deps { // none if the package is not there yet
