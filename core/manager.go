@@ -602,7 +602,11 @@ func (m *Manager) Close() error {
 // session. They depend on the capabilities of the store and on OnConflict.
 func (m *Manager) Guarantees() string {
 	if m.swapper == nil {
-		return "last write wins, even over a removal: the store has no versions"
+		text := "last write wins, even over a removal: the store has no versions"
+		if b, ok := As[bettered](m.store); ok && b.Better() != "" {
+			text += ", unlike " + b.Better() + ", which is for the same server"
+		}
+		return text
 	}
 	if m.batcher == nil {
 		return m.guarantees() + "; many writers can make Renew and Reset fail with ErrConflict: the store can't append (core.Batcher)"

@@ -255,3 +255,11 @@ func keeperOf(s Swapper) keeper {
 	}
 	return k
 }
+
+// A bettered is a store that knows a better one of this library for the same server,
+// for [Manager.Guarantees]. The core finds it by its method, which stores/foreign
+// has. It is no part of the public API.
+type bettered interface {
+	// Better names it, such as "stores/redis"; "" if there is none.
+	Better() string
+}

@@ -83,7 +83,7 @@ func packages(t *testing.T) map[string]pkg {
 		}
 		all[p.name()] = p
 	}
-	for _, name := range []string{"core", "core/storetest", "core/jartest", "core/sessiontest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "adapters/fiberv3", "adapters/gin", "stores/redis", "stores/memcache", "otel", "examples/demo", "bench/peers", "internal/faults"} {
+	for _, name := range []string{"core", "core/storetest", "core/jartest", "core/sessiontest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "adapters/fiberv3", "adapters/gin", "stores/redis", "stores/memcache", "stores/foreign", "otel", "examples/demo", "bench/peers", "internal/faults"} {
 		if _, ok := all[name]; !ok {
 			t.Fatalf("there is no package %s: the rules below would check nothing", name)
 		}
@@ -166,6 +166,7 @@ func TestWhatUsersCompile(t *testing.T) {
 		{[]string{"adapters/fiber", "stores/memory"}, []string{rueidis, gomemache}},
 		{[]string{"adapters/fiberv3", "stores/memory"}, []string{fiber + "/v2", rueidis, gomemache}},
 		{[]string{"adapters/gin", "stores/memory"}, []string{fiber, fasthttp, rueidis, gomemache}},
+		{[]string{"adapters/nethttp", "stores/foreign"}, nil},
 		{[]string{"core/storetest"}, nil},
 		{[]string{"core/jartest"}, nil},
 		{[]string{"core/sessiontest"}, nil},
@@ -194,6 +195,7 @@ var mayRequire = map[string][]string{
 	"adapters/gin":         {"github.com/gin-gonic/gin"},
 	"stores/redis":         {"github.com/redis/rueidis"},
 	"stores/memcache":      {"github.com/bradfitz/gomemcache"},
+	"stores/foreign":       nil,
 	"otel":                 {"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/metric", "go.opentelemetry.io/otel/trace"},
 	"examples":             {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
 	"examples/frameworks":  {"connectrpc.com/connect", "github.com/gin-gonic/gin", "github.com/gofiber/fiber/v3", "github.com/go-chi/chi/v5", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "google.golang.org/protobuf"},

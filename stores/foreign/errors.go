@@ -1,0 +1,124 @@
+package foreignstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/stores/internal/storekey"
+)
+
+var (
+	errNotFound = fmt.Errorf("foreignstore: %w", core.ErrNotFound)
+	errNegative = fmt.Errorf("foreignstore: %w: the ttl is negative", core.ErrRefused)
+	errKey      = fmt.Errorf("foreignstore: %w: %s", core.ErrRefused, storekey.Rule)
+)
+
+// notBegun is the error of a call that the driver has not been asked for.
+func (s *Store) notBegun(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("foreignstore: %w: %w", core.ErrTimeout, err)
+	}
+	return fmt.Errorf("foreignstore: %w: %w", core.ErrUnavailable, err)
+}
+
+// failed gives an error of the driver its class. Drivers quote keys and values in
+// their texts, so only what is known to have none is told.
+func (s *Store) failed(k kind, err error) error {
+	class := core.ErrUnavailable
+	switch {
+	case refused(err):
+		class = core.ErrRefused
+	case down(err):
+	case k == writing:
+		class = core.ErrOutcomeUnknown
+	case errors.Is(err, context.DeadlineExceeded), timedOut(err):
+		class = core.ErrTimeout
+	}
+	for _, cause := range []error{context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, cause) {
+			return fmt.Errorf("foreignstore: %w: %w", class, cause)
+		}
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return fmt.Errorf("foreignstore: %w: %w", class, op)
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return fmt.Errorf("foreignstore: %w: %w", class, errno)
+	}
+	if code := replyCode(err); code != "" {
+		return fmt.Errorf("foreignstore: %w: the server answers %s", class, code)
+	}
+	return fmt.Errorf("foreignstore: %w: the driver returned an error of type %T: see Options.OnError", class, innermost(err))
+}
+
+// down reports whether the server was not reached at all, so that nothing was
+// written.
+func down(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
+
+func timedOut(err error) bool {
+	t, ok := errors.AsType[net.Error](err)
+	return ok && t.Timeout()
+}
+
+// refused reports whether the server has answered that it does not do what it was
+// asked: Redis by the first word of its reply, SQL by its state. States of broken
+// connections and of shutdowns are none of these.
+func refused(err error) bool {
+	code := replyCode(err)
+	switch {
+	case code == "":
+		return false
+	case strings.HasPrefix(code, "SQLSTATE"):
+		state := strings.TrimPrefix(code, "SQLSTATE ")
+		return !strings.HasPrefix(state, "08") && !strings.HasPrefix(state, "57P")
+	}
+	return true
+}
+
+// replyCode is what the server calls the error, without any of its text; "" if that
+// is unknown.
+func replyCode(err error) string {
+	if sql, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err); ok {
+		if state := sql.SQLState(); len(state) == 5 && upperOrDigit(state) {
+			return "SQLSTATE " + state
+		}
+	}
+	word, _, _ := strings.Cut(innermost(err).Error(), " ")
+	switch word {
+	case "OOM", "READONLY", "NOPERM", "NOAUTH", "WRONGPASS", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN":
+		return word
+	}
+	return ""
+}
+
+func upperOrDigit(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return true
+}
+
+// innermost is the error that the others wrap.
+func innermost(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err
+		}
+		err = next
+	}
+}
