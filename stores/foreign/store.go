@@ -36,6 +36,9 @@ type Store struct {
 // among them: beyond that there is no use in asking it more.
 const maxCalls = 1024
 
+// deletes is how often a removal is tried that others write between.
+const deletes = 8
+
 func newStore(driver any, o *Options) (*Store, error) {
 	if o == nil {
 		o = new(Options)
@@ -104,13 +107,19 @@ func (s *Store) Destroy(ctx context.Context, key string) error {
 		return errKey
 	}
 	_, err := call(s, ctx, key, writing, func() (struct{}, error) {
-		err := s.delete(ctx, key)
-		if err == nil {
-			return struct{}{}, nil
-		}
-		// Some drivers call it an error that there was nothing.
-		if _, found, lookErr := s.get(ctx, key); lookErr == nil && !found {
-			return struct{}{}, nil
+		var err error
+		for range deletes {
+			if err = s.delete(ctx, key); err == nil {
+				break
+			}
+			// Some drivers call it an error that there was nothing. If there is
+			// something now, it may have come since.
+			if _, found, lookErr := s.get(ctx, key); lookErr != nil {
+				break
+			} else if !found {
+				err = nil
+				break
+			}
 		}
 		return struct{}{}, err
 	})
