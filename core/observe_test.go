@@ -224,7 +224,7 @@ func TestW41AllCapabilitiesAreKnown(t *testing.T) {
 	t.Parallel()
 	f, err := parser.ParseFile(token.NewFileSet(), "store.go", nil, 0)
 	must(t, err)
-	known := []string{"Store", "Swapper", "Batcher", "Toucher", "Notifier", "Causer", "keeper", "viewKeeper", "batchKeeper"}
+	known := []string{"Store", "Swapper", "Batcher", "Toucher", "Notifier", "Causer", "keeper", "viewKeeper", "batchKeeper", "bettered"}
 	ast.Inspect(f, func(n ast.Node) bool {
 		if s, ok := n.(*ast.TypeSpec); ok {
 			if _, ok := s.Type.(*ast.InterfaceType); ok && !slices.Contains(known, s.Name.Name) {
