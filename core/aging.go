@@ -196,7 +196,7 @@ func (m *Manager) renewID(ctx context.Context, e *entry, since int64) error {
 	}
 	version, err := m.pair(ctx,
 		Write{Key: to, Data: m.tombstoneText(to, lead{to: m.keyEnd(key)}), TTL: pointerTTL(ttl), Note: true},
-		Write{Key: key, Data: text, TTL: ttl, Version: e.version})
+		Write{Key: key, Data: text, TTL: ttl, Version: e.version, Owner: m.listOf(&r)}, &r)
 	if err != nil {
 		return err
 	}
@@ -221,7 +221,7 @@ func pointerTTL(ttl time.Duration) time.Duration {
 // pair makes a note and writes a record, in one step if the store can: else the
 // note first, which is taken back if the record can't be written. It returns the
 // version of the record.
-func (m *Manager) pair(ctx context.Context, note, write Write) (Version, error) {
+func (m *Manager) pair(ctx context.Context, note, write Write, r *record.Record) (Version, error) {
 	if m.batcher != nil {
 		versions, err := m.batch(ctx, note, write)
 		if err == nil {
@@ -234,7 +234,7 @@ func (m *Manager) pair(ctx context.Context, note, write Write) (Version, error) 
 	if _, err := m.set(ctx, note.Key, note.Data, note.TTL, note.Version); err != nil {
 		return 0, err
 	}
-	version, err := m.set(ctx, write.Key, write.Data, write.TTL, write.Version)
+	version, err := m.setRecord(ctx, write.Key, write.Data, write.TTL, write.Version, r)
 	if err != nil && !errors.Is(err, ErrOutcomeUnknown) {
 		_ = m.destroy(ctx, note.Key)
 	}
@@ -291,9 +291,9 @@ func (m *Manager) move(ctx context.Context, old string, s lookup, key string, t 
 		return s, err
 	}
 	if m.batcher != nil {
-		rest := m.rest(old, key, ttl)
-		rest.Version = s.version
-		versions, err := m.batch(ctx, Write{Key: key, Data: text, TTL: ttl, Version: t.version}, rest)
+		rest, list := m.rest(old, key, ttl), m.listOf(&r)
+		rest.Version, rest.Owner = s.version, list
+		versions, err := m.batch(ctx, Write{Key: key, Data: text, TTL: ttl, Version: t.version, Owner: list}, rest)
 		if err == nil {
 			m.prolonged(key)
 			return lookup{record: r, version: versions[0]}, nil
@@ -326,7 +326,7 @@ func (m *Manager) finish(ctx context.Context, old string, s lookup, key string, 
 	if err != nil {
 		return s, err
 	}
-	version, err := m.set(ctx, key, text, ttl, t.version)
+	version, err := m.enter(ctx, key, text, ttl, t.version, &r)
 	switch {
 	case errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound), errors.Is(err, ErrOutcomeUnknown):
 		then, err := m.look(ctx, key)
@@ -339,7 +339,10 @@ func (m *Manager) finish(ctx context.Context, old string, s lookup, key string, 
 	}
 	if s.version != 0 {
 		rest := m.rest(old, key, ttl)
-		_, _ = m.set(ctx, old, rest.Data, rest.TTL, s.version) // the mark is as good, but has no end of its own
+		_, err := m.set(ctx, old, rest.Data, rest.TTL, s.version) // the mark is as good, but has no end of its own
+		if err == nil {
+			m.disown(ctx, m.listOf(&r), old)
+		}
 	}
 	m.prolonged(key)
 	return lookup{record: r, version: version}, nil

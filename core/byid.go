@@ -69,7 +69,7 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 		if over {
 			return m.DestroyByID(ctx, id)
 		}
-		_, err = m.set(ctx, key, text, life, now.version)
+		_, err = m.setRecord(ctx, key, text, life, now.version, &r)
 		if err == nil {
 			kind := EventSaved
 			if !existed {

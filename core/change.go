@@ -104,7 +104,8 @@ type changeSet struct {
 	replaceRev uint32 // of the session, then
 	cookieRev  uint32
 	why        reason
-	login      int64 // when, in Unix milliseconds; zero if it is no login
+	owned      []byte // of a login: whose the session becomes, as the record has it
+	login      int64  // when, in Unix milliseconds; zero if it is no login
 	cleared    bool
 	ownSet     bool
 	blind      bool // the session was not loaded before
@@ -192,7 +193,7 @@ func (c *changeSet) applied(base record.Record, key string, again bool) (record.
 		r.Fields = record.Empty()
 	}
 	if c.login != 0 {
-		r.Login = c.login
+		r.Login, r.Owned, r.Used = c.login, c.owned, c.login
 	}
 	if c.updates() {
 		// #nosec G404 -- two that differ by chance; it keeps no secret

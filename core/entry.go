@@ -195,7 +195,7 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 			return nil
 		}
 		if err == nil {
-			version, err = m.set(ctx, key, d.text, d.ttl, version)
+			version, err = m.setRecord(ctx, key, d.text, d.ttl, version, &d.record)
 		}
 		switch {
 		case err == nil:
@@ -370,6 +370,9 @@ func (m *Manager) prepare(e *entry, key string, r *record.Record) (text []byte, 
 	if over {
 		return nil, 0, errExpired
 	}
+	if r.Owned != nil {
+		r.Used = now.UnixMilli()
+	}
 	text, err = m.encode(r, key)
 	return text, ttl, err
 }
@@ -380,7 +383,7 @@ func (m *Manager) put(ctx context.Context, e *entry, key string, r *record.Recor
 	if err != nil {
 		return 0, err
 	}
-	if version, err = m.set(ctx, key, text, ttl, version); err == nil {
+	if version, err = m.setRecord(ctx, key, text, ttl, version, r); err == nil {
 		m.prolonged(key)
 	}
 	return version, err
@@ -453,6 +456,8 @@ func (m *Manager) create(ctx context.Context, e *entry, c *changeSet) error {
 		return nil
 	case errors.Is(err, ErrConflict) && e.unknownWrite != nil:
 		return errOvertaken
+	case err == errOvertakenByEnd:
+		return err
 	case errors.Is(err, ErrConflict):
 		return errIDInUse
 	}
@@ -541,11 +546,14 @@ func (m *Manager) prolong(ctx context.Context, e *entry) (other bool, err error)
 			return other, errExpired
 		}
 		if m.batcher != nil && e.version != 0 {
+			if e.stored.Owned != nil {
+				e.stored.Used = now.UnixMilli()
+			}
 			text, err := m.encode(&e.stored, key)
 			if err != nil {
 				return other, err
 			}
-			version, err := m.set(ctx, key, text, ttl, e.version)
+			version, err := m.setRecord(ctx, key, text, ttl, e.version, &e.stored)
 			if errors.Is(err, ErrConflict) {
 				reread = true
 				continue
@@ -564,13 +572,14 @@ func (m *Manager) prolong(ctx context.Context, e *entry) (other bool, err error)
 		} else if err != nil {
 			return other, err
 		}
+		m.prolongHint(ctx, key, &e.stored, ttl)
 		if m.swapper == nil {
 			break
 		}
 		s, err := m.findAgain(ctx, key)
 		for _, t := range []*tombstone{s.tombstone, s.by} { // which the touch has given the life of a session
 			if t != nil && t.key == key && t.version != 0 {
-				_ = m.setTombstone(ctx, key, m.tombstoneText(key, t.lead, t.others()...), m.lasts(t), t.version)
+				_ = m.setTombstone(ctx, key, m.tombstoneText(key, t.lead, t.others()...), m.lasts(t), t.version, "")
 			}
 		}
 		if errors.Is(err, ErrGone) {

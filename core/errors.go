@@ -19,6 +19,9 @@ var (
 	// ErrGone: the session was destroyed, renewed or expired while the request
 	// ran. Nothing was written, and no cookie is sent. [Status] 409.
 	ErrGone = errors.New("session is gone")
+	// ErrTooMany: the owner has as many sessions as LoginOptions.MaxSessions
+	// allows. [Status] 409.
+	ErrTooMany = errors.New("too many sessions of one owner")
 	// ErrUnavailable: the store can't be reached, or its shutdown has begun.
 	// [Status] 503.
 	ErrUnavailable = errors.New("session store is unavailable")
@@ -101,7 +104,7 @@ func Status(err error) int {
 	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrOutcomeUnknown), errors.Is(err, ErrRefused),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return 503
-	case errors.Is(err, ErrConflict), errors.Is(err, ErrGone):
+	case errors.Is(err, ErrConflict), errors.Is(err, ErrGone), errors.Is(err, ErrTooMany):
 		return 409
 	default:
 		return 500

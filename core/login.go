@@ -26,12 +26,34 @@ type LoginOptions struct {
 	// What this request sets stays. By default they are kept, such as the cart
 	// of a visitor who had not logged in yet.
 	DropValues bool
+
+	// Owner is whose session this becomes, a text that the application chooses,
+	// such as the number of the user: 1 to 255 bytes of UTF-8 without control
+	// characters. It stays with the session until a logout or Reset. The values of
+	// a session that was another owner's are dropped, as with DropValues. Needs
+	// Options.Owners. Empty: nobody's, also if the session had an owner.
+	Owner string
+	// Label tells the owner's sessions apart for people, such as the name of the
+	// browser. It may come from a request: it is cut after 255 bytes, and control
+	// characters become blanks.
+	Label string
+	// MaxSessions is how many sessions Owner may have, this one included: beyond
+	// it the login ends those that logged in longest ago. Zero means no limit. It
+	// costs one more round trip.
+	MaxSessions int
+	// RefuseMore makes the login fail with [ErrTooMany] in place of that. It
+	// costs a second round trip.
+	RefuseMore bool
 }
 
 // A login is what the next save has to do.
 type login struct {
 	life       record.Life
 	dropValues bool
+	owner      string // "" for nobody
+	label      string
+	most       int    // sessions of owner; zero for no limit
+	refuses    bool   // more than these
 	turn       uint32 // counts the calls of Login; zero: there is none to do
 }
 
@@ -78,6 +100,12 @@ func (s *Session) Login(o LoginOptions) error {
 			err = misused("session: Login: %w", err)
 		}
 	}
+	var next login
+	if err == nil {
+		if err = m.newLogin(&next, &o); err != nil {
+			err = misused("session: Login: %w", err)
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	turn := s.login.turn + 1
@@ -87,7 +115,8 @@ func (s *Session) Login(o LoginOptions) error {
 	if s.state == destroyed { // by this request, or by another one meanwhile
 		s.leave()
 	}
-	s.login = login{life, o.DropValues, max(turn, 1)}
+	next.life, next.dropValues, next.turn = life, o.DropValues, max(turn, 1)
+	s.login = next
 	if c := s.cookieOptions(); life != (record.Life{}) || m.chosen(c, s.own) {
 		s.setOwn(m.ownFor(c, life, s.own))
 		s.ownSet = true
@@ -164,6 +193,9 @@ func (e *entry) leave(m *Manager) {
 // that gives the old id up. It leaves in p.alone whether that was another one.
 func (m *Manager) logIn(p *plan) error {
 	ctx, e := p.ctx, &p.entry
+	if err := m.admits(p); err != nil {
+		return err
+	}
 	for _, other := range p.others {
 		if err := m.endOther(ctx, other, m.storeKey(e)); err != nil {
 			return err
@@ -178,7 +210,7 @@ func (m *Manager) logIn(p *plan) error {
 	}
 	if e.state == live {
 		former, changes := e.id, &p.changes
-		if p.login.dropValues || p.untrusted {
+		if p.login.dropValues || p.untrusted || p.login.changesOwner(e) {
 			kept, err := p.changes.alone(p.changes.own)
 			if err != nil {
 				return err
@@ -189,6 +221,7 @@ func (m *Manager) logIn(p *plan) error {
 		err := m.changeID(ctx, e, changes)
 		if err == nil {
 			m.addLogin(ctx, e)
+			err = m.limit(p)
 		}
 		if !errors.Is(err, ErrGone) && !errors.Is(err, errExpired) {
 			p.former = former
@@ -202,18 +235,24 @@ func (m *Manager) logIn(p *plan) error {
 	if err != nil {
 		return err
 	}
-	id, err := m.newID(ctx)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNewID, err)
-	}
 	passed := ""
 	if e.successor { // of an id that this request gave up by Reset
 		passed = m.storeKey(e)
 	}
-	e.id, e.key = id, ""
-	if err := m.create(ctx, e, &alone); err != nil {
+	for n := 0; ; n++ {
+		id, err := m.newID(ctx)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errNewID, err)
+		}
+		e.id, e.key = id, ""
+		if err = m.create(ctx, e, &alone); err == nil {
+			break
+		}
+		if err == errOvertakenByEnd && n < overtaken {
+			continue
+		}
 		if errors.Is(err, ErrOutcomeUnknown) { // nobody is told its id
-			err = errors.Join(err, m.destroy(ctx, m.storeKey(e)))
+			err = errors.Join(err, m.destroyOwned(ctx, m.storeKey(e), alone.owned))
 		}
 		return err
 	}
@@ -221,7 +260,7 @@ func (m *Manager) logIn(p *plan) error {
 		m.addSuccessor(ctx, passed, m.storeKey(e), nil)
 	}
 	m.addLogin(ctx, e)
-	return nil
+	return m.limit(p)
 }
 
 // endOther ends the session that is found at p, unless it is the one at own. What has
@@ -232,7 +271,7 @@ func (m *Manager) endOther(ctx context.Context, p target, own string) error {
 		if s, err := m.find(ctx, p.key); errors.Is(err, ErrGone) || err == nil && s.at == own {
 			return nil
 		} else if err == nil {
-			at = target{key: s.at, version: s.version}
+			at = target{key: s.at, version: s.version, list: m.listOf(&s.record)}
 		}
 		if moved, err := m.endOne(ctx, at); err != nil || len(moved) == 0 {
 			return err

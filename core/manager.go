@@ -63,6 +63,16 @@ type Options struct {
 	// Seal encrypts the sessions in the store. By default they are JSON text. Not
 	// with KoaCompat.
 	Seal Sealing
+	// Owners lets a login say whose session it is (LoginOptions.Owner), so that the
+	// sessions of a user can be listed and ended. Needs a store that is an
+	// [Indexer]. Not with KoaCompat and Migrate.
+	Owners bool
+	// OwnerKeys hide the owners from the store, which only gets a keyed hash:
+	// secret keys like Keys. The first one writes, and all search, so a key can be
+	// removed after the longest life of a session, or after
+	// [Manager.RebuildOwners]. Default: keys that are derived from Keys. Needed
+	// where the cookie is not signed.
+	OwnerKeys Keyring
 	// IdleTimeout ends a session that no request has used for so long (ASVS
 	// 7.3.1), in the store and in the browser: a second to 400 days. Default: a
 	// session lives for Cookie.MaxAge from each save, and reading does not
@@ -289,6 +299,7 @@ type Manager struct {
 	keeps     batchKeeper // keeper, if it is one
 	batcher   Batcher     // nil if the store can't change several keys in one step
 	toucher   Toucher     // nil if the store can't touch
+	indexer   Indexer     // nil without Options.Owners
 	sealer    *sealer     // nil if sessions are stored as they are
 	migrating keyring     // verifies cookies of the other form
 	carrier   Carrier
@@ -306,6 +317,10 @@ type Manager struct {
 	health    *health
 	touched   atomic.Pointer[recently] // nil until a session rolls
 	queue     queue
+
+	ownerKeys atomic.Pointer[keyring]
+	ownKeyed  bool                     // by Options.OwnerKeys
+	hinted    atomic.Pointer[recently] // nil until a list was prolonged
 }
 
 // New returns a Manager that keeps sessions in store. Its error lists all invalid
@@ -332,6 +347,7 @@ func New(store Store, o *Options) (*Manager, error) {
 	problem := func(format string, a ...any) { problems = append(problems, fmt.Errorf(format, a...)) }
 	m.fillIn(problem)
 	m.check(problem)
+	m.checkOwners(problem)
 	if m.o.Carrier == nil {
 		if err := m.newCookie(); err != nil {
 			problem("%w", err)
@@ -354,10 +370,19 @@ func New(store Store, o *Options) (*Manager, error) {
 			problem("Options.Seal: %w", err)
 		}
 	}
+	if keys := m.o.OwnerKeys; m.o.Owners && len(problems) == 0 {
+		if len(keys) == 0 {
+			keys = m.o.Keys
+		}
+		if err := m.setOwnerKeys(keys); err != nil {
+			problem("Options.OwnerKeys: %w", err)
+		}
+	}
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("session: New: %w", errors.Join(problems...))
 	}
-	m.o.Keys, m.o.Seal.Keys, m.o.Migrate.Keys = nil, nil, nil
+	m.ownKeyed = len(m.o.OwnerKeys) > 0
+	m.o.Keys, m.o.OwnerKeys, m.o.Seal.Keys, m.o.Migrate.Keys = nil, nil, nil, nil
 	timeout := m.o.ReconnectTimeout
 	if m.o.FailFast {
 		timeout = 0
@@ -538,7 +563,8 @@ func (m *Manager) newCookie() error {
 // and all verify. Where several processes share sessions, rotate in two steps, or
 // one that does not know the new key refuses the cookies of another: first add
 // the new key behind the old one everywhere, then put it in front. If it returns an
-// error, the old keys stay in use.
+// error, the old keys stay in use. OwnerKeys stay as they are; without them, the
+// lists of owners are written with the first of the new keys.
 func (m *Manager) RotateKeys(keys Keyring) error {
 	if m.cookie == nil || !m.cookie.signed {
 		return errors.New("session: RotateKeys: the cookie is not signed")
@@ -549,6 +575,9 @@ func (m *Manager) RotateKeys(keys Keyring) error {
 	err := keys.check("Options.Keys", m.o.InsecureShortKeys)
 	if err == nil {
 		err = m.setKeys(m.cookie, keys)
+	}
+	if err == nil && m.indexer != nil && !m.ownKeyed {
+		err = m.setOwnerKeys(keys)
 	}
 	if err != nil {
 		return fmt.Errorf("session: RotateKeys: %w", err)
@@ -599,8 +628,19 @@ func (m *Manager) Close() error {
 }
 
 // Guarantees returns one line about the guarantees for concurrent requests of a
-// session. They depend on the capabilities of the store and on OnConflict.
+// session, and with Options.Owners for the sessions of an owner. They depend on the
+// capabilities of the store and on OnConflict.
 func (m *Manager) Guarantees() string {
+	if e, ok := As[evicter](m.store); m.indexer != nil && ok && e.Evicts() {
+		return m.forOneSession() + "; ending the sessions of an owner is best effort: the server may drop a list to make room, and then misses sessions that were not used since"
+	}
+	if m.indexer != nil {
+		return m.forOneSession() + "; ending the sessions of an owner misses none"
+	}
+	return m.forOneSession()
+}
+
+func (m *Manager) forOneSession() string {
 	if m.swapper == nil {
 		text := "last write wins, even over a removal: the store has no versions"
 		if b, ok := As[bettered](m.store); ok && b.Better() != "" {

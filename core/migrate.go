@@ -127,7 +127,7 @@ func (m *Manager) moveHere(ctx context.Context, key string, text []byte, ttl tim
 	if m.swapper == nil {
 		err = m.destroy(ctx, from)
 	} else {
-		err = m.remove(ctx, from, version)
+		err = m.remove(ctx, from, version, "")
 	}
 	if errors.Is(err, ErrOutcomeUnknown) {
 		data, _, lookErr := m.get(ctx, from)

@@ -9,7 +9,7 @@ import (
 // traces. Its capabilities are those of s, as [As] finds them, at the same speed.
 //
 // around gets the context of the call and the name of the method of [Store],
-// [Swapper], [Batcher] or [Toucher] that is called, such as "GetVersion". The
+// [Swapper], [Batcher], [Indexer] or [Toucher] that is called, such as "GetVersion". The
 // call gets the context that it returns, which must come from ctx, or deadlines
 // are lost. The function that it returns, if it is not nil, gets the error when
 // the call is over: [ErrNotFound] and [ErrConflict] are ordinary answers.
@@ -22,11 +22,30 @@ func Observe(s Store, around func(ctx context.Context, method string) (context.C
 	o := observed{s, around}
 	swapper, _ := As[Swapper](s)
 	batcher, _ := As[Batcher](s)
+	indexer, _ := As[Indexer](s)
 	toucher, _ := As[Toucher](s)
 	keeper := keeperOf(swapper)
 	keeps, _ := keeper.(batchKeeper)
 	versions, batches, touches := observedVersions{o, swapper}, observedBatches{o, batcher}, observedTouches{o, toucher}
+	lists := observedLists{o, indexer}
 	switch {
+	case keeps != nil && indexer != nil && toucher != nil:
+		return observedIndex{o, versions, batches, touches, lists, observedKeeper{o, versions, batches, touches, keeper, keeps}}
+	case indexer != nil && toucher != nil:
+		return struct {
+			observed
+			observedVersions
+			observedBatches
+			observedLists
+			observedTouches
+		}{o, versions, batches, lists, touches}
+	case indexer != nil:
+		return struct {
+			observed
+			observedVersions
+			observedBatches
+			observedLists
+		}{o, versions, batches, lists}
 	case keeps != nil && batcher != nil && toucher != nil:
 		return observedKeeper{o, versions, batches, touches, keeper, keeps}
 	case batcher != nil && toucher != nil:
@@ -141,6 +160,46 @@ func (b observedBatches) Append(ctx context.Context, key string, suffix []byte) 
 	return data, now, err
 }
 
+type observedLists struct {
+	o observed
+	s Indexer
+}
+
+func (l observedLists) Owned(ctx context.Context, owner string) ([]string, error) {
+	ctx, end := l.o.begin(ctx, "Owned")
+	keys, err := l.s.Owned(ctx, owner)
+	end(err)
+	return keys, err
+}
+
+func (l observedLists) Own(ctx context.Context, owner, key string, ttl time.Duration) error {
+	ctx, end := l.o.begin(ctx, "Own")
+	err := l.s.Own(ctx, owner, key, ttl)
+	end(err)
+	return err
+}
+
+func (l observedLists) Disown(ctx context.Context, owner string, keys ...string) error {
+	ctx, end := l.o.begin(ctx, "Disown")
+	err := l.s.Disown(ctx, owner, keys...)
+	end(err)
+	return err
+}
+
+func (l observedLists) GetMany(ctx context.Context, keys ...string) ([]Payload, error) {
+	ctx, end := l.o.begin(ctx, "GetMany")
+	found, err := l.s.GetMany(ctx, keys...)
+	end(err)
+	return found, err
+}
+
+func (l observedLists) Keys(ctx context.Context, prefix string, f func(keys []string) error) error {
+	ctx, end := l.o.begin(ctx, "Keys")
+	err := l.s.Keys(ctx, prefix, f)
+	end(err)
+	return err
+}
+
 type observedTouches struct {
 	o observed
 	s Toucher
@@ -183,4 +242,26 @@ func (k observedKeeper) KeepBatch(ctx context.Context, writes []Write) ([]Versio
 	versions, err := k.batches.KeepBatch(ctx, writes)
 	end(err)
 	return versions, err
+}
+
+// observedIndex is an observedKeeper that is an Indexer too.
+type observedIndex struct {
+	observed
+	observedVersions
+	observedBatches
+	observedTouches
+	observedLists
+	keeps observedKeeper
+}
+
+func (i observedIndex) View(ctx context.Context, key string) (string, Version, error) {
+	return i.keeps.View(ctx, key)
+}
+
+func (i observedIndex) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error) {
+	return i.keeps.Keep(ctx, text, keyLen, ttl, v)
+}
+
+func (i observedIndex) KeepBatch(ctx context.Context, writes []Write) ([]Version, error) {
+	return i.keeps.KeepBatch(ctx, writes)
 }

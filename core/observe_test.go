@@ -30,6 +30,7 @@ type fast interface {
 type (
 	versionsOnly interface{ core.Swapper }
 	batchesToo   interface{ core.Batcher }
+	listsToo     interface{ core.Indexer }
 	touches      interface{ core.Toucher }
 	notifies     interface{ core.Notifier }
 )
@@ -68,9 +69,10 @@ func TestW41CapabilitiesAreKept(t *testing.T) {
 	can := func(s core.Store) string {
 		_, swapper := core.As[core.Swapper](s)
 		_, batcher := core.As[core.Batcher](s)
+		_, indexer := core.As[core.Indexer](s)
 		_, toucher := core.As[core.Toucher](s)
 		_, notifier := core.As[core.Notifier](s)
-		return fmt.Sprintf("versions %v, batches %v, touches %v, notifies %v", swapper, batcher, toucher, notifier)
+		return fmt.Sprintf("versions %v, batches %v, lists %v, touches %v, notifies %v", swapper, batcher, indexer, toucher, notifier)
 	}
 	for _, s := range []core.Store{
 		plain,
@@ -101,6 +103,15 @@ func TestW41CapabilitiesAreKept(t *testing.T) {
 			touches
 			notifies
 		}{plain, all, all, all},
+		struct {
+			plainStore
+			listsToo
+		}{plain, all},
+		struct {
+			plainStore
+			listsToo
+			touches
+		}{plain, all, all},
 		storetest.NewFaulty(all),
 		core.Observe(plain, new(tally).around),
 	} {
@@ -176,6 +187,7 @@ func TestW41EveryCallIsSeen(t *testing.T) {
 var methods = map[storetest.Op]string{
 	storetest.OpGet: "Get", storetest.OpSet: "Set", storetest.OpDestroy: "Destroy", storetest.OpGetVersion: "GetVersion",
 	storetest.OpSetVersion: "SetVersion", storetest.OpTouch: "Touch", storetest.OpBatch: "Batch", storetest.OpAppend: "Append",
+	storetest.OpOwned: "Owned", storetest.OpOwn: "Own", storetest.OpDisown: "Disown", storetest.OpGetMany: "GetMany", storetest.OpKeys: "Keys",
 }
 
 // W41: a store in this process keeps its fast path, and its calls are seen.
@@ -224,7 +236,7 @@ func TestW41AllCapabilitiesAreKnown(t *testing.T) {
 	t.Parallel()
 	f, err := parser.ParseFile(token.NewFileSet(), "store.go", nil, 0)
 	must(t, err)
-	known := []string{"Store", "Swapper", "Batcher", "Toucher", "Notifier", "Causer", "keeper", "viewKeeper", "batchKeeper", "bettered"}
+	known := []string{"Store", "Swapper", "Batcher", "Toucher", "Notifier", "Causer", "Indexer", "evicter", "keeper", "viewKeeper", "batchKeeper", "bettered"}
 	ast.Inspect(f, func(n ast.Node) bool {
 		if s, ok := n.(*ast.TypeSpec); ok {
 			if _, ok := s.Type.(*ast.InterfaceType); ok && !slices.Contains(known, s.Name.Name) {

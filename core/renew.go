@@ -110,7 +110,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	if s.mayBeStored() || s.loadErr != nil && s.id != "" {
 		targets = append(targets, target{key: m.storeKey(&s.entry)})
 		if s.state == live && !s.notLoaded && s.unknownWrite == nil {
-			targets[0].version = s.version
+			targets[0].version, targets[0].list = s.version, m.listOf(&s.stored)
 		}
 		if m.migrates() {
 			targets = append(targets, m.both(s.id)[1:]...)
@@ -141,7 +141,9 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	if logout {
 		s.unended, err = m.end(ctx, targets...)
 	} else {
-		err = m.destroy(ctx, targets[0].key)
+		if err = m.destroy(ctx, targets[0].key); err == nil {
+			m.disown(ctx, targets[0].list, targets[0].key)
+		}
 	}
 	if err != nil && s.loadErr != nil { // at least from where it was
 		err = errors.Join(err, m.destroy(ctx, targets[0].key))

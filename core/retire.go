@@ -151,7 +151,7 @@ func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) (err err
 		if err != nil {
 			return err
 		}
-		err = m.exchange(ctx, e, oldKey, now.version, &r)
+		err = m.exchange(ctx, e, former{oldKey, now.version, m.listOf(&now.record), c.login != 0}, &r)
 		switch {
 		case err == nil:
 			return nil
@@ -185,44 +185,57 @@ func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) (err err
 	}
 }
 
-// exchange makes r the session of a new id, in place of the one under oldKey,
-// which must have version.
-func (m *Manager) exchange(ctx context.Context, e *entry, oldKey string, version Version, r *record.Record) error {
-	id, err := m.newID(ctx)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNewID, err)
+// A former is the session whose id is given up.
+type former struct {
+	key     string
+	version Version
+	list    string // of its owner
+	login   bool   // by a login
+}
+
+// exchange makes r the session of a new id, in place of the former one.
+func (m *Manager) exchange(ctx context.Context, e *entry, old former, r *record.Record) error {
+	for n := 0; ; n++ {
+		id, err := m.newID(ctx)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errNewID, err)
+		}
+		key := m.key(id)
+		r.Next, r.Moved, r.Since = "", false, 0
+		if m.limits(m.dialect.withOwn(m.config, r.Cookie), r.Cookie).renew > 0 {
+			r.Since = time.Now().UnixMilli()
+		}
+		text, ttl, err := m.prepare(e, key, r)
+		if err != nil {
+			return err
+		}
+		now, err := m.inOneStep(ctx, e, old, key, text, ttl, r)
+		if errors.Is(err, errors.ErrUnsupported) {
+			now, err = m.inTwoSteps(ctx, e, old, key, text, ttl, r)
+		}
+		if err == errOvertakenByEnd && n < overtaken {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		e.id, e.key, e.aged = id, key, false
+		e.written(*r, now)
+		return nil
 	}
-	key := m.key(id)
-	r.Next, r.Moved, r.Since = "", false, 0
-	if m.limits(m.dialect.withOwn(m.config, r.Cookie), r.Cookie).renew > 0 {
-		r.Since = time.Now().UnixMilli()
-	}
-	text, ttl, err := m.prepare(e, key, r)
-	if err != nil {
-		return err
-	}
-	now, err := m.inOneStep(ctx, e, oldKey, version, key, text, ttl)
-	if errors.Is(err, errors.ErrUnsupported) {
-		now, err = m.inTwoSteps(ctx, e, oldKey, version, key, text, ttl)
-	}
-	if err != nil {
-		return err
-	}
-	e.id, e.key, e.aged = id, key, false
-	e.written(*r, now)
-	return nil
 }
 
 // inOneStep is errors.ErrUnsupported where the store can't do that.
-func (m *Manager) inOneStep(ctx context.Context, e *entry, oldKey string, version Version, key string, text []byte, ttl time.Duration) (Version, error) {
+func (m *Manager) inOneStep(ctx context.Context, e *entry, from former, key string, text []byte, ttl time.Duration, r *record.Record) (Version, error) {
+	oldKey, version := from.key, from.version
 	if m.batcher == nil || version == 0 {
 		return 0, errors.ErrUnsupported
 	}
-	old := Write{Key: oldKey, Version: version}
+	old := Write{Key: oldKey, Version: version, Owner: from.list}
 	if m.dialect.marks() {
 		old.Data, old.TTL, old.Note = m.newTombstone(oldKey, key), m.tombstoneTTL(), true
 	}
-	versions, err := m.batch(ctx, Write{Key: key, Data: text, TTL: ttl}, old)
+	versions, err := m.batch(ctx, Write{Key: key, Data: text, TTL: ttl, Owner: m.listOf(r)}, old)
 	switch conflict, _ := errors.AsType[*Conflict](err); {
 	case err == nil:
 		return versions[0], nil
@@ -240,12 +253,12 @@ func (m *Manager) inOneStep(ctx context.Context, e *entry, oldKey string, versio
 
 // inTwoSteps creates the new session first: a crash between the steps leaves a
 // copy under an id that nobody knows.
-func (m *Manager) inTwoSteps(ctx context.Context, e *entry, oldKey string, version Version, key string, text []byte, ttl time.Duration) (Version, error) {
+func (m *Manager) inTwoSteps(ctx context.Context, e *entry, old former, key string, text []byte, ttl time.Duration, r *record.Record) (Version, error) {
 	now, err := Version(0), m.unused(ctx, key)
 	if err == nil {
-		now, err = m.set(ctx, key, text, ttl, 0)
+		now, err = m.setRecord(ctx, key, text, ttl, 0, r)
 	}
-	if errors.Is(err, ErrConflict) {
+	if errors.Is(err, ErrConflict) && err != errOvertakenByEnd {
 		err = errIDInUse
 	}
 	if errors.Is(err, ErrOutcomeUnknown) { // nobody is told its id
@@ -254,11 +267,14 @@ func (m *Manager) inTwoSteps(ctx context.Context, e *entry, oldKey string, versi
 	if err != nil {
 		return 0, err
 	}
-	if err = m.bury(ctx, e, oldKey, version, key); err == nil {
+	if old.login {
+		old.list = "" // a hint that leads nowhere, for less to wait: the next look at the list takes it out
+	}
+	if err = m.bury(ctx, e, old.key, old.version, key, old.list); err == nil {
 		return now, nil
 	}
 	// The old id lives on, so the new one must not.
-	undone := m.destroy(ctx, key)
+	undone := m.destroyOwned(ctx, key, r.Owned)
 	if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) {
 		if undone != nil {
 			m.debug(ctx, "an unused copy of the session may stay until its ttl is over", slog.Any("error", undone))
@@ -269,9 +285,9 @@ func (m *Manager) inTwoSteps(ctx context.Context, e *entry, oldKey string, versi
 }
 
 // bury puts a tombstone that names successor in place of the session under key,
-// if it still has version. KoaCompat removes the record, where it can with that
+// if it still has version, and takes it out of list. KoaCompat removes the record, where it can with that
 // condition. A store without versions just writes.
-func (m *Manager) bury(ctx context.Context, e *entry, key string, version Version, successor string) error {
+func (m *Manager) bury(ctx context.Context, e *entry, key string, version Version, successor, list string) error {
 	tombstone := m.newTombstone(key, successor)
 	switch {
 	case m.swapper == nil && !m.dialect.marks():
@@ -280,7 +296,7 @@ func (m *Manager) bury(ctx context.Context, e *entry, key string, version Versio
 		_, err := m.batch(ctx, Write{Key: key, Version: version})
 		return m.buried(ctx, e, key, version, nil, successor, err)
 	}
-	err := m.setTombstone(ctx, key, tombstone, m.tombstoneTTL(), version)
+	err := m.setTombstone(ctx, key, tombstone, m.tombstoneTTL(), version, list)
 	if err = m.buried(ctx, e, key, version, tombstone[len(key):], successor, err); err == nil && !m.dialect.marks() {
 		_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself
 	}
@@ -311,7 +327,7 @@ func (m *Manager) buried(ctx context.Context, e *entry, key string, version Vers
 // there then. A store without versions just writes, and KoaCompat removes the
 // record, as the original does.
 func (m *Manager) retireID(ctx context.Context, e *entry, successor string) (left *tombstone, err error) {
-	key, version := m.storeKey(e), e.version
+	key, version, list := m.storeKey(e), e.version, m.listOf(&e.stored)
 	if err := m.dropOther(ctx, e.id); err != nil {
 		return nil, err
 	}
@@ -327,11 +343,11 @@ func (m *Manager) retireID(ctx context.Context, e *entry, successor string) (lef
 			now, err = m.lookToWrite(ctx, key, mine, &tries)
 			if version = now.version; err == nil {
 				e.moved(now)
-				key = now.at
+				key, list = now.at, m.listOf(&now.record)
 			}
 		}
 		if err == nil {
-			err = m.bury(ctx, e, key, version, successor)
+			err = m.bury(ctx, e, key, version, successor, list)
 		}
 		switch {
 		case errors.Is(err, ErrCorrupt): // something else that stands there

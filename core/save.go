@@ -170,7 +170,7 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 		p.changes.why = why
 		if p.login = s.login; why == signsIn {
 			if m.dialect.recordsTime() {
-				p.changes.login = time.Now().UnixMilli()
+				p.changes.login, p.changes.owned = time.Now().UnixMilli(), p.login.owned()
 			}
 			if p.others, p.untrusted = v.others, v.untrusted; !s.second {
 				if second, _ := v.second(s.id); second != "" {

@@ -98,7 +98,7 @@ type Batcher interface {
 	//
 	// Batch returns errors.ErrUnsupported, and does nothing, if it can't change
 	// these keys in one step, such as keys in several slots of a cluster. It
-	// must support a single Write.
+	// must support a single Write without an Owner.
 	//
 	// A batch that only removes keys must work on a server that has no memory
 	// left.
@@ -128,6 +128,11 @@ type Write struct {
 	// count it, and may have a limit of its own for notes, beyond which it
 	// removes the oldest.
 	Note bool
+	// Owner, if it is not empty, is the name of a list of an [Indexer]. A write of a
+	// session puts Key into that list for TTL, and a removal or a Note takes it out,
+	// in the same step as the write itself. Without Owner no list changes. Only an
+	// Indexer gets it.
+	Owner string
 }
 
 // A Conflict is the [ErrConflict] of a [Batcher]: what a key has instead of the
@@ -143,6 +148,62 @@ func (c *Conflict) Error() string { return ErrConflict.Error() }
 
 // Unwrap returns [ErrConflict].
 func (c *Conflict) Unwrap() error { return ErrConflict }
+
+// An Indexer is a [Batcher] that also keeps lists of keys: those of the sessions of
+// one owner. It is what "these are your devices" and "log out everywhere" need.
+//
+// The name of a list is a string of the form of a key, and is no key: it begins with
+// the same prefix. The session itself says whose it is, and a list is a hint: it may
+// have keys without a session, and the core takes out what does not belong there. But
+// a key that was put in must stay for its ttl. Get, Set, SetVersion, Touch and Append
+// leave the lists as they are.
+//
+// A store can keep the lists apart, or keep the name of one list with each payload, the
+// last one, as in a column of a table. Then Owned returns the keys of payloads that are
+// no notes, and need not know ttls of its own.
+//
+// Batch returns errors.ErrUnsupported, and does nothing, if a [Write] has an Owner
+// and the list can't be changed in one step with the payloads. The core then calls
+// Own before the session is stored, and Disown after it has ended.
+//
+// Fallback without it: none. New refuses Options.Owners.
+type Indexer interface {
+	Batcher
+
+	// Owned returns the keys in the list, each once, in any order, and none whose
+	// ttl has expired. An empty list is no error.
+	Owned(ctx context.Context, owner string) ([]string, error)
+
+	// Own puts key into the list for ttl, counted from now, as [Store.Set] counts.
+	// If it is there already, the later of both ends counts. It must not need the
+	// payload of key, except in a store that keeps the name with it, and whose Batch
+	// supports Owner: there a key without a payload is ignored.
+	Own(ctx context.Context, owner, key string, ttl time.Duration) error
+
+	// Disown takes keys out of the list. It is no error if they are not there. It
+	// must work on a server that has no memory left.
+	Disown(ctx context.Context, owner string, keys ...string) error
+
+	// GetMany returns the payload and the version of each of the keys, in their
+	// order, in one round trip if the store can. One that is missing has neither.
+	GetMany(ctx context.Context, keys ...string) ([]Payload, error)
+
+	// Keys calls f with all keys that begin with prefix, some at a time, each at
+	// least once, also those of notes. Keys that come or go meanwhile may be
+	// missing. It ends with the error of f. It returns errors.ErrUnsupported if the
+	// store can't tell its keys.
+	Keys(ctx context.Context, prefix string, f func(keys []string) error) error
+}
+
+// A Payload is what a key has. Data is nil if there is nothing; the caller owns it.
+type Payload struct {
+	Data    []byte
+	Version Version
+}
+
+// An evicter is an [Indexer] whose server may lose a list, or a part of it, to make
+// room. The core finds it by its method, to say so in [Manager.Guarantees].
+type evicter interface{ Evicts() bool }
 
 // A Toucher is a [Store] that can renew a ttl without rewriting the payload.
 //

@@ -106,7 +106,7 @@ func TestStoreThatDoesNotReportVersions(t *testing.T) {
 // into the metadata of a record stays there, once.
 func TestW54MetadataOfAnotherVersion(t *testing.T) {
 	a := newApp(t, nil)
-	const more = `"o":"ada","x":{"y":1}`
+	const more = `"w":"ada","x":{"y":1}`
 	a.ok(a.get("/", count(t)))
 	key := hashedKey(core.ID(a.value()))
 	mark := key[len(key)-43:][:16]

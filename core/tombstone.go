@@ -93,10 +93,11 @@ func (m *Manager) tombstoneTTL() time.Duration {
 }
 
 // setTombstone writes the text of one under key, as set does. A Batcher may limit
-// the number of sessions, and this is none.
-func (m *Manager) setTombstone(ctx context.Context, key string, text []byte, ttl time.Duration, version Version) (err error) {
+// the number of sessions, and this is none. It takes key out of list, if that is not
+// "".
+func (m *Manager) setTombstone(ctx context.Context, key string, text []byte, ttl time.Duration, version Version, list string) (err error) {
 	if m.batcher != nil {
-		_, err = m.batch(ctx, Write{Key: key, Data: text, TTL: ttl, Version: version, Note: true})
+		err = m.batchOwned(ctx, Write{Key: key, Data: text, TTL: ttl, Version: version, Note: true, Owner: list})
 	} else {
 		_, err = m.set(ctx, key, text, ttl, version)
 	}
@@ -177,7 +178,7 @@ func (m *Manager) addSuccessor(ctx context.Context, key, successor string, t *to
 			}
 			t = m.parseTombstone(key, data, version)
 		}
-		err := m.setTombstone(ctx, key, m.tombstoneText(key, t.lead, append(t.others(), successor)...), m.lasts(t), t.version)
+		err := m.setTombstone(ctx, key, m.tombstoneText(key, t.lead, append(t.others(), successor)...), m.lasts(t), t.version, "")
 		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) || tries.next() != nil {
 			return
 		}
@@ -198,6 +199,7 @@ type target struct {
 	key     string
 	version Version
 	id      ID
+	list    string // of its owner, "" if that is unknown or there is none
 }
 
 // maxEnded is how many sessions a logout ends at most, in case somebody renews
@@ -245,7 +247,7 @@ func halfEnded(err error) error {
 // endOne removes the session at p, or returns the successors that it has.
 // KoaCompat just removes it, as the original does.
 func (m *Manager) endOne(ctx context.Context, p target) (successors []string, err error) {
-	key, version := p.key, p.version
+	key, version, list := p.key, p.version, p.list
 	if !m.dialect.marks() {
 		return nil, m.destroy(ctx, key)
 	}
@@ -268,15 +270,17 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 				}
 				// Nothing may come in the place of a pointer.
 			default:
-				if r, err := m.decode(data, key); err == nil && r.Moved {
-					successors = []string{m.o.Prefix + r.Next}
+				if r, err := m.decode(data, key); err == nil {
+					if list = m.listOf(&r); r.Moved {
+						successors = []string{m.o.Prefix + r.Next}
+					}
 				}
 			}
 		}
 		if m.swapper == nil {
 			return nil, m.destroy(ctx, key)
 		}
-		err = m.remove(ctx, key, version)
+		err = m.remove(ctx, key, version, list)
 		switch {
 		case err == nil, errors.Is(err, ErrNotFound):
 			return successors, nil
@@ -305,14 +309,13 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 	}
 }
 
-// remove removes key if it still has version. A Swapper that is no Batcher can
+// remove removes key if it still has version, and takes it out of list. A Swapper that is no Batcher can
 // compare versions only when it writes: there it writes a tombstone first.
-func (m *Manager) remove(ctx context.Context, key string, version Version) error {
+func (m *Manager) remove(ctx context.Context, key string, version Version, list string) error {
 	if m.batcher != nil {
-		_, err := m.batch(ctx, Write{Key: key, Version: version})
-		return err
+		return m.batchOwned(ctx, Write{Key: key, Version: version, Owner: list})
 	}
-	err := m.setTombstone(ctx, key, m.newTombstone(key), m.tombstoneTTL(), version)
+	err := m.setTombstone(ctx, key, m.newTombstone(key), m.tombstoneTTL(), version, "")
 	switch {
 	case err == nil:
 		_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself

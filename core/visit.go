@@ -468,7 +468,7 @@ func (v *Visit) admit(ctx context.Context, id ID, key string) error {
 
 // refuse removes a session that must not be used any more.
 func (v *Visit) refuse(ctx context.Context, id ID, key string) error {
-	if err := v.manager.destroy(ctx, key); err != nil {
+	if err := v.manager.destroyOwned(ctx, key, v.session.stored.Owned); err != nil {
 		if err := v.report(ctx, OpDestroy, err); err != nil {
 			return err
 		}

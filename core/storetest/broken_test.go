@@ -89,6 +89,8 @@ func TestARightStorePassesAllCases(t *testing.T) {
 				"seconds": func() core.Store { return &seconds{model: newModel()} },
 				"silent":  func() core.Store { return silent{newModel()} },
 				"single":  func() core.Store { return single{newModel()} },
+				"apart":   func() core.Store { return listsApart{newModel()} },
+				"column":  func() core.Store { return newColumn() },
 				"strict": func() core.Store {
 					return newBroken(func(b *broken) { b.keys(strict) })
 				},
@@ -101,6 +103,9 @@ func TestARightStorePassesAllCases(t *testing.T) {
 					}
 				}
 				if kind == "single" && failure == "" && strings.Contains(skipped, "several keys") {
+					continue
+				}
+				if kind == "apart" && failure == "" && (strings.Contains(skipped, "an Owner") || strings.Contains(skipped, "tell its keys")) {
 					continue
 				}
 				if failure != "" || skipped != "" {
@@ -1873,6 +1878,19 @@ func TestABrokenStoreIsCaughtByTheNamedCase(t *testing.T) {
 				t.Errorf("%q did not say the rule but %s", c.Name, failure)
 			default:
 				t.Log(failure)
+			}
+		})
+	}
+	for _, bug := range listBugs {
+		t.Run(bug.bug, func(t *testing.T) {
+			c, ok := cases[bug.caught]
+			if !ok {
+				t.Fatalf("no case %q", bug.caught)
+			}
+			delete(unproved, bug.caught)
+			failure, skipped := outcome(t, c, func() core.Store { return newListing(bug.plant) })
+			if failure == "" || strings.HasPrefix(failure, "panic") || !strings.Contains(failure, c.Rule) {
+				t.Errorf("%q let it pass, or did not say the rule: %s%s", c.Name, failure, skipped)
 			}
 		})
 	}

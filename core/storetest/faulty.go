@@ -23,10 +23,16 @@ const (
 	OpTouch      Op = "touch"
 	OpBatch      Op = "batch"
 	OpAppend     Op = "append"
+	OpOwned      Op = "owned"
+	OpOwn        Op = "own"
+	OpDisown     Op = "disown"
+	OpGetMany    Op = "get-many"
+	OpKeys       Op = "keys"
 )
 
 // A Hook is called for one call of a [Faulty]. The caller gets its error. The key
-// of an [OpBatch] is that of the first write. A Hook
+// of an [OpBatch] is that of the first write, of an [OpGetMany] the first one, of an
+// [OpKeys] the prefix, and of [OpOwned], [OpOwn] and [OpDisown] the name of the list. A Hook
 // may block, to order the calls of several goroutines, and may call the wrapped
 // store. It must be safe for concurrent use. It should return when ctx ends, as a
 // store must.
@@ -36,7 +42,7 @@ type Hook func(ctx context.Context, op Op, key string) error
 // go down. It also counts the calls.
 //
 // It has the capabilities of the wrapped store: [core.As] finds a [core.Swapper],
-// [core.Batcher], [core.Toucher], [core.Notifier] or [core.Causer] in it if and
+// [core.Batcher], [core.Indexer], [core.Toucher], [core.Notifier] or [core.Causer] in it if and
 // only if it finds one in the wrapped store. Their calls run the hooks, too. Other capabilities are hidden,
 // since their calls would bypass the hooks.
 //
@@ -45,6 +51,7 @@ type Faulty struct {
 	store    core.Store
 	swapper  core.Swapper  // nil if the store is none
 	batcher  core.Batcher  // nil if the store is none
+	indexer  core.Indexer  // nil if the store is none
 	toucher  core.Toucher  // nil if the store is none
 	notifier core.Notifier // nil if the store is none
 	causer   core.Causer   // nil if the store is none
@@ -80,9 +87,13 @@ func NewFaulty(s core.Store) *Faulty {
 		f.swapper = w
 		f.chain = faultySwapper{f, f.chain}
 	}
-	if b, ok := core.As[core.Batcher](s); ok { // last, since it is also a Swapper
+	if b, ok := core.As[core.Batcher](s); ok { // after that, since it is also a Swapper
 		f.batcher = b
 		f.chain = faultyBatcher{faultySwapper{f, f.chain}}
+	}
+	if i, ok := core.As[core.Indexer](s); ok {
+		f.indexer = i
+		f.chain = faultyIndexer{faultyBatcher{faultySwapper{f, f.chain}}}
 	}
 	return f
 }
@@ -246,6 +257,46 @@ func (w faultyBatcher) Append(ctx context.Context, key string, suffix []byte) (d
 		return nil, 0, err
 	}
 	return data, v, nil
+}
+
+type faultyIndexer struct{ faultyBatcher }
+
+func (w faultyIndexer) Owned(ctx context.Context, owner string) (keys []string, err error) {
+	err = w.do(ctx, OpOwned, owner, func() error {
+		keys, err = w.indexer.Owned(ctx, owner)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return keys, nil
+}
+
+func (w faultyIndexer) Own(ctx context.Context, owner, key string, ttl time.Duration) error {
+	return w.do(ctx, OpOwn, owner, func() error { return w.indexer.Own(ctx, owner, key, ttl) })
+}
+
+func (w faultyIndexer) Disown(ctx context.Context, owner string, keys ...string) error {
+	return w.do(ctx, OpDisown, owner, func() error { return w.indexer.Disown(ctx, owner, keys...) })
+}
+
+func (w faultyIndexer) GetMany(ctx context.Context, keys ...string) (found []core.Payload, err error) {
+	key := ""
+	if len(keys) > 0 {
+		key = keys[0]
+	}
+	err = w.do(ctx, OpGetMany, key, func() error {
+		found, err = w.indexer.GetMany(ctx, keys...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+func (w faultyIndexer) Keys(ctx context.Context, prefix string, f func(keys []string) error) error {
+	return w.do(ctx, OpKeys, prefix, func() error { return w.indexer.Keys(ctx, prefix, f) })
 }
 
 type faultyToucher struct {

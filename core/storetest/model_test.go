@@ -20,6 +20,7 @@ type model struct {
 	version core.Version
 	up      bool
 	tell    map[*func(bool)]struct{}
+	lists   map[string]map[string]time.Time // when each key leaves; zero: never
 }
 
 type record struct {
@@ -152,6 +153,7 @@ func (m *model) refusal(writes []core.Write) error {
 // carryOut carries out a batch. The lock is held.
 func (m *model) carryOut(writes []core.Write) (versions []core.Version) {
 	for _, w := range writes {
+		m.enlist(w)
 		if w.Data == nil {
 			delete(m.records, w.Key)
 			versions = append(versions, 0)

@@ -88,7 +88,10 @@ func (s *Store) batch(ctx context.Context, writes []core.Write, keep bool) ([]co
 			}
 			continue // the records may have changed meanwhile
 		}
+		unlock := s.lockLists(writes)
 		versions, expires := apply(writes, changes, now)
+		s.enlist(writes, now)
+		unlock()
 		s.unlockAll(order)
 		s.arm(expires)
 		return versions, nil

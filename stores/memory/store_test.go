@@ -33,7 +33,7 @@ func TestStoreWithBounds(t *testing.T) {
 	for _, c := range storetest.Cases() {
 		t.Run(c.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c.Run(t, open(t, &memorystore.Options{MaxEntries: 1000, MaxBytes: 10 << 20}))
+				c.Run(t, open(t, &memorystore.Options{MaxEntries: 20_000, MaxBytes: 10 << 20}))
 			})
 		})
 	}

@@ -82,7 +82,7 @@ func (s *Store) pass() {
 			return
 		}
 		_, due := s.sweep(&s.shards[i])
-		next = min(next, due)
+		next = min(next, due, s.sweepLists(&s.lists[i]))
 	}
 	s.arm(next)
 }

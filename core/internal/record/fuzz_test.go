@@ -13,7 +13,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add([]byte(`{}`))
 	f.Add([]byte(` { "a" : [ 1 , -0.5e+3 , true , false , null , "\ud83d\ude00" ] , "a" : { "b" : { } } } `))
 	f.Add([]byte(recordText("key", `,"cookie":{"maxAge":1.5,"expires":"2026-01-01T00:00:00.000Z","path":"/a"},"user":"ada"`)))
-	f.Add([]byte(`{"_gs":{"v":1,"k":"` + keyMark("key") + `","c":1,"o":"ada","\u0078":{"y":[1 ]},"s":"00000000"},"a":1}`))
+	f.Add([]byte(`{"_gs":{"v":1,"k":"` + keyMark("key") + `","c":1,"o":["ada","x",""],"u":2,"w":"ada","\u0078":{"y":[1 ]},"s":"00000000"},"a":1}`))
 	f.Add([]byte(recordText("another", `,"a":1`)))
 	f.Add([]byte(`{"_gs":{"v":1,"k":"` + keyMark("key") + `","c":9223372036854775807,"d":{"s":2,"h":1,"x":9,"a":-1}},"\ud800":"\u2028","` + "\xff" + `":1}`))
 	f.Add([]byte(`{"cookie":{"domain":"a;b","sameSite":true,"priority":"HIGH","maxAge":1e-9,"httpOnly":false,"secure":true,"partitioned":true}}`))

@@ -42,6 +42,10 @@ type Record struct {
 	Cookie  *Cookie // what the session has chosen for itself; nil for nothing
 	Created int64   // in Unix milliseconds
 	Login   int64   // of the last login, likewise; zero if there was none
+	// Owned says whose session this is, as AppendOwned writes it; nil for nobody's.
+	// Used is when such a session was written last, in Unix milliseconds.
+	Owned []byte
+	Used  int64
 	// Since is when the session got its id, or another one was made for it last;
 	// zero if that is when it began.
 	Since int64
@@ -235,6 +239,8 @@ const (
 	headPrefix  = `","p":"` // only in records since November 2026
 	headCreated = `","c":`
 	headLogin   = `,"l":`  // only where there is one
+	headOwned   = `,"o":`  // likewise: a list of strings
+	headUsed    = `,"u":`  // behind it
 	headSince   = `,"i":`  // likewise
 	headNext    = `,"n":"` // likewise; Next is of base64url
 	headMoved   = `,"m":true`
@@ -280,6 +286,17 @@ func parseOwn(data []byte, key string) (r Record, ok bool) {
 	}
 	if login, ok := bytes.CutPrefix(rest, []byte(headLogin)); ok {
 		if r.Login, rest, ok = cutInt(login); !ok || r.Login == 0 {
+			return r, false
+		}
+	}
+	if owned, ok := bytes.CutPrefix(rest, []byte(headOwned)); ok {
+		if r.Owned, rest, ok = cutOwned(owned); !ok {
+			return r, false
+		}
+		if rest, ok = bytes.CutPrefix(rest, []byte(headUsed)); !ok {
+			return r, false
+		}
+		if r.Used, rest, ok = cutInt(rest); !ok {
 			return r, false
 		}
 	}
@@ -408,6 +425,17 @@ func (r *Record) parseMeta(raw []byte, key string) (chosen Cookie, err error) {
 			return chosen, corrupt("its time of login is no number")
 		}
 	}
+	if o := jsontext.Find(meta, "o"); o != nil {
+		if _, ok := ParseOwned(o); !ok {
+			return chosen, corrupt("its owner is unreadable")
+		}
+		r.Owned = o
+		if u := jsontext.Find(meta, "u"); u != nil {
+			if r.Used, err = jsontext.Decode[int64](u); err != nil {
+				return chosen, corrupt("the time of its last use is no number")
+			}
+		}
+	}
 	if i := jsontext.Find(meta, "i"); i != nil {
 		if r.Since, err = jsontext.Decode[int64](i); err != nil {
 			return chosen, corrupt("the time of its id is no number")
@@ -450,7 +478,7 @@ func unknownIn(meta []jsontext.Member) *[]jsontext.Member {
 	var extra []jsontext.Member
 	for _, m := range meta {
 		switch string(m.Name) {
-		case "v", "k", "p", "c", "l", "i", "n", "m", "f", "d", "t", "s":
+		case "v", "k", "p", "c", "l", "o", "u", "i", "n", "m", "f", "d", "t", "s":
 		default:
 			extra = append(extra, m)
 		}
@@ -482,6 +510,9 @@ func (r *Record) Front(key string) int {
 	n := len(key) + len(headOpen) + len(keyMark(key)) + len(headPrefix) + sumLen + len(headCreated) + digits(r.Created) + len(headSum) + sumLen + len(headClose) + len(",")
 	if r.Login != 0 {
 		n += len(headLogin) + digits(r.Login)
+	}
+	if r.Owned != nil {
+		n += len(headOwned) + len(r.Owned) + len(headUsed) + digits(r.Used)
 	}
 	if r.Since != 0 {
 		n += len(headSince) + digits(r.Since)
@@ -519,6 +550,10 @@ func (r *Record) Encode(key string) ([]byte, error) {
 	if r.Login != 0 {
 		head = append(head, headLogin...)
 		head = strconv.AppendInt(head, r.Login, 10)
+	}
+	if r.Owned != nil {
+		head = append(append(append(head, headOwned...), r.Owned...), headUsed...)
+		head = strconv.AppendInt(head, r.Used, 10)
 	}
 	if r.Since != 0 {
 		head = append(head, headSince...)

@@ -21,7 +21,7 @@ func recordText(key, more string) string {
 func TestRecordRoundTrip(t *testing.T) {
 	t.Parallel()
 	const created = 1_767_225_600_123
-	some := []jsontext.Member{{Name: []byte("o"), Raw: []byte(`"ada"`)}, {Name: []byte("é\""), Raw: []byte(`{"y":[1 ,2]}`)}, {Name: nil, Raw: []byte("null")}}
+	some := []jsontext.Member{{Name: []byte("w"), Raw: []byte(`"ada"`)}, {Name: []byte("é\""), Raw: []byte(`{"y":[1 ,2]}`)}, {Name: nil, Raw: []byte("null")}}
 	spliced, ok := Empty().Splice("a", []byte("1"), 300)
 	if !ok {
 		t.Fatal("not spliced")
@@ -35,6 +35,9 @@ func TestRecordRoundTrip(t *testing.T) {
 		{Created: created, Cookie: &Cookie{Life: &Life{Idle: 1000, Absolute: 2000, Renew: 3000, Closes: true, Remembered: true}}},
 		{Created: created, Login: created + 1, Fence: 3, Cookie: &Cookie{Members: []jsontext.Member{{Name: []byte("path"), Raw: []byte(`"/a"`)}}, Demands: &Demands{Secure: 1}, Life: &Life{Idle: 1}}, extra: &some},
 		{Created: created, Since: created + 2},
+		{Created: created, Login: created + 1, Owned: AppendOwned(nil, Owned{"ada", "x", "Firefox"}), Used: created + 5},
+		{Created: created, Owned: AppendOwned(nil, Owned{"ada", "x", ""}), Since: created + 2, Fence: 9, Fields: spliced, extra: &some},
+		{Created: created, Owned: AppendOwned(nil, Owned{"\"]é\\", "x", "\"],["}), Used: 1, Next: "abc-_", Fields: spliced},
 		{Created: created, Login: created + 1, Since: created + 2, Fence: 9, Fields: spliced},
 		{Created: created, Since: created + 2, Next: "abc-_", Fields: spliced},
 		{Created: created, Since: created + 2, Next: "abc-_", Moved: true, Fence: 8, extra: &some},
@@ -57,7 +60,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		if !slices.EqualFunc(membersIn(t, back), membersIn(t, r), same) || back.Cookie.Lives() != r.Cookie.Lives() || !slices.EqualFunc(back.Cookie.All(), r.Cookie.All(), same) ||
 			(back.Cookie == nil) != (r.Cookie == nil) || back.Created != r.Created ||
 			r.Cookie != nil && ((back.Cookie.Demands == nil) != (r.Cookie.Demands == nil) || r.Cookie.Demands != nil && *back.Cookie.Demands != *r.Cookie.Demands) ||
-			back.Fence != r.Fence || back.Login != r.Login || back.Since != r.Since || back.Next != r.Next || back.Moved != r.Moved || !slices.EqualFunc(back.unknown(), r.unknown(), same) {
+			back.Fence != r.Fence || back.Login != r.Login || back.Since != r.Since || !bytes.Equal(back.Owned, r.Owned) || back.Used != r.Used || back.Next != r.Next || back.Moved != r.Moved || !slices.EqualFunc(back.unknown(), r.unknown(), same) {
 			t.Errorf("%s became %+v", data, back)
 		}
 		again, err := back.payload("key", false)
@@ -158,7 +161,7 @@ func TestRecordMutated(t *testing.T) {
 		recordText("key", ``),
 		recordText("key", `,"cookie":{"maxAge":1000,"path":"/a","sameSite":"none","expires":"2026-01-01T00:00:00.000Z"},"user":"ada","n":[1,2.5e3,{"x":null}],"é":"\u2028"`),
 		fmt.Sprintf(`{"_gs":{"v":1,"k":"%s","c":1700000000000,"d":{"s":1,"h":1,"x":1,"a":86400000}},"a":true}`, keyMark("key")),
-		fmt.Sprintf(`{"_gs":{"v":1,"k":"%s","c":1700000000000,"o":"ada","x":{"y":[1]},"s":"00000000"},"a":true}`, keyMark("key")),
+		fmt.Sprintf(`{"_gs":{"v":1,"k":"%s","c":1700000000000,"w":"ada","x":{"y":[1]},"s":"00000000"},"a":true}`, keyMark("key")),
 	}
 	const near = `{}[]",:\u0123456789eE+-.truefalsnl` + "\x00\xff \n"
 	random := rand.New(rand.NewPCG(3, 4))
@@ -293,5 +296,25 @@ func TestEncodeDepth(t *testing.T) {
 	}
 	if _, err := jsontext.Encode([]string{strings.Repeat("[", 3*jsontext.MaxDepth)}); err != nil {
 		t.Errorf("brackets in a string: %v", err)
+	}
+}
+
+// A record with an owner is read as fast as others, where its text is plain.
+func TestOwnedIsReadInOneLook(t *testing.T) {
+	r := Record{Created: 1, Login: 2, Owned: AppendOwned(nil, Owned{"ada", "x", "Firefox on Linux"}), Used: 3}
+	data, err := r.payload("key", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back, ok := parseOwn(data, "key"); !ok || !bytes.Equal(back.Owned, r.Owned) || back.Used != 3 {
+		t.Errorf("%s: %v", data, ok)
+	}
+	for _, odd := range []string{`[]`, `["ada"]`, `["ada","x"]`, `["","x",""]`, `["ada","",""]`, `"ada"`, `[1,2,3]`, `{}`, `null`} {
+		if _, ok := ParseOwned([]byte(odd)); ok {
+			t.Errorf("%s names an owner", odd)
+		}
+	}
+	if o, ok := ParseOwned([]byte(`["ada","x","l","of a later version"]`)); !ok || o.Owner != "ada" {
+		t.Error("what a later version adds is in the way")
 	}
 }

@@ -1,0 +1,71 @@
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/gensession/gensession/core/internal/jsontext"
+)
+
+// An Owned says whose a session is. It is stored as a list of strings, of which a
+// later version may have more.
+type Owned struct {
+	Owner  string
+	Serial string // tells the session from others of the owner, under whatever id
+	Label  string
+}
+
+const ownedStrings = 3
+
+// AppendOwned appends what ParseOwned reads.
+func AppendOwned(b []byte, o Owned) []byte {
+	b = jsontext.AppendString(append(b, '['), o.Owner)
+	b = jsontext.AppendString(append(b, ','), o.Serial)
+	b = jsontext.AppendString(append(b, ','), o.Label)
+	return append(b, ']')
+}
+
+// ParseOwned reads what is stored. ok is false if it says nothing.
+func ParseOwned(raw []byte) (o Owned, ok bool) {
+	var all []string
+	if json.Unmarshal(raw, &all) != nil || len(all) < ownedStrings || all[0] == "" || all[1] == "" {
+		return Owned{}, false
+	}
+	return Owned{Owner: all[0], Serial: all[1], Label: all[2]}, true
+}
+
+// cutOwned cuts what AppendOwned has written from text, if no string in it has an
+// escape.
+func cutOwned(text []byte) (raw, rest []byte, ok bool) {
+	at := 0
+	for i := range ownedStrings {
+		if at >= len(text) || text[at] != "[,,"[i] {
+			return nil, nil, false
+		}
+		at++
+		value, n, ok := cutPlain(text[at:])
+		if !ok || i < 2 && len(value) == 0 {
+			return nil, nil, false
+		}
+		at += n
+	}
+	if at >= len(text) || text[at] != ']' {
+		return nil, nil, false
+	}
+	at++
+	return text[:at:at], text[at:], true
+}
+
+// cutPlain is the string without an escape that text begins with, and how many bytes
+// it takes with its quotes.
+func cutPlain(text []byte) (value []byte, n int, ok bool) {
+	if len(text) == 0 || text[0] != '"' {
+		return nil, 0, false
+	}
+	end := bytes.IndexByte(text[1:], '"')
+	if end < 0 {
+		return nil, 0, false
+	}
+	value, ok = jsontext.PlainString(text[:end+2])
+	return value, end + 2, ok
+}

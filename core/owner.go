@@ -1,0 +1,746 @@
+package core
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/gensession/gensession/core/internal/record"
+)
+
+// Whose sessions these are. The record says it, and is the truth; the lists of an
+// Indexer are hints (DESIGN 21). So a session is put into the list of its owner
+// before it is stored, or in the same step, and taken out after it has ended: a crash
+// in between leaves a hint that leads nowhere, never a session that nobody can end.
+//
+// Where the list is another step, a login may be between the two when somebody looks
+// at the list. Who then finds a key without a session puts a tombstone there before
+// taking it out (dropHint). The login meets that, and begins again with another id:
+// so it either was in the list in time, or began afterwards.
+
+// A Device is a session of an owner, as [Manager.ListByOwner] returns it.
+type Device struct {
+	// Handle names the session for [Manager.DestroyByHandle]. It opens nothing,
+	// and can be shown in a form. It stays the same until the session ends or
+	// logs in again, whatever new ids it gets.
+	Handle string
+	// Label is what its login gave as LoginOptions.Label.
+	Label string
+	// Created is when it logged in, to the millisecond.
+	Created time.Time
+	// LastUsed is when it was saved last, or prolonged by IdleTimeout. So with an
+	// IdleTimeout it is as exact as TouchEvery.
+	LastUsed time.Time
+	// Current reports whether it is the session that asks.
+	Current bool
+}
+
+// Owner returns whose session this is, as the last login that was saved has said;
+// "" if it is nobody's. It is "" after a logout and after Reset, and if the session
+// was not loaded, as by Visit.Replace.
+func (s *Session) Owner() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != live {
+		return ""
+	}
+	return ownerOf(s.stored.Owned).Owner
+}
+
+// ListByOwner returns the sessions of owner, the newest first. asking is the session
+// of the request, for Device.Current; it may be nil. A session that a login is about
+// to store may be missing.
+//
+// It needs Options.Owners. The error is errors.ErrUnsupported without it.
+func (m *Manager) ListByOwner(ctx context.Context, owner string, asking *Session) ([]Device, error) {
+	ctx = requestless(ctx)
+	all, err := m.owned(ctx, owner)
+	if err != nil {
+		return nil, &Error{OpGet, err}
+	}
+	serial := asking.serial()
+	devices := make([]Device, len(all))
+	for i, o := range all {
+		devices[len(all)-1-i] = Device{
+			Handle: o.is.Serial, Label: o.is.Label,
+			Created: time.UnixMilli(o.record.Began()), LastUsed: time.UnixMilli(max(o.record.Used, o.record.Began())),
+			Current: o.is.Serial == serial,
+		}
+	}
+	return devices, nil
+}
+
+// DestroyByHandle ends one session of owner. It is [ErrNotFound] if the owner has no
+// session of that handle, or has none any more. After another error the session may
+// live: call it again.
+func (m *Manager) DestroyByHandle(ctx context.Context, owner, handle string) error {
+	ctx = requestless(ctx)
+	all, err := m.owned(ctx, owner)
+	if err != nil {
+		return &Error{OpDestroy, err}
+	}
+	all = slices.DeleteFunc(all, func(o ownedSession) bool { return o.is.Serial != handle })
+	if handle == "" || len(all) == 0 {
+		return &Error{OpDestroy, errNoHandle}
+	}
+	return m.endOwned(ctx, all, "DestroyByHandle")
+}
+
+var errNoHandle = fmt.Errorf("%w: the owner has no session of that handle", ErrNotFound)
+
+// DestroyByOwner ends all sessions of owner but keep, which may be nil: "log out
+// everywhere", or "on all other devices". A session that logs in meanwhile is either
+// ended, or its login counts as a later one. Requests that run in an ended session
+// get [ErrGone] when they save.
+//
+// After an error some of them may live: call it again. It works on a store that is
+// full. What memcached can promise, [Manager.Guarantees] says.
+func (m *Manager) DestroyByOwner(ctx context.Context, owner string, keep *Session) error {
+	ctx = requestless(ctx)
+	all, err := m.owned(ctx, owner)
+	if err != nil {
+		err = &Error{OpDestroy, err}
+		m.tell(ctx, nil, "", Event{Kind: EventNotRevoked, Err: err})
+		return err
+	}
+	if serial := keep.serial(); serial != "" {
+		all = slices.DeleteFunc(all, func(o ownedSession) bool { return o.is.Serial == serial })
+	}
+	return m.endOwned(ctx, all, "DestroyByOwner")
+}
+
+// RebuildOwners puts all sessions of the store into the lists of their owners, and
+// returns how many these are: after the lists were lost, or after a backup was read
+// back. They also heal without it, as sessions are used. It reads every session, and
+// may run beside everything else. The error is errors.ErrUnsupported on a store that
+// can't tell its keys, such as memcached.
+func (m *Manager) RebuildOwners(ctx context.Context) (n int, err error) {
+	ctx = requestless(ctx)
+	if m.indexer == nil {
+		return 0, &Error{OpSet, errNoOwners}
+	}
+	err = m.indexer.Keys(ctx, m.o.Prefix, func(keys []string) error {
+		found, err := m.getMany(ctx, keys)
+		if err != nil {
+			return err
+		}
+		for i, p := range found {
+			if p.Data == nil || isTombstone(p.Data) {
+				continue
+			}
+			r, err := m.decode(p.Data, keys[i])
+			if err != nil || r.Owned == nil {
+				continue // what is unreadable opens no session
+			}
+			if ttl, over := m.ttlOf(&entry{}, &r, time.Now()); !over {
+				if err := m.own(ctx, keys[i], &r, ttl); err != nil {
+					return err
+				}
+				n++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return n, &Error{OpSet, classify(err, ErrTimeout)}
+	}
+	return n, nil
+}
+
+var errNoOwners = fmt.Errorf("%w: set Options.Owners", errors.ErrUnsupported)
+
+const maxOwner = 255 // bytes, also of a label
+
+var errOwner = fmt.Errorf("an owner is 1 to %d bytes of UTF-8 without control characters", maxOwner)
+
+// checkOwner reports an owner that is none.
+func checkOwner(owner string) error {
+	if owner == "" || len(owner) > maxOwner || !utf8.ValidString(owner) || strings.ContainsFunc(owner, unicode.IsControl) {
+		return errOwner
+	}
+	return nil
+}
+
+// label is what can be stored and shown of a text that may come from a browser.
+func label(text string) string {
+	var b strings.Builder
+	for _, r := range text { // what is no UTF-8 becomes U+FFFD
+		if unicode.IsControl(r) {
+			r = ' '
+		}
+		if b.Len()+utf8.RuneLen(r) > maxOwner {
+			break
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// ownerOf reads what a record says; all is "" for nobody's.
+func ownerOf(raw []byte) record.Owned {
+	if raw == nil {
+		return record.Owned{}
+	}
+	o, _ := record.ParseOwned(raw)
+	return o
+}
+
+// serial is that of the session, "" if it is nil or nobody's.
+func (s *Session) serial() string {
+	if s == nil {
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return ownerOf(s.stored.Owned).Serial
+}
+
+// owned is what a login stores; nil for nobody's.
+func (l *login) owned() []byte {
+	if l.owner == "" {
+		return nil
+	}
+	return record.AppendOwned(nil, record.Owned{Owner: l.owner, Serial: rand.Text(), Label: l.label})
+}
+
+// changesOwner reports whether l takes e away from an owner, whose values nobody
+// else gets.
+func (l *login) changesOwner(e *entry) bool {
+	return e.state == live && e.stored.Owned != nil && ownerOf(e.stored.Owned).Owner != l.owner
+}
+
+// newLogin notes the owner of o in l.
+func (m *Manager) newLogin(l *login, o *LoginOptions) error {
+	switch {
+	case o.Owner == "" && (o.Label != "" || o.MaxSessions != 0 || o.RefuseMore):
+		return errors.New("Label, MaxSessions and RefuseMore are about the sessions of an Owner: set it")
+	case o.Owner == "":
+		return nil
+	case m.indexer == nil:
+		return errors.New("Owner needs Options.Owners")
+	case o.MaxSessions < 0:
+		return errors.New("MaxSessions is negative: omit it for no limit")
+	case o.RefuseMore && o.MaxSessions == 0:
+		return errors.New("RefuseMore needs MaxSessions")
+	}
+	if err := checkOwner(o.Owner); err != nil {
+		return fmt.Errorf("Owner: %w", err)
+	}
+	l.owner, l.label, l.most, l.refuses = o.Owner, label(o.Label), o.MaxSessions, o.RefuseMore
+	return nil
+}
+
+// checkOwners reports what Options.Owners lacks.
+func (m *Manager) checkOwners(problem func(string, ...any)) {
+	o := &m.o
+	if !o.Owners {
+		if len(o.OwnerKeys) > 0 {
+			problem("Options has OwnerKeys, but not Owners: set it, or remove the keys")
+		}
+		return
+	}
+	m.indexer, _ = As[Indexer](m.store)
+	signed := o.Carrier == nil && m.config.Signed == On
+	switch {
+	case o.koa:
+		problem("Options.Owners is not available with KoaCompat, which has no place for an owner: remove it")
+	case m.indexer == nil:
+		problem("Options.Owners needs a store that keeps lists (core.Indexer), which this store lacks: %w", errors.ErrUnsupported)
+	case !o.Migrate.Until.IsZero():
+		problem("Options has both Owners and Migrate: a process with KoaCompat would lose the owner of a session, so begin when the migration is over")
+	case len(o.OwnerKeys) == 0 && !signed:
+		problem("Options.Owners needs a key where no cookie is signed: set OwnerKeys")
+	}
+	if err := o.OwnerKeys.check("Options.OwnerKeys", o.InsecureShortKeys); err != nil {
+		problem("%w", err)
+	}
+}
+
+// setOwnerKeys makes the names of lists with keys: the first one writes, all search.
+func (m *Manager) setOwnerKeys(keys Keyring) error {
+	ring := new(keyring)
+	for _, key := range keys {
+		key, err := derivedKey(key, "owner", m.o.Name)
+		if err != nil {
+			return err
+		}
+		ring.macs = append(ring.macs, newMAC(key, signatureForm{sum: sha256.New}, time.Time{}))
+	}
+	m.ownerKeys.Store(ring)
+	return nil
+}
+
+// listInfix stands in the name of a list, and in no key: those have no colon behind
+// the prefix.
+const listInfix = "own:"
+
+// lists are the names of the lists of owner; the first is the one to write. Prefix and
+// the name of the cookie are in it, so that two environments on one server share none.
+func (m *Manager) lists(owner string) []string {
+	macs := m.ownerKeys.Load().macs
+	names := make([]string, len(macs))
+	for i, mac := range macs {
+		names[i] = string(mac.append([]byte(m.o.Prefix+listInfix), m.o.Prefix, owner))
+	}
+	return names
+}
+
+// listOf is the list of r, "" if it is nobody's.
+func (m *Manager) listOf(r *record.Record) string {
+	if m.indexer == nil || r.Owned == nil {
+		return ""
+	}
+	owner := ownerOf(r.Owned).Owner
+	return string(m.ownerKeys.Load().macs[0].append([]byte(m.o.Prefix+listInfix), m.o.Prefix, owner))
+}
+
+// listSlack is how much longer than the session a hint stays where the list is a step
+// of its own, so that not every save has to prolong it.
+const listSlack = 10 * time.Minute
+
+// own puts key into the list of r, which lives for ttl.
+func (m *Manager) own(ctx context.Context, key string, r *record.Record, ttl time.Duration) error {
+	if ttl > 0 && ttl < 1<<62 {
+		ttl += listSlack
+	}
+	list := m.listOf(r)
+	err := m.ownOnce(ctx, list, key, ttl)
+	if m.again(ctx, err) {
+		err = m.ownOnce(ctx, list, key, ttl)
+		m.health.retried(err)
+	}
+	if err == nil {
+		m.hints().renewed(key)
+	}
+	return err
+}
+
+func (m *Manager) ownOnce(ctx context.Context, list, key string, ttl time.Duration) error {
+	call := m.call(ctx)
+	defer call.end()
+	return classify(m.indexer.Own(call, list, key, ttl), ErrOutcomeUnknown)
+}
+
+// hints is the memory of what own has done.
+func (m *Manager) hints() *recently {
+	r := m.hinted.Load()
+	if r == nil {
+		m.hinted.CompareAndSwap(nil, newRecently())
+		r = m.hinted.Load()
+	}
+	return r
+}
+
+// disown takes keys out of a list, as well as it goes: what stays there leads
+// nowhere.
+func (m *Manager) disown(ctx context.Context, list string, keys ...string) {
+	if list == "" || len(keys) == 0 {
+		return
+	}
+	call := m.call(withoutCancel(ctx))
+	defer call.end()
+	if err := m.indexer.Disown(call, list, keys...); err != nil {
+		m.debug(ctx, "an ended session stays in the list of its owner until somebody looks")
+	}
+}
+
+// setRecord is set for r, and keeps it in the list of its owner.
+func (m *Manager) setRecord(ctx context.Context, key string, text []byte, ttl time.Duration, version Version, r *record.Record) (Version, error) {
+	return m.setOwned(ctx, key, text, ttl, version, r, false)
+}
+
+// enter is setRecord where key has a note, and so is not in the list yet.
+func (m *Manager) enter(ctx context.Context, key string, text []byte, ttl time.Duration, version Version, r *record.Record) (Version, error) {
+	return m.setOwned(ctx, key, text, ttl, version, r, true)
+}
+
+func (m *Manager) setOwned(ctx context.Context, key string, text []byte, ttl time.Duration, version Version, r *record.Record, entering bool) (Version, error) {
+	list := m.listOf(r)
+	if list == "" {
+		return m.set(ctx, key, text, ttl, version)
+	}
+	versions, err := m.batch(ctx, Write{Key: key, Data: text, TTL: ttl, Version: version, Owner: list})
+	if err == nil {
+		return versions[0], nil
+	}
+	if !errors.Is(err, errors.ErrUnsupported) {
+		return 0, err
+	}
+	if version == 0 {
+		return m.createOwned(ctx, key, text, ttl, r)
+	}
+	if entering {
+		if err := m.own(ctx, key, r, ttl); err != nil {
+			return 0, err
+		}
+		return m.set(ctx, key, text, ttl, version)
+	}
+	var beside sync.WaitGroup
+	if m.hints().due(key, time.Now(), listSlack) {
+		beside.Go(func() { _ = m.own(ctx, key, r, ttl) }) // a hint; the next save tries again
+	}
+	defer beside.Wait()
+	return m.set(ctx, key, text, ttl, version)
+}
+
+// createOwned creates a session whose list is another step.
+func (m *Manager) createOwned(ctx context.Context, key string, text []byte, ttl time.Duration, r *record.Record) (Version, error) {
+	began := time.Now()
+	if err := m.own(ctx, key, r, ttl); err != nil {
+		return 0, err
+	}
+	version, err := m.set(ctx, key, text, ttl, 0)
+	switch {
+	case errors.Is(err, ErrConflict):
+		if s, lookErr := m.look(ctx, key); errors.Is(lookErr, ErrGone) && s.version != 0 {
+			return 0, errOvertakenByEnd
+		}
+	case err == nil && time.Since(began) > tombstoneTTL/2: // the tombstone that it should have met may have passed
+		err = m.own(ctx, key, r, ttl)
+	}
+	return version, err
+}
+
+// errOvertakenByEnd is why a new session can't have its id: somebody has looked at the
+// list between its two steps.
+var errOvertakenByEnd = fmt.Errorf("%w: the sessions of its owner were ended or listed meanwhile", ErrConflict)
+
+// overtaken is how often a login begins again because of that.
+const overtaken = 8
+
+// prolongHint is for a touch, which writes no record.
+func (m *Manager) prolongHint(ctx context.Context, key string, r *record.Record, ttl time.Duration) {
+	if m.listOf(r) != "" {
+		_ = m.own(ctx, key, r, ttl)
+	}
+}
+
+// batchOwned is batch for a write that ends a session. If the list is another step, that
+// comes second, and as well as it goes.
+func (m *Manager) batchOwned(ctx context.Context, w Write) error {
+	_, err := m.batch(ctx, w)
+	if w.Owner == "" || !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	list := w.Owner
+	w.Owner = ""
+	if _, err = m.batch(ctx, w); err == nil || errors.Is(err, ErrNotFound) {
+		m.disown(ctx, list, w.Key)
+	}
+	return err
+}
+
+// destroyOwned is destroy for a session that belongs to owned, and leaves its list.
+func (m *Manager) destroyOwned(ctx context.Context, key string, owned []byte) error {
+	err := m.destroy(ctx, key)
+	if err == nil {
+		m.disown(ctx, m.listOf(&record.Record{Owned: owned}), key)
+	}
+	return err
+}
+
+// An ownedSession is a session in the list of its owner.
+type ownedSession struct {
+	at      string
+	version Version
+	record  record.Record
+	is      record.Owned
+}
+
+func (o *ownedSession) target(m *Manager) target {
+	return target{key: o.at, version: o.version, list: m.listOf(&o.record)}
+}
+
+// owned are the living sessions of owner, the oldest first. Hints that lead nowhere
+// go.
+func (m *Manager) owned(ctx context.Context, owner string) ([]ownedSession, error) {
+	if m.indexer == nil {
+		return nil, errNoOwners
+	}
+	if err := checkOwner(owner); err != nil {
+		return nil, err
+	}
+	keys, in, err := m.listed(ctx, owner)
+	if err != nil {
+		return nil, err
+	}
+	payloads, err := m.getMany(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	var all []ownedSession
+	var gone []string
+	found := map[string]bool{}
+	add := func(s lookup) (is record.Owned) {
+		if is = ownerOf(s.record.Owned); is.Owner == owner && !found[s.at] && !m.tooOld(&s.record) {
+			found[s.at] = true
+			all = append(all, ownedSession{s.at, s.version, s.record, is})
+		}
+		return is
+	}
+	for i, p := range payloads {
+		key, missing := keys[i], error(nil)
+		if p.Data == nil {
+			missing = ErrNotFound
+		}
+		s, err := m.see(key, p.Data, p.Version, missing)
+		if err == nil && s.record.Moved || errors.Is(err, ErrGone) && s.tombstone.leads(true) {
+			s, err = m.findAgain(ctx, key)
+		}
+		switch {
+		case errors.Is(err, ErrGone):
+			gone = append(gone, key)
+		case s.corrupt:
+			// It opens no session, and a later version may read it.
+		case err != nil:
+			return nil, err
+		case add(s).Owner != owner:
+			gone = append(gone, key)
+		}
+	}
+	m.dropHints(ctx, gone, in)
+	slices.SortFunc(all, func(a, b ownedSession) int {
+		return cmp.Or(cmp.Compare(a.record.Began(), b.record.Began()), cmp.Compare(a.at, b.at))
+	})
+	return all, nil
+}
+
+// listed are the keys in the lists of owner, and which list each is in.
+func (m *Manager) listed(ctx context.Context, owner string) (keys []string, in map[string][]string, err error) {
+	names := m.lists(owner)
+	all, errs := make([][]string, len(names)), make([]error, len(names))
+	atOnce(len(names), func(i int) { all[i], errs[i] = m.ownedKeys(ctx, names[i]) })
+	if err := errors.Join(errs...); err != nil {
+		return nil, nil, err
+	}
+	in = map[string][]string{}
+	for i, name := range names {
+		for _, key := range all[i] {
+			if !strings.HasPrefix(key, m.o.Prefix) {
+				continue // no key of ours, whoever wrote it
+			}
+			if in[key] == nil {
+				keys = append(keys, key)
+			}
+			in[key] = append(in[key], name)
+		}
+	}
+	return keys, in, nil
+}
+
+func (m *Manager) ownedKeys(ctx context.Context, list string) (keys []string, err error) {
+	ask := func() {
+		call := m.call(ctx)
+		defer call.end()
+		keys, err = m.indexer.Owned(call, list)
+		err = classify(err, ErrTimeout)
+	}
+	if ask(); m.again(ctx, err) {
+		ask()
+		m.health.retried(err)
+	}
+	return keys, err
+}
+
+// manyKeys are asked for in one call.
+const manyKeys = 1000
+
+func (m *Manager) getMany(ctx context.Context, keys []string) (found []Payload, err error) {
+	found = make([]Payload, 0, len(keys))
+	for some := range slices.Chunk(keys, manyKeys) {
+		var payloads []Payload
+		ask := func() {
+			call := m.call(ctx)
+			defer call.end()
+			payloads, err = m.indexer.GetMany(call, some...)
+			err = classify(err, ErrTimeout)
+		}
+		if ask(); m.again(ctx, err) {
+			ask()
+			m.health.retried(err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(payloads) != len(some) {
+			return nil, fmt.Errorf("%w: the store has returned %d payloads of %d keys", ErrCorrupt, len(payloads), len(some))
+		}
+		found = append(found, payloads...)
+	}
+	return found, nil
+}
+
+// atOnce calls f(0) to f(n-1), some at a time.
+func atOnce(n int, f func(i int)) {
+	const most = 16
+	if n == 1 {
+		f(0)
+		return
+	}
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(n, most) {
+		workers.Go(func() {
+			for i := range next {
+				f(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+}
+
+// dropHints takes out keys that have no session of the owner, in for each the lists
+// that it is in.
+func (m *Manager) dropHints(ctx context.Context, keys []string, in map[string][]string) {
+	ctx = withoutCancel(ctx)
+	atOnce(len(keys), func(i int) {
+		key := keys[i]
+		err := m.setTombstone(ctx, key, m.newTombstone(key), m.tombstoneTTL(), 0, in[key][0])
+		if errors.Is(err, ErrConflict) {
+			// What stands there may be the session that was on its way.
+			if s, lookErr := m.look(ctx, key); !errors.Is(lookErr, ErrGone) && slices.Contains(in[key], m.listOf(&s.record)) {
+				return
+			} else if errors.Is(lookErr, ErrGone) || lookErr == nil {
+				err = nil
+				m.disown(ctx, in[key][0], key)
+			}
+		}
+		if err != nil {
+			return // it stays until the next time
+		}
+		for _, list := range in[key][1:] {
+			m.disown(ctx, list, key)
+		}
+	})
+}
+
+// endOwned ends all, and tells.
+func (m *Manager) endOwned(ctx context.Context, all []ownedSession, by string) error {
+	errs := make([]error, len(all))
+	atOnce(len(all), func(i int) { _, errs[i] = m.end(ctx, all[i].target(m)) })
+	for _, err := range errs {
+		e := Event{Kind: EventEnded, Why: by}
+		if err != nil {
+			e = Event{Kind: EventNotRevoked, Err: &Error{OpDestroy, err}}
+		}
+		m.tell(ctx, nil, "", e)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return &Error{OpDestroy, err}
+	}
+	return nil
+}
+
+// admits is ErrTooMany if p is a login that must not take place.
+func (m *Manager) admits(p *plan) error {
+	l := &p.login
+	if !l.refuses {
+		return nil
+	}
+	keys, _, err := m.listed(p.ctx, l.owner)
+	if err != nil || len(keys) < l.most {
+		return err
+	}
+	all, err := m.owned(p.ctx, l.owner)
+	if err != nil {
+		return err
+	}
+	own := ownerOf(p.entry.stored.Owned).Serial // this login takes its place
+	all = slices.DeleteFunc(all, func(o ownedSession) bool { return p.entry.state == live && o.is.Serial == own })
+	if len(all) >= l.most {
+		return ErrTooMany
+	}
+	return nil
+}
+
+// limit holds the owner of p, which has just logged in, to so many sessions. Logins
+// beside each other do this at the same time. All agree who is the oldest, and a
+// session is ended only as it was when it was looked at: so two of them never end
+// each other.
+func (m *Manager) limit(p *plan) error {
+	l, e := &p.login, &p.entry
+	if l.most == 0 {
+		return nil
+	}
+	err := m.limited(p.ctx, l, e)
+	if err != nil {
+		_, undone := m.end(p.ctx, target{key: m.storeKey(e), version: e.version, list: m.listOf(&e.stored)})
+		err = errors.Join(err, undone)
+	}
+	return err
+}
+
+func (m *Manager) limited(ctx context.Context, l *login, e *entry) error {
+	for tries := (tries{manager: m}); ; {
+		keys, _, err := m.listed(ctx, l.owner)
+		if err != nil || len(keys) <= l.most {
+			return err
+		}
+		all, err := m.owned(ctx, l.owner)
+		if err != nil || len(all) <= l.most {
+			return err
+		}
+		own := slices.IndexFunc(all, func(o ownedSession) bool { return o.at == m.storeKey(e) })
+		switch {
+		case own < 0:
+			return nil // it has been ended already, by a later one
+		case l.refuses && own >= l.most:
+			return ErrTooMany
+		case l.refuses:
+			return nil // those that came later leave by themselves
+		case own < len(all)-l.most: // by the clock of another process it is not the last
+			err = m.makeLast(ctx, e, &all[own], all[len(all)-1].record.Began())
+		default:
+			err = m.endEach(ctx, all[:len(all)-l.most])
+			if err == nil {
+				return nil
+			}
+		}
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return nil
+		case err != nil && !errors.Is(err, ErrConflict):
+			return err
+		}
+		if err := tries.next(); err != nil {
+			return err
+		}
+	}
+}
+
+// makeLast makes e later than a login at that time.
+func (m *Manager) makeLast(ctx context.Context, e *entry, now *ownedSession, than int64) error {
+	r := now.record
+	r.Login = than + 1
+	f := *e
+	version, err := m.put(ctx, &f, now.at, &r, now.version)
+	if err == nil {
+		e.written(r, version)
+	}
+	return err
+}
+
+// endEach ends all as they are: ErrConflict if somebody has written one meanwhile.
+func (m *Manager) endEach(ctx context.Context, all []ownedSession) error {
+	for i := range all {
+		p := all[i].target(m)
+		if err := m.remove(ctx, p.key, p.version, p.list); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		m.tell(ctx, nil, "", Event{Kind: EventEnded, Why: "LoginOptions.MaxSessions"})
+	}
+	return nil
+}

@@ -1,0 +1,431 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/core/storetest"
+	memorystore "github.com/gensession/gensession/stores/memory"
+)
+
+// A listsApart store is an Indexer whose lists are another step than its payloads, as
+// in a Cluster and on memcached.
+type listsApart struct{ *memorystore.Store }
+
+func (s listsApart) Batch(ctx context.Context, writes ...core.Write) ([]core.Version, error) {
+	if len(writes) > 1 || len(writes) == 1 && writes[0].Owner != "" {
+		return nil, errors.ErrUnsupported
+	}
+	return s.Store.Batch(ctx, writes...)
+}
+
+// The methods by which the core would not copy are not those of a listsApart.
+func (s listsApart) View(struct{})      {}
+func (s listsApart) Keep(struct{})      {}
+func (s listsApart) KeepBatch(struct{}) {}
+
+// ownersOn runs a test on a store that does all in one step and on one that does not.
+func ownersOn(t *testing.T, f func(t *testing.T, open func(o *core.Options) *app)) {
+	for name, wrap := range map[string]func(*memorystore.Store) core.Store{
+		"one step":   func(s *memorystore.Store) core.Store { return s },
+		"many steps": func(s *memorystore.Store) core.Store { return listsApart{s} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f(t, func(o *core.Options) *app {
+					if o == nil {
+						o = &core.Options{}
+					}
+					o.Owners = true
+					return newAppOn(t, wrap(newMemory(t)), o)
+				})
+			})
+		})
+	}
+}
+
+// device is a browser of its own on the same store.
+func (a *app) device() *app {
+	b := *a
+	b.browser = &jartest.Browser{}
+	return &b
+}
+
+// login logs the browser in as owner.
+func (a *app) login(o core.LoginOptions) error {
+	a.t.Helper()
+	return a.get("/", func(_ *core.Visit, s *core.Session) {
+		if err := s.Login(o); err != nil {
+			a.t.Error(err)
+		}
+	}).err()
+}
+
+func (a *app) mustLogin(o core.LoginOptions) {
+	a.t.Helper()
+	if err := a.login(o); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// owner is whom the browser is logged in as.
+func (a *app) owner() (owner string) {
+	a.t.Helper()
+	a.get("/", func(_ *core.Visit, s *core.Session) { owner = s.Owner() })
+	return owner
+}
+
+func (a *app) list(owner string) []core.Device {
+	a.t.Helper()
+	all, err := a.manager.ListByOwner(a.t.Context(), owner, nil)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return all
+}
+
+func TestOwnerOfASession(t *testing.T) {
+	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
+		a := open(nil)
+		if a.owner() != "" {
+			t.Error("a visitor is somebody's")
+		}
+		a.get("/", func(_ *core.Visit, s *core.Session) { s.Set("cart", "shoes") })
+		a.mustLogin(core.LoginOptions{Owner: "ada", Label: "Firefox"})
+		if got := a.owner(); got != "ada" {
+			t.Errorf("the owner is %q", got)
+		}
+		a.get("/", func(_ *core.Visit, s *core.Session) {
+			if v := s.Get("cart"); v != "shoes" {
+				t.Error("a first login has lost the values")
+			}
+			if err := s.Renew(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if s.Owner() != "ada" {
+				t.Error("Renew loses the owner")
+			}
+		})
+		if all := a.list("ada"); len(all) != 1 || all[0].Label != "Firefox" {
+			t.Errorf("after Renew: %+v", all)
+		}
+		a.get("/", func(_ *core.Visit, s *core.Session) {
+			s.Set("secret", "of ada")
+			if err := s.Login(core.LoginOptions{Owner: "bob"}); err != nil {
+				t.Error(err)
+			}
+		})
+		a.get("/", func(_ *core.Visit, s *core.Session) {
+			if v := s.Get("cart"); v != nil {
+				t.Error("P5: another owner has got the values")
+			}
+		})
+		if a.owner() != "bob" || len(a.list("ada")) != 0 || len(a.list("bob")) != 1 {
+			t.Errorf("owner %q, lists %v and %v", a.owner(), a.list("ada"), a.list("bob"))
+		}
+		a.get("/", func(_ *core.Visit, s *core.Session) {
+			if err := s.Reset(t.Context()); err != nil {
+				t.Error(err)
+			}
+			s.Set("x", 1)
+		})
+		if a.owner() != "" || len(a.list("bob")) != 0 {
+			t.Error("Reset keeps the owner")
+		}
+		a.mustLogin(core.LoginOptions{Owner: "bob"})
+		a.get("/", func(_ *core.Visit, s *core.Session) {
+			if err := s.Destroy(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if s.Owner() != "" {
+				t.Error("a logout keeps the owner")
+			}
+		})
+		if len(a.list("bob")) != 0 {
+			t.Error("a logout leaves the session in the list")
+		}
+	})
+}
+
+func TestDevices(t *testing.T) {
+	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
+		a := open(nil)
+		b, c, other := a.device(), a.device(), a.device()
+		a.mustLogin(core.LoginOptions{Owner: "ada", Label: "A"})
+		b.mustLogin(core.LoginOptions{Owner: "ada", Label: "B"})
+		c.mustLogin(core.LoginOptions{Owner: "ada", Label: "C"})
+		other.mustLogin(core.LoginOptions{Owner: "adb", Label: "other"})
+
+		var mine []core.Device
+		b.get("/", func(_ *core.Visit, s *core.Session) {
+			var err error
+			if mine, err = b.manager.ListByOwner(t.Context(), s.Owner(), s); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if len(mine) != 3 {
+			t.Fatalf("%d devices", len(mine))
+		}
+		handle := map[string]string{}
+		for _, d := range mine {
+			handle[d.Label] = d.Handle
+			if d.Current != (d.Label == "B") {
+				t.Errorf("%+v", d)
+			}
+		}
+		for name, h := range map[string]string{"of another owner": handle["A"], "forged": "x", "empty": ""} {
+			if err := a.manager.DestroyByHandle(t.Context(), "adb", h); !errors.Is(err, core.ErrNotFound) {
+				t.Errorf("a handle %s: %v", name, err)
+			}
+		}
+		if err := a.manager.DestroyByHandle(t.Context(), "ada", handle["A"]); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.manager.DestroyByHandle(t.Context(), "ada", handle["A"]); !errors.Is(err, core.ErrNotFound) {
+			t.Errorf("an old handle: %v", err)
+		}
+		if a.owner() != "" || b.owner() != "ada" || c.owner() != "ada" {
+			t.Error("another session was ended than that of the handle")
+		}
+		b.get("/", func(_ *core.Visit, s *core.Session) {
+			if err := b.manager.DestroyByOwner(t.Context(), "ada", s); err != nil {
+				t.Error(err)
+			}
+		})
+		if b.owner() != "ada" || c.owner() != "" || other.owner() != "adb" {
+			t.Error("all but this one: not those")
+		}
+		var late error
+		b.get("/", func(_ *core.Visit, s *core.Session) {
+			if err := b.manager.DestroyByOwner(t.Context(), "ada", nil); err != nil {
+				t.Error(err)
+			}
+			s.Set("late", true)
+			late = s.Save(t.Context())
+		})
+		if !errors.Is(late, core.ErrGone) {
+			t.Errorf("a request under way: %v", late)
+		}
+		if len(a.list("ada")) != 0 || len(a.list("adb")) != 1 {
+			t.Error("the lists")
+		}
+	})
+}
+
+func TestSessionsAtMost(t *testing.T) {
+	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
+		a := open(nil)
+		var all []*app
+		for i := range 4 {
+			d := a.device()
+			d.mustLogin(core.LoginOptions{Owner: "ada", Label: fmt.Sprint(i), MaxSessions: 2})
+			all = append(all, d)
+			time.Sleep(time.Second)
+		}
+		for i, d := range all {
+			if living := d.owner() != ""; living != (i >= 2) {
+				t.Errorf("login %d lives: %v", i, living)
+			}
+		}
+		d := a.device()
+		d.get("/", func(_ *core.Visit, s *core.Session) { s.Set("cart", 1) })
+		if err := d.login(core.LoginOptions{Owner: "ada", MaxSessions: 2, RefuseMore: true}); !errors.Is(err, core.ErrTooMany) || core.Status(err) != 409 {
+			t.Errorf("a third session: %v", err)
+		}
+		d.get("/", func(_ *core.Visit, s *core.Session) {
+			if v := s.Get("cart"); v == nil {
+				t.Error("a login that was refused has changed the session")
+			}
+		})
+		// Who is in may log in again.
+		if err := all[3].login(core.LoginOptions{Owner: "ada", MaxSessions: 2, RefuseMore: true}); err != nil {
+			t.Error(err)
+		}
+		if n := len(a.list("ada")); n != 2 {
+			t.Errorf("%d sessions", n)
+		}
+	})
+}
+
+func TestOwnersExpire(t *testing.T) {
+	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
+		a := open(&core.Options{IdleTimeout: time.Hour})
+		b := a.device()
+		a.mustLogin(core.LoginOptions{Owner: "ada", Label: "a"})
+		b.mustLogin(core.LoginOptions{Owner: "ada", Label: "b"})
+		began := time.Now()
+		for range 5 {
+			time.Sleep(50 * time.Minute)
+			a.owner()
+		}
+		used := time.Now()
+		time.Sleep(59 * time.Minute)
+		all := a.list("ada")
+		if len(all) != 1 || all[0].Label != "a" || !all[0].Created.Equal(began) || !all[0].LastUsed.Equal(used) {
+			t.Errorf("%+v, began %v, used %v", all, began, used)
+		}
+		time.Sleep(2 * time.Minute)
+		if len(a.list("ada")) != 0 {
+			t.Error("an expired session is listed")
+		}
+	})
+}
+
+func TestBadOwners(t *testing.T) {
+	a := newApp(t, &core.Options{Owners: true})
+	for _, owner := range []string{strings.Repeat("x", 256), "a\nb", "\x00", "\x7f", "a\u0085", "\xff", "ok\xc3"} {
+		a.get("/", func(_ *core.Visit, s *core.Session) {
+			if err := s.Login(core.LoginOptions{Owner: owner}); err == nil {
+				t.Errorf("Login takes %q", owner)
+			}
+		})
+		if _, err := a.manager.ListByOwner(t.Context(), owner, nil); err == nil {
+			t.Errorf("ListByOwner takes %q", owner)
+		}
+	}
+	if err := a.manager.DestroyByOwner(t.Context(), "", nil); err == nil {
+		t.Error("DestroyByOwner takes nobody")
+	}
+	for name, o := range map[string]core.LoginOptions{
+		"label":      {Label: "x"},
+		"cap":        {MaxSessions: 1},
+		"negative":   {Owner: "ada", MaxSessions: -1},
+		"refuse all": {Owner: "ada", RefuseMore: true},
+	} {
+		a.get("/", func(_ *core.Visit, s *core.Session) {
+			if err := s.Login(o); err == nil {
+				t.Errorf("%s: no error", name)
+			}
+		})
+	}
+	for _, owner := range []string{"x", strings.Repeat("x", 255), "Zoë", `"]\`, "a b", "own:"} {
+		d := a.device()
+		label := strings.Repeat("ä", 200) + "\n\xff"
+		d.mustLogin(core.LoginOptions{Owner: owner, Label: label})
+		if all := d.list(owner); len(all) != 1 || d.owner() != owner || len(all[0].Label) > 255 || !strings.HasPrefix(label, all[0].Label) {
+			t.Errorf("%q: %+v, owner %q", owner, all, d.owner())
+		}
+	}
+	plain := newApp(t, nil)
+	plain.get("/", func(_ *core.Visit, s *core.Session) {
+		if err := s.Login(core.LoginOptions{Owner: "ada"}); err == nil || !strings.Contains(err.Error(), "Options.Owners") {
+			t.Error(err)
+		}
+	})
+	if _, err := plain.manager.ListByOwner(t.Context(), "ada", nil); !errors.Is(err, errors.ErrUnsupported) {
+		t.Error(err)
+	}
+}
+
+func TestNewRefusesOwners(t *testing.T) {
+	memory := newMemory(t)
+	keys := core.Keyring{testKey}
+	koa := core.KoaCompat()
+	koa.Keys, koa.Owners = keys, true
+	for name, c := range map[string]struct {
+		store core.Store
+		o     *core.Options
+		want  string
+	}{
+		"three methods": {plainStore{memory}, &core.Options{Keys: keys, Owners: true}, "core.Indexer"},
+		"KoaCompat":     {memory, koa, "KoaCompat"},
+		"Migrate":       {memory, &core.Options{Keys: keys, Owners: true, Migrate: core.Migration{Keys: keys, Until: time.Now().Add(time.Hour)}}, "Migrate"},
+		"no keys":       {memory, &core.Options{Carrier: core.Header("X-Session"), Owners: true}, "OwnerKeys"},
+		"short key":     {memory, &core.Options{Keys: keys, Owners: true, OwnerKeys: core.Keyring{[]byte("short")}}, "OwnerKeys[0]"},
+		"unused keys":   {memory, &core.Options{Keys: keys, OwnerKeys: keys}, "Owners"},
+	} {
+		if _, err := core.New(c.store, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	m, err := core.New(memory, &core.Options{Carrier: core.Header("X-Session"), Owners: true, OwnerKeys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
+}
+
+// The store learns nothing of an owner, and a rotation of keys loses nobody.
+func TestOwnerKeys(t *testing.T) {
+	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
+		a := open(nil)
+		var lists []string
+		var mu = make(chan struct{}, 1)
+		a.store.Before(func(_ context.Context, op storetest.Op, key string) error {
+			mu <- struct{}{}
+			if op == storetest.OpOwned {
+				lists = append(lists, key)
+			}
+			<-mu
+			return nil
+		})
+		a.mustLogin(core.LoginOptions{Owner: "ada"})
+		other := []byte("another key of thirty-two bytes, 0123456789")
+		if err := a.manager.RotateKeys(core.Keyring{testKey, other}); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.manager.RotateKeys(core.Keyring{other, testKey}); err != nil {
+			t.Fatal(err)
+		}
+		b := a.device()
+		b.mustLogin(core.LoginOptions{Owner: "ada"})
+		if len(a.list("ada")) != 2 {
+			t.Error("a rotation hides sessions")
+		}
+		if n, err := a.manager.RebuildOwners(t.Context()); n != 2 || err != nil {
+			t.Error(n, err)
+		}
+		if err := a.manager.RotateKeys(core.Keyring{other}); err != nil {
+			t.Fatal(err)
+		}
+		if len(a.list("ada")) != 2 {
+			t.Error("after a rebuild the old key is not needed")
+		}
+		slices.Sort(lists)
+		if lists = slices.Compact(lists); len(lists) != 2 || strings.Contains(strings.Join(lists, ""), "ada") || !strings.HasPrefix(lists[0], "koa:sess:own:") {
+			t.Errorf("the lists are %q", lists)
+		}
+	})
+}
+
+// An old hint that a list has lost comes again with the next save.
+func TestLostListsHeal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := newMemory(t)
+		a := newAppOn(t, memory, &core.Options{Owners: true, IdleTimeout: time.Hour})
+		a.mustLogin(core.LoginOptions{Owner: "ada"})
+		lose := func() {
+			var list string
+			a.store.Before(func(_ context.Context, op storetest.Op, key string) error {
+				if op == storetest.OpOwned {
+					list = key
+				}
+				return nil
+			})
+			a.list("ada")
+			keys, _ := memory.Owned(t.Context(), list)
+			memory.Disown(t.Context(), list, keys...)
+		}
+		lose()
+		if len(a.list("ada")) != 0 {
+			t.Fatal("the test has lost nothing")
+		}
+		time.Sleep(20 * time.Minute)
+		a.owner()
+		if len(a.list("ada")) != 1 {
+			t.Error("a session that is used stays lost")
+		}
+		lose()
+		if n, err := a.manager.RebuildOwners(t.Context()); n != 1 || err != nil || len(a.list("ada")) != 1 {
+			t.Error("RebuildOwners:", n, err)
+		}
+	})
+}
