@@ -26,6 +26,9 @@ type daemon struct {
 	ready func(pid int) error    // nil once the process answers on the port
 	log   *os.File
 
+	user   string // who it runs as if the test runs as root; "" for the same
+	family bool   // its children have groups of their own, and share its fate
+
 	mu sync.Mutex
 	p  *process
 }
@@ -38,6 +41,9 @@ func (d *daemon) boot() error {
 	}
 	d.dir = dir
 	if d.log, err = os.OpenFile(filepath.Join(dir, "output"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
+		return err
+	}
+	if err = d.giveAway(dir); err != nil {
 		return err
 	}
 	if d.files != nil {
@@ -58,6 +64,23 @@ func (d *daemon) boot() error {
 
 var errPortTaken = errors.New("servers: the port is taken")
 
+// runAs runs another program to its end, as the user of the daemon.
+func (d *daemon) runAs(path string, args ...string) error {
+	before := len(d.output())
+	p, err := launch(path, args, d.dir, d.log, d.attributes())
+	if err != nil {
+		return err
+	}
+	if !p.wait(time.Minute) {
+		err = p.end(syscall.SIGKILL)
+		return errors.Join(fmt.Errorf("servers: %s does not end", filepath.Base(path)), err)
+	}
+	if p.failed != nil {
+		return fmt.Errorf("servers: %s: %w\n%s", filepath.Base(path), p.failed, d.output()[before:])
+	}
+	return nil
+}
+
 // start runs the program on its port and waits until it answers.
 func (d *daemon) start() error {
 	d.mu.Lock()
@@ -66,10 +89,11 @@ func (d *daemon) start() error {
 		return errors.New("servers: the server is running already")
 	}
 	before := len(d.output())
-	p, err := launch(d.path, d.args(d.port), d.dir, d.log)
+	p, err := launch(d.path, d.args(d.port), d.dir, d.log, d.attributes())
 	if err != nil {
 		return err
 	}
+	p.family = d.family
 	d.p = p
 	err = poll(startTime, func() error {
 		if !p.alive() {

@@ -1,4 +1,4 @@
-// Package servers starts real Redis and memcached servers for tests and does
+// Package servers starts real Redis, memcached, PostgreSQL and MariaDB servers for tests and does
 // to them what servers suffer: they are killed, paused, restarted, filled up.
 //
 //	func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Main(m)) }
@@ -9,7 +9,7 @@
 //		...
 //	}
 //
-// Each server is taken from PATH, listens on a free port of 127.0.0.1, writes
+// Each server is taken from PATH or from where Debian keeps it, listens on a free port of 127.0.0.1, writes
 // into a temporary folder, keeps nothing over a restart unless its arguments
 // say so, and ends with the test. On Linux it also ends with a test binary
 // that crashed. What it printed goes to the log of a test that failed.

@@ -11,15 +11,17 @@ import (
 
 // process is one run of a server program.
 type process struct {
-	pid  int
-	done chan struct{} // closed when the process is gone
+	pid    int
+	family bool          // signals go to its children too
+	done   chan struct{} // closed when the process is gone
+	failed error         // how it ended; for after done
 }
 
 // launch starts a program that writes into out.
-func launch(path string, args []string, dir string, out *os.File) (*process, error) {
+func launch(path string, args []string, dir string, out *os.File, attributes *syscall.SysProcAttr) (*process, error) {
 	cmd := exec.Command(path, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
-	cmd.SysProcAttr = ownGroup()
+	cmd.SysProcAttr = attributes
 	p := &process{done: make(chan struct{})}
 	started := make(chan error, 1)
 	go p.run(cmd, started)
@@ -41,7 +43,7 @@ func (p *process) run(cmd *exec.Cmd, started chan<- error) {
 	}
 	started <- err
 	if err == nil {
-		_ = cmd.Wait()
+		p.failed = cmd.Wait()
 	}
 }
 
@@ -55,10 +57,24 @@ func (p *process) alive() bool {
 	}
 }
 
+// signalFamily sends a signal to a process, and then to its children, which can then
+// not become more.
+func signalFamily(pid int, s syscall.Signal) error {
+	children := childrenOf(pid)
+	err := signalGroup(pid, s)
+	for _, child := range append(children, childrenOf(pid)...) {
+		_ = signalGroup(child, s) // it may have ended
+	}
+	return err
+}
+
 // signal sends a signal to the process and its children.
 func (p *process) signal(s syscall.Signal) error {
 	if !p.alive() {
 		return errors.New("servers: the server is not running")
+	}
+	if p.family {
+		return signalFamily(p.pid, s)
 	}
 	return signalGroup(p.pid, s)
 }
@@ -68,6 +84,9 @@ func (p *process) pause() error {
 	if err := p.signal(sigStop); err != nil {
 		return err
 	}
+	for _, child := range p.children() {
+		_ = waitStopped(child) // it may have ended
+	}
 	return waitStopped(p.pid)
 }
 
@@ -76,15 +95,32 @@ func (p *process) end(s syscall.Signal) error {
 	if !p.alive() {
 		return nil
 	}
+	children := p.children()
 	_ = p.signal(s)
-	if p.wait(5 * time.Second) {
+	if !p.wait(5 * time.Second) {
+		children = append(children, p.children()...)
+		_ = p.signal(syscall.SIGKILL)
+		if !p.wait(5 * time.Second) {
+			return errors.New("servers: the server does not end")
+		}
+	}
+	return poll(5*time.Second, func() error { // they may have its memory and its port
+		for _, child := range children {
+			if !ended(child) {
+				_ = signalGroup(child, syscall.SIGKILL)
+				return errors.New("servers: a child of the server does not end")
+			}
+		}
+		return nil
+	})
+}
+
+// children returns those that share its fate.
+func (p *process) children() []int {
+	if !p.family {
 		return nil
 	}
-	_ = p.signal(syscall.SIGKILL)
-	if p.wait(5 * time.Second) {
-		return nil
-	}
-	return errors.New("servers: the server does not end")
+	return childrenOf(p.pid)
 }
 
 func (p *process) wait(d time.Duration) bool {

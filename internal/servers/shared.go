@@ -24,7 +24,7 @@ func (p *Package) Run() int {
 	shared.open = true
 	shared.mu.Unlock()
 	code := p.m.Run()
-	for _, d := range []*daemon{shared.redis.close(), shared.memcached.close()} {
+	for _, d := range []*daemon{shared.redis.close(), shared.memcached.close(), shared.postgres.close(), shared.mariadb.close()} {
 		if d == nil {
 			continue
 		}
@@ -79,6 +79,8 @@ var shared struct {
 	open      bool
 	redis     slot[RedisServer]
 	memcached slot[MemcachedServer]
+	postgres  slot[PostgresServer]
+	mariadb   slot[MariaDBServer]
 }
 
 // slot holds a server once it is started, or why it was not.
