@@ -83,7 +83,7 @@ func packages(t *testing.T) map[string]pkg {
 		}
 		all[p.name()] = p
 	}
-	for _, name := range []string{"core", "core/storetest", "core/jartest", "core/sessiontest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "adapters/fiberv3", "adapters/gin", "stores/redis", "stores/memcache", "stores/foreign", "otel", "examples/demo", "bench/peers", "internal/faults"} {
+	for _, name := range []string{"core", "core/storetest", "core/jartest", "core/sessiontest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "adapters/fiberv3", "adapters/gin", "stores/redis", "stores/memcache", "stores/sql", "stores/sqlite", "stores/foreign", "otel", "examples/demo", "bench/peers", "internal/faults"} {
 		if _, ok := all[name]; !ok {
 			t.Fatalf("there is no package %s: the rules below would check nothing", name)
 		}
@@ -131,6 +131,7 @@ func TestImports(t *testing.T) {
 				t.Errorf("%s needs %s: a suite knows the core alone", name, to)
 			case name == "otel" && to != "core" && !under(to, "core/internal"):
 				t.Errorf("%s needs %s: it knows the core alone", name, to)
+			case name == "stores/sqlite" && to == "stores/sql": // it is that store on a file
 			case under(name, "stores") && to != "core" && !internal(to) && !under(to, name):
 				t.Errorf("%s needs %s: a store knows the core alone", name, to)
 			case under(name, "stores/internal", "adapters/internal") && product && !under(to, "core", "stores/internal", "adapters/internal"):
@@ -162,6 +163,7 @@ func TestWhatUsersCompile(t *testing.T) {
 		{[]string{"adapters/nethttp", "stores/memory"}, nil},
 		{[]string{"adapters/nethttp", "stores/redis"}, []string{fiber, fasthttp, gomemache}},
 		{[]string{"adapters/nethttp", "stores/memcache"}, []string{fiber, fasthttp, rueidis}},
+		{[]string{"adapters/nethttp", "stores/sql"}, nil},
 		{[]string{"adapters/fasthttp", "stores/memory"}, []string{fiber, rueidis, gomemache}},
 		{[]string{"adapters/fiber", "stores/memory"}, []string{rueidis, gomemache}},
 		{[]string{"adapters/fiberv3", "stores/memory"}, []string{fiber + "/v2", rueidis, gomemache}},
@@ -196,11 +198,14 @@ var mayRequire = map[string][]string{
 	"stores/redis":         {"github.com/redis/rueidis"},
 	"stores/memcache":      {"github.com/bradfitz/gomemcache"},
 	"stores/foreign":       nil,
+	"stores/sql":           nil,
+	"stores/sqlite":        {"modernc.org/sqlite"},
 	"otel":                 {"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/metric", "go.opentelemetry.io/otel/trace"},
 	"examples":             {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
 	"examples/frameworks":  {"connectrpc.com/connect", "github.com/gin-gonic/gin", "github.com/gofiber/fiber/v3", "github.com/go-chi/chi/v5", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "google.golang.org/protobuf"},
 	"bench":                {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/sdk/metric"},
 	"internal/concurrency": {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/anishathalye/porcupine", "github.com/redis/rueidis"},
+	"internal/databases":   {"github.com/jackc/pgx/v5", "github.com/go-sql-driver/mysql"},
 	"internal/faults":      {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/redis/rueidis", "github.com/bradfitz/gomemcache"},
 	"internal/koatest":     nil,
 	"internal/world":       {"github.com/gin-gonic/gin", "github.com/gin-contrib/cors", "github.com/gin-contrib/gzip", "github.com/go-chi/chi/v5", "github.com/go-chi/httprate", "github.com/gofiber/fiber/v2", "github.com/gofiber/fiber/v3", "github.com/klauspost/compress", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "github.com/rs/cors", "github.com/valyala/fasthttp"},
@@ -252,7 +257,7 @@ func TestRequirements(t *testing.T) {
 		for _, r := range mod.Require {
 			switch {
 			case ours(r.Path):
-				if to := within(r.Path); to != "." && under(name, "stores", "adapters") && !(under(name, "adapters/fiber", "adapters/fiberv3") && to == "adapters/fasthttp") {
+				if to := within(r.Path); to != "." && under(name, "stores", "adapters") && !(under(name, "adapters/fiber", "adapters/fiberv3") && to == "adapters/fasthttp") && !(name == "stores/sqlite" && to == "stores/sql") {
 					t.Errorf("%s requires %s", name, to)
 				}
 			case slices.Contains(helpers, r.Path) || slices.Contains(chosen, r.Path):

@@ -1,0 +1,26 @@
+module github.com/gensession/gensession/internal/databases
+
+go 1.26.0
+
+require (
+	github.com/gensession/gensession v0.1.0
+	github.com/gensession/gensession/stores/sql v0.1.0
+	github.com/go-sql-driver/mysql v1.10.1
+	github.com/jackc/pgx/v5 v5.13.0
+	go.uber.org/goleak v1.3.0
+)
+
+require (
+	filippo.io/edwards25519 v1.2.0 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	golang.org/x/sync v0.22.0 // indirect
+	golang.org/x/text v0.41.0 // indirect
+)
+
+replace (
+	github.com/gensession/gensession => ../..
+	github.com/gensession/gensession/stores/sql => ../../stores/sql
+	github.com/gensession/gensession/stores/sqlite => ../../stores/sqlite
+)

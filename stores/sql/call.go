@@ -1,0 +1,166 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/gensession/gensession/stores/internal/storekey"
+)
+
+// A call takes a connection first, so that a call that got none has certainly done
+// nothing, and then makes its statements on it.
+//
+// It is tried again if it was certainly not carried out, and if the next try may go
+// well: on another connection where this one is from before a restart, and after a
+// moment where the server has ended a deadlock.
+
+// patience is how often a call is tried again that others keep from its turn: longer
+// than any deadline of the core. Each try waits for up to longestRest.
+const (
+	patience    = 1000
+	longestRest = 20 * time.Millisecond
+)
+
+// do carries out a call on one key.
+func (s *Store) do(ctx context.Context, key string, reads bool, work func(ctx context.Context, c *sql.Conn) error) error {
+	if !storekey.Valid(key) {
+		return errKey
+	}
+	return s.doAny(ctx, reads, work)
+}
+
+// doAny carries out a call. work returns the errors of the driver as they are. It
+// may run several times, but only until it was carried out.
+func (s *Store) doAny(ctx context.Context, reads bool, work func(ctx context.Context, c *sql.Conn) error) error {
+	if s.closed.Load() {
+		return errClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return unsent(err)
+	}
+	if s.turn != nil && !reads {
+		select {
+		case s.turn <- struct{}{}:
+			defer func() { <-s.turn }()
+		case <-ctx.Done():
+			return unsent(ctx.Err())
+		}
+	}
+	stale := -1 // how many connections may yet be of no use
+	for try := 0; ; try++ {
+		err, connecting := s.try(ctx, work)
+		if err == nil {
+			s.health.Answered()
+			return nil
+		}
+		if try > 0 && connecting && ctx.Err() != nil {
+			return unsent(ctx.Err()) // no try before has done anything
+		}
+		f := s.dialect.classify(ctx, err, reads, connecting)
+		s.report(&f)
+		if !f.again || ctx.Err() != nil {
+			return f.error()
+		}
+		if f.stale {
+			if stale < 0 {
+				stale = s.db.Stats().Idle + 2
+			}
+			if stale--; stale < 0 {
+				return f.error()
+			}
+			continue
+		}
+		if try >= patience {
+			return f.error()
+		}
+		rest := time.NewTimer(rand.N(min(time.Millisecond<<min(try, 10), longestRest))) // #nosec G404 -- only apart from others
+		select {
+		case <-rest.C:
+		case <-ctx.Done():
+			rest.Stop()
+			return fmt.Errorf("%w: %w", f.error(), unsent(ctx.Err()))
+		}
+	}
+}
+
+// try makes one try. connecting means that it got no connection.
+func (s *Store) try(ctx context.Context, work func(ctx context.Context, c *sql.Conn) error) (err error, connecting bool) {
+	c, err := s.db.Conn(ctx)
+	if err != nil {
+		return err, true
+	}
+	err = work(ctx, c)
+	if err != nil && s.dialect.classify(ctx, err, true, false).drop {
+		leave(c)
+	}
+	_ = c.Close() // which gives it back; it was an error already if it is of no use
+	return err, false
+}
+
+// leave ends a connection, which then does not go back into the pool.
+func leave(c *sql.Conn) { _ = c.Raw(func(any) error { return driver.ErrBadConn }) }
+
+// report tells the prober what a fault tells about the server.
+func (s *Store) report(f *fault) {
+	switch f.health {
+	case answered:
+		s.health.Answered()
+	case lost:
+		if f.readOnly {
+			s.refused.Store(true)
+		}
+		s.health.Lost()
+	case late:
+		s.health.Late()
+	}
+}
+
+// exec executes a statement and returns how many rows it has changed.
+func exec(ctx context.Context, c *sql.Conn, s *statement, p *params) (int64, error) {
+	r, err := c.ExecContext(ctx, s.text, s.args(p)...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// inTransaction executes work in a transaction, which it ends by commit, or by
+// rollback if work returns false or an error.
+func (s *Store) inTransaction(ctx context.Context, c *sql.Conn, work func() (bool, error)) error {
+	if _, err := c.ExecContext(ctx, s.q.begin); err != nil {
+		leave(c) // it may have begun
+		return unappliedError{err}
+	}
+	done, err := work()
+	if err == nil && done {
+		_, err := c.ExecContext(ctx, "COMMIT")
+		if err != nil && s.dialect == SQLite {
+			// It is still open if the file was locked, for example.
+			s.rollback(ctx, c)
+			if s.dialect.codeOf(err) != "" {
+				return unappliedError{err}
+			}
+		}
+		return err
+	}
+	s.rollback(ctx, c)
+	if err != nil {
+		return unappliedError{err}
+	}
+	return nil
+}
+
+// rollback ends a transaction that shall change nothing. If that can't be said to
+// the server, the connection is ended, which says it too.
+func (s *Store) rollback(ctx context.Context, c *sql.Conn) {
+	if ctx.Err() == nil {
+		if _, err := c.ExecContext(ctx, "ROLLBACK"); err == nil {
+			return
+		}
+	}
+	leave(c)
+}

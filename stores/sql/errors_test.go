@@ -1,0 +1,184 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	sqlstore "github.com/gensession/gensession/stores/sql"
+)
+
+const secret = "the-secret-key"
+
+// The errors of three drivers, as far as the store looks at them. Their texts quote.
+type postgresError struct{ code string }
+
+func (e *postgresError) Error() string {
+	return "ERROR: Key (session_key)=(" + secret + ") already exists"
+}
+func (e *postgresError) SQLState() string { return e.code }
+
+type mysqlError struct{ Number uint16 }
+
+func (e *mysqlError) Error() string { return "Error: Duplicate entry '" + secret + "'" }
+
+type sqliteError struct{ code int }
+
+func (e *sqliteError) Error() string { return "no such thing as " + secret }
+func (e *sqliteError) Code() int     { return e.code }
+
+// mattn/go-sqlite3 has fields.
+type otherSQLiteError struct {
+	Code         errNo
+	ExtendedCode errNo
+}
+
+type errNo int
+
+func (e otherSQLiteError) Error() string { return secret }
+
+func TestErrorsHaveTheirClass(t *testing.T) {
+	refused, unavailable, timeout, large := core.ErrRefused, core.ErrUnavailable, core.ErrTimeout, core.ErrTooLarge
+	for _, c := range []struct {
+		d     sqlstore.Dialect
+		err   error
+		read  error // its class for a read
+		write error // and for a write
+		code  string
+	}{
+		{sqlstore.PostgreSQL, &postgresError{"53100"}, refused, refused, "53100"},
+		{sqlstore.PostgreSQL, &postgresError{"42P01"}, refused, refused, "CreateTable"},
+		{sqlstore.PostgreSQL, &postgresError{"42501"}, refused, refused, "42501"},
+		{sqlstore.PostgreSQL, &postgresError{"57014"}, timeout, timeout, "57014"},
+		{sqlstore.PostgreSQL, &postgresError{"57P01"}, unavailable, core.ErrOutcomeUnknown, "57P01"},
+		{sqlstore.PostgreSQL, &postgresError{"57P03"}, unavailable, unavailable, "57P03"},
+		{sqlstore.PostgreSQL, &postgresError{"53300"}, unavailable, unavailable, "53300"},
+		{sqlstore.PostgreSQL, &postgresError{"08006"}, unavailable, core.ErrOutcomeUnknown, "08006"},
+		{sqlstore.PostgreSQL, &postgresError{"25006"}, unavailable, unavailable, "read-only"},
+		{sqlstore.PostgreSQL, &postgresError{"23514"}, refused, refused, "23514"},
+		{sqlstore.PostgreSQL, fmt.Errorf("wrapped: %w", &postgresError{"XX001"}), refused, refused, "damaged"},
+		{sqlstore.MySQL, &mysqlError{1114}, refused, refused, "1114"},
+		{sqlstore.MySQL, &mysqlError{1146}, refused, refused, "CreateTable"},
+		{sqlstore.MySQL, &mysqlError{1153}, large, large, "1153"},
+		{sqlstore.MySQL, &mysqlError{1969}, timeout, timeout, "1969"},
+		{sqlstore.MySQL, &mysqlError{1053}, unavailable, core.ErrOutcomeUnknown, "1053"},
+		{sqlstore.MySQL, &mysqlError{1290}, unavailable, unavailable, "read-only"},
+		{sqlstore.MySQL, fmt.Errorf("wrapped: %w", &mysqlError{1064}), refused, refused, "1064"},
+		{sqlstore.MySQL, errors.New("packet for query is too large. Try adjusting the `Config.MaxAllowedPacket`"), large, large, ""},
+		{sqlstore.SQLite, &sqliteError{8}, refused, refused, "read-only"},
+		{sqlstore.SQLite, &sqliteError{13}, refused, refused, "full"},
+		{sqlstore.SQLite, &sqliteError{11 | 1<<8}, refused, refused, "damaged"},
+		{sqlstore.SQLite, &sqliteError{26}, refused, refused, "damaged"},
+		{sqlstore.SQLite, &sqliteError{10 | 3<<8}, refused, refused, "read or written"},
+		{sqlstore.SQLite, &sqliteError{14}, unavailable, unavailable, "opened"},
+		{sqlstore.SQLite, otherSQLiteError{13, 13}, refused, refused, "full"},
+		{sqlstore.SQLite, errors.New("something else about " + secret), unavailable, core.ErrOutcomeUnknown, "broke"},
+		{sqlstore.PostgreSQL, io.ErrUnexpectedEOF, unavailable, core.ErrOutcomeUnknown, "EOF"},
+		{sqlstore.MySQL, &net.OpError{Op: "read", Net: "tcp", Err: errors.New("reset")}, unavailable, core.ErrOutcomeUnknown, "reset"},
+	} {
+		for name, call := range map[string]func(s *sqlstore.Store) error{
+			"read":    func(s *sqlstore.Store) error { return second(s.Get(t.Context(), secret)) },
+			"write":   func(s *sqlstore.Store) error { return s.Set(t.Context(), secret, []byte(secret), hour) },
+			"destroy": func(s *sqlstore.Store) error { return s.Destroy(t.Context(), secret) },
+			"touch":   func(s *sqlstore.Store) error { return s.Touch(t.Context(), secret, hour) },
+			"swap": func(s *sqlstore.Store) error {
+				return second(s.SetVersion(t.Context(), secret, []byte(secret), hour, 1))
+			},
+			"removal": func(s *sqlstore.Store) error {
+				return second(s.Batch(t.Context(), core.Write{Key: secret, Version: 1}))
+			},
+			"sweeping": func(s *sqlstore.Store) error { return second(s.Sweep(t.Context())) },
+		} {
+			s, f := open(t, c.d)
+			for range 20 { // for tries over other connections
+				f.answers = append(f.answers, answer{err: c.err})
+			}
+			err := call(s)
+			want := c.write
+			if name == "read" || name == "sweeping" && c.d != sqlstore.PostgreSQL {
+				want = c.read
+			}
+			if !errors.Is(err, want) {
+				t.Errorf("%v: %T %v: %s is %v, not %v", c.d, c.err, c.code, name, err, want)
+			}
+			if errors.Is(err, core.ErrOutcomeUnknown) && errors.Is(err, core.ErrUnavailable) {
+				t.Errorf("%v is both", err)
+			}
+			if err != nil && (strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), c.code)) {
+				t.Errorf("%v: the text is %q", c.d, err)
+			}
+			for e := err; e != nil; e = errors.Unwrap(e) {
+				if strings.Contains(fmt.Sprintf("%+v", e), secret) {
+					t.Errorf("%v: %T quotes", c.d, e)
+				}
+			}
+		}
+	}
+}
+
+// What was certainly not carried out is tried again until it works or the deadline is
+// over.
+func TestTriedAgain(t *testing.T) {
+	for _, c := range []struct {
+		d   sqlstore.Dialect
+		err error
+	}{
+		{sqlstore.PostgreSQL, &postgresError{"40001"}}, {sqlstore.PostgreSQL, &postgresError{"40P01"}}, {sqlstore.PostgreSQL, &postgresError{"0A000"}},
+		{sqlstore.PostgreSQL, &postgresError{"25006"}},
+		{sqlstore.MySQL, &mysqlError{1213}}, {sqlstore.MySQL, &mysqlError{1205}}, {sqlstore.MySQL, &mysqlError{1290}},
+		{sqlstore.SQLite, &sqliteError{5}}, {sqlstore.SQLite, &sqliteError{5 | 2<<8}}, {sqlstore.SQLite, otherSQLiteError{6, 6 | 1<<8}},
+		{sqlstore.PostgreSQL, driver.ErrBadConn}, {sqlstore.MySQL, driver.ErrBadConn},
+	} {
+		s, f := open(t, c.d, answer{err: c.err}, answer{err: c.err})
+		if err := s.Destroy(t.Context(), "k"); err != nil {
+			t.Errorf("%v: %v: %v", c.d, c.err, err)
+		}
+		if n := len(f.said()); n != 3 {
+			t.Errorf("%v: %v: %d tries, not 3", c.d, c.err, n)
+		}
+		if errors.Is(c.err, driver.ErrBadConn) && f.dialed.Load() < 3 {
+			t.Errorf("%v: %d connections, not 3", c.d, f.dialed.Load())
+		}
+	}
+	endless := make([]answer, 1000)
+	for i := range endless {
+		endless[i].err = &postgresError{"40P01"}
+	}
+	s, f := open(t, sqlstore.PostgreSQL, endless...)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Destroy(ctx, "k"); !errors.Is(err, core.ErrTimeout) || errors.Is(err, core.ErrOutcomeUnknown) || !strings.Contains(err.Error(), "40P01") {
+		t.Error(err)
+	}
+	if n := len(f.said()); n < 3 {
+		t.Errorf("%d tries", n)
+	}
+}
+
+// A transaction that broke before its end is certainly not carried out; one that broke
+// at its end may be.
+func TestABatchThatBreaks(t *testing.T) {
+	move := []core.Write{{Key: "a", Data: []byte("x"), TTL: hour}, {Key: "b", Version: 7}}
+	for at := range 4 {
+		answers := make([]answer, at, 100)
+		for i := range answers {
+			answers[i].changed = 1
+		}
+		answers = append(answers, answer{err: io.EOF})
+		s, f := open(t, sqlstore.MySQL, answers...)
+		_, err := s.Batch(t.Context(), move...)
+		if at < 3 && err != nil {
+			t.Errorf("at %d: it was not made again: %v", at, err)
+		}
+		if at == 3 && (!errors.Is(err, core.ErrOutcomeUnknown) || len(f.said()) != 4) {
+			t.Errorf("at the end: %v", err)
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// The sweeper visits the rows whose time to look has come, oldest first, in batches
+// of their own transactions. It removes those that have expired. The others were
+// touched since: it sets them the time to look again, so that a touch need not, which
+// would change the index each time.
+//
+// Between two batches it rests as long as a batch took, and it passes over what
+// others have locked: requests go first, and several sweepers share the work.
+
+// sweeper sweeps every now and then. The first time is at random, so that processes
+// that are started together do not sweep together.
+func (s *Store) sweeper(ctx context.Context, every time.Duration) {
+	timer := time.NewTimer(rand.N(every)) // #nosec G404 -- only apart from others
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		_, _ = s.Sweep(ctx) // a request that meets the same error returns it
+		timer.Reset(every)
+	}
+}
+
+// Sweep removes the rows of all sessions that have expired, and returns how many it
+// has removed. The store does it by itself unless Options.NoSweep is set. A row stays
+// for up to a minute after the end of its session, so that sessions that end at about
+// the same time share a place in the index.
+func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
+	for {
+		begun := time.Now()
+		n, visited, err := s.sweepSome(ctx)
+		removed += n
+		if err != nil || visited < s.batch {
+			return removed, err
+		}
+		rest := time.NewTimer(time.Since(begun))
+		select {
+		case <-rest.C:
+		case <-ctx.Done():
+			rest.Stop()
+			return removed, unsent(ctx.Err())
+		}
+	}
+}
+
+// sweepSome visits one batch of rows.
+func (s *Store) sweepSome(ctx context.Context) (removed, visited int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sweepTime)
+	defer cancel()
+	p := params{limit: s.batch}
+	if s.dialect == PostgreSQL {
+		err = s.doAny(ctx, false, func(ctx context.Context, c *sql.Conn) error {
+			_, err := readOn(ctx, c, &s.q.sweep, &p, &removed, &visited)
+			return err
+		})
+		return removed, visited, err
+	}
+	if s.dialect == MySQL {
+		err = s.doAny(ctx, false, func(ctx context.Context, c *sql.Conn) error {
+			// Without this level it would lock the gaps between the rows too.
+			if _, err := c.ExecContext(ctx, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"); err != nil {
+				return unappliedError{err}
+			}
+			return s.inTransaction(ctx, c, func() (bool, error) {
+				over, alive, err := s.due(ctx, c, &p)
+				if err == nil {
+					removed, visited, err = s.settle(ctx, c, over, alive)
+				}
+				return true, err
+			})
+		})
+		return removed, visited, err
+	}
+	var over, alive []any
+	if err = s.doAny(ctx, true, func(ctx context.Context, c *sql.Conn) error {
+		over, alive, err = s.due(ctx, c, &p)
+		return err
+	}); err != nil || len(over)+len(alive) == 0 {
+		return 0, 0, err
+	}
+	err = s.doAny(ctx, false, func(ctx context.Context, c *sql.Conn) error {
+		removed, visited, err = s.settle(ctx, c, over, alive)
+		return err
+	})
+	return removed, visited, err
+}
+
+// sweepTime is the longest that a batch of the sweeper may take.
+const sweepTime = 10 * time.Second
+
+// due returns the keys of rows whose time to look has come.
+func (s *Store) due(ctx context.Context, c *sql.Conn, p *params) (over, alive []any, err error) {
+	rows, err := c.QueryContext(ctx, s.q.due.text, s.q.due.args(p)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key string
+		var expired bool
+		if err := rows.Scan(&key, &expired); err != nil {
+			return nil, nil, err
+		}
+		if expired {
+			over = append(over, key)
+		} else {
+			alive = append(alive, key)
+		}
+	}
+	return over, alive, rows.Err()
+}
+
+// settle removes what is over, and sets the others the time to look again.
+func (s *Store) settle(ctx context.Context, c *sql.Conn, over, alive []any) (removed, visited int, err error) {
+	for i, step := range []struct {
+		keys []any
+		text string
+	}{
+		{over, s.q.sweepOver.text},
+		{alive, s.q.sweepAlive.text},
+	} {
+		if len(step.keys) == 0 {
+			continue
+		}
+		text := step.text + " AND session_key IN (?" + strings.Repeat(", ?", len(step.keys)-1) + ")"
+		r, err := c.ExecContext(ctx, text, step.keys...)
+		if err != nil {
+			return removed, visited, err
+		}
+		n, err := r.RowsAffected()
+		if err != nil {
+			return removed, visited, err
+		}
+		if i == 0 {
+			removed = int(n)
+		}
+	}
+	return removed, len(over) + len(alive), nil
+}

@@ -1,0 +1,132 @@
+// Package sqlitestore keeps sessions in a file, with SQLite: they outlive the
+// process, and no server is needed.
+//
+//	store, err := sqlitestore.Open("sessions.db", nil)
+//	...
+//	sessions, err := core.New(store, &core.Options{Keys: keys})
+//
+// It is [github.com/gensession/gensession/stores/sql] on a driver in Go, without
+// cgo, with the settings that are right for sessions. Several processes of one
+// machine can share the file. It must be on a disk of that machine: the locks of
+// network file systems are not good enough.
+//
+// # What a crash loses
+//
+// The file has a write-ahead log beside it (FILE-wal), and an index of that
+// (FILE-shm). The three belong together. A process that is killed loses nothing that
+// it has been told is stored. The log is written to the disk itself only now and
+// then, when its content moves into the file (synchronous is NORMAL): if the machine
+// loses its power, what was stored last may be lost, seconds or, on a quiet site,
+// hours. The file itself is never damaged by that. A lost save logs a user out or
+// forgets a change, and a lost logout logs a user in again who had logged out. If
+// that is not acceptable, use a server that writes each commit to its disk, as
+// PostgreSQL does.
+//
+// # What can be wrong with the file
+//
+// [Open] returns an error that tells it, and so does each call, if the file gets
+// damaged, read-only or full later: it is [core.ErrRefused], and what was stored
+// before is unchanged. Where the disk is full, removals fail too, since they are
+// written to the log first. A file that another process keeps locked is waited for
+// until the deadline of the call, and is then [core.ErrUnavailable].
+//
+// The file is created for its owner alone, since who can read it can read all
+// sessions. It does not become smaller, but uses again what has become free.
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"modernc.org/sqlite"
+
+	"github.com/gensession/gensession/core"
+	sqlstore "github.com/gensession/gensession/stores/sql"
+)
+
+// A Store keeps sessions in a file. It is safe for concurrent use.
+type Store struct {
+	*sqlstore.Store
+	db *sql.DB
+}
+
+var (
+	_ core.Store    = (*Store)(nil)
+	_ core.Swapper  = (*Store)(nil)
+	_ core.Batcher  = (*Store)(nil)
+	_ core.Toucher  = (*Store)(nil)
+	_ core.Notifier = (*Store)(nil)
+	_ core.Causer   = (*Store)(nil)
+)
+
+// openTime is the longest that Open waits for another process.
+const openTime = 5 * time.Second
+
+// Open opens the file, and creates it and the table in it where they are missing.
+// The folder must exist. Nil options are valid.
+func Open(path string, o *sqlstore.Options) (*Store, error) {
+	if path == "" || strings.HasPrefix(path, ":") || strings.HasPrefix(path, "file:") {
+		return nil, errors.New("sqlitestore: Open needs the path of a file; stores/memory keeps sessions in memory")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("sqlitestore: %w", err)
+	}
+	// SQLite would create it for everybody to read. A file that is there keeps its mode.
+	switch f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); { // #nosec G304 -- the path is the caller's
+	case err == nil:
+		if err := f.Close(); err != nil {
+			return nil, fmt.Errorf("sqlitestore: %w", err)
+		}
+	default:
+		return nil, fmt.Errorf("sqlitestore: the file can't be opened for writing: %w", err)
+	}
+	connector, err := sqlite.NewConnector(dsn(path))
+	if err != nil {
+		return nil, fmt.Errorf("sqlitestore: %w", err)
+	}
+	db := sql.OpenDB(connector)
+	connections := max(4, 2*runtime.GOMAXPROCS(0))
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	s, err := sqlstore.New(db, sqlstore.SQLite, o)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openTime)
+	defer cancel()
+	if err := s.CreateTable(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("sqlitestore: %s: %w", filepath.Base(path), err), s.Close(), db.Close())
+	}
+	return &Store{s, db}, nil
+}
+
+// dsn returns the name of the file for the driver, with the settings of each
+// connection. The wait for a lock ends with the ctx of a call, so busy_timeout is only
+// how long SQLite waits before the store begins anew.
+func dsn(path string) string {
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") { // C:/…
+		path = "/" + path
+	}
+	name := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
+		"_busy_timeout": {"1000"},
+		"_journal_mode": {"WAL"},
+		"_synchronous":  {"NORMAL"},
+		"_error_rc":     {"1"},
+	}.Encode()}
+	return name.String()
+}
+
+// Close closes the store and the file. A second Close does nothing.
+func (s *Store) Close() error {
+	return errors.Join(s.Store.Close(), s.db.Close())
+}
