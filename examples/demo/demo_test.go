@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -176,7 +177,10 @@ func TestRoutes(t *testing.T) {
 // The same on real servers: sessions that outlive the demo.
 func TestStores(t *testing.T) {
 	redis, memcached := servers.Redis(t).Addr(), servers.Memcached(t).Addr()
-	for _, store := range []string{"redis://" + redis + "/1", "memcache://" + memcached, "memcache://" + memcached + "," + servers.Memcached(t).Addr()} {
+	for _, store := range []string{
+		"redis://" + redis + "/1", "memcache://" + memcached, "memcache://" + memcached + "," + servers.Memcached(t).Addr(),
+		"sqlite:" + filepath.Join(t.TempDir(), "sessions.db"), servers.Postgres(t).URL(), servers.MariaDB(t).URL(),
+	} {
 		t.Run(store, func(t *testing.T) {
 			flags := []string{"-store", store, "-keys", "Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA"}
 			eachAdapter(t, flags, routes)
@@ -426,7 +430,10 @@ func TestFlags(t *testing.T) {
 		{[]string{"-store", "redis://user:secret@local host:6379/%zz"}, 2, "redisstore: "},
 		{[]string{"-store", "redis://"}, 2, "-store"},
 		{[]string{"-store", "memcache://localhost"}, 2, "host:port"},
-		{[]string{"-store", "mysql://user:secret@localhost"}, 2, "memory"},
+		{[]string{"-store", "mongodb://user:secret@localhost"}, 2, "memory"},
+		{[]string{"-store", "sqlite:"}, 2, "memory"},
+		{[]string{"-store", "mysql://user:secret@local host/%zz"}, 2, "no URL"},
+		{[]string{"-store", "postgres://user:secret@local host/%zz"}, 2, "postgres"},
 		{[]string{"-keys", "short"}, 2, "at least 32"},
 		{[]string{"-keys", long + ",short"}, 2, "Keys[1]"},
 		{[]string{"-keys", ""}, 2, "at least 32"},

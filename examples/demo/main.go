@@ -24,9 +24,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
-	memcachestore "github.com/gensession/gensession/stores/memcache"
-	memorystore "github.com/gensession/gensession/stores/memory"
-	redisstore "github.com/gensession/gensession/stores/redis"
+	"github.com/gensession/gensession/examples/internal/openstore"
 )
 
 func main() {
@@ -61,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "-secure: over plain HTTP, which this server speaks, a request that saves its session fails and says so")
 	}
 
-	store, err := open(c.store)
+	store, err := openstore.Open(c.store)
 	if err != nil {
 		return complain(2, err)
 	}
@@ -76,33 +74,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return complain(1, err)
 	}
 	fmt.Fprintf(stdout, "listening on http://%s\n", l.Addr())
-	kind, _, _ := strings.Cut(c.store, "://") // the rest may hold a password
+	kind, _, _ := strings.Cut(c.store, ":") // the rest may hold a password
 	info := fmt.Sprintf("Served by %s, kept in the %s store: %s.", c.adapter, kind, m.Guarantees())
 	newServer, _ := adapter(c.adapter) // parse knows that it is there
 	if err := serve(ctx, l, newServer(m, newApp(info))); err != nil {
 		return complain(1, err)
 	}
 	return 0
-}
-
-// A closingStore is what all stores of this project are.
-type closingStore interface {
-	core.Store
-	Close() error
-}
-
-// open returns the store that spec names. A server that is down is no error
-// yet: requests wait for it.
-func open(spec string) (closingStore, error) {
-	scheme, rest, _ := strings.Cut(spec, "://")
-	switch scheme {
-	case "memory":
-		return memorystore.New(nil), nil
-	case "redis", "rediss":
-		return redisstore.Open(spec, nil)
-	default:
-		return memcachestore.Open(strings.Split(rest, ","), nil)
-	}
 }
 
 // A server is what the three HTTP libraries have in common.
@@ -158,7 +136,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	fs.SetOutput(stderr)
 	fs.StringVar(&c.addr, "addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 takes a free one")
 	fs.StringVar(&c.adapter, "adapter", "fiber", "the HTTP library: fiber, fasthttp or nethttp")
-	fs.StringVar(&c.store, "store", "memory", "memory, redis://host:port/db or memcache://host:port[,host:port]")
+	fs.StringVar(&c.store, "store", "memory", openstore.Help)
 	var keys [][]byte
 	fs.Func("keys", "comma-separated `keys` that sign the cookie: the first signs, all verify (default one random key)", func(s string) error {
 		for key := range strings.SplitSeq(s, ",") {
@@ -199,18 +177,15 @@ func parse(args []string, stderr io.Writer) (config, error) {
 
 // check names no address of a store, which may have a password in it.
 func (c *config) check(rest []string) error {
-	scheme, address, _ := strings.Cut(c.store, "://")
 	_, known := adapter(c.adapter)
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("unexpected argument %q: see -h", rest[0])
 	case !known:
 		return fmt.Errorf("-adapter %q: there are fiber, fasthttp and nethttp", c.adapter)
-	case c.store == "memory":
-		return nil
-	case (scheme == "redis" || scheme == "rediss" || scheme == "memcache") && address != "":
-		return nil
-	default:
-		return errors.New("-store: there are memory, redis://host:port/db and memcache://host:port[,host:port]")
 	}
+	if err := openstore.Check(c.store); err != nil {
+		return fmt.Errorf("-store: %w", err)
+	}
+	return nil
 }

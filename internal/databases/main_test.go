@@ -36,10 +36,12 @@ func openDB(t testing.TB, driver, dsn string) *sql.DB {
 // table returns a name that no other test uses.
 func table() string { return "t_" + strings.ToLower(rand.Text()[:20]) }
 
-// open makes a store in a table of its own.
+// open makes a store, in a table of its own if o names none.
 func open(t testing.TB, db *sql.DB, d sqlstore.Dialect, o sqlstore.Options) *sqlstore.Store {
 	t.Helper()
-	o.Table = table()
+	if o.Table == "" {
+		o.Table = table()
+	}
 	s, err := sqlstore.New(db, d, &o)
 	if err != nil {
 		t.Fatal(err)

@@ -201,7 +201,7 @@ var mayRequire = map[string][]string{
 	"stores/sql":           nil,
 	"stores/sqlite":        {"modernc.org/sqlite"},
 	"otel":                 {"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/metric", "go.opentelemetry.io/otel/trace"},
-	"examples":             {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
+	"examples":             {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/jackc/pgx/v5", "github.com/go-sql-driver/mysql"},
 	"examples/frameworks":  {"connectrpc.com/connect", "github.com/gin-gonic/gin", "github.com/gofiber/fiber/v3", "github.com/go-chi/chi/v5", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "google.golang.org/protobuf"},
 	"bench":                {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/sdk/metric"},
 	"internal/concurrency": {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/anishathalye/porcupine", "github.com/redis/rueidis"},

@@ -126,6 +126,9 @@ func (s *MariaDBServer) DSN() string { return s.At(s.Addr()) }
 // At returns the DSN with another address, such as that of a proxy before it.
 func (s *MariaDBServer) At(addr string) string { return "app@tcp(" + addr + ")/app" }
 
+// URL returns the address as a URL, which no driver reads.
+func (s *MariaDBServer) URL() string { return "mysql://app@" + s.Addr() + "/app" }
+
 // AdminDSN is DSN for a user who has all rights.
 func (s *MariaDBServer) AdminDSN() string { return "kit@tcp(" + s.Addr() + ")/app" }
 

@@ -162,33 +162,30 @@ func (s *Store) Append(ctx context.Context, key string, suffix []byte) ([]byte, 
 	var data []byte
 	var v int64
 	var why error
-	err := s.do(ctx, key, false, func(ctx context.Context, c *sql.Conn) (err error) {
-		why = nil
-		var done bool
-		if s.dialect == PostgreSQL {
-			done, err = readOn(ctx, c, &s.q.append, &p, &data, &v)
-			if err != nil || done {
+	err := s.do(ctx, key, false, func(ctx context.Context, c *sql.Conn) error {
+		for {
+			done, returned, err := s.appendOnce(ctx, c, &p, &data, &v)
+			if err != nil || returned {
+				why = nil
 				return err
 			}
-		} else {
-			var n int64
-			if n, err = exec(ctx, c, &s.q.append, &p); err != nil {
-				return err
+			there, err := readOn(ctx, c, &s.q.getVersion, &p, &data, &v)
+			switch {
+			case err != nil && done:
+				return appliedError{err}
+			case err != nil:
+				return unappliedError{err}
+			case !there:
+				why = errNotFound
+			case done:
+				why = nil
+			case len(data) > p.limit:
+				why = errTooLarge
+			default:
+				continue // it came between the two statements
 			}
-			done = n > 0
+			return nil
 		}
-		there, err := readOn(ctx, c, &s.q.getVersion, &p, &data, &v)
-		switch {
-		case err != nil && !done:
-			return unappliedError{err}
-		case err != nil:
-			return appliedError{err}
-		case !there:
-			why = errNotFound
-		case !done:
-			why = errTooLarge
-		}
-		return nil
 	})
 	if err == nil {
 		err = why
@@ -197,4 +194,15 @@ func (s *Store) Append(ctx context.Context, key string, suffix []byte) ([]byte, 
 		return nil, 0, err
 	}
 	return blob(data), core.Version(v), nil // #nosec G115 -- the same bits
+}
+
+// appendOnce appends, and reports whether there was something to append to, and
+// whether the payload and the version were returned.
+func (s *Store) appendOnce(ctx context.Context, c *sql.Conn, p *params, data *[]byte, v *int64) (done, returned bool, err error) {
+	if s.dialect == PostgreSQL {
+		done, err = readOn(ctx, c, &s.q.append, p, data, v)
+		return done, done, err
+	}
+	n, err := exec(ctx, c, &s.q.append, p)
+	return n > 0, false, err
 }
