@@ -152,7 +152,7 @@ func (m *Manager) idDue(c CookieOptions, r *record.Record) bool {
 // one that the session has, and its response can carry another. op is held.
 func (v *Visit) renews(ctx context.Context) bool {
 	s, m := v.session, v.manager
-	if s.state != live || s.notLoaded || s.second || s.aged || !v.carries || m.o.InsecureIDFrom != nil || v.isNowhere() {
+	if s.state != live || s.notLoaded || s.place != atName || s.aged || !v.carries || m.o.InsecureIDFrom != nil || v.isNowhere() {
 		return false
 	}
 	s.mu.Lock()

@@ -64,11 +64,44 @@ func (h header) free() bool {
 // errPlainHTTP is the error of K8.
 var errPlainHTTP = errors.New("the cookie is Secure, but the request did not come over TLS: serve TLS, configure the adapter to recognize TLS behind a proxy, or set InsecureAllowHTTP")
 
-// signedCookie is the default Carrier: the cookie NAME, and NAME.sig unless
-// unsigned.
+// A place is one of the cookies that a browser can have an id in. They are read in
+// this order, and each only where those before it lead to no session.
+type place uint8
+
+const (
+	// atName is the cookie NAME.
+	atName place = iota
+	// atNext is NAME.next, a copy of an id that a session got in place of another
+	// one. A response that saved the session under the old id may reach the browser
+	// after the one with the new id. Then NAME leads nowhere, and the copy counts,
+	// however long the browser waits with its next request. Nothing but a new id is
+	// ever sent there.
+	atNext
+	// atLate is NAME.late. A request that carries an id which was given up may
+	// belong to a browser that has got another id by now, or to one that has never
+	// got the answer. What such a request stores goes there, and so takes no session
+	// away from either of them.
+	atLate
+	places
+)
+
+// suffixes are what follows NAME.
+var suffixes = [places]string{"", ".next", ".late"}
+
+// namesOf are the names of the cookies.
+func namesOf(name string) (names [places]string) {
+	for at, suffix := range suffixes {
+		names[at] = name + suffix
+	}
+	return names
+}
+
+// signedCookie is the default Carrier: the cookie NAME and those beside it, each
+// with NAME.sig unless unsigned.
 type signedCookie struct {
 	name      string
-	sigName   string // name of the signature cookie
+	sigName   string         // name of the signature cookie
+	cookies   [places]string // the names of all
 	signed    bool
 	shaped    func(ID) bool // reports whether something has the form of an id
 	allowHTTP bool
@@ -190,32 +223,65 @@ func (c *signedCookie) genuine(keys *keyring, name string, ids, sigs *values) (f
 	return found, reissue && len(found) == 1, forged && len(found) == 0
 }
 
-// second returns the id of the second cookie, "" if there is none that is
-// genuine and other than own, or more than one. reissue is as in read.
-func (c *signedCookie) second(jar Jar, own ID) (id ID, reissue bool) {
-	name := c.name + secondSuffix
+// besides are the ids that a request carries beside the first cookie: "" where there
+// is none that is genuine and other than its own, or more than one.
+type besides struct {
+	ids     [places]ID
+	reissue [places]bool // as in reading
+}
+
+// any reports whether there is one.
+func (b *besides) any() bool { return b.ids != [places]ID{} }
+
+// beside returns those that are other than own.
+func (c *signedCookie) beside(jar Jar, own ID) (b besides) {
 	if a, ok := jar.(bufferJar); ok {
 		scratch := c.scratch()
 		field := a.AppendCookie((*scratch)[:0])
-		// #nosec G103 -- what is found is copied before the buffer is given back
-		found := other(unsafe.String(unsafe.SliceData(field), len(field)), name, own)
+		// #nosec G103 -- nothing of it is kept
+		found := c.mayCarry(unsafe.String(unsafe.SliceData(field), len(field)), own)
 		if c.putScratch(scratch, field); !found {
-			return "", false
+			return b
 		}
 	}
 	field := jar.Cookie()
-	if !other(field, name, own) {
-		return "", false
+	if !c.mayCarry(field, own) {
+		return b
 	}
-	ids, sigs := parseCookies(field, name)
-	if found, reissue, _ := c.genuine(c.keys.Load(), name, &ids, &sigs); len(found) == 1 && found[0].id != own {
-		return found[0].id, reissue
+	for at := atNext; at < places; at++ {
+		ids, sigs := parseCookies(field, c.cookies[at])
+		found, reissue, _ := c.genuine(c.keys.Load(), c.cookies[at], &ids, &sigs)
+		for i := 0; i < len(c.names) && len(found) == 0; i++ {
+			former := c.names[i]
+			ids, sigs := parseCookies(field, former.cookies[at])
+			found, _, _ = c.genuine(former.keys.Load(), former.cookies[at], &ids, &sigs)
+			reissue = true
+		}
+		if len(found) == 1 && found[0].id != own {
+			b.ids[at], b.reissue[at] = found[0].id, reissue
+		}
 	}
-	return "", false
+	return b
+}
+
+// mayCarry reports whether a Cookie field has a cookie beside the first one with
+// another value than own. Mostly there is none, or a copy.
+func (c *signedCookie) mayCarry(field string, own ID) bool {
+	for at := atNext; at < places; at++ {
+		if other(field, c.cookies[at], own) {
+			return true
+		}
+		for _, former := range c.names {
+			if other(field, former.cookies[at], own) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // other reports whether a Cookie field has a cookie of that name with another value
-// than own. Mostly there is none, or a copy.
+// than own.
 func other(field, name string, own ID) bool {
 	if !strings.Contains(field, name) {
 		return false
@@ -308,23 +374,29 @@ func (c *signedCookie) ready(jar Jar, o *CookieOptions) error {
 }
 
 // Set sends the cookie and its signature with the attributes of the session (K4,
-// K7, K25).
+// K7, K25), and a copy if the id has changed.
 func (c *signedCookie) Set(jar Jar, s *Session) error {
 	s.mu.Lock()
-	id, o, second := s.id, s.cookieOptions(), s.entry.second
+	id, o, at := s.id, s.cookieOptions(), s.place
 	ends := s.expiry(&o)
 	s.mu.Unlock()
 	c.at(s.visit.jar, &o)
 	if err := c.ready(jar, &o); err != nil {
 		return err
 	}
-	clean := len(jar.ResponseCookies()) == 0
-	if second {
-		c.send(jar, c.name+secondSuffix, &o, signedID{id: id}, ends, clean)
+	clean, changed := len(jar.ResponseCookies()) == 0, s.visit.spare && !c.koa
+	if at != atName {
+		c.send(jar, c.cookies[at], &o, signedID{id: id}, ends, clean)
+		if changed && at != atNext {
+			c.send(jar, c.cookies[atNext], &o, signedID{id: id}, ends, clean)
+		}
 		return nil
 	}
 	for _, gone := range c.removals(s, &o, false) {
 		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0), clean)
+		if changed {
+			c.send(jar, c.cookies[atNext], &gone, signedID{}, time.Unix(0, 0), clean)
+		}
 	}
 	c.dropFormer(jar, s, &o)
 	p := s.signedID(c, id)
@@ -336,11 +408,15 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 		p = *c.verified.made(id, c.keys.Load(), c.name, key)
 	}
 	c.send(jar, c.name, &o, p, ends, clean)
-	if s.visit.spare && !c.koa {
-		// A response from before, which saved the session under the old id, may
-		// reach the browser last. Then the first cookie leads nowhere, and the copy
-		// counts, however long the browser waits with its next request.
-		c.send(jar, c.name+secondSuffix, &o, signedID{id: id}, ends, clean)
+	if changed {
+		c.send(jar, c.cookies[atNext], &o, signedID{id: id}, ends, clean)
+		own := ID("") // of which there mostly is a copy
+		if s.carries != nil {
+			own = s.carries.id
+		}
+		if beside := c.beside(s.visit.jar, own); beside.ids[atLate] != "" {
+			c.send(jar, c.cookies[atLate], &o, signedID{}, time.Unix(0, 0), clean)
+		}
 	}
 	return nil
 }
@@ -368,31 +444,23 @@ func (s *Session) expiry(o *CookieOptions) time.Time {
 	return wrote.Add(lasts)
 }
 
-// Reset sends both cookies in expired form, with the attributes by which browsers
-// distinguish cookies (K6).
+// Reset sends the cookie, those beside it that the request carries, and their
+// signatures in expired form, with the attributes by which browsers distinguish
+// cookies (K6).
 func (c *signedCookie) Reset(jar Jar, s *Session) error {
 	o := s.visit.cookieHere()
-	for _, gone := range c.removals(s, &o, true) {
-		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0), false)
-	}
+	scopes := append(c.removals(s, &o, true), o)
 	c.dropFormer(jar, s, &o)
-	c.send(jar, c.name, &o, signedID{}, time.Unix(0, 0), false)
-	if s.visit.hasSecond() {
-		c.dropSecond(jar, &o)
+	beside := s.visit.beside("")
+	for at, name := range c.cookies {
+		if place(at) != atName && beside.ids[at] == "" {
+			continue
+		}
+		for _, gone := range scopes {
+			c.send(jar, name, &gone, signedID{}, time.Unix(0, 0), false)
+		}
 	}
 	return nil
-}
-
-// secondSuffix is the suffix of the name of the second cookie. A request that
-// carries an id which was given up may belong to a browser that has got another
-// id by now, or to one that has never got the answer. What such a request stores
-// goes into the second cookie, which counts only while the first one leads
-// nowhere: so neither browser loses its session.
-const secondSuffix = ".next"
-
-// dropSecond makes the browser forget the second cookie.
-func (c *signedCookie) dropSecond(jar Jar, o *CookieOptions) {
-	c.send(jar, c.name+secondSuffix, o, signedID{}, time.Unix(0, 0), false)
 }
 
 // signedID returns id, with the signature from the request if that is still

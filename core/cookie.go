@@ -177,7 +177,7 @@ func checkName(name string) error {
 	if len(name) > 256 {
 		return errors.New("the cookie name is longer than 256 bytes")
 	}
-	for _, suffix := range []string{sigSuffix, secondSuffix} {
+	for _, suffix := range append(suffixes[atNext:], sigSuffix) {
 		if strings.HasSuffix(name, suffix) {
 			return fmt.Errorf("the cookie name %q ends with %s, the suffix of a cookie that belongs to the session cookie", name, suffix)
 		}

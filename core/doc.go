@@ -105,8 +105,9 @@
 //     its response is not changed. Its Login succeeds all the same, with a
 //     session of its own.
 //   - A request with an id from before a login does not take the new cookie away:
-//     what it stores goes into a second cookie, NAME.next, which counts only while
-//     the first one leads to no session.
+//     what it stores goes into another cookie, NAME.late, which counts only while
+//     the others lead to no session. And a response from before the login, which
+//     brings the old cookie back, does no harm: NAME.next has a copy of the new id.
 //   - A request whose Login, Renew or Reset failed, or that set a value that can't
 //     be encoded, saves nothing more until the same call succeeds, and its commit
 //     returns the error.

@@ -19,7 +19,7 @@ type entry struct {
 	key     string        // of id in the store, "" if not made yet
 	givenUp *tombstone    // of the ids that came with the request and were given up for another
 	aged    bool          // id has only its rest, since the session has another one of itself: it is not sent any more
-	second  bool          // the second cookie carries the id: the first may be another request's by now
+	place   place         // the cookie that carries the id; of a late request not the first, which may be another one's by now
 	stored  record.Record // as it was loaded or last saved
 	version Version       // of stored; zero if unknown
 	wrote   int64         // when the store was written last, in Unix nanoseconds
@@ -314,7 +314,9 @@ func (e *entry) unknown(key string, t *tombstone, longAgo bool) {
 	if t == nil && longAgo {
 		t = &tombstone{key: key, late: true}
 	}
-	e.givenUp, e.second = t, t != nil
+	if e.givenUp, e.place = t, atName; t != nil {
+		e.place = atLate
+	}
 }
 
 // longAgo reports whether a tombstone that stood there at that age of the manager

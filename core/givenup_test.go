@@ -62,8 +62,8 @@ func TestBothIDsGivenUp(t *testing.T) {
 		first = core.ID(a.value())
 		a.ok(a.send(a.browser.Jar("/"), signIn(t, "ada"))) // the answer is lost
 		a.ok(a.get("/", count(t)))
-		next, _ := a.browser.Value("/", "koa.sid.next")
-		return a, first, core.ID(next)
+		late, _ := a.browser.Value("/", "koa.sid.late")
+		return a, first, core.ID(late)
 	}
 	endings := map[string]func(t *testing.T, a *app, second core.ID){
 		"another login": func(t *testing.T, a *app, _ core.ID) { a.ok(a.send(a.browser.Jar("/"), signIn(t, "ada"))) },
@@ -96,7 +96,7 @@ func TestBothIDsGivenUp(t *testing.T) {
 				must(t, s.Reset(bg))
 				must(t, s.Set("a", 1))
 			}))
-			e.wantCookies(t, "koa.sid.next koa.sid.next.sig")
+			e.wantCookies(t, "koa.sid.late koa.sid.late.sig")
 		})
 	}
 }

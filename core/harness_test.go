@@ -159,7 +159,7 @@ func (a *app) wantVisits(want int) {
 }
 
 // cookies are the names of the Set-Cookie lines, removals marked by a minus. The
-// copy of the id in the second cookie is left out: see spare.
+// copy of the id in NAME.next is left out: see spare.
 func (e *exchange) cookies() string {
 	var names []string
 	spare := e.spare()
@@ -176,7 +176,7 @@ func (e *exchange) cookies() string {
 	return strings.Join(names, " ")
 }
 
-// spare reports whether the second cookie has a copy of the id in the first one.
+// spare reports whether NAME.next has a copy of the id in the first cookie.
 func (e *exchange) spare() bool {
 	values := map[string]string{}
 	for _, line := range e.jar.SetCookies {

@@ -186,7 +186,7 @@ func (e *entry) leave(m *Manager) {
 	if e.state == live && m.dialect.marks() { // so that a login is noted there
 		t = (&tombstone{key: m.storeKey(e)}).and(t)
 	}
-	*e = entry{stored: record.Record{Created: time.Now().UnixMilli()}, wrote: e.wrote, lasts: e.lasts, givenUp: t, second: e.second, unended: e.unended, met: e.met}
+	*e = entry{stored: record.Record{Created: time.Now().UnixMilli()}, wrote: e.wrote, lasts: e.lasts, givenUp: t, place: e.place, unended: e.unended, met: e.met}
 }
 
 // logIn does to the store what a login does: the values go to the one request

@@ -118,9 +118,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	}
 	if logout {
 		targets = append(append(targets, s.unended...), v.others...)
-		if second, _ := v.second(s.id); second != "" {
-			targets = append(targets, target{key: m.key(second)})
-		}
+		targets = append(targets, v.targetsBeside(atNext)...)
 		for t := s.givenUp; t != nil; t = t.also {
 			targets = append(targets, target{key: t.key})
 			for _, key := range t.successors {
@@ -220,7 +218,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 				s.mu.Unlock()
 			}
 		}
-		if stored || m.o.ResetUnknown && !s.second {
+		if stored || m.o.ResetUnknown && s.place == atName {
 			if err := v.sendReset(ctx, false); err != nil { // with the old cookie's attributes
 				return err
 			}
@@ -233,7 +231,7 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 	was := s.entry
 	s.reset()
 	s.id, s.successor = id, (was.successor || stored) && !held
-	s.givenUp, s.second = was.givenUp, was.second
+	s.givenUp, s.place = was.givenUp, was.place
 	s.mu.Unlock()
 	v.resend, v.spare = false, v.spare || stored && !held && v.carries
 	if stored && !held {

@@ -172,11 +172,8 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 			if m.dialect.recordsTime() {
 				p.changes.login, p.changes.owned = time.Now().UnixMilli(), p.login.owned()
 			}
-			if p.others, p.untrusted = v.others, v.untrusted; !s.second {
-				if second, _ := v.second(s.id); second != "" {
-					p.others = append(slices.Clip(p.others), target{key: m.key(second)})
-				}
-			}
+			p.others = slices.Concat(v.others, v.targetsBeside(s.place+1)) // those before it lead nowhere
+			p.untrusted = v.untrusted
 		}
 		if why == signsIn || s.state == fresh {
 			v.backdate(&p)
@@ -293,10 +290,9 @@ func (v *Visit) conclude(p *plan, err error) error {
 	case p.why == signsIn:
 		now.Kind, former = EventLoggedIn, p.former
 		v.expires = true
-		p.entry.second = false
+		p.entry.place = atName
 		s.saved(&p.changes, &p.entry)
 		s.loggedIn(p)
-		v.loggedIn = true
 		v.spare = v.spare || v.carries
 		v.others, v.untrusted = nil, false
 	default:
@@ -526,7 +522,7 @@ func (v *Visit) send(ctx context.Context, last bool) error {
 	if v.jar.Begun() {
 		return v.report(ctx, OpCarrier, ErrCommitted)
 	}
-	if v.manager.keepsQuiet(&v.session.entry) {
+	if s := v.session; v.manager.keepsQuiet(&s.entry) || s.place == atNext && v.beside("").ids[atNext] == s.id {
 		return nil
 	}
 	jar := v.jar
@@ -538,17 +534,9 @@ func (v *Visit) send(ctx context.Context, last bool) error {
 	if err := v.manager.carrier.Set(jar, v.session); err != nil {
 		return v.report(ctx, OpCarrier, err)
 	}
-	if c := v.manager.cookie; c != nil && !v.session.second && !v.spare && v.endsSecond() {
-		o := v.cookieHere()
-		c.dropSecond(jar, &o)
-	}
 	v.resend, v.sent = false, true
 	return nil
 }
-
-// endsSecond reports whether the browser is to forget its second cookie: after a
-// login, and never for a request that has only read or saved.
-func (v *Visit) endsSecond() bool { return v.loggedIn && v.hasSecond() }
 
 // withdraw takes an id that is dead by now out of the response: the browser may
 // have got another one meanwhile. A Carrier of the user's can't do that.
@@ -562,8 +550,9 @@ func (v *Visit) withdraw() {
 	case *signedCookie:
 		o := v.cookieHere()
 		for _, in := range append(c.removals(v.session, &o, false), o) {
-			for _, name := range []string{c.name, c.sigName, c.name + secondSuffix, c.name + secondSuffix + sigSuffix} {
+			for _, name := range c.cookies {
 				c.clearScope(jar, name, in.scope())
+				c.clearScope(jar, name+sigSuffix, in.scope())
 			}
 		}
 	case header:
@@ -571,9 +560,9 @@ func (v *Visit) withdraw() {
 	}
 }
 
-// sendReset makes the browser forget the id. Where only the second cookie carries
-// it, the first may be another request's by now: it stays, unless the user has
-// logged out.
+// sendReset makes the browser forget the id. Where the first cookie does not carry
+// it, that and its copy may be another request's by now: they stay, unless the user
+// has logged out.
 func (v *Visit) sendReset(ctx context.Context, logout bool) error {
 	if v.isNowhere() {
 		return nil
@@ -582,9 +571,11 @@ func (v *Visit) sendReset(ctx context.Context, logout bool) error {
 		return v.report(ctx, OpCarrier, ErrCommitted)
 	}
 	v.carrying = true
-	if s := v.session; s.second && !logout {
-		o := v.cookieHere()
-		v.manager.cookie.dropSecond(v.sends(), &o)
+	if c, s := v.manager.cookie, v.session; s.place != atName && !logout {
+		if s.place == atLate {
+			o := v.cookieHere()
+			c.send(v.sends(), c.cookies[atLate], &o, signedID{}, time.Unix(0, 0), false)
+		}
 		v.sent = false
 		return nil
 	}

@@ -99,8 +99,9 @@ func (c *signedCookie) removals(s *Session, o *CookieOptions, ended bool) []Cook
 
 // A formerName is a name that the cookie had before, or will have.
 type formerName struct {
-	name string
-	keys atomic.Pointer[keyring] // as those of signedCookie, for that name
+	name    string
+	cookies [places]string
+	keys    atomic.Pointer[keyring] // as those of signedCookie, for that name
 }
 
 const maxFormerNames = 4
@@ -122,7 +123,7 @@ func (m *Manager) formerNames(c *signedCookie) error {
 		if name == "" || name == c.name || slices.Contains(names[:i], name) {
 			errs = append(errs, fmt.Errorf("Options.FormerNames[%d] is empty, Options.Name, or there twice: remove it", i))
 		}
-		c.names = append(c.names, &formerName{name: name})
+		c.names = append(c.names, &formerName{name: name, cookies: namesOf(name)})
 	}
 	return errors.Join(errs...)
 }
@@ -186,10 +187,7 @@ func (c *signedCookie) dropFormer(jar Jar, s *Session, o *CookieOptions) {
 		return
 	}
 	field := s.visit.jar.Cookie()
-	for _, former := range c.names {
-		if !strings.Contains(field, former.name+"=") && !strings.Contains(field, former.name+sigSuffix+"=") {
-			continue
-		}
+	for _, name := range c.formerNamesIn(field) {
 		seen := map[scope]bool{}
 		for _, in := range append([]CookieOptions{*o, c.options}, c.former...) {
 			if seen[in.scope()] {
@@ -198,9 +196,22 @@ func (c *signedCookie) dropFormer(jar Jar, s *Session, o *CookieOptions) {
 			seen[in.scope()] = true
 			gone := *o
 			gone.Domain, gone.Path, gone.Partitioned = in.Domain, in.Path, in.Partitioned
-			c.send(jar, former.name, &gone, signedID{}, time.Unix(0, 0), false)
+			c.send(jar, name, &gone, signedID{}, time.Unix(0, 0), false)
 		}
 	}
+}
+
+// formerNamesIn are the former names of cookies that a Cookie field has, with or
+// without a signature.
+func (c *signedCookie) formerNamesIn(field string) (names []string) {
+	for _, former := range c.names {
+		for _, name := range former.cookies {
+			if strings.Contains(field, name+"=") || strings.Contains(field, name+sigSuffix+"=") {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // at gives o the domain of the request's host, where Options.Domains has it and the

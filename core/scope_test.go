@@ -13,7 +13,7 @@ func scopesOf(e *exchange) string {
 	var all []string
 	for _, line := range e.jar.SetCookies {
 		name, rest, _ := strings.Cut(line, "=")
-		if strings.HasSuffix(name, ".sig") || strings.HasSuffix(name, ".next") {
+		if name != "koa.sid" {
 			continue
 		}
 		where := ""

@@ -40,8 +40,7 @@ type Visit struct {
 	untrusted bool            // the session was chosen among several that the request carries
 	expires   bool            // cookies of former scopes are removed with the next one that is sent
 	carries   bool            // the request has an id
-	spare     bool            // the second cookie gets a copy of the id, which has changed
-	loggedIn  bool            // the response has the id of a login
+	spare     bool            // the id has changed, so that a copy is sent beside it: see atNext
 	crowded   bool            // the request carries more cookies than are looked at
 	odd       bool            // it carries a signed id of another form than ids have, in KoaCompat
 
@@ -264,7 +263,7 @@ func (v *Visit) read(ctx context.Context) error {
 		v.carries = true
 		return v.choose(ctx, several)
 	}
-	if id == "" && !v.hasSecond() {
+	if id == "" && !v.carriesBeside() {
 		v.session.reset()
 		return nil
 	}
@@ -314,27 +313,26 @@ func (v *Visit) current(ctx context.Context, id ID, now lookup) (ID, lookup) {
 		v.resend = v.resend || now.by == nil // its life has begun anew, and that of the cookie has to
 		return id, now
 	}
-	// A response from before may have replaced the new id. Its copy is in the second
-	// cookie.
-	second, _ := v.second(id)
-	if second == "" {
+	// A response from before may have replaced the new id. There is a copy of it.
+	next := v.beside(id).ids[atNext]
+	if next == "" {
 		return id, now
 	}
-	switch key := m.key(second); key {
+	switch key := m.key(next); key {
 	case now.at:
 		v.resend = true
-		return second, led(now, key, nil)
+		return next, led(now, key, nil)
 	case m.o.Prefix + now.record.Next:
 		if then, err := m.find(ctx, key); err == nil {
 			v.resend = true
-			return second, m.settle(ctx, key, then)
+			return next, m.settle(ctx, key, then)
 		}
 	}
 	return id, now
 }
 
-// noSession goes on when id, which may be "", leads nowhere: the second cookie
-// counts then.
+// noSession goes on when id, which may be "", leads nowhere: then the cookies beside
+// it count. t is what stands there if it was given up.
 func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 	m, s := v.manager, v.session
 	if id != "" {
@@ -344,35 +342,45 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 		}
 		v.tell(ctx, id, e)
 	}
-	second, reissue := v.second(id)
-	if second == "" {
-		return v.unknownID(ctx, id, t)
-	}
-	key := m.key(second)
-	now, err := m.find(ctx, key)
-	if errors.Is(err, ErrGone) || now.corrupt {
-		if id == "" && now.tombstone == nil {
-			s.reset()
-			return nil
+	unknown, beside := id, v.beside(id)
+	for at := atNext; at < places; at++ {
+		id := beside.ids[at]
+		if id == "" {
+			continue
 		}
-		return v.unknownID(ctx, cmp.Or(id, second), t.and(now.tombstone))
+		key := m.key(id)
+		now, err := m.find(ctx, key)
+		if errors.Is(err, ErrGone) || now.corrupt {
+			unknown, t = cmp.Or(unknown, id), t.and(now.tombstone)
+			continue
+		}
+		s.id = id
+		if err != nil {
+			return v.broken(ctx, OpGet, err)
+		}
+		s.take(id, now.at, now)
+		s.givenUp = t
+		named := t.names(key)
+		v.untrusted = v.untrusted || !named && unknown != "" // one of several that the request carries
+		if at == atNext && (named || t == nil && !v.longAgo()) {
+			// A response from before has replaced the cookie of a new id. This one
+			// puts it back, unless another request may have got a newer one.
+			v.resend, v.expires = true, true
+		} else {
+			s.entry.place, v.resend = at, at == atLate && beside.reissue[at]
+		}
+		return v.admit(ctx, id, now.at)
 	}
-	if err != nil {
-		s.id = second
-		return v.broken(ctx, OpGet, err)
+	if id == "" && t == nil {
+		s.reset()
+		return nil
 	}
-	s.take(second, now.at, now)
-	s.givenUp = t
-	if t.names(key) {
-		// A response from before has replaced the cookie of the login. This one puts
-		// it back.
-		v.resend, v.expires = true, true
-		return v.admit(ctx, second, now.at)
-	}
-	v.untrusted = v.untrusted || id != "" // one of two that the request carries
-	s.entry.second, v.resend = true, reissue
-	return v.admit(ctx, second, now.at)
+	return v.unknownID(ctx, unknown, t)
 }
+
+// longAgo reports whether the request began so long ago that what stood under an id
+// when it began may have passed. Only in deferred mode it looks so late.
+func (v *Visit) longAgo() bool { return v.manager.o.Defer && v.manager.longAgo(v.began) }
 
 // choose goes on when the request carries several genuine ids, as after the scope
 // of the cookie has changed: the one that lives in the store counts, if there is
@@ -418,18 +426,31 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 	return nil
 }
 
-// second is the id of the second cookie, "" if there is none other than own.
-func (v *Visit) second(own ID) (id ID, reissue bool) {
-	if c := v.manager.cookie; c != nil && !v.manager.o.koa {
-		return c.second(v.jar, own)
+// beside are the ids that the request carries beside the first cookie and that are
+// other than own. KoaCompat has none.
+func (v *Visit) beside(own ID) besides {
+	if c := v.manager.cookie; c != nil && !c.koa {
+		return c.beside(v.jar, own)
 	}
-	return "", false
+	return besides{}
 }
 
-// hasSecond reports whether the request carries a second cookie.
-func (v *Visit) hasSecond() bool {
-	id, _ := v.second("")
-	return id != ""
+// carriesBeside reports whether there is one.
+func (v *Visit) carriesBeside() bool {
+	beside := v.beside("")
+	return beside.any()
+}
+
+// targetsBeside are where the sessions of other ids are that the request carries in
+// the cookies from there on. A copy of the first one is none: that was looked at.
+func (v *Visit) targetsBeside(from place) (targets []target) {
+	s := v.session
+	for at, id := range v.beside(s.id).ids {
+		if id != "" && place(at) >= from && (s.carries == nil || id != s.carries.id) {
+			targets = append(targets, target{key: v.manager.key(id)})
+		}
+	}
+	return targets
 }
 
 // keyOf is where the store has id.
@@ -482,9 +503,9 @@ func (v *Visit) refuse(ctx context.Context, id ID, key string) error {
 func (v *Visit) unknownID(ctx context.Context, id ID, t *tombstone) error {
 	t = t.and(v.session.givenUp) // of other ids, if a session was refused
 	v.session.reset()
-	v.session.unknown(v.keyOf(id), t, v.manager.o.Defer && v.manager.longAgo(v.began))
+	v.session.unknown(v.keyOf(id), t, v.longAgo())
 	v.resend = false
-	if v.manager.o.ResetUnknown && !v.session.second {
+	if v.manager.o.ResetUnknown && v.session.place == atName {
 		return v.sendReset(ctx, false)
 	}
 	return nil
@@ -742,13 +763,13 @@ func (v *Visit) withoutLoading(ctx context.Context) (*Session, error) {
 			err = v.choose(hooks, several)
 		case id != "":
 			s.id, s.state, s.notLoaded, s.began = id, live, true, v.began
-		case v.hasSecond():
+		case v.carriesBeside():
 			err = v.noSession(hooks, "", nil)
 		}
 		if err != nil {
 			return nil, err
 		}
-		v.carries = id != "" || several != nil || v.hasSecond()
+		v.carries = id != "" || several != nil || v.carriesBeside()
 		v.stage.Store(loaded)
 	}
 	return v.loadOnce(ctx)

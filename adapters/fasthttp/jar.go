@@ -18,7 +18,8 @@ import (
 // It copies every string, since fasthttp reuses its buffers. It reads the Cookie
 // field as it was received: a middleware that changes the cookies of the request,
 // such as Fiber's encryptcookie, must exclude the session cookies, whose names are
-// the cookie name without and with ".sig", ".next" and ".next.sig".
+// the cookie name, the name with ".next" and with ".late", and each of these with
+// ".sig".
 type Jar struct {
 	mu       sync.Mutex // held by every method but Secure
 	ctx      *fasthttp.RequestCtx

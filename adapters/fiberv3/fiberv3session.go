@@ -44,8 +44,8 @@
 // of net/http, which it ends before the handlers run.
 //
 // The cookies of the request are read as they were received. Exclude the session
-// cookies from Fiber's encryptcookie: add the cookie name, and the name with
-// ".sig", ".next" and ".next.sig", to Except.
+// cookies from Fiber's encryptcookie: add the cookie name, the name with ".next" and
+// with ".late", and each of these with ".sig", to Except.
 package fiberv3session
 
 import (

@@ -205,8 +205,7 @@ func (r answer) wantCookie(target string, want sent) error {
 	return nil
 }
 
-// cookie is what r does to the session cookie. A copy in a second cookie does not
-// count.
+// cookie is what r does to the session cookie. Those beside it do not count.
 func (r answer) cookie() sent {
 	var lines []string
 	for _, l := range r.cookies {

@@ -38,6 +38,9 @@ var (
 	bg   = context.Background()
 )
 
+// cookieNames are those of the session's cookies, in the order in which they count.
+var cookieNames = []string{"koa.sid", "koa.sid.next", "koa.sid.late"}
+
 const (
 	user   core.Key[string] = "user"
 	token  core.Key[string] = "token"

@@ -42,10 +42,9 @@ import (
 //	h  what a login loaded is in its session only if that has taken the old one's
 //	   place; the values of a session are in one living session at most
 //
-// What can't be prevented, and is no fault here (docs/concurrency.md): an answer that
-// saved before a login and comes after it, together with one of a late request
-// that stores, or of one that has changed the id; one whose request carried no id that
-// was alive, or given up within the last minute, when it was loaded; and one of
+// What can't be prevented, and is no fault here (docs/concurrency.md): the answer of a
+// request that has changed the id before the login; of one that carried no id that
+// was alive, or given up within the last minute, when it was loaded; and of one of
 // another living session, as two first requests beside each other make them.
 //
 // On a store of three methods b (when nothing else is under way), c, f and g hold:
@@ -76,11 +75,11 @@ func TestSchedules(t *testing.T) {
 
 // faults are planted.
 type faults struct {
-	store     func(core.Store) core.Store              // wraps it
-	renews    bool                                     // the login uses Renew
-	keepsID   bool                                     // the login does without
-	looksLate bool                                     // whether a request is late is decided when it saves
-	lines     func(name, line string) (string, string) // changes what is sent as Set-Cookie
+	store     func(core.Store) core.Store                     // wraps it
+	renews    bool                                            // the login uses Renew
+	keepsID   bool                                            // the login does without
+	looksLate bool                                            // whether a request is late is decided when it saves
+	lines     func() func(name, line string) (string, string) // makes what changes the Set-Cookie lines of a request
 }
 
 type kind string
@@ -104,8 +103,6 @@ type client struct {
 	changing    int // requests that change the id, from then until their answer has come or is lost
 	loggedIn    bool
 	id          core.ID   // that of the login whose answer came last
-	spent       bool      // the first cookie, or the copy of it, has been replaced since
-	spare       bool      // the second cookie has a copy of that id
 	changed     time.Time // when the change of id was saved whose answer came last
 }
 
@@ -260,19 +257,19 @@ func (s *sim) plant() {
 	if s.intn(2) == 0 {
 		from, to = to, from
 	}
-	if s.who(from) != "" || to.loggedIn || to.changing > 0 || slices.ContainsFunc([]string{"koa.sid", "koa.sid.next"}, func(name string) bool {
+	if s.who(from) != "" || to.loggedIn || to.changing > 0 || slices.ContainsFunc(cookieNames, func(name string) bool {
 		v, _ := from.Value("/", name)
 		return s.users[core.ID(v)]
 	}) {
 		return
 	}
-	only := []string{"koa.sid.next", "koa.sid"}[s.intn(2)]
+	only := cookieNames[s.intn(3)] // the first stands for all
 	for pair := range strings.SplitSeq(from.Cookie("/"), "; ") {
 		if strings.HasPrefix(pair, only) {
 			to.Take("/", pair+"; path=/")
 		}
 	}
-	for _, name := range []string{"koa.sid", "koa.sid.next"} {
+	for _, name := range cookieNames {
 		if v, ok := to.Value("/", name); ok {
 			to.ids[core.ID(v)] = true
 		}
@@ -288,9 +285,14 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	n := s.n
 	jar := c.Jar("/")
 	tok := c.token
+	var carried []core.ID // in the order in which they count
+	for _, name := range cookieNames {
+		if v, ok := c.Value("/", name); ok && !slices.Contains(carried, core.ID(v)) {
+			carried = append(carried, core.ID(v))
+		}
+	}
 	main, _ := c.Value("/", "koa.sid")
-	next, _ := c.Value("/", "koa.sid.next")
-	s.logf("%d %s: %s with %.4s and %.4s", n, c.name, k, main, next)
+	s.logf("%d %s: %s with %s", n, c.name, k, c.Cookie("/"))
 	s.mu.Unlock()
 	step := func(busy int) {
 		if network+running+delay > 0 {
@@ -308,7 +310,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	known := s.recent(core.ID(main), window)
 	knows := known       // that the request is late
 	var gaveUp []core.ID // of its ids
-	for _, id := range []core.ID{core.ID(main), core.ID(next)} {
+	for _, id := range carried {
 		if gone := s.edges[id]; len(gone) > 0 && time.Since(gone[len(gone)-1].at) < window {
 			gaveUp = append(gaveUp, id)
 		}
@@ -319,7 +321,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	}
 	seen := core.Jar(jar)
 	if s.faults.lines != nil {
-		seen = lineJar{jar, s.faults.lines}
+		seen = lineJar{jar, s.faults.lines()}
 	}
 	x := beginWith(s.manager, jar, seen)
 	if x.err != nil {
@@ -389,10 +391,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 			s.problem("%d: Destroy: %v", n, err)
 		}
 		s.leave(c.group)
-		targets := []core.ID{core.ID(next)}
-		if known { // else there was nothing to end when it began
-			targets = append(targets, core.ID(main))
-		}
+		targets := slices.DeleteFunc(slices.Clone(carried), func(id core.ID) bool { return id == core.ID(main) && !known }) // there was nothing to end when it began
 		if found {
 			targets = append(targets, was)
 		}
@@ -429,7 +428,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 		s.problem("%d: %s: %v", n, k, err)
 	}
 	s.ids[session.ID()] = true
-	for _, id := range []core.ID{core.ID(main), core.ID(next), was} {
+	for _, id := range append(slices.Clone(carried), was) {
 		if id != "" && id != session.ID() {
 			s.kin[id] = append(s.kin[id], session.ID())
 		}
@@ -439,8 +438,8 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 		if k == role {
 			at, gaveUp = renewed, nil
 		}
-		if stored && string(was) == main { // the second cookie is not looked at
-			gaveUp = nil
+		if i := slices.Index(carried, was); stored && i >= 0 { // those behind it are not looked at
+			gaveUp = slices.DeleteFunc(gaveUp, func(id core.ID) bool { return slices.Index(carried, id) >= i })
 		}
 		if stored {
 			gaveUp = append(gaveUp, was)
@@ -475,43 +474,28 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	if k == form {
 		c.token = hasToken
 	}
-	spare := c.spare
 	x.to(&c.Browser)
-	sends, sendsNext := false, false
+	sends := false
 	for _, line := range x.jar.SetCookies {
 		name, rest, _ := strings.Cut(line, "=")
 		id, _, _ := strings.Cut(rest, ";")
-		if name == "koa.sid" || name == "koa.sid.next" {
+		if slices.Contains(cookieNames, name) {
 			c.ids[core.ID(id)], s.ids[core.ID(id)] = true, true
 			sends = true
-			sendsNext = sendsNext || name == "koa.sid.next"
 		}
 	}
-	switch second := stored && string(was) == next && main != next; {
-	case moved && err == nil && !(second && k == role): // which keeps its id in the second cookie
-		c.spare = main != "" || next != ""
-	case sendsNext:
-		c.spare = false
-	}
-	stale := !saving.After(c.changed)
-	excused := !(stored || knows) || stale && (moved || !spare)
+	excused := !(stored || knows) || moved && !saving.After(c.changed)
 	if moved && err == nil {
 		c.changed = latest(c.changed, saved)
 		if k != role && s.leaving[c.group] == 0 && began.After(s.logout[c.group]) {
 			c.loggedIn, c.id = true, session.ID()
 		}
 	}
-	carried := core.ID(main)
+	from := core.ID(main)
 	if stored {
-		carried = was
+		from = was
 	}
-	// Of an answer from before and a late one that stores each is harmless alone.
-	excused = excused || k == signOut || !s.leads(carried, c.id) || c.spent
-	if sends && !moved && (stale || !stored || k == signOut) {
-		c.spent = true
-	} else if moved {
-		c.spent = false
-	}
+	excused = excused || k == signOut || !s.leads(from, c.id)
 	if excused && sends && (s.who(c) != c.name || c.changing > 0) {
 		c.loggedIn = false
 	}

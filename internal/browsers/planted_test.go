@@ -3,6 +3,10 @@ package browsers_test
 import (
 	"bytes"
 	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"slices"
 	"strings"
@@ -31,15 +35,9 @@ func TestPlanted(t *testing.T) {
 		"a login that gives up where others write":              {faults{renews: true}, "c"},
 		"a long request decides at its end that it is not late": {faults{looksLate: true}, "a"},
 		// The same by its response.
-		"what a late request stores goes into the first cookie": {faults{lines: func(name, line string) (string, string) {
-			return strings.Replace(name, ".next", "", 1), strings.Replace(line, ".next", "", 1)
-		}}, "a"},
-		"no copy of the id for an answer from before": {faults{lines: func(name, line string) (string, string) {
-			if strings.HasPrefix(name, "koa.sid.next") {
-				return "other", "other=1"
-			}
-			return name, line
-		}}, "a"},
+		"what a late request stores goes into the first cookie": {faults{lines: renamed("koa.sid.late", "koa.sid")}, "a"},
+		"what a late request stores goes to where the copy is":  {faults{lines: renamed("koa.sid.late", "koa.sid.next")}, "a"},
+		"no copy of the id for an answer from before":           {faults{lines: without("koa.sid.next")}, "a"},
 		"a swap brings back what a logout has ended": {faults{store: func(s core.Store) core.Store {
 			swapper, _ := core.As[core.Swapper](s)
 			return reviving{s, swapper}
@@ -60,6 +58,48 @@ func TestPlanted(t *testing.T) {
 			t.Errorf("not found in %d schedules", most)
 		})
 	}
+}
+
+// renamed gives a Set-Cookie line of the cookie from, or of its signature, the name
+// to, and signs it anew.
+func renamed(from, to string) func() func(name, line string) (string, string) {
+	return func() func(name, line string) (string, string) {
+		id := ""
+		return func(name, line string) (string, string) {
+			value, attributes, _ := strings.Cut(strings.TrimPrefix(line, name+"="), ";")
+			switch name {
+			case from:
+				id = value
+				return to, to + "=" + value + ";" + attributes
+			case from + ".sig":
+				return to + ".sig", to + ".sig=" + signature(to, id) + ";" + attributes
+			}
+			return name, line
+		}
+	}
+}
+
+// without sends no cookie of that name.
+func without(cookie string) func() func(name, line string) (string, string) {
+	return func() func(name, line string) (string, string) {
+		return func(name, line string) (string, string) {
+			if name == cookie || name == cookie+".sig" {
+				return "other", "other=1"
+			}
+			return name, line
+		}
+	}
+}
+
+// signature is that of a cookie beside koa.sid, with keyA.
+func signature(name, value string) string {
+	key, err := hkdf.Key(sha256.New, keyA, nil, "gensession cookie signature\x00koa.sid", sha256.Size)
+	if err != nil {
+		panic(err)
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(name + "=" + value))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
 // A lineJar changes the Set-Cookie lines.

@@ -203,15 +203,15 @@ func TestRotationInOneStep(t *testing.T) {
 		wantUser(t, older, &b, "bob")
 		wantUser(t, newer, &b, "bob")
 	})
-	t.Run("a second cookie", func(t *testing.T) {
+	t.Run("a cookie of late requests", func(t *testing.T) {
 		var b jartest.Browser
 		visit(t, older, &b, set(t, 1))
 		request(t, newer, &b, loginAs(t, "ada")) // the answer is lost
-		visit(t, newer, &b, set(t, 2))           // in the second cookie, by the new key
+		visit(t, newer, &b, set(t, 2))           // in NAME.late, by the new key
 		visit(t, older, &b, nil)
 		visit(t, newer, &b, func(v *core.Visit, s *core.Session) {
 			if visits.Get(s) != 2 {
-				t.Error("the second session is lost")
+				t.Error("its session is lost")
 			}
 			loginAs(t, "ada")(v, s)
 		})

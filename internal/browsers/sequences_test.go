@@ -72,7 +72,7 @@ func TestUpdateIsNoSet(t *testing.T) {
 	}
 }
 
-// A request with a dead first cookie and a second one that has been given up just
+// A request with dead first cookie and a late one that has been given up just
 // now is late: it must not take the cookie of the login away (K17).
 func TestLateBySecondCookie(t *testing.T) {
 	for name, pause := range map[string]time.Duration{"first tombstone there": 10 * time.Second, "first tombstone gone": 70 * time.Second} {
@@ -81,7 +81,7 @@ func TestLateBySecondCookie(t *testing.T) {
 				m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
 				visit(t, m, b, set(t, 1))
 				request(t, m, b, loginAs(t, "ada")) // the answer is lost
-				visit(t, m, b, set(t, 2))           // the form, in the second cookie
+				visit(t, m, b, set(t, 2))           // the form, in NAME.late
 				time.Sleep(pause)
 				late := b.Jar("/")
 				visit(t, m, b, loginAs(t, "ada"))
@@ -92,7 +92,7 @@ func TestLateBySecondCookie(t *testing.T) {
 	}
 }
 
-// A second session that is refused leaves the first id as late as it was.
+// A session of NAME.late that is refused leaves the first id as late as it was.
 func TestRefusedSecond(t *testing.T) {
 	refuse := false
 	m, b := newManager(t, newMemory(t), core.Options{Hooks: core.Hooks{
@@ -102,7 +102,7 @@ func TestRefusedSecond(t *testing.T) {
 	}}), &jartest.Browser{}
 	visit(t, m, b, set(t, 1))
 	login := request(t, m, b, loginAs(t, "ada"))
-	visit(t, m, b, set(t, 2)) // in the second cookie
+	visit(t, m, b, set(t, 2)) // in NAME.late
 	late := b.Jar("/")
 	login.to(b)
 	refuse = true
@@ -208,14 +208,14 @@ func TestLogoutOfBoth(t *testing.T) {
 	}
 }
 
-// A logout with the id that came first ends the login that went over the second
+// A logout with the id that came first ends the login that went over
 // cookie.
 func TestLogoutFindsLoginOverSecondCookie(t *testing.T) {
 	m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
 	visit(t, m, b, set(t, 1))
 	bye := begin(m, b.Jar("/"))
 	request(t, m, b, loginAs(t, "ada")) // the answer is lost
-	visit(t, m, b, set(t, 2))           // the form, in the second cookie
+	visit(t, m, b, set(t, 2))           // the form, in NAME.late
 	visit(t, m, b, loginAs(t, "ada"))
 	wantUser(t, m, b, "ada")
 	has := copied(b)
@@ -292,23 +292,23 @@ func TestLoginAfterRenewThatLost(t *testing.T) {
 	wantUser(t, m, b, "bob")
 }
 
-// A second login beside one that went over the second cookie does not end it: each
+// A second login beside one that went over NAME.late does not end it: each
 // login that succeeded has one living id (P2).
 func TestLoginEndsNoOtherLogin(t *testing.T) {
 	for name, c := range map[string]struct {
 		pause time.Duration
 		eve   bool
 	}{
-		"double click":                                 {10 * time.Second, false},
-		"double click, after a minute":                 {70 * time.Second, false},
-		"somebody who has a copy of the second cookie": {10 * time.Second, true},
+		"double click":                         {10 * time.Second, false},
+		"double click, after a minute":         {70 * time.Second, false},
+		"somebody who has a copy of NAME.late": {10 * time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
 				visit(t, m, b, set(t, 1))
 				request(t, m, b, loginAs(t, "ada")) // the answer is lost
-				visit(t, m, b, set(t, 2))           // the form, in the second cookie
+				visit(t, m, b, set(t, 2))           // the form, in NAME.late
 				time.Sleep(c.pause)
 				other := copied(b)
 				if c.eve { // with a first cookie of her own
@@ -368,7 +368,7 @@ func TestDeferredLateAfterTheLogin(t *testing.T) {
 	}
 }
 
-// The same in one browser with two logins of its own: the second cookie is that of
+// The same in one browser with two logins of its own: NAME.next is that of
 // the one, and the first that of the other.
 func TestLoginEndsNoSibling(t *testing.T) {
 	m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
@@ -385,7 +385,7 @@ func TestLoginEndsNoSibling(t *testing.T) {
 }
 
 // A logout ends all successors of the first cookie's id (P2), also when the session
-// is that of the copy in the second one.
+// is that of the copy.
 func TestLogoutOverCopyEndsSiblings(t *testing.T) {
 	m, b := newManager(t, newMemory(t), core.Options{}), &jartest.Browser{}
 	visit(t, m, b, set(t, 1))

@@ -337,7 +337,7 @@ func (s *stage) invariants(t *testing.T, programs [2]program, o outcome) {
 			t.Errorf("%s succeeded, and the old id lives: %v", p.name, o)
 		}
 		ended := slices.ContainsFunc(programs[1-i].acts, func(a act) bool { return a == destroy || a == destroyThen || a == revoke }) // by a logout beside it
-		if c := o.cookies[i]; c != "" && c != "-" && c != old && o.live[c] == nil && !ended {
+		if c := o.cookies[i][atName]; c != "" && c != "-" && c != old && o.live[c] == nil && !ended {
 			t.Errorf("a cookie without a session: %v", o)
 		}
 	}

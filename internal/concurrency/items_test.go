@@ -166,10 +166,10 @@ func TestItem5GoneMeanwhile(t *testing.T) {
 			}
 			// It has met the end in the middle, or seen no session and begun
 			// one, where the browser had none yet.
-			if out.told[0] == "gone" && out.cookies[0] != "" {
+			if out.told[0] == "gone" && out.cookies[0][atName] != "" {
 				t.Error("it was told that the session is gone, and sent a cookie")
 			}
-			if c := out.cookies[0]; c != "" && c != old && out.live[c] == nil {
+			if c := out.cookies[0][atName]; c != "" && c != old && out.live[c] == nil {
 				t.Error("a cookie without a session")
 			}
 		})
@@ -205,7 +205,7 @@ func TestItem6NewIDs(t *testing.T) {
 		}
 	}
 	every(t, core.Options{}, one(renew), one(), func(t *testing.T, _ *stage, out outcome) {
-		if len(out.live) != 1 || out.live[old] != nil || out.cookies[1] != "" {
+		if len(out.live) != 1 || out.live[old] != nil || out.cookies[1] != (cookies{}) {
 			t.Error("a parallel reader has touched the cookie, or the id is wrong")
 		}
 	})

@@ -83,7 +83,7 @@ func TestRenewWithoutAnAnswer(t *testing.T) {
 		return nil, nil
 	}
 	o, _ := s.run([2]program{{"renew", []act{renew}}, {"read", nil}}, nil)
-	if o.told[0] != "error" || o.live[old] == nil || o.cookies[0] != "" {
+	if o.told[0] != "error" || o.live[old] == nil || o.cookies[0] != (cookies{}) {
 		t.Errorf("%v", o)
 	}
 }

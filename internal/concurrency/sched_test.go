@@ -364,7 +364,10 @@ func (s *stage) run(programs [2]program, choices []choice) (outcome, []choice) {
 		o.live[old] = v
 	}
 	for i, p := range s.players {
-		o.final[i], o.told[i], o.cookies[i], o.seconds[i] = p.name(p.final), p.told, p.cookie("koa.sid="), p.cookie("koa.sid.next=")
+		o.final[i], o.told[i] = p.name(p.final), p.told
+		for at, name := range cookieNames {
+			o.cookies[i][at] = p.cookie(name + "=")
+		}
 		for _, id := range p.made {
 			if v := s.read(id); v != nil {
 				o.live[p.name(id)] = v
@@ -378,8 +381,9 @@ func (s *stage) run(programs [2]program, choices []choice) (outcome, []choice) {
 }
 
 // late is a request with the old cookie after all others, which sets something.
-// If the browser has been given another id, its first cookie must stay as it is,
-// and what the request stores goes into the second one; else it gets a new session
+// If the browser has been given another id, its first cookie must stay as it is, and
+// the copy of it, and what the request stores goes into that of late requests; else
+// it gets a new session
 // (TestItem6NewIDs).
 func (s *stage) late(cookie string, programs [2]program, path []choice, o outcome) {
 	p := s.players[0]
@@ -402,7 +406,7 @@ func (s *stage) late(cookie string, programs [2]program, path []choice, o outcom
 	switch where := fmt.Sprintf("%s | %s in the order %s: %s", programs[0].name, programs[1].name, orderOf(path), o); {
 	case isNew == lives:
 		s.t.Errorf("%s: a late request has a new session: %v", where, isNew)
-	case isNew && gaveUp && (len(set) == 0 || !strings.HasPrefix(set[0], "koa.sid.next=")):
+	case isNew && gaveUp && (len(set) == 0 || !strings.HasPrefix(set[0], "koa.sid.late=")):
 		s.t.Errorf("%s: a late request replaces the cookie, or has no session: %s", where, p.told)
 	case isNew && !gaveUp && (len(set) == 0 || !strings.HasPrefix(set[0], "koa.sid=")):
 		s.t.Errorf("%s: a late request can begin no session: %s", where, p.told)

@@ -187,37 +187,47 @@ type specClient struct {
 	created time.Time
 	reissue bool // the id came in an old form
 
-	fault int    // which of its calls to the machine fails: 1 the first, 0 none
-	calls int    // so far
-	late  bool   // the one that fails is done all the same
-	mute  bool   // it fails without a word about whether it was done
-	stale string // the id that the request carries, if it is unknown
+	fault int  // which of its calls to the machine fails: 1 the first, 0 none
+	calls int  // so far
+	late  bool // the one that fails is done all the same
+	mute  bool // it fails without a word about whether it was done
 	// The ids that the request carries in vain and that were given up, for which
-	// ids, and whether that is not long ago. What it stores goes into the second
-	// cookie then.
-	gave, heirs    []string
-	second, recent bool
-	carries2       string   // the id in its second cookie
-	carried        bool     // it has an id
-	spare          bool     // the second cookie gets a copy of the id
-	successor      bool     // an id was given up for its own, which is not stored yet
-	unended        []string // what a Destroy could not end
-	wrote          bool     // so that it does not know the version of its session
-	known          string   // what a Destroy ends without looking at it before
-	login          bool     // the next save is to be a login
-	doubt          *doubt
-	unread         bool // it has not loaded the session
+	// ids, and whether that is not long ago. What it stores goes into the cookie of
+	// late requests then.
+	gave, heirs []string
+	recent      bool
+	carries     cookies  // what it came with
+	place       int      // of its session
+	untrusted   bool     // it is one of several ids that the request carries
+	spare       bool     // its id has changed, so that a copy is sent
+	successor   bool     // an id was given up for its own, which is not stored yet
+	unended     []string // what a Destroy could not end
+	wrote       bool     // so that it does not know the version of its session
+	known       string   // what a Destroy ends without looking at it before
+	login       bool     // the next save is to be a login
+	doubt       *doubt
+	unread      bool // it has not loaded the session
 
 	// closed are the Renews and Resets that failed and have not been made good:
 	// while there is one, nothing is saved (W1).
 	closed []refusal
 
-	told    string // "" or why something failed
-	sends   int    // how often it set the first cookie
-	sends2  int    // and the second
-	cookie  string // what the response does to the first cookie: nothing, "-" or an id
-	cookie2 string // and to the second
+	told  string      // "" or why something failed
+	sets  [places]int // how often it set each cookie
+	sends cookies     // what the response does to them: nothing, "-" or an id
 }
+
+// cookies are what there is in the three that a browser can have an id in.
+type cookies [places]string
+
+const (
+	atName = iota
+	atNext // a copy of a new id
+	atLate // what late requests store
+	places
+)
+
+var cookieNames = cookies{"koa.sid", "koa.sid.next", "koa.sid.late"}
 
 const (
 	specNew = iota
@@ -249,11 +259,11 @@ func (c *specClient) fails() (failed, done bool) {
 	return failed, !failed || c.late
 }
 
-// load is the beginning of a request with id in its first cookie and other in its
-// second one, which may be "".
-func (c *specClient) load(s *spec, id, other string) {
+// load is the beginning of a request with these cookies.
+func (c *specClient) load(s *spec, has cookies) {
 	c.edits, c.past = map[string]specEdit{}, map[string]specEdit{}
-	c.carries2, c.carried = other, id != "" || other != ""
+	c.carries = has
+	id := has[atName]
 	if c.unread {
 		c.id, c.state = id, specLive
 		return
@@ -267,22 +277,29 @@ func (c *specClient) load(s *spec, id, other string) {
 		return
 	}
 	c.unloaded()
-	if v, ok := s.live[other]; ok {
-		c.id, c.state, c.base, c.created = other, specLive, maps.Clone(v), s.lives[other].created
-		if slices.Contains(s.heirs(id), other) { // which goes back into the first cookie
-			c.reissue = true
-			c.unknown(s, id)
-			c.second = false
-			return
+	dead := false
+	for at, id := range has {
+		if id == "" || at != atName && id == has[atName] {
+			continue
 		}
+		v, lives := s.live[id]
+		if !lives {
+			dead = true
+			was := *c
+			c.unknown(s, id)
+			if s.marked(id) { // behind those before it
+				c.gave, c.heirs = append(was.gave[:len(was.gave):len(was.gave)], id), slices.Concat(was.heirs, s.heirs(id))
+			}
+			continue
+		}
+		c.id, c.state, c.base, c.created = id, specLive, maps.Clone(v), s.lives[id].created
+		heir := slices.Contains(c.heirs, id)
+		c.untrusted = dead && !heir
+		if c.place = at; at == atNext && (heir || len(c.gave) == 0) {
+			c.place, c.reissue = atName, true
+		}
+		return
 	}
-	if c.state != specLive && s.marked(other) { // it is late by the second one, too
-		c.unknown(s, other)
-	}
-	if id != "" {
-		c.unknown(s, id)
-	}
-	c.second = c.second || c.state == specLive
 	if s.koa {
 		c.send("-") // K17
 	}
@@ -290,13 +307,14 @@ func (c *specClient) load(s *spec, id, other string) {
 
 // unknown is what a request learns of an id that leads nowhere.
 func (c *specClient) unknown(s *spec, id string) {
-	c.stale = id
 	if s.marked(id) {
 		c.gave = slices.Concat([]string{id}, c.gave)
 		c.heirs = slices.Concat(s.heirs(id), c.heirs)
 		c.recent = c.recent || time.Since(s.marks[id].at) < window
 	}
-	c.second = len(c.gave) > 0
+	if c.place = atName; len(c.gave) > 0 {
+		c.place = atLate
+	}
 }
 
 // find is when a request that has not loaded the session looks for it after
@@ -369,29 +387,46 @@ func (c *specClient) since(d *doubt) {
 // unloaded makes it a new session.
 func (c *specClient) unloaded() {
 	c.id, c.state, c.base, c.edits, c.past, c.cleared = "", specNew, nil, map[string]specEdit{}, map[string]specEdit{}, false
-	c.created, c.reissue, c.stale, c.doubt, c.unread = time.Now().Truncate(time.Millisecond), false, "", nil, false
-	c.gave, c.heirs, c.second, c.recent, c.successor, c.unended, c.login, c.spare = nil, nil, false, false, false, nil, false, false
+	c.created, c.reissue, c.untrusted, c.doubt, c.unread = time.Now().Truncate(time.Millisecond), false, false, nil, false
+	c.gave, c.heirs, c.place, c.recent, c.successor, c.unended, c.login, c.spare = nil, nil, atName, false, false, nil, false, false
 }
 
-// send sets the cookie.
+// send sets the cookie, or removes all with "-".
 func (c *specClient) send(id string) {
-	if c.second && id != "-" {
-		c.cookie2 = id
-		c.sends2++
-	} else {
-		c.cookie = id
-		c.sends++
-		if c.spare && id != "-" {
-			c.cookie2 = id
-			c.sends2++
+	if id == "-" {
+		for at, has := range c.carries {
+			if at == atName || has != "" {
+				c.set(at, "-")
+			}
+		}
+		return
+	}
+	c.reissue = false
+	if c.place == atNext && id == c.carries[atNext] {
+		return // nothing but a new id is sent there
+	}
+	c.set(c.place, id)
+	if c.spare {
+		c.set(atNext, id)
+	}
+	if c.spare && c.place == atName && c.carries[atLate] != "" {
+		c.set(atLate, "-")
+	}
+}
+
+func (c *specClient) set(at int, id string) {
+	c.sends[at] = id
+	c.sets[at]++
+}
+
+// beside are the ids that it carries in the cookies from there on.
+func (c *specClient) beside(from int) (ids []string) {
+	for at := from; at < places; at++ {
+		if id := c.carries[at]; id != "" && id != c.id && id != c.carries[atName] {
+			ids = append(ids, id)
 		}
 	}
-	if id == "-" && c.carries2 != "" {
-		c.cookie2 = "-"
-	}
-	if id != "-" {
-		c.reissue = false
-	}
+	return ids
 }
 
 func (c *specClient) assign(name string, e specEdit) {
@@ -495,11 +530,7 @@ func (c *specClient) perform(s *spec, a act) {
 		if c.known = ""; c.state == specLive && !c.unread && !c.wrote && c.doubt == nil {
 			c.known = c.id
 		}
-		ids = append(ids, c.unended...)
-		if c.carries2 != "" {
-			ids = append(ids, c.carries2)
-		}
-		ids = append(append(ids, c.gave...), c.heirs...)
+		ids = slices.Concat(ids, c.unended, c.beside(atNext), c.gave, c.heirs)
 		if len(ids) > 0 {
 			c.end(s, ids...)
 			c.send("-") // also when it failed
@@ -524,15 +555,16 @@ func (c *specClient) perform(s *spec, a act) {
 			c.passOn(s, id)
 		}
 		switch {
-		case ends && c.second:
-			c.cookie2 = "-"
+		case ends && c.place == atNext:
+		case ends && c.place == atLate:
+			c.set(atLate, "-")
 		case ends || s.koa:
 			c.send("-")
 		}
 		was := *c
 		c.unloaded()
-		c.id, c.successor, c.spare = id, ends || was.successor, was.spare || !s.koa && ends && was.carried
-		c.stale, c.gave, c.second, c.recent, c.heirs, c.carries2 = was.stale, was.gave, was.second, was.recent, was.heirs, was.carries2
+		c.id, c.successor, c.spare = id, ends || was.successor, was.spare || ends && c.copies(s)
+		c.untrusted, c.gave, c.place, c.recent, c.heirs = was.untrusted, was.gave, was.place, was.recent, was.heirs
 	case login:
 		if c.state == specEnded { // what it loaded is not its own any more
 			c.leave(s)
@@ -589,6 +621,9 @@ func (c *specClient) stored() bool {
 	return c.state == specLive || c.doubt != nil || c.id != "" && slices.Contains(c.unended, c.id)
 }
 
+// copies reports whether a new id is to be sent twice.
+func (c *specClient) copies(s *spec) bool { return !s.koa && c.carries != cookies{} }
+
 // move gives the session a new id, whatever others have saved meanwhile. It
 // reports whether there was one to move. When its one step has no answer, the core
 // looks whether it came through; when two steps fail they do nothing.
@@ -610,7 +645,7 @@ func (c *specClient) move(s *spec) bool {
 	id := c.newID()
 	delete(s.live, c.id)
 	s.mark(c.id, id)
-	c.spare = c.spare || !s.koa && c.carried
+	c.spare = c.spare || c.copies(s)
 	c.store(s, id, now)
 	return true
 }
@@ -639,10 +674,11 @@ func (c *specClient) gone(s *spec) {
 	if c.state == specLive {
 		c.unknown(s, c.id)
 	}
-	if c.cookie != "-" {
-		c.cookie = "" // an id that is dead by now is taken out of the response
+	for at, sent := range c.sends { // an id that is dead by now is taken out of the response
+		if at != atName || sent != "-" {
+			c.sends[at] = ""
+		}
 	}
-	c.cookie2 = ""
 	c.state = specEnded
 	c.fail("gone")
 }
@@ -818,10 +854,8 @@ func (c *specClient) save(s *spec) {
 // leave makes it a new session with what the request did. The one that it was
 // belongs to another request, or to nobody.
 func (c *specClient) leave(s *spec) {
-	if c.id != "" && c.state != specNew {
-		if c.stale = c.id; c.state == specLive && !s.koa {
-			c.gave = slices.Concat([]string{c.id}, c.gave)
-		}
+	if c.id != "" && c.state == specLive && !s.koa {
+		c.gave = slices.Concat([]string{c.id}, c.gave)
 	}
 	c.id, c.state, c.base, c.cleared, c.doubt = "", specNew, nil, true, nil
 	c.created, c.reissue, c.unread, c.successor = time.Now().Truncate(time.Millisecond), false, false, false
@@ -876,9 +910,6 @@ func (c *specClient) logIn(s *spec) {
 	if c.told == "" {
 		c.told, c.login = told, false
 		c.closed = slices.DeleteFunc(slices.Clone(c.closed), func(r refusal) bool { return r.act == login || r.act == renew })
-		if c.carries2 != "" && !c.spare {
-			c.cookie2 = "-"
-		}
 		return
 	}
 	why, calls := c.told, c.calls
@@ -892,14 +923,13 @@ func (c *specClient) logIn(s *spec) {
 
 func (c *specClient) tryLogIn(s *spec) {
 	c.edits = maps.Clone(c.edits) // which stay as they are if it fails
-	if c.carries2 != "" && !c.second && c.carries2 != c.id {
+	for _, id := range c.beside(c.place + 1) {
 		c.known = ""
-		if !c.remove(s, c.carries2) { // what it has become is another login's
+		if !c.remove(s, id) { // what it has become is another login's
 			return
 		}
 	}
-	second := c.second
-	c.second = false
+	c.place = atName
 	c.created = time.Now().Truncate(time.Millisecond)
 	if c.state == specLive {
 		_, lives := s.live[c.id]
@@ -917,7 +947,7 @@ func (c *specClient) tryLogIn(s *spec) {
 			if s.plain {
 				now = c.base
 			}
-			if untrusted := second && c.stale != ""; untrusted { // without what was loaded
+			if c.untrusted { // without what was loaded
 				options, chosen := now["cookie"]
 				c.fromNothing()
 				if now = c.over(nil); chosen && !c.edits["cookie"].assigned {
@@ -929,7 +959,7 @@ func (c *specClient) tryLogIn(s *spec) {
 			id := c.newID()
 			delete(s.live, c.id)
 			s.mark(c.id, id)
-			c.spare = c.spare || !s.koa && c.carried
+			c.spare = c.spare || c.copies(s)
 			c.note(s, id)
 			c.store(s, id, now)
 			return
@@ -947,7 +977,7 @@ func (c *specClient) tryLogIn(s *spec) {
 	now := c.over(nil)
 	passed := c.id
 	id := c.newID()
-	c.spare = c.spare || !s.koa && c.carried
+	c.spare = c.spare || c.copies(s)
 	if c.successor { // of an id that this request gave up by Reset
 		s.mark(passed, id)
 	}
@@ -992,11 +1022,13 @@ func (c *specClient) commit(s *spec) {
 		return
 	}
 	if c.reissue && c.state == specLive && maps.Equal(c.over(c.base), c.base) {
-		if !c.late {
-			c.calls++ // it fails without a word
-		}
-		if _, lives := s.live[c.id]; lives && (c.late || c.calls != c.fault) {
-			c.send(c.id)
+		c.calls++ // it fails without a word
+		failed := c.calls == c.fault
+		if _, lives := s.live[c.id]; lives && (!failed || c.late) {
+			s.renewed(c.id, c.created)
+			if !failed {
+				c.send(c.id)
+			}
 		}
 		return
 	}
@@ -1008,8 +1040,7 @@ type outcome struct {
 	live    map[string]values
 	final   [2]string // the id that each request ended with
 	told    [2]string
-	cookies [2]string // as in specClient
-	seconds [2]string
+	cookies [2]cookies // as in specClient
 }
 
 // String names ids by who made them, whatever they are.
@@ -1043,25 +1074,27 @@ func (o outcome) label(id string) string {
 	return id[:1] + "'"
 }
 
-// browser is the cookie in it when the responses arrived in that order, "+"
-// behind it if its session lives.
+// browser is the first cookie in it when the responses arrived in that order, and
+// that which counts if it is another one; "+" behind it if its session lives.
 func (o outcome) browser(arrivals ...int) string {
-	has, second := old, ""
+	has := cookies{old}
 	for _, i := range arrivals {
-		if c := o.cookies[i]; c != "" {
-			has = c
+		for at, c := range o.cookies[i] {
+			if c != "" {
+				has[at] = c
+			}
 		}
-		if c := o.seconds[i]; c != "" {
-			second = c
+	}
+	for at, id := range has {
+		switch _, lives := o.live[id]; {
+		case !lives:
+		case at == atName:
+			return o.label(id) + "+"
+		default:
+			return o.label(has[atName]) + "," + o.label(id) + "+"
 		}
 	}
-	if _, ok := o.live[has]; ok {
-		return o.label(has) + "+"
-	}
-	if _, ok := o.live[second]; ok && second != "" {
-		return o.label(has) + "," + o.label(second) + "+"
-	}
-	return o.label(has)
+	return o.label(has[atName])
 }
 
 // A specFault is the failing call of one client.
@@ -1118,7 +1151,7 @@ func play(r rules, programs [2]program, order []int, f specFault) outcome {
 		c, p := cs[i], programs[i].acts
 		switch n, unread := at[i], programs[i].unread(); {
 		case n == 0:
-			if c.load(s, old, ""); unread {
+			if c.load(s, cookies{old}); unread {
 				c.do(s, p[0])
 			}
 		case unread && n < len(p):
@@ -1134,7 +1167,7 @@ func play(r rules, programs [2]program, order []int, f specFault) outcome {
 	}
 	o := outcome{live: s.live}
 	for i, c := range cs {
-		o.final[i], o.told[i], o.cookies[i], o.seconds[i] = c.id, c.told, c.cookie, c.cookie2
+		o.final[i], o.told[i], o.cookies[i] = c.id, c.told, c.sends
 	}
 	return o
 }

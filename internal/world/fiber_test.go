@@ -27,7 +27,7 @@ import (
 )
 
 // cookieNames are the session's, which encryptcookie must leave alone.
-var cookieNames = []string{"koa.sid", "koa.sid.sig", "koa.sid.next", "koa.sid.next.sig"}
+var cookieNames = []string{"koa.sid", "koa.sid.sig", "koa.sid.next", "koa.sid.next.sig", "koa.sid.late", "koa.sid.late.sig"}
 
 var fiberPrograms = []program{
 	{name: "Fiber v2", start: func(t *testing.T, m *core.Manager) string {

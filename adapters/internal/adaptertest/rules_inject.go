@@ -28,7 +28,7 @@ var injections = []string{
 }
 
 // setCookie is a line that the core writes, and nothing else.
-var setCookie = regexp.MustCompile(`^koa\.sid(\.next)?(\.sig)?=[A-Za-z0-9_-]*(; path=/[!-:<-~]*)?(; expires=[A-Za-z0-9 ,:]+ GMT)?(; domain=[a-z.]+)?` +
+var setCookie = regexp.MustCompile(`^koa\.sid(\.next|\.late)?(\.sig)?=[A-Za-z0-9_-]*(; path=/[!-:<-~]*)?(; expires=[A-Za-z0-9 ,:]+ GMT)?(; domain=[a-z.]+)?` +
 	`(; priority=(low|medium|high))?(; samesite=(lax|strict|none))?(; secure)?(; httponly)?(; partitioned)?$`)
 
 // exchangeRaw sends a request as it is, and checks each byte of the answer's head.
@@ -85,7 +85,7 @@ var injectionRules = []rule{
 				for _, path := range []string{"/", "/destroy"} {
 					a.exchangeRaw(what, path, "Cookie: koa.sid="+evil)
 					a.exchangeRaw(what, path, "Cookie: koa.sid=0123456789abcdef"+evil+"; koa.sid.sig=x"+evil)
-					a.exchangeRaw(what, path, "Cookie: koa.sid"+evil+"=0123456789abcdef; koa.sid.next=a"+evil)
+					a.exchangeRaw(what, path, "Cookie: koa.sid"+evil+"=0123456789abcdef; koa.sid.next=a"+evil+"; koa.sid.late=a"+evil)
 					a.exchangeRaw(what, path, "Cookie: "+u.browser.Cookie("/")+evil)
 					a.exchangeRaw(what, path, "X-Session-Id: 0123456789abcdef"+evil)
 					a.exchangeRaw(what, path, "Cookie: koa.sid=k"+evil+"; koa.sid.sig="+keygrip("koa.sid=k"+evil))
