@@ -90,8 +90,8 @@ func (m *Manager) level(e *Event) slog.Level {
 }
 
 // tell passes e, about the session of id, to the Logger and the hook. v is the
-// visit that it happened in, nil for none. No lock is held but Session.op, and no
-// place in a queue.
+// visit that it happened in, nil for none. No lock is held, and no place in a queue,
+// but Session.op, which the event waits for: see acts.
 func (m *Manager) tell(ctx context.Context, v *Visit, id ID, e Event) {
 	if !m.listens() {
 		return
@@ -105,15 +105,56 @@ func (m *Manager) tell(ctx context.Context, v *Visit, id ID, e Event) {
 	if id != "" {
 		e.ID = id.String()
 	}
-	if logs {
-		l.LogAttrs(ctx, level, "session "+string(e.Kind), e.attrs()...)
+	u := untold{ctx: ctx, event: e, level: level, logs: logs}
+	if v == nil || v.session == nil || !v.session.tellsLater(u) {
+		u.tellOne(m, v)
 	}
-	switch {
+}
+
+// An untold is an event that waits until what it is about is done: see acts.
+type untold struct {
+	ctx   context.Context
+	event Event
+	level slog.Level
+	logs  bool
+	next  *untold
+}
+
+// tellsLater keeps u for exit, if somebody will call that.
+func (s *Session) tellsLater(u untold) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.acting {
+		return false
+	}
+	last := &s.untold
+	for *last != nil {
+		last = &(*last).next
+	}
+	kept := u
+	*last = &kept
+	return true
+}
+
+// tell tells u, which may be nil, and those behind it, also if a hook panics.
+func (u *untold) tell(v *Visit) {
+	if u == nil {
+		return
+	}
+	defer u.next.tell(v)
+	u.tellOne(v.manager, v)
+}
+
+func (u *untold) tellOne(m *Manager, v *Visit) {
+	if u.logs {
+		m.o.Logger.LogAttrs(u.ctx, u.level, "session "+string(u.event.Kind), u.event.attrs()...)
+	}
+	switch hook := m.o.Hooks.Event; {
 	case hook == nil:
 	case v == nil || v.session == nil:
-		hook(ctx, e)
+		hook(u.ctx, u.event)
 	default:
-		v.observe(ctx, hook, e)
+		v.observe(u.ctx, hook, u.event)
 	}
 }
 
@@ -121,10 +162,7 @@ func (m *Manager) tell(ctx context.Context, v *Visit, id ID, e Event) {
 // that asks for it would be called for ever.
 func (v *Visit) observe(ctx context.Context, hook func(context.Context, Event), e Event) {
 	s := v.session
-	s.mu.Lock()
-	inHook := s.saving
-	s.mu.Unlock()
-	if inHook {
+	if s.inHook() {
 		return
 	}
 	e.Session = s

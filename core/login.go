@@ -80,7 +80,7 @@ type login struct {
 func (s *Session) Login(o LoginOptions) error {
 	err := s.enter()
 	if err == nil {
-		defer s.op.Unlock()
+		defer s.exit()
 	}
 	switch {
 	case err != nil:

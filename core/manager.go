@@ -197,8 +197,9 @@ type Options struct {
 // panic in the handler: nothing is saved.
 type Hooks struct {
 	// Event is called for what happens to sessions and to the store, for audits
-	// and metrics. It decides nothing, and must not change the session. A
-	// session that was saved or ended is so in the store when it is called.
+	// and metrics. It decides nothing, and must not change the session. It is
+	// called when a Save, Login or the like is done: a session that was saved or
+	// ended is so in the store and the response, also if the hook panics.
 	// Without it, and without Options.Logger, events cost nothing. For events of
 	// the store it runs on a goroutine of its own, one after the other; a panic
 	// there is logged and goes no further.

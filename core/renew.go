@@ -26,7 +26,7 @@ func (s *Session) Destroy(ctx context.Context) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
-	defer s.op.Unlock()
+	defer s.exit()
 	return s.visit.destroy(withoutCancel(requestless(ctx)), true)
 }
 
@@ -40,7 +40,7 @@ func (s *Session) Reset(ctx context.Context) error {
 	if err := s.enter(); err != nil {
 		return s.note(callReset, err)
 	}
-	defer s.op.Unlock()
+	defer s.exit()
 	if s.visit.isNowhere() {
 		return s.note(callReset, errNowhere)
 	}
@@ -60,7 +60,7 @@ func (s *Session) Renew(ctx context.Context) error {
 	if err := s.enter(); err != nil {
 		return s.note(callRenew, err)
 	}
-	defer s.op.Unlock()
+	defer s.exit()
 	if s.visit.isNowhere() {
 		return s.note(callRenew, errNowhere)
 	}

@@ -23,14 +23,14 @@ func (s *Session) Save(ctx context.Context) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
-	defer s.op.Unlock()
+	defer s.exit()
 	if s.loadErr != nil {
 		return s.loadErr
 	}
 	return s.visit.save(requestless(ctx), false)
 }
 
-// enter takes op, unless the store can't be changed now.
+// enter takes op, unless the store can't be changed now. exit gives it back.
 func (s *Session) enter() error {
 	if err := s.mayStore(); err != nil {
 		return err
@@ -39,20 +39,38 @@ func (s *Session) enter() error {
 	err := s.mayStore() // the commit may have come first
 	if err != nil {
 		s.op.Unlock()
+		return err
 	}
-	return err
+	s.acts()
+	return nil
+}
+
+// acts makes that events wait for exit: a hook that is called while a session is
+// stored and its cookie is not sent yet could leave it so, by a panic. op is held.
+func (s *Session) acts() {
+	s.mu.Lock()
+	s.acting = true
+	s.mu.Unlock()
+}
+
+// exit gives op back and tells what happened meanwhile.
+func (s *Session) exit() {
+	s.mu.Lock()
+	first := s.untold
+	s.acting, s.untold = false, nil
+	s.mu.Unlock()
+	s.op.Unlock()
+	first.tell(s.visit)
 }
 
 var errFromHook = misused("session: Save, Login, Renew, Reset and Destroy can't be called from a hook")
 
 // mayStore says why the store can't be changed now.
 func (s *Session) mayStore() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	switch {
 	case s.sealed.Load():
 		return ErrCommitted
-	case s.saving:
+	case s.inHook():
 		return errFromHook
 	}
 	return nil

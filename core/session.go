@@ -48,8 +48,10 @@ type Session struct {
 	loadErr *Error      // why the session could not be loaded, if the hook let it pass
 	sealed  atomic.Bool // no change any more; set while mu is held
 	save    SaveMode
-	saving  bool // a hook runs, which must not save in turn
-	apart   bool // a Renew, Reset or Destroy was held back: the store knows nothing of it
+	acting  bool    // op is held by a call that tells events when it ends
+	hooks   uint16  // how many hooks run, which must not save in turn
+	untold  *untold // the first of the events that wait for that
+	apart   bool    // a Renew, Reset or Destroy was held back: the store knows nothing of it
 
 	// What this request did, so that it can be done to whatever the store has by
 	// then. A changeSet is a copy of it.

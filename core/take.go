@@ -58,7 +58,7 @@ func (s *Session) takeOut(ctx context.Context, name string, use func(raw []byte)
 	if err := s.enter(); err != nil {
 		return err
 	}
-	defer s.op.Unlock()
+	defer s.exit()
 	if s.loadErr != nil {
 		return s.loadErr
 	}

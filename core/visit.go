@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -575,14 +577,41 @@ func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 func (v *Visit) runHook(hook func() (bool, error)) (bool, error) {
 	s := v.session
 	s.mu.Lock()
-	s.saving = true
+	s.hooks++
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		s.saving = false
+		s.hooks--
 		s.mu.Unlock()
 	}()
 	return hook()
+}
+
+// inHook reports whether the caller is a hook that runs for s: it would wait for
+// itself. Others in the same request may wait. Only their stacks tell them apart, and
+// they are looked at only while a hook runs.
+func (s *Session) inHook() bool {
+	s.mu.Lock()
+	hooks := s.hooks
+	s.mu.Unlock()
+	if hooks == 0 {
+		return false
+	}
+	for callers, skip := make([]uintptr, 64), 1; ; skip += len(callers) {
+		n := runtime.Callers(skip, callers)
+		for frames := runtime.CallersFrames(callers[:n]); ; {
+			frame, more := frames.Next()
+			if strings.HasSuffix(frame.Function, "/core.(*Visit).runHook") {
+				return true
+			}
+			if !more {
+				break
+			}
+		}
+		if n < len(callers) {
+			return false
+		}
+	}
 }
 
 // Commit saves what has changed and sends the cookie. The adapter calls it
@@ -608,24 +637,26 @@ func (v *Visit) Commit(ctx context.Context) error {
 		v.abandon(ctx)
 		return nil
 	}
-	s.err = errPanicked
-	s.err = v.last(ctx)
-	v.finish()
+	v.last(ctx)
 	return s.err
 }
 
-// last is the save at the end of the request.
-func (v *Visit) last(ctx context.Context) error {
+// last is the save at the end of the request. Events are told when all is done, and
+// so a hook that panics there changes nothing.
+func (v *Visit) last(ctx context.Context) {
 	s := v.session
 	s.op.Lock()
-	defer s.op.Unlock()
+	s.acts()
+	defer s.exit()
+	defer v.finish()
 	defer v.stops()
 	defer s.seal() // also when a hook panics
 	v.checkDeadline(ctx)
 	s.sent.putBack()
 	defer func() { s.sent = nil }()
 	defer v.keepOut() // what was sent before may go out although a hook panics
-	return v.save(ctx, true)
+	s.err = errPanicked
+	s.err = v.save(ctx, true)
 }
 
 // save stores the session if there is a reason to, in three steps: what is to be

@@ -1,0 +1,124 @@
+package core_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+)
+
+// TestW38AHookThatPanicsAtAnyEvent: events are told when the call is done. A hook that
+// panics at one of them leaves the session and its cookie as the call has made them.
+func TestW38AHookThatPanicsAtAnyEvent(t *testing.T) {
+	for name, do := range map[string]func(s *core.Session) error{
+		"Login":   func(s *core.Session) error { return s.Login(core.LoginOptions{}) },
+		"Renew":   func(s *core.Session) error { return s.Renew(bg) },
+		"Reset":   func(s *core.Session) error { return s.Reset(bg) },
+		"Destroy": func(s *core.Session) error { return s.Destroy(bg) },
+		"Save":    func(s *core.Session) error { return s.Save(bg) },
+		"Take":    func(s *core.Session) error { _, err := visits.Take(bg, s); return err },
+	} {
+		for n := 1; n < 10; n++ {
+			reached := false
+			t.Run("W38 "+name, func(t *testing.T) {
+				at, left := 0, n
+				a := newApp(t, &core.Options{Hooks: core.Hooks{Event: func(context.Context, core.Event) {
+					if at == 0 {
+						return
+					}
+					if left--; left == 0 {
+						reached = true
+						panic("mine")
+					}
+				}}})
+				a.ok(a.get("/", count(t)))
+				old := core.ID(a.value())
+				jar := a.browser.Jar("/")
+				func() {
+					defer func() { _ = recover() }()
+					a.send(jar, func(_ *core.Visit, s *core.Session) {
+						a.ok(a.with(old, count(t))) // a conflict
+						if name != "Take" {
+							must(t, visits.Set(s, 7))
+						}
+						at = 1
+						_ = do(s)
+						if name == "Login" {
+							_ = s.Save(bg)
+						}
+					})
+				}()
+				at = 0
+				a.browser.Take("/", jar.SetCookies...)
+				want := 7
+				if name == "Reset" || name == "Destroy" || name == "Take" {
+					want = 0
+				}
+				a.wantVisits(want)
+				if now := core.ID(a.value()); name != "Save" && name != "Take" && (now == old || a.lives(old)) {
+					t.Errorf("the old id: in the browser %t, in the store %t", now == old, a.lives(old))
+				}
+			})
+			if !reached {
+				break
+			}
+		}
+	}
+}
+
+// TestW38SaveBesideAHook: while a hook runs, other goroutines of the request wait, and
+// what happens meanwhile is told. From the hook itself it is an error.
+func TestW38SaveBesideAHook(t *testing.T) {
+	runs, goOn := make(chan bool), make(chan bool)
+	var once sync.Once
+	var mu sync.Mutex
+	kinds := []core.EventKind{}
+	var fromHook error
+	a := newApp(t, &core.Options{Hooks: core.Hooks{
+		BeforeSave: func(ctx context.Context, _ core.Jar, s *core.Session) error {
+			once.Do(func() {
+				fromHook = s.Save(ctx)
+				runs <- true
+				<-goOn
+			})
+			return nil
+		},
+		Event: func(_ context.Context, e core.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			kinds = append(kinds, e.Kind)
+		},
+	}})
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+		must(t, visits.Set(s, 1))
+		must(t, user.Set(s, "ada"))
+		var wg sync.WaitGroup
+		wg.Go(func() { must(t, s.Save(bg)) })
+		<-runs
+		number := core.Key[int]("user") // a string
+		if number.Get(s) != 0 {
+			t.Error("decoded")
+		}
+		wg.Go(func() {
+			if err := s.Save(bg); err != nil {
+				t.Errorf("Save beside a hook: %v", err)
+			}
+		})
+		goOn <- true
+		wg.Wait()
+	}))
+	if fromHook == nil || !strings.Contains(fromHook.Error(), "hook") {
+		t.Errorf("Save from the hook: %v", fromHook)
+	}
+	if want := []core.EventKind{core.EventFailed, core.EventCreated}; !slices.Equal(kinds, want) {
+		t.Errorf("events %q, want %q", kinds, want)
+	}
+	if n := a.store.Calls(storetest.OpSetVersion); n != 1 {
+		t.Errorf("stored %d times", n)
+	}
+	a.wantVisits(1)
+}
