@@ -180,8 +180,7 @@ type Indexer interface {
 	// supports Owner: there a key without a payload is ignored.
 	Own(ctx context.Context, owner, key string, ttl time.Duration) error
 
-	// Disown takes keys out of the list. It is no error if they are not there. It
-	// must work on a server that has no memory left.
+	// Disown takes keys out of the list. It is no error if they are not there.
 	Disown(ctx context.Context, owner string, keys ...string) error
 
 	// GetMany returns the payload and the version of each of the keys, in their

@@ -101,13 +101,14 @@ func (s *Store) Append(ctx context.Context, key string, suffix []byte) ([]byte, 
 	return data, digest(data), nil
 }
 
-// A batch has the keys and the arguments of the script of Batch.
-type batch struct{ keys, args []string }
+// A batch has the keys, the lists of owners and the arguments of the script of Batch.
+type batch struct{ keys, lists, args []string }
 
 // batchOf checks the writes and returns them as keys and arguments: three for
-// each write, and the order in which they are carried out.
+// each write, the order in which they are carried out, and what each does to which
+// list.
 func (s *Store) batchOf(writes []core.Write) (*batch, error) {
-	b := &batch{make([]string, 0, len(writes)), make([]string, 0, 4*len(writes))}
+	b := &batch{keys: make([]string, 0, len(writes)), args: make([]string, 0, 5*len(writes))}
 	for _, w := range writes {
 		switch {
 		case !storekey.Valid(w.Key):
@@ -138,6 +139,25 @@ func (s *Store) batchOf(writes []core.Write) (*batch, error) {
 	for _, i := range order {
 		b.args = append(b.args, strconv.Itoa(i+1))
 	}
+	for _, w := range writes {
+		if w.Owner == "" {
+			b.args = append(b.args, "")
+			continue
+		}
+		if !storekey.Valid(w.Owner) {
+			return nil, errKey
+		}
+		list := slices.Index(b.lists, w.Owner)
+		if list < 0 {
+			list = len(b.lists)
+			b.lists = append(b.lists, strings.Clone(w.Owner))
+		}
+		sign := "+"
+		if w.Data == nil || w.Note {
+			sign = "-"
+		}
+		b.args = append(b.args, sign+strconv.Itoa(list+1))
+	}
 	return b, nil
 }
 
@@ -159,11 +179,12 @@ func rank(w core.Write) int {
 
 // apart reports whether the server can't change the keys of b in one script.
 func (s *Store) apart(c rueidis.Client, b *batch) bool {
-	if len(b.keys) == 1 || !s.slotted.Load() && c.Mode() != rueidis.ClientModeCluster {
+	if len(b.keys)+len(b.lists) == 1 || !s.slotted.Load() && c.Mode() != rueidis.ClientModeCluster {
 		return false
 	}
 	first := slotOf(c, b.keys[0])
-	return slices.ContainsFunc(b.keys[1:], func(key string) bool { return slotOf(c, key) != first })
+	elsewhere := func(key string) bool { return slotOf(c, key) != first }
+	return slices.ContainsFunc(b.keys[1:], elsewhere) || slices.ContainsFunc(b.lists, elsewhere)
 }
 
 // slotOf returns the slot of a key. The client computes it for each command; this
@@ -175,8 +196,9 @@ func slotOf(c rueidis.Client, key string) uint16 {
 
 // batchScript has three arguments for each key: the version that it must have,
 // empty if it must not exist; the payload; the ttl in milliseconds, empty for a
-// removal. The order of the writes follows. The script checks all keys, then
-// writes. It returns 1, 0 if a key is missing, the number of a key with another
+// removal. The order of the writes follows, and then for each write which list it
+// goes into or leaves, if any: the lists are the keys behind. The script checks all keys
+// and lists, then writes, the lists last. It returns 1, 0 if a key is missing, the number of a key with another
 // version and its payload, or the unchanged error of a command.
 //
 // What comes before an error in a script stays. After the first write there is
@@ -184,8 +206,8 @@ func slotOf(c rueidis.Client, key string) uint16 {
 // done. Where the ACL forbids PTTL, a payload comes back with the ttl of the write
 // that is undone.
 var batchScript = sync.OnceValue(func() *rueidis.Lua {
-	return rueidis.NewLuaScript(`
-local n, was, left = #KEYS, {}, {}
+	return rueidis.NewLuaScript(listFunctions + `
+local n, was, left = #ARGV / 5, {}, {}
 for i = 1, n do
 	local now, want = redis.pcall('GET', KEYS[i]), ARGV[3 * i - 2]
 	if type(now) == 'table' then return now end
@@ -197,6 +219,10 @@ for i = 1, n do
 		return {i, now}
 	end
 	was[i] = now
+end
+for i = n + 1, #KEYS do
+	local r = redis.pcall('ZCARD', KEYS[i])
+	if type(r) == 'table' then return r end
 end
 
 local function failed(r) return type(r) == 'table' and r.err end
@@ -222,10 +248,24 @@ end
 for k = 1, n do
 	local i = tonumber(ARGV[3 * n + k])
 	local data, ms, r = ARGV[3 * i - 1], ARGV[3 * i], nil
-	if was[i] and k < n then left[i] = redis.pcall('PTTL', KEYS[i]) end
+	if was[i] and (k < n or #KEYS > n) then left[i] = redis.pcall('PTTL', KEYS[i]) end
 	if ms == '' then r = redis.pcall('DEL', KEYS[i]) else r = put(KEYS[i], data, ms) end
 	if failed(r) then
 		for u = k - 1, 1, -1 do undo(tonumber(ARGV[3 * n + u])) end
+		return r
+	end
+end
+
+for i = 1, n do
+	local what, r = ARGV[4 * n + i], 1
+	local list = KEYS[n + (tonumber(string.sub(what, 2)) or 0)]
+	if string.sub(what, 1, 1) == '+' then
+		r = enter(list, KEYS[i], ARGV[3 * i])
+	elseif what ~= '' then
+		r = redis.pcall('ZREM', list, KEYS[i])
+	end
+	if failed(r) then
+		for u = n, 1, -1 do undo(tonumber(ARGV[3 * n + u])) end
 		return r
 	end
 end

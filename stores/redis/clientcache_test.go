@@ -86,6 +86,7 @@ func TestNearCacheIsAStore(t *testing.T) {
 	run("TLS and ACL", func(t *testing.T) {
 		server := servers.RedisTLS(t)
 		server.SetUser("app", "secret", "~storetest:*", "resetchannels", "-@all", "+get", "+set", "+del", "+pexpire", "+persist", "+exists", "+append", "+evalsha", "+eval", "+ping",
+			"+time", "+zadd", "+zcard", "+zscore", "+zrem", "+zrangebyscore", "+zremrangebyscore", "+scan",
 			"+client|tracking", "+pttl")
 		option := rueidis.ClientOption{InitAddress: []string{server.Addr()}, TLSConfig: server.TLS(), Username: "app", Password: "secret"}
 		storetest.Run(t, func(t *testing.T) core.Store { return connected(t, nearOption(t, time.Hour, option)) })

@@ -5,6 +5,7 @@ import (
 	"crypto/sha1" // #nosec G505 -- digest protects against accidents only, and is what the server can compute
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -21,6 +22,9 @@ const (
 	opGet  op = iota
 	opLook    // opGet with the ttl
 	opExists
+	opOwned
+	opMany // opGet of several keys
+	opScan
 	opSet
 	opCreate
 	opSwap
@@ -29,10 +33,12 @@ const (
 	opTouch
 	opPersist
 	opDestroy
+	opOwn
+	opDisown
 )
 
 // reads reports whether a command can be repeated without harm.
-func (o op) reads() bool { return o <= opExists }
+func (o op) reads() bool { return o < opSet }
 
 // A request is one command, on one key unless it is a batch. It holds strings, so that it can't change
 // while it is still queued after its caller has returned.
@@ -44,7 +50,10 @@ type request struct {
 	version core.Version
 	pttl    *int64 // result of opLook
 	limit   int    // of the payload after opAppend
-	batch   *batch // of opBatch; key is its first
+	several []string
+	results *[]rueidis.RedisResult // of opMany
+	node    rueidis.Client         // for opScan; nil for any
+	batch   *batch                 // of opBatch; key is its first
 	began   time.Time
 }
 
@@ -86,13 +95,23 @@ func (r *request) run(ctx context.Context, c rueidis.Client) rueidis.RedisResult
 	case opSwap:
 		return swap().Exec(ctx, c, []string{r.key}, []string{hexVersion(r.version), r.data, strconv.FormatInt(r.ms, 10)})
 	case opBatch:
-		return batchScript().Exec(ctx, c, r.batch.keys, r.batch.args)
+		return batchScript().Exec(ctx, c, slices.Concat(r.batch.keys, r.batch.lists), r.batch.args)
 	case opAppend:
 		return appendScript().Exec(ctx, c, []string{r.key}, []string{r.data, strconv.Itoa(r.limit)})
 	case opTouch:
 		return c.Do(ctx, b.Pexpire().Key(r.key).Milliseconds(r.ms).Build())
 	case opPersist:
 		return c.Do(ctx, b.Persist().Key(r.key).Build())
+	case opOwned:
+		return ownedScript().Exec(ctx, c, []string{r.key}, nil)
+	case opMany:
+		return r.many(ctx, c)
+	case opScan:
+		return r.scan(ctx, c)
+	case opOwn:
+		return ownScript().Exec(ctx, c, []string{r.key}, []string{r.data, strconv.FormatInt(r.ms, 10)})
+	case opDisown:
+		return c.Do(ctx, b.Zrem().Key(r.key).Member(r.several...).Build())
 	default:
 		return c.Do(ctx, b.Del().Key(r.key).Build())
 	}

@@ -16,13 +16,19 @@
 // can read and write the same keys with GET and SETEX, as a Koa application
 // does, and its writes are detected. The commands, which an ACL must allow, are
 // GET, SET, DEL, APPEND, PEXPIRE, PERSIST, EXISTS, EVALSHA, EVAL and PING, and in
-// a Cluster also CLUSTER INFO. PTTL is of use to Batch, but not needed; so is ROLE
+// a Cluster also CLUSTER INFO; for the lists of owners also TIME, PTTL, ZADD, ZCARD,
+// ZSCORE, ZREM, ZRANGEBYSCORE and ZREMRANGEBYSCORE, and SCAN to rebuild them. PTTL is of use to Batch, but not needed; so is ROLE
 // on a server before Redis 6.2.
 //
 // Every command uses one key, so all of them work in a Cluster, except for a
-// Batch of several keys: in a Cluster they must be in one slot, which keys of
-// sessions are not. Batch then returns errors.ErrUnsupported, and the core makes
-// the writes one by one.
+// Batch of several keys, or of a key and the list of an owner: in a Cluster they must
+// be in one slot, which keys of sessions are not. Batch then returns
+// errors.ErrUnsupported, and the core makes the writes one by one.
+//
+// The list of an owner ([core.Indexer]) is a sorted set of keys, scored with the time
+// when each session ends. A login puts its key there and takes out what has expired,
+// in the script that stores the session, and the set expires with its last key: no
+// notifications of the server are needed.
 //
 // [Options].NearCache enables an in-process cache for reads, with entries that
 // are at most NearCache stale.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -170,6 +171,11 @@ func redact(text string, r request) string {
 // quotedIn reports whether text contains a key or the beginning of a payload.
 func (r *request) quotedIn(text string) bool {
 	quoted := func(s string) bool { return s != "" && strings.Contains(text, s) }
+	for _, key := range r.several {
+		if quoted(key) {
+			return true
+		}
+	}
 	if r.batch == nil {
 		return quoted(r.key) || quoted(r.data[:min(len(r.data), 8)])
 	}
@@ -178,5 +184,5 @@ func (r *request) quotedIn(text string) bool {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(r.batch.lists, quoted)
 }

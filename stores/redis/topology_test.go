@@ -30,7 +30,8 @@ func openOption(t testing.TB, c rueidis.ClientOption) *redisstore.Store {
 
 func TestTLSAndACL(t *testing.T) {
 	server := servers.RedisTLS(t, "--tls-auth-clients", "yes")
-	server.SetUser("app", "secret", "~storetest:*", "resetchannels", "-@all", "+get", "+set", "+del", "+pexpire", "+persist", "+exists", "+append", "+evalsha", "+eval", "+ping")
+	server.SetUser("app", "secret", "~storetest:*", "resetchannels", "-@all", "+get", "+set", "+del", "+pexpire", "+persist", "+exists", "+append", "+evalsha", "+eval", "+ping",
+		"+time", "+pttl", "+zadd", "+zcard", "+zscore", "+zrem", "+zrangebyscore", "+zremrangebyscore", "+scan")
 	option := rueidis.ClientOption{InitAddress: []string{server.Addr()}, TLSConfig: server.TLS(), Username: "app", Password: "secret"}
 	storetest.Run(t, func(t *testing.T) core.Store { return connected(t, openOption(t, option)) })
 
