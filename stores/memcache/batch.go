@@ -36,6 +36,9 @@ func (s *Store) Batch(ctx context.Context, writes ...core.Write) ([]core.Version
 		return nil, errSeveral
 	}
 	w := writes[0]
+	if w.Owner != "" {
+		return nil, errSeveral
+	}
 	r := request{verb: verbCAS, ctx: ctx}
 	r.item.CasID = uint64(w.Version)
 	switch {

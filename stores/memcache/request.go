@@ -14,6 +14,7 @@ type verb byte
 const (
 	verbGet verb = iota // gets, which returns the number for cas
 	verbVersion
+	verbGetMany // verbGet of several keys, all of one server
 	verbAdd
 	verbReplace
 	verbCAS
@@ -33,7 +34,9 @@ type request struct {
 	ctx      context.Context
 	deadline time.Time // not later than that of ctx
 
-	answer *memcache.Item // of verbGet
+	answer  *memcache.Item // of verbGet
+	keys    []string       // of verbGetMany, each once; item has the first
+	answers map[string]*memcache.Item
 }
 
 // send executes the command with a client.
@@ -43,6 +46,8 @@ func (r *request) send(c *memcache.Client) (err error) {
 		r.answer, err = c.Get(r.item.Key)
 	case verbVersion:
 		err = c.Ping()
+	case verbGetMany:
+		r.answers, err = c.GetMulti(r.keys)
 	case verbAdd:
 		err = c.Add(&r.item)
 	case verbReplace:
@@ -73,10 +78,16 @@ func (r *request) fits(err error, n int) bool {
 		want = len("HD\r\n")
 	case err == nil && r.verb == verbGet:
 		it := r.answer
-		want = len("VALUE ") + len(it.Key) + len("   \r\n\r\nEND\r\n") +
-			digits(uint64(it.Flags)) + digits(uint64(len(it.Value))) + digits(it.CasID) + len(it.Value)
+		want = valueLength(it) + len("END\r\n")
 		if it.CasID == 0 && n == want-2 {
 			return true // some proxies omit the number
+		}
+	case err == nil && r.verb == verbGetMany:
+		want = len("END\r\n")
+		for _, it := range r.answers {
+			if want += valueLength(it); it.CasID == 0 {
+				want -= 2
+			}
 		}
 	case err == nil && r.verb == verbTouch:
 		want = len("TOUCHED\r\n")
@@ -96,6 +107,12 @@ func (r *request) fits(err error, n int) bool {
 		return true // the connection is closed already
 	}
 	return n == want
+}
+
+// valueLength returns the length of what the server sends for an item.
+func valueLength(it *memcache.Item) int {
+	return len("VALUE ") + len(it.Key) + len("   \r\n\r\n") +
+		digits(uint64(it.Flags)) + digits(uint64(len(it.Value))) + digits(it.CasID) + len(it.Value)
 }
 
 // digits returns the number of decimal digits of n.

@@ -41,7 +41,7 @@ func (b *sharedClient) do(r *request) error {
 	}()
 	err := wait(r, done)
 	if err == nil {
-		r.answer = own.answer
+		r.answer, r.answers = own.answer, own.answers
 	}
 	return err
 }

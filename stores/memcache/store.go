@@ -20,6 +20,10 @@
 // set, since memcached deletes the old value if it refuses the new one: a refused
 // write leaves the session unchanged.
 //
+// The lists of the sessions of an owner ([core.Indexer]) are best effort: the server
+// can drop a list like any item, and a session that is not used afterwards is then
+// missed by "log out everywhere". If that is not acceptable, use another store.
+//
 // A new connection is used when the server has replied on it. So a write is never
 // sent to a server that is at its limit of connections (-c), or that does not
 // reply.
@@ -60,6 +64,7 @@ var (
 	_ core.Store    = (*Store)(nil)
 	_ core.Swapper  = (*Store)(nil)
 	_ core.Batcher  = (*Store)(nil)
+	_ core.Indexer  = (*Store)(nil)
 	_ core.Toucher  = (*Store)(nil)
 	_ core.Notifier = (*Store)(nil)
 	_ core.Causer   = (*Store)(nil)
