@@ -459,6 +459,36 @@ var listBugs = []struct {
 			return err
 		}
 	}},
+	{"a login leaves the list of before", "owners and a store that stops", func(l *listing) {
+		l.writes(func(w *core.Write) {
+			if w.Version != 0 && !w.Note {
+				w.Owner = ""
+			}
+			if w.Note && w.Owner != "" {
+				w.Owner += "x"
+			}
+		})
+		l.disown = func(context.Context, string, ...string) error { return nil }
+	}},
+	{"a list knows a new key a moment later", "owners beside each other", func(l *listing) {
+		l.batch = func(ctx context.Context, writes ...core.Write) ([]core.Version, error) {
+			bare := append([]core.Write{}, writes...)
+			for i := range bare {
+				bare[i].Owner = ""
+			}
+			versions, err := l.model.Batch(ctx, bare...)
+			if err == nil {
+				time.AfterFunc(time.Millisecond, func() {
+					l.mu.Lock()
+					defer l.mu.Unlock()
+					for _, w := range writes {
+						l.enlist(w)
+					}
+				})
+			}
+			return versions, err
+		}
+	}},
 	{"Own ignores the context", "lists and a context that has ended", func(l *listing) {
 		l.own = func(_ context.Context, owner, key string, ttl time.Duration) error {
 			return l.model.Own(bg, owner, key, ttl)

@@ -70,7 +70,7 @@ type Case struct {
 //		})
 //	}
 func Cases() []Case {
-	return slices.Concat(basicCases, payloadCases, ttlCases, touchCases, versionCases, batchCases, appendCases, contextCases, concurrentCases, ownerCases, notifyCases)
+	return slices.Concat(basicCases, payloadCases, ttlCases, touchCases, versionCases, batchCases, appendCases, contextCases, concurrentCases, ownerCases, ownerCoreCases, notifyCases)
 }
 
 // Run tests s, which must not be used by other code meanwhile. It may call
