@@ -29,6 +29,7 @@ func openDB(t testing.TB, driver, dsn string) *sql.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
+	db.SetMaxIdleConns(20)
 	t.Cleanup(func() { db.Close() })
 	return db
 }
@@ -65,7 +66,7 @@ var databases = []database{
 		return openDB(t, "pgx", servers.SharedPostgres(t).URL())
 	}},
 	{"mariadb", sqlstore.MySQL, func(t testing.TB) *sql.DB {
-		return openDB(t, "mysql", servers.SharedMariaDB(t).DSN())
+		return openDB(t, "mysql", servers.SharedMariaDB(t).DSN()+"?interpolateParams=true")
 	}},
 	{"mysql", sqlstore.MySQL, func(t testing.TB) *sql.DB {
 		dsn := os.Getenv("MYSQL_DSN")

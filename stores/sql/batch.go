@@ -28,6 +28,8 @@ func (s *Store) Batch(ctx context.Context, writes ...core.Write) ([]core.Version
 			return nil, errTwice
 		case w.Data == nil && w.Version == 0:
 			return nil, errRemoval
+		case w.Owner != "" && !storekey.Valid(w.Owner):
+			return nil, errKey
 		}
 		if w.Data != nil {
 			if err := s.fits(w.Data, w.TTL); err != nil {
@@ -35,6 +37,12 @@ func (s *Store) Batch(ctx context.Context, writes ...core.Write) ([]core.Version
 			}
 			p.version = newVersion()
 			versions[i] = p.version
+			switch {
+			case w.Note:
+				p.owner = ""
+			case w.Owner != "":
+				p.owner = w.Owner
+			}
 		}
 	}
 	move := s.move(all)
@@ -110,7 +118,7 @@ func (s *Store) move(all []params) *move {
 	if old.data == nil {
 		m.statement = &s.q.removeInto
 	}
-	m.key2, m.data2, m.version2, m.ttl2 = created.key, created.data, created.version, created.ttl
+	m.key2, m.data2, m.version2, m.ttl2, m.owner2 = created.key, created.data, created.version, created.ttl, created.owner
 	return m
 }
 

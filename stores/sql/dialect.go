@@ -89,6 +89,14 @@ func (t tableName) String() string {
 	return t.quote(t.schemaName) + "." + t.quote(t.own)
 }
 
+// placeholder returns that of the n-th argument, beginning with 1.
+func (t tableName) placeholder(n int) string {
+	if t.d == PostgreSQL {
+		return "$" + strconv.Itoa(n)
+	}
+	return "?"
+}
+
 // Times are milliseconds since 1970 in UTC, in every dialect: no zone of a session
 // changes their meaning, and no server has an end of its dates before ours.
 const noEnd = "9223372036854775807"
@@ -109,9 +117,11 @@ func (t tableName) schema() []string {
 	data        bytea  NOT NULL,
 	version     bigint NOT NULL,
 	expires_at  bigint NOT NULL,
-	sweep_at    bigint NOT NULL
+	sweep_at    bigint NOT NULL,
+	owner       text COLLATE "C"
 ) WITH (fillfactor = 70)`,
 			index("sweep_at", ""),
+			index("owner", " WHERE owner IS NOT NULL"),
 		}
 	case MySQL:
 		return []string{
@@ -121,7 +131,9 @@ func (t tableName) schema() []string {
 	version     bigint   NOT NULL,
 	expires_at  bigint   NOT NULL,
 	sweep_at    bigint   NOT NULL,
-	INDEX ` + t.quote(t.own+"_sweep_at") + ` (sweep_at)
+	owner       varbinary(250),
+	INDEX ` + t.quote(t.own+"_sweep_at") + ` (sweep_at),
+	INDEX ` + t.quote(t.own+"_owner") + ` (owner)
 ) ENGINE=InnoDB`,
 		}
 	default:
@@ -131,9 +143,11 @@ func (t tableName) schema() []string {
 	data        BLOB    NOT NULL,
 	version     INTEGER NOT NULL,
 	expires_at  INTEGER NOT NULL,
-	sweep_at    INTEGER NOT NULL
+	sweep_at    INTEGER NOT NULL,
+	owner       TEXT
 ) STRICT`,
 			index("sweep_at", ""),
+			index("owner", " WHERE owner IS NOT NULL"),
 		}
 	}
 }
@@ -146,11 +160,13 @@ type params struct {
 	ttl     time.Duration
 	old     core.Version // the one that the row must have
 	limit   int
+	owner   any // a list, "" for none, nil for the one that is there
 
 	key2     string // those of the session that a batch creates
 	data2    []byte
 	version2 core.Version
 	ttl2     time.Duration
+	owner2   any
 }
 
 // The numbers of the arguments in a template.
@@ -161,10 +177,12 @@ const (
 	pTTL
 	pOld
 	pLimit
+	pOwner
 	pKey2
 	pData2
 	pVersion2
 	pTTL2
+	pOwner2
 )
 
 func (p *params) arg(n int) any {
@@ -181,14 +199,18 @@ func (p *params) arg(n int) any {
 		return int64(p.old) // #nosec G115 -- the same bits
 	case pLimit:
 		return p.limit
+	case pOwner:
+		return p.owner
 	case pKey2:
 		return p.key2
 	case pData2:
 		return blob(p.data2)
 	case pVersion2:
 		return int64(p.version2) // #nosec G115 -- the same bits
-	default:
+	case pTTL2:
 		return millis(p.ttl2)
+	default:
+		return p.owner2
 	}
 }
 
@@ -229,6 +251,8 @@ type statements struct {
 	get, getVersion, alive       statement
 	set, create, takeOver        statement
 	swap, touch, destroy, remove statement
+	owned, own, disown           statement // disown: the keys follow
+	getMany, keys                statement // getMany: the keys follow
 	append                       statement // it returns the payload and the version on PostgreSQL only
 	swapInto, removeInto         statement // PostgreSQL: one session moves to another key
 	due, sweep                   statement // sweep: PostgreSQL
@@ -258,6 +282,7 @@ func statementsOf(t tableName) *statements {
 			PostgreSQL: "data || $2::bytea", MySQL: "CONCAT(data, $2)", SQLite: "CAST(data || $2 AS BLOB)",
 		}[t.d],
 		"BIGINT": map[Dialect]string{PostgreSQL: "::bigint"}[t.d],
+		"TEXT":   map[Dialect]string{PostgreSQL: "::text"}[t.d],
 		"NOEND":  noEnd,
 	}
 	of := func(template string) statement {
@@ -280,24 +305,24 @@ func statementsOf(t tableName) *statements {
 			n, _ := strconv.Atoi(p[1:])
 			if t.d != PostgreSQL {
 				s.params = append(s.params, n)
-				return "?"
+				return t.placeholder(0)
 			}
 			i := slices.Index(s.params, n)
 			if i < 0 {
 				i, s.params = len(s.params), append(s.params, n)
 			}
-			return "$" + strconv.Itoa(i+1)
+			return t.placeholder(i + 1)
 		})
 		return s
 	}
 
 	const (
 		mine    = ` WHERE session_key = $1 AND expires_at > {NOW}`
-		columns = ` (session_key, data, version, expires_at, sweep_at) `
-		values  = columns + `VALUES ($1, $2, $3, {END $4}, {DUE $4})`
+		columns = ` (session_key, data, version, expires_at, sweep_at, owner) `
+		values  = columns + `VALUES ($1, $2, $3, {END $4}, {DUE $4}, NULLIF($7{TEXT}, ''))`
 		renew   = `expires_at = {END $4}, sweep_at = {LEAST}(sweep_at, {DUE $4})`
-		replace = `UPDATE {TABLE} SET data = $2, version = $3, ` + renew + mine + ` AND version = $5`
-		take    = `UPDATE {TABLE} SET data = $2, version = $3, expires_at = {END $4}, sweep_at = {DUE $4}`
+		replace = `UPDATE {TABLE} SET data = $2, version = $3, owner = CASE WHEN $7{TEXT} IS NULL THEN owner ELSE NULLIF($7{TEXT}, '') END, ` + renew + mine + ` AND version = $5`
+		take    = `UPDATE {TABLE} SET data = $2, version = $3, owner = NULLIF($7, ''), expires_at = {END $4}, sweep_at = {DUE $4}`
 		remove  = `DELETE FROM {TABLE}` + mine + ` AND version = $5`
 	)
 	s := &statements{
@@ -310,13 +335,18 @@ func statementsOf(t tableName) *statements {
 		remove:     of(remove),
 		append:     of(`UPDATE {TABLE} SET data = {CONCAT}, version = $3` + mine + ` AND length(data) <= $6`),
 		due:        of(`SELECT session_key, expires_at <= {NOW} FROM {TABLE} WHERE sweep_at <= {NOW} ORDER BY sweep_at LIMIT $6`),
+		owned:      of(`SELECT session_key FROM {TABLE} WHERE owner = $7 AND expires_at > {NOW}`),
+		own:        of(`UPDATE {TABLE} SET owner = $7` + mine),
+		disown:     of(`UPDATE {TABLE} SET owner = NULL WHERE owner = $7`),
+		getMany:    of(`SELECT session_key, data, version FROM {TABLE} WHERE expires_at > {NOW}`),
+		keys:       of(`SELECT session_key FROM {TABLE} WHERE session_key >= $1 AND session_key < $8 AND expires_at > {NOW} ORDER BY session_key LIMIT $6`),
 		sweepOver:  of(`DELETE FROM {TABLE} WHERE expires_at <= {NOW}`),
 		sweepAlive: of(`UPDATE {TABLE} SET sweep_at = ` + later + ` WHERE expires_at > {NOW}`),
 		begin:      "START TRANSACTION",
 	}
 	const (
 		conflict = ` ON CONFLICT (session_key) DO UPDATE SET data = excluded.data, version = excluded.version, expires_at = excluded.expires_at, sweep_at = `
-		into     = `INSERT INTO {TABLE}` + columns + `SELECT $7, $8::bytea, $9::bigint, {END $10}, {DUE $10} FROM old`
+		into     = `INSERT INTO {TABLE}` + columns + `SELECT $8, $9::bytea, $10::bigint, {END $11}, {DUE $11}, NULLIF($12::text, '') FROM old`
 	)
 	if t.d == MySQL {
 		s.set = of(`INSERT INTO {TABLE}` + values + ` ON DUPLICATE KEY UPDATE data = VALUES(data), version = VALUES(version), expires_at = VALUES(expires_at), sweep_at = LEAST(sweep_at, VALUES(sweep_at))`)
@@ -327,7 +357,7 @@ func statementsOf(t tableName) *statements {
 		return s
 	}
 	s.set = of(`INSERT INTO {TABLE}` + values + conflict + `{LEAST}({TABLE}.sweep_at, excluded.sweep_at)`)
-	s.create = of(`INSERT INTO {TABLE}` + values + conflict + `excluded.sweep_at WHERE {TABLE}.expires_at <= {NOW}`)
+	s.create = of(`INSERT INTO {TABLE}` + values + conflict + `excluded.sweep_at, owner = excluded.owner WHERE {TABLE}.expires_at <= {NOW}`)
 	if t.d == SQLite {
 		s.begin = "BEGIN IMMEDIATE"
 		s.probe = "SELECT 0 * count(*) FROM sqlite_schema"

@@ -61,6 +61,7 @@ var (
 	_ core.Store    = (*Store)(nil)
 	_ core.Swapper  = (*Store)(nil)
 	_ core.Batcher  = (*Store)(nil)
+	_ core.Indexer  = (*Store)(nil)
 	_ core.Toucher  = (*Store)(nil)
 	_ core.Notifier = (*Store)(nil)
 	_ core.Causer   = (*Store)(nil)

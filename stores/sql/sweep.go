@@ -101,24 +101,18 @@ const sweepTime = 10 * time.Second
 
 // due returns the keys of rows whose time to look has come.
 func (s *Store) due(ctx context.Context, c *sql.Conn, p *params) (over, alive []any, err error) {
-	rows, err := c.QueryContext(ctx, s.q.due.text, s.q.due.args(p)...)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err = each(ctx, c, s.q.due.text, s.q.due.args(p), func(rows *sql.Rows) error {
 		var key string
 		var expired bool
-		if err := rows.Scan(&key, &expired); err != nil {
-			return nil, nil, err
-		}
+		err := rows.Scan(&key, &expired)
 		if expired {
 			over = append(over, key)
 		} else {
 			alive = append(alive, key)
 		}
-	}
-	return over, alive, rows.Err()
+		return err
+	})
+	return over, alive, err
 }
 
 // settle removes what is over, and sets the others the time to look again.

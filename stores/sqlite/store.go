@@ -62,6 +62,7 @@ var (
 	_ core.Store    = (*Store)(nil)
 	_ core.Swapper  = (*Store)(nil)
 	_ core.Batcher  = (*Store)(nil)
+	_ core.Indexer  = (*Store)(nil)
 	_ core.Toucher  = (*Store)(nil)
 	_ core.Notifier = (*Store)(nil)
 	_ core.Causer   = (*Store)(nil)
@@ -89,11 +90,11 @@ func Open(path string, o *sqlstore.Options) (*Store, error) {
 	default:
 		return nil, fmt.Errorf("sqlitestore: the file can't be opened for writing: %w", err)
 	}
-	connector, err := sqlite.NewConnector(dsn(path))
+	plain, err := sqlite.NewConnector(dsn(path))
 	if err != nil {
 		return nil, fmt.Errorf("sqlitestore: %w", err)
 	}
-	db := sql.OpenDB(connector)
+	db := sql.OpenDB(connector{plain})
 	connections := max(4, 2*runtime.GOMAXPROCS(0))
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
