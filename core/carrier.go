@@ -451,9 +451,8 @@ func (c *signedCookie) Reset(jar Jar, s *Session) error {
 	o := s.visit.cookieHere()
 	scopes := append(c.removals(s, &o, true), o)
 	c.dropFormer(jar, s, &o)
-	beside := s.visit.beside("")
 	for at, name := range c.cookies {
-		if place(at) != atName && beside.ids[at] == "" {
+		if place(at) != atName && (c.koa || !strings.Contains(s.visit.jar.Cookie(), name+"=")) {
 			continue
 		}
 		for _, gone := range scopes {
