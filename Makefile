@@ -1,6 +1,6 @@
 # Each target is a script in ci/, the same on the desk and in CI.
 
-.PHONY: help test check bench fuzz soak release
+.PHONY: help test check bench fuzz soak e2e release
 
 help:
 	@echo 'make test    the one command: install what the tests need (NO_INSTALL=1: nothing), then all of them'
@@ -8,6 +8,7 @@ help:
 	@echo 'make bench   all benchmarks, bench/RESULTS.md and its charts; QUICK=1 for two minutes, BENCH=regexp for some'
 	@echo 'make fuzz    every fuzz target for FUZZTIME=5m; FUZZ=regexp chooses'
 	@echo 'make soak    the long tests, for half an hour and more'
+	@echo 'make e2e     the login example in a real browser, which it installs; screenshots in bin/e2e'
 	@echo 'make release VERSION=v0.1.0   the commit and the tags of a release, here only'
 
 test:
@@ -24,6 +25,9 @@ fuzz:
 
 soak:
 	@ci/soak.sh
+
+e2e:
+	@ci/e2e.sh
 
 release:
 	@ci/release.sh $(VERSION)

@@ -1,22 +1,27 @@
 #!/usr/bin/env bash
 # Installs what the tests use besides Go, as far as it is missing and this
 # machine lets us: the servers that they start, a C compiler for the race
-# detector, and npm if Koa is required. It says first what it installs, and with
+# detector, and npm if Koa is required; with the argument chromium that alone, for
+# make e2e. It says first what it installs, and with
 # NO_INSTALL=1 it installs nothing. It never fails: a test that misses its server
 # says so itself.
 source "$(dirname "$0")/lib.sh"
 
 missing=()
-command -v redis-server >/dev/null || missing+=(redis-server)
-command -v memcached >/dev/null || missing+=(memcached)
-command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
-command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
-command -v "$(go env CC | cut -d' ' -f1)" >/dev/null || missing+=(gcc libc6-dev)
-if ! command -v npm >/dev/null; then
-	if [ "${REQUIRE_KOA-}" = 1 ]; then
-		missing+=(nodejs npm)
-	else
-		echo 'npm is missing: the tests that run a real Koa app beside us will skip'
+if [ "${1-}" = chromium ]; then
+	command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium fonts-dejavu-core)
+else
+	command -v redis-server >/dev/null || missing+=(redis-server)
+	command -v memcached >/dev/null || missing+=(memcached)
+	command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+	command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
+	command -v "$(go env CC | cut -d' ' -f1)" >/dev/null || missing+=(gcc libc6-dev)
+	if ! command -v npm >/dev/null; then
+		if [ "${REQUIRE_KOA-}" = 1 ]; then
+			missing+=(nodejs npm)
+		else
+			echo 'npm is missing: the tests that run a real Koa app beside us will skip'
+		fi
 	fi
 fi
 [ ${#missing[@]} -gt 0 ] || exit 0
