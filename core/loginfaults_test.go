@@ -200,6 +200,23 @@ func TestLoginAfterASaveWithoutAnAnswer(t *testing.T) {
 	}
 }
 
+// A login that fails, after another one of the same request whose session has ended,
+// leaves no cookie of that one in the response.
+func TestALoginThatFailsSendsNoDeadID(t *testing.T) {
+	a := newApp(t, nil)
+	e := a.get("/", func(v *core.Visit, s *core.Session) {
+		signIn(t, "ada")(v, s)
+		must(t, s.Save(bg))
+		must(t, s.Set("a", 1))
+		a.store.Before(failing(storetest.OpSetVersion, core.ErrOutcomeUnknown))
+		wantIs(t, s.Save(bg), core.ErrOutcomeUnknown)
+		must(t, a.manager.DestroyByID(bg, s.ID()))
+		signIn(t, "bob")(v, s)
+	})
+	wantIs(t, e.commit, core.ErrOutcomeUnknown)
+	e.wantCookies(t, "")
+}
+
 // A logout with an id that was given up finds every session that came after it (P2).
 func TestLoginIsASuccessor(t *testing.T) {
 	renew := func(t *testing.T) handler {

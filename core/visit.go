@@ -673,6 +673,7 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 		case !errors.Is(err, ErrGone):
 			return s.loginFailed(v.failAlways(ctx, OpSet, err))
 		default:
+			v.withdraw()
 			s.mu.Lock()
 			s.leave()
 			s.mu.Unlock()
