@@ -386,7 +386,8 @@ func (m *Manager) setOwned(ctx context.Context, key string, text []byte, ttl tim
 	}
 	var beside sync.WaitGroup
 	if m.hints().due(key, time.Now(), listSlack) {
-		beside.Go(func() { _ = m.own(ctx, key, r, ttl) }) // a hint; the next save tries again
+		written := *r                                            // else every save, of whatever session, would need an object for its plan
+		beside.Go(func() { _ = m.own(ctx, key, &written, ttl) }) // a hint; the next save tries again
 	}
 	defer beside.Wait()
 	return m.set(ctx, key, text, ttl, version)
