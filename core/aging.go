@@ -145,7 +145,7 @@ func (m *Manager) idDue(c CookieOptions, r *record.Record) bool {
 		return false
 	}
 	after := m.limits(c, r.Cookie).renew
-	return after > 0 && m.swapper != nil && m.dialect.marks() && !m.migrates() && age(max(r.Began(), r.Since), time.Now()) >= after
+	return after > 0 && m.swapper != nil && m.dialect.marks() && (!m.migrates() || m.copies()) && age(max(r.Began(), r.Since), time.Now()) >= after
 }
 
 // renews reports whether the request ends with a new id of itself: it carries the
@@ -274,7 +274,7 @@ func (m *Manager) rest(old, key string, ttl time.Duration) Write {
 // settled is r as it stands under the new id's key, and for how long. The id is in
 // use from now on: so it is renewed no sooner than after the rest of the old one.
 func (m *Manager) settled(key string, r record.Record) (record.Record, []byte, time.Duration, error) {
-	r.Next, r.Moved, r.Since = "", false, time.Now().UnixMilli()
+	r.Next, r.Moved, r.Since, r.Old = "", false, time.Now().UnixMilli(), 0
 	ttl, over := m.ttlOf(&entry{}, &r, time.Now())
 	if over {
 		return r, nil, 0, errExpired

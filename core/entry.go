@@ -145,7 +145,8 @@ func (m *Manager) write(ctx context.Context, e *entry, c *changeSet) error {
 	before := e.unknownWrite
 	err := m.writeOnce(ctx, e, c)
 	if errors.Is(err, ErrGone) && e.state == live && m.swapper != nil && m.migrates() {
-		if s, lookErr := m.takeOver(ctx, e.id, m.storeKey(e)); lookErr == nil { // a process of the other form had taken it over
+		if s, lookErr := m.findOf(ctx, e.id, m.storeKey(e)); lookErr == nil { // another process had taken it over
+			e.moved(s)
 			e.version = s.version
 			err = m.writeOnce(ctx, e, c)
 		}

@@ -269,6 +269,10 @@ func (m *Manager) endOther(ctx context.Context, p target, own string) error {
 	for range maxTries {
 		at := p
 		if s, err := m.find(ctx, p.key); errors.Is(err, ErrGone) || err == nil && s.at == own {
+			if s.version == 0 && m.copies() {
+				_, err := m.old.endOne(ctx, target{key: p.key})
+				return err
+			}
 			return nil
 		} else if err == nil {
 			at = target{key: s.at, version: s.version, list: m.listOf(&s.record)}

@@ -65,7 +65,7 @@ type Options struct {
 	Seal Sealing
 	// Owners lets a login say whose session it is (LoginOptions.Owner), so that the
 	// sessions of a user can be listed and ended. Needs a store that is an
-	// [Indexer]. Not with KoaCompat and Migrate.
+	// [Indexer]. Not with KoaCompat, nor with a Migrate without From.
 	Owners bool
 	// OwnerKeys hide the owners from the store, which only gets a keyed hash:
 	// secret keys like Keys. The first one writes, and all search, so a key can be
@@ -160,7 +160,7 @@ type Options struct {
 	MaxWaiters int
 
 	// Migrate lets sessions continue while an application moves from KoaCompat to
-	// the default Options.
+	// the default Options, from another store, or from another library.
 	Migrate Migration
 	// Koa says in what a koa-generic-session app differs from its defaults. Only
 	// with KoaCompat and Migrate.
@@ -303,6 +303,7 @@ type Manager struct {
 	indexer   Indexer     // nil without Options.Owners
 	sealer    *sealer     // nil if sessions are stored as they are
 	migrating keyring     // verifies cookies of the other form
+	old       *Manager    // where sessions are taken over from; nil if there is none
 	carrier   Carrier
 	cookie    *signedCookie // the carrier, if it is the default one
 	config    CookieOptions // complete
@@ -338,11 +339,7 @@ func New(store Store, o *Options) (*Manager, error) {
 		return nil, errors.New("session: New: the store is nil: pass a store, such as memorystore.New(nil)")
 	}
 	m.dialect = dialect{koa: m.o.koa}
-	m.swapper, _ = As[Swapper](store)
-	m.keeper = keeperOf(m.swapper)
-	m.keeps, _ = m.keeper.(batchKeeper)
-	m.batcher, _ = As[Batcher](store)
-	m.toucher, _ = As[Toucher](store)
+	m.findAbilities()
 
 	var problems []error
 	problem := func(format string, a ...any) { problems = append(problems, fmt.Errorf(format, a...)) }
@@ -383,7 +380,6 @@ func New(store Store, o *Options) (*Manager, error) {
 		return nil, fmt.Errorf("session: New: %w", errors.Join(problems...))
 	}
 	m.ownKeyed = len(m.o.OwnerKeys) > 0
-	m.o.Keys, m.o.OwnerKeys, m.o.Seal.Keys, m.o.Migrate.Keys = nil, nil, nil, nil
 	timeout := m.o.ReconnectTimeout
 	if m.o.FailFast {
 		timeout = 0
@@ -393,7 +389,21 @@ func New(store Store, o *Options) (*Manager, error) {
 		changed = m.storeChanged
 	}
 	m.health = newHealth(store, timeout, m.o.MaxWaiters, changed)
+	if m.migrates() {
+		m.old = m.newOld(timeout)
+		m.old.o.Keys, m.old.o.OwnerKeys, m.old.o.Seal.Keys, m.old.o.Migrate.Keys = nil, nil, nil, nil
+	}
+	m.o.Keys, m.o.OwnerKeys, m.o.Seal.Keys, m.o.Migrate.Keys = nil, nil, nil, nil
 	return m, nil
+}
+
+// findAbilities finds the capabilities of the store.
+func (m *Manager) findAbilities() {
+	m.swapper, _ = As[Swapper](m.store)
+	m.keeper = keeperOf(m.swapper)
+	m.keeps, _ = m.keeper.(batchKeeper)
+	m.batcher, _ = As[Batcher](m.store)
+	m.toucher, _ = As[Toucher](m.store)
 }
 
 // isNil reports whether s is nil, or a pointer that is.
@@ -488,7 +498,7 @@ func (m *Manager) check(problem func(string, ...any)) {
 	if o.IdleTimeout > 0 {
 		life = o.IdleTimeout
 	}
-	for _, err := range []error{o.Seal.check(o), o.Koa.check(o), o.Migrate.check(o, o.Carrier == nil && m.config.Signed == On)} {
+	for _, err := range []error{o.Seal.check(o), o.Koa.check(o), o.Migrate.check(m, m.store, o.Carrier == nil && m.config.Signed == On)} {
 		if err != nil {
 			problem("%w", err)
 		}
@@ -551,7 +561,7 @@ func (m *Manager) newCookie() error {
 	}
 	errs = append(errs, m.formerNames(c), m.domains(c))
 	if errors.Join(errs...) == nil && c.signed {
-		if until := o.Migrate.Until; !until.IsZero() {
+		if until := o.Migrate.Until; !until.IsZero() && len(o.Migrate.Keys) > 0 {
 			errs = append(errs, o.sign(&m.migrating, !o.koa, o.Migrate.Keys, until))
 		}
 		errs = append(errs, m.setKeys(c, o.Keys))
@@ -625,6 +635,9 @@ func (m *Manager) keyring(name string, keys Keyring) (*keyring, error) {
 // is always nil.
 func (m *Manager) Close() error {
 	m.health.close()
+	if m.old != nil {
+		m.old.health.close()
+	}
 	return nil
 }
 

@@ -1,104 +1,321 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/gensession/gensession/core/internal/record"
 )
 
-// A Migration lets processes with [KoaCompat] and with the default Options share
-// sessions until a date, while an application moves from one to the other. Each
-// accepts the cookies of both, and takes a session that has the other form over
-// into its own: the values under the same id. What the session has chosen, such as
-// its life, and the time of its login are not taken over: from then on it lives as
-// the Options say. RenewAfter begins when it is over. Prefix, Name and Koa must be
-// the same in both.
+// A Migration lets sessions continue, until a date, while an application moves from
+// one way to keep them to another. A session is taken over when its browser comes
+// back, under the same id, and removed where it was.
+//
+// From [KoaCompat] to the default Options: set Keys. Processes of both kinds may run
+// beside each other, each with a Migration. A session that has the other form is
+// taken over with its values alone: what it has chosen, such as its life, and the
+// time of its login are not; from then on it lives as the Options say. Prefix, Name
+// and Koa must be the same in both.
+//
+// From one store to another: set From. Sessions of this library, under the same
+// Prefix, are taken over as they are. So processes with the former store may run
+// beside those with the new one, if each has the other's as From. With Keys too they
+// are those of a Koa app, with Foreign those of another library.
+//
+// Login, Renew, Reset and Destroy remove the session from both places, and their
+// error is that of either: what has ended is not found again.
 type Migration struct {
 	// Keys verify the cookies of the other form: with KoaCompat the future
 	// Options.Keys, else the keys of the Koa app.
 	Keys Keyring
-	// Until is when the other form is refused again: after the longest life of a
-	// session. Zero means no migration.
+	// Until is when the former place is not looked at any more: after the longest
+	// life of a session. Zero means no migration.
 	Until time.Time
+	// From is the store that the sessions are in. Until then it is asked for every
+	// id that the new store does not know, and an outage of it fails those
+	// requests. RenewAfter begins when it is over, but for sessions of this
+	// library. The new store must have versions ([Swapper]). The caller closes
+	// From, after the Manager. Default: the same store. Not with KoaCompat.
+	From Store
+	// Foreign says how another library keeps its sessions in From. Its processes
+	// must have stopped: what they still write is lost, or found after its end.
+	Foreign *Foreign
 }
 
-func (g *Migration) check(o *Options, signed bool) error {
+// A Foreign says how another library keeps its sessions, for a [Migration].
+type Foreign struct {
+	// Cookie is the name of its cookie, which may be that of Options.Name. It is
+	// looked at if the request has no session cookie of this library, and opens
+	// nothing but sessions that were taken over and have not logged in since.
+	// The response then has the new cookie.
+	Cookie string
+	// ID returns the id in the value of that cookie, "" if there is none, such as
+	// if its signature is wrong. It must have 16 to 128 characters of
+	// A-Z a-z 0-9 - _, and be as hard to guess as one of this library. Default:
+	// the value itself.
+	ID func(value string) string
+	// Key returns the key under which From has the session of id. Default: the id.
+	Key func(id string) string
+	// Values returns the values in what From has under that key, as
+	// [Session.Replace] takes them; nil if it is no session any more, such as if
+	// its time is over. After an error the record counts as one that can't be
+	// read.
+	Values func(data []byte) (values any, err error)
+}
+
+func (g *Migration) check(m *Manager, store Store, signed bool) error {
 	switch {
 	case g.Until.IsZero() && len(g.Keys) > 0:
 		return errors.New("Options.Migrate has Keys, but does not say until when: set Until")
+	case g.Until.IsZero() && (g.From != nil || g.Foreign != nil):
+		return errors.New("Options.Migrate has From or Foreign, but does not say until when: set Until")
 	case g.Until.IsZero():
 		return nil
-	case signed != (len(g.Keys) > 0):
+	case g.From == nil && g.Foreign != nil:
+		return errors.New("Options.Migrate has Foreign, but not the store in which those sessions are: set From")
+	case g.From == nil && signed != (len(g.Keys) > 0), !signed && len(g.Keys) > 0:
 		return errors.New("Options.Migrate needs Keys where the cookie is signed, and none where it is not")
-	case len(o.Seal.Keys) > 0:
+	case g.From == nil && len(m.o.Seal.Keys) > 0:
 		return errors.New("Options has both Migrate and Seal: a process with KoaCompat could not read the sessions, so seal after the migration")
 	}
-	return g.Keys.check("Options.Migrate.Keys", !o.koa)
+	if g.From != nil {
+		if err := g.checkFrom(m, store); err != nil {
+			return err
+		}
+	}
+	return g.Keys.check("Options.Migrate.Keys", !m.o.koa)
 }
 
-// migrates reports whether sessions of the other form count.
+func (g *Migration) checkFrom(m *Manager, store Store) error {
+	switch f := g.Foreign; {
+	case m.o.koa:
+		return errors.New("Options.Migrate.From is not available with KoaCompat: move to the default Options first, in the same store")
+	case isNil(g.From):
+		return errors.New("Options.Migrate.From is a nil pointer")
+	case m.swapper == nil:
+		return fmt.Errorf("Options.Migrate.From needs a new store with versions (core.Swapper), which this store lacks: %w", errors.ErrUnsupported)
+	case f != nil && len(g.Keys) > 0:
+		return errors.New("Options.Migrate has both Keys, which are those of a Koa app, and Foreign: remove one")
+	case f != nil && (f.Values == nil || f.Cookie == ""):
+		return errors.New("Options.Migrate.Foreign needs Cookie and Values")
+	case f != nil:
+		if err := checkName(f.Cookie); err != nil {
+			return fmt.Errorf("Options.Migrate.Foreign.Cookie: %w", err)
+		}
+	case len(g.Keys) == 0 && reflect.TypeOf(store).Comparable() && store == g.From:
+		return errors.New("Options.Migrate.From is the store itself: its sessions are there already")
+	}
+	return nil
+}
+
+// newOld is the place that sessions are taken over from, as a manager of which only
+// the calls of the store are used. Where the form differs from ours it is as that of
+// a Koa app: nothing but sessions lies there.
+func (m *Manager) newOld(timeout time.Duration) *Manager {
+	g := &m.o.Migrate
+	old := &Manager{o: m.o, dialect: dialect{koa: !m.dialect.koa}, store: m.store, born: m.born, config: m.config, health: m.health}
+	if g.From != nil {
+		old.store = g.From
+		old.health = newHealth(g.From, timeout, m.o.MaxWaiters, nil)
+		if old.dialect.koa = g.Foreign != nil || len(g.Keys) > 0; !old.dialect.koa {
+			old.sealer = m.sealer
+			old.ownerKeys.Store(m.ownerKeys.Load())
+			if m.indexer != nil {
+				old.indexer, _ = As[Indexer](g.From)
+			}
+		}
+	}
+	old.findAbilities()
+	return old
+}
+
+// migrates reports whether sessions are taken over.
 func (m *Manager) migrates() bool {
 	until := m.o.Migrate.Until
 	return !until.IsZero() && time.Now().Before(until)
 }
 
-// other is where the session of id is in the other form.
-func (m *Manager) other(id ID) (dialect, string) {
-	d := dialect{koa: !m.dialect.koa}
-	return d, d.key(m.o.Prefix, id)
+// moves reports whether they are taken over from another store.
+func (m *Manager) moves() bool { return m.o.Migrate.From != nil && m.migrates() }
+
+// copies reports whether those are sessions as ours, under the same keys.
+func (m *Manager) copies() bool { return m.moves() && !m.old.dialect.koa }
+
+// oldKey is where the session of id is in the old place.
+func (m *Manager) oldKey(id ID) string {
+	f := m.o.Migrate.Foreign
+	switch {
+	case f == nil:
+		return m.old.dialect.key(m.o.Prefix, id)
+	case f.Key != nil:
+		return f.Key(string(id))
+	}
+	return string(id)
 }
 
 // orTakenOver goes on after a look at key, which is that of id: if there is nothing,
-// the session may have the other form.
+// the session may be in the old place, or on its way from there.
 func (m *Manager) orTakenOver(ctx context.Context, id ID, key string, s lookup, err error) (lookup, error) {
-	if errors.Is(err, ErrGone) && s.version == 0 && s.tombstone == nil && m.migrates() {
-		return m.takeOver(ctx, id, key)
+	gone := errors.Is(err, ErrGone)
+	if !gone && (err != nil || s.record.Old != record.OnTheWay) || !m.migrates() {
+		return s, err
+	}
+	switch nothing := gone && s.version == 0 && s.tombstone == nil; {
+	case m.copies():
+		return m.takeOverAll(ctx, id, key)
+	case nothing || !gone:
+		return m.takeOver(ctx, id, key, m.oldKey(id), s)
 	}
 	return s, err
 }
 
-// takeOver brings the session of id, which must not be under key, from where it is
-// in the other form. Of several requests that do so at once, each finds it.
-func (m *Manager) takeOver(ctx context.Context, id ID, key string) (lookup, error) {
-	d, from := m.other(id)
-	for tries := (tries{manager: m}); ; {
-		data, version, err := m.get(ctx, from)
+// takeOverAll brings what the old place has under key: a session of ours, or what
+// leads to it under another key, and then that. Each is brought as it is, so that
+// the rest is as if it had always been here.
+func (m *Manager) takeOverAll(ctx context.Context, id ID, key string) (lookup, error) {
+	at := key
+	for range maxSuccessors {
+		s, err := m.look(ctx, at)
+		if gone := errors.Is(err, ErrGone); gone && s.version == 0 || err == nil && s.record.Old == record.OnTheWay {
+			s, err = m.takeOver(ctx, id, at, at, s)
+		} else if gone && s.tombstone == nil { // it was ended, perhaps by a process of the old place, which knows more
+			if old, err := m.old.look(ctx, at); errors.Is(err, ErrGone) && old.tombstone != nil {
+				s.tombstone = old.tombstone
+			}
+			if at == key {
+				return s, err
+			}
+		}
+		next := ""
 		switch {
+		case err == nil && s.record.Moved:
+			next = m.o.Prefix + s.record.Next
+		case errors.Is(err, ErrGone) && s.tombstone.leads(true):
+			next = m.o.Prefix + s.tombstone.lead.to
+		case errors.Is(err, ErrGone) && at == key:
+			return s, err
+		case err != nil && !errors.Is(err, ErrGone):
+			return s, err
+		}
+		if next == "" || next == key {
+			break
+		}
+		at, id = next, ""
+	}
+	return m.find(ctx, key)
+}
+
+// fetch is what the old place has under from: its record, as one that we write,
+// ErrGone if the session was ended there, and ErrNotFound.
+func (m *Manager) fetch(ctx context.Context, from string) (s lookup, err error) {
+	f := m.o.Migrate.Foreign
+	data, version, err := m.old.get(ctx, from)
+	switch {
+	case err != nil:
+		return s, err
+	case string(data) == movedText:
+		return s, ErrNotFound
+	case f == nil || isTombstone(data):
+		s, err = m.old.see(from, data, version, nil)
+	default:
+		s = lookup{at: from, version: version}
+		s.record.Fields, err = m.foreign(data)
+		s.corrupt = err != nil && !errors.Is(err, ErrGone)
+	}
+	if m.old.dialect.koa != m.dialect.koa && err == nil {
+		s.record = record.Record{Fields: s.record.Fields, Cookie: m.blank, Created: time.Now().UnixMilli()}
+	}
+	return s, err
+}
+
+// errForeignValues does not tell what the decoder says, which may quote the values.
+var errForeignValues = fmt.Errorf("%w: Options.Migrate.Foreign.Values has returned an error, or what is no JSON object", ErrCorrupt)
+
+// foreign are the values in data, which another library has written.
+func (m *Manager) foreign(data []byte) (record.Fields, error) {
+	if err := m.fits(data); err != nil {
+		return record.Fields{}, err
+	}
+	values, err := m.o.Migrate.Foreign.Values(bytes.Clone(data))
+	if err == nil && values == nil {
+		return record.Fields{}, ErrGone
+	}
+	if err == nil {
+		members, err := membersOf(values)
+		if err == nil {
+			return record.Listed(members), nil
+		}
+		if errors.Is(err, errReserved) {
+			return record.Fields{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+	}
+	return record.Fields{}, errForeignValues
+}
+
+// takeOver brings the session of id from the old place to key, where now is what was
+// there: nothing, or a record that is on its way. Of several requests that do so at
+// once, each finds it.
+//
+// Between two stores there is no step for both. So the record comes marked as on its
+// way; then it goes in the old place; then the mark. While there is a mark, what the
+// old place has is the session, and nobody uses the marked record but to go on with
+// this. Whoever ends a session leaves a tombstone under its key here before he
+// removes it there, which stays for longer than anybody takes from reading it there
+// to writing it here (DESIGN: two places).
+func (m *Manager) takeOver(ctx context.Context, id ID, key, from string, now lookup) (lookup, error) {
+	work := withoutCancel(ctx)
+	for tries := (tries{manager: m}); ; {
+		began, onTheWay := time.Now(), now.version != 0
+		s, err := m.fetch(ctx, from)
+		switch {
+		case errors.Is(err, ErrNotFound) && onTheWay: // whoever has brought it has stopped before the last step
+			return m.arrived(work, id, key, now)
 		case errors.Is(err, ErrNotFound):
 			return m.look(ctx, key) // another request may have been faster
+		case errors.Is(err, ErrGone) && onTheWay: // ended there
+			if shutErr := m.shut(work, key, now.version, m.listOf(&now.record)); shutErr != nil && !errors.Is(shutErr, ErrConflict) && !errors.Is(shutErr, ErrNotFound) {
+				return lookup{}, shutErr
+			}
+			return lookup{tombstone: s.tombstone}, err
+		case errors.Is(err, ErrGone) && m.copies() && s.tombstone.leads(true):
+			return m.takeOverLead(work, key, s.tombstone)
+		case errors.Is(err, ErrGone):
+			return lookup{tombstone: s.tombstone}, err
 		case err != nil:
-			return lookup{}, err
-		case isTombstone(data):
-			return lookup{}, ErrGone
+			return lookup{corrupt: s.corrupt}, err
+		case time.Since(began) > tombstoneTTL/2:
+			err = ErrConflict // what has ended it meanwhile may have left no trace any more
+		case m.o.Migrate.From == nil:
+			var text []byte
+			var ttl time.Duration
+			if text, ttl, err = m.prepare(&entry{id: id}, key, &s.record); err == nil {
+				err = m.moveHere(work, key, text, ttl, from, s.version)
+			}
+		default:
+			err = m.bring(work, id, key, from, s, now, began)
 		}
-		if err := m.fits(data); err != nil {
-			return lookup{corrupt: true}, err
-		}
-		r, err := d.parse(data, from)
-		if err != nil {
-			return lookup{corrupt: true}, err
-		}
-		r = record.Record{Fields: r.Fields, Cookie: m.blank, Created: time.Now().UnixMilli()}
-		text, ttl, err := m.prepare(&entry{id: id}, key, &r)
-		if errors.Is(err, errExpired) {
-			return lookup{}, ErrGone
-		}
-		if err != nil {
-			return lookup{}, err
-		}
-		err = m.moveHere(withoutCancel(ctx), key, text, ttl, from, version)
 		switch {
 		case err == nil:
-			m.debug(ctx, "session taken over from the other form", slog.Any("session", id))
-			return m.look(ctx, key)
+			m.debug(ctx, "session taken over", slog.Any("session", id))
+		case errors.Is(err, errExpired):
+			return lookup{}, ErrGone
 		case !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound):
 			return lookup{}, err
 		}
-		if s, lookErr := m.look(ctx, key); !errors.Is(lookErr, ErrGone) || s.tombstone != nil {
-			return s, lookErr
+		there, lookErr := m.look(ctx, key)
+		switch {
+		case lookErr == nil && there.record.Old == record.OnTheWay:
+			now = there
+		case errors.Is(lookErr, ErrGone) && there.version == 0:
+			now = lookup{}
+		default:
+			return there, lookErr
 		}
 		if err := tries.next(); err != nil {
 			return lookup{}, err
@@ -106,8 +323,98 @@ func (m *Manager) takeOver(ctx context.Context, id ID, key string) (lookup, erro
 	}
 }
 
-// moveHere creates text under key and removes what is under from, if that still has
-// version. If it fails, the session is where it was.
+// bring takes s, which was read after began under from in the old place, to key in
+// place of now. ErrConflict means that it has met somebody.
+func (m *Manager) bring(ctx context.Context, id ID, key, from string, s, now lookup, began time.Time) error {
+	s.record.Old = record.OnTheWay
+	text, ttl, err := m.prepare(&entry{id: id}, key, &s.record)
+	if err != nil {
+		return err
+	}
+	version, err := m.setRecord(ctx, key, text, ttl, now.version, &s.record)
+	if errors.Is(err, ErrOutcomeUnknown) {
+		return errors.Join(err, ErrConflict) // a look tells
+	}
+	if err != nil {
+		return err
+	}
+	if time.Since(began) > tombstoneTTL/2 { // as it has waited for the store
+		if _, _, lookErr := m.old.get(ctx, from); lookErr != nil {
+			return errors.Join(lookErr, m.remove(ctx, key, version, m.listOf(&s.record)))
+		}
+	}
+	err = m.old.letGo(ctx, from, s.version, m.old.listOf(&s.record))
+	switch {
+	case errors.Is(err, ErrNotFound): // by somebody who goes on with ours
+	case errors.Is(err, ErrOutcomeUnknown):
+		return errors.Join(err, ErrConflict)
+	case err != nil: // another write came first, or nobody knows: the next one goes on
+		return err
+	}
+	_, err = m.arrived(ctx, id, key, lookup{record: s.record, version: version})
+	return err
+}
+
+// movedText is a tombstone of what is elsewhere and has not ended.
+const movedText = tombstoneText + "\nmoved"
+
+// letGo removes what is under key in the old place m, if it still has version. One
+// that can compare versions only when it writes gets a tombstone first, which says
+// that the session goes on.
+func (m *Manager) letGo(ctx context.Context, key string, version Version, list string) error {
+	switch {
+	case m.swapper == nil, version == 0:
+		return m.destroy(ctx, key)
+	case m.batcher != nil:
+		return m.remove(ctx, key, version, list)
+	}
+	_, err := m.set(ctx, key, []byte(key+movedText), tombstoneTTL, version)
+	if errors.Is(err, ErrRefused) { // it is full
+		_, now, lookErr := m.get(ctx, key)
+		if lookErr != nil || now != version {
+			return errors.Join(ErrConflict, lookErr)
+		}
+		return m.destroy(ctx, key)
+	}
+	if err == nil {
+		_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself
+	}
+	return err
+}
+
+// arrived takes the mark from s, which stands under key and is in the old place no
+// more.
+func (m *Manager) arrived(ctx context.Context, id ID, key string, s lookup) (lookup, error) {
+	if s.version == 0 { // the store does not tell what it has written
+		return s, ErrConflict
+	}
+	if s.record.Old = 0; m.o.Migrate.Foreign != nil {
+		s.record.Old = record.TakenOver
+	}
+	_, err := m.put(ctx, &entry{id: id}, key, &s.record, s.version)
+	switch {
+	case err == nil, errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound):
+		return m.look(ctx, key) // somebody else has done it, or has ended the session
+	case errors.Is(err, errExpired):
+		return s, ErrGone
+	}
+	return s, err
+}
+
+// takeOverLead brings the tombstone t, which leads to the session.
+func (m *Manager) takeOverLead(ctx context.Context, key string, t *tombstone) (lookup, error) {
+	err := m.setTombstone(ctx, key, m.tombstoneText(key, t.lead, t.others()...), m.lasts(t), 0, "")
+	if err == nil {
+		err = m.old.destroy(ctx, key)
+	}
+	if err != nil && !errors.Is(err, ErrConflict) {
+		return lookup{}, err
+	}
+	return m.look(ctx, key)
+}
+
+// moveHere creates text under key and removes what is under from in the same store,
+// if that still has version. If it fails, the session is where it was.
 func (m *Manager) moveHere(ctx context.Context, key string, text []byte, ttl time.Duration, from string, version Version) error {
 	if m.batcher != nil && version != 0 {
 		_, err := m.batch(ctx, Write{Key: key, Data: text, TTL: ttl}, Write{Key: from, Version: version})
@@ -144,22 +451,75 @@ func (m *Manager) moveHere(ctx context.Context, key string, text []byte, ttl tim
 	return errors.Join(err, m.destroy(ctx, key))
 }
 
-// dropOther removes what a crash may have left of the session of id in the other
-// form, before the id is given up: or it would be found there again.
-func (m *Manager) dropOther(ctx context.Context, id ID) error {
+// dropOther ends what may be left of the session of e in the old place, before its
+// id is given up: or it would be found there again.
+func (m *Manager) dropOther(ctx context.Context, e *entry) error {
 	if !m.migrates() {
 		return nil
 	}
-	_, from := m.other(id)
-	return m.destroy(ctx, from)
+	from := m.oldKey(e.id)
+	if !m.moves() {
+		return m.destroy(ctx, from)
+	}
+	_, err := m.old.endOne(ctx, target{key: from})
+	if at := m.storeKey(e); err == nil && m.copies() && at != from { // renewed of itself
+		_, err = m.old.endOne(ctx, target{key: at})
+	}
+	return err
 }
 
-// both are the targets of the session of id: also where it is in the other form.
+// both are the targets of the session of id: also where it is in the old place. Where
+// that has the same keys, end looks there anyway.
 func (m *Manager) both(id ID) []target {
 	targets := []target{{key: m.key(id)}}
-	if m.migrates() {
-		_, from := m.other(id)
-		targets = append(targets, target{key: from})
+	if m.migrates() && !m.copies() {
+		targets = append(targets, target{key: m.oldKey(id), old: m.moves()})
 	}
 	return targets
+}
+
+// shut ends what is under key, which must have version, zero meaning nothing, and
+// leaves a tombstone there: nobody who has read the session in the old place before
+// brings it any more. A full server takes no tombstone, and nothing that is brought.
+func (m *Manager) shut(ctx context.Context, key string, version Version, list string) error {
+	err := m.setTombstone(ctx, key, m.newTombstone(key), m.tombstoneTTL(), version, list)
+	switch {
+	case !errors.Is(err, ErrRefused):
+		return err
+	case version == 0:
+		return nil
+	}
+	return m.remove(ctx, key, version, list)
+}
+
+// foreignID is the id in the cookie of another library, "" if there is none.
+func (m *Manager) foreignID(jar Jar) ID {
+	f := m.o.Migrate.Foreign
+	if f == nil || !m.migrates() {
+		return ""
+	}
+	found, _ := parseCookies(jar.Cookie(), f.Cookie)
+	var ids []ID
+	for _, value := range found.all[:found.n] {
+		if f.ID != nil {
+			value = f.ID(value)
+		}
+		if id := ID(value); id.shaped() && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) != 1 { // which one counts, nobody can tell
+		return ""
+	}
+	return ids[0]
+}
+
+// findForeign is findOf for an id that came in the cookie of another library: of ours
+// it opens only what was taken over, or an unsigned cookie would do for all.
+func (m *Manager) findForeign(ctx context.Context, id ID, key string) (lookup, error) {
+	s, err := m.findOf(ctx, id, key)
+	if err == nil && s.record.Old == 0 {
+		return lookup{at: key}, ErrGone
+	}
+	return s, err
 }

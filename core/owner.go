@@ -255,8 +255,8 @@ func (m *Manager) checkOwners(problem func(string, ...any)) {
 		problem("Options.Owners is not available with KoaCompat, which has no place for an owner: remove it")
 	case m.indexer == nil:
 		problem("Options.Owners needs a store that keeps lists (core.Indexer), which this store lacks: %w", errors.ErrUnsupported)
-	case !o.Migrate.Until.IsZero():
-		problem("Options has both Owners and Migrate: a process with KoaCompat would lose the owner of a session, so begin when the migration is over")
+	case !o.Migrate.Until.IsZero() && o.Migrate.From == nil:
+		problem("Options has both Owners and Migrate without From: a process with KoaCompat would lose the owner of a session, so begin when the migration is over")
 	case len(o.OwnerKeys) == 0 && !signed:
 		problem("Options.Owners needs a key where no cookie is signed: set OwnerKeys")
 	}
@@ -276,6 +276,9 @@ func (m *Manager) setOwnerKeys(keys Keyring) error {
 		ring.macs = append(ring.macs, newMAC(key, signatureForm{sum: sha256.New}, time.Time{}))
 	}
 	m.ownerKeys.Store(ring)
+	if m.old != nil {
+		m.old.ownerKeys.Store(ring)
+	}
 	return nil
 }
 
@@ -455,15 +458,50 @@ type ownedSession struct {
 	version Version
 	record  record.Record
 	is      record.Owned
+	old     bool // it may not be here yet: see Migration
 }
 
 func (o *ownedSession) target(m *Manager) target {
+	if o.old {
+		return target{key: o.at}
+	}
 	return target{key: o.at, version: o.version, list: m.listOf(&o.record)}
 }
 
-// owned are the living sessions of owner, the oldest first. Hints that lead nowhere
-// go.
+// owned are the living sessions of owner, the oldest first, also those that are still
+// to be taken over.
 func (m *Manager) owned(ctx context.Context, owner string) ([]ownedSession, error) {
+	all, err := m.ownedHere(ctx, owner)
+	if err != nil || !m.copies() || m.old.indexer == nil {
+		return all, err
+	}
+	// Here, there and here: so one that moves meanwhile is seen, in either direction.
+	there, err := m.old.ownedHere(ctx, owner)
+	if err != nil {
+		return nil, err
+	}
+	again, err := m.ownedHere(ctx, owner)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range slices.Concat(there, all) {
+		if !slices.ContainsFunc(again, func(a ownedSession) bool { return a.at == o.at }) {
+			o.old = true
+			again = append(again, o)
+		}
+	}
+	slices.SortFunc(again, byAge)
+	return again, nil
+}
+
+func byAge(a, b ownedSession) int {
+	return cmp.Or(cmp.Compare(a.record.Began(), b.record.Began()), cmp.Compare(a.at, b.at))
+}
+
+// ownedHere is owned in the store of m alone. Hints that lead nowhere go; but not
+// while sessions move between stores, since the tombstone would say that one has
+// ended which is in the other.
+func (m *Manager) ownedHere(ctx context.Context, owner string) ([]ownedSession, error) {
 	if m.indexer == nil {
 		return nil, errNoOwners
 	}
@@ -484,7 +522,7 @@ func (m *Manager) owned(ctx context.Context, owner string) ([]ownedSession, erro
 	add := func(s lookup) (is record.Owned) {
 		if is = ownerOf(s.record.Owned); is.Owner == owner && !found[s.at] && !m.tooOld(&s.record) {
 			found[s.at] = true
-			all = append(all, ownedSession{s.at, s.version, s.record, is})
+			all = append(all, ownedSession{at: s.at, version: s.version, record: s.record, is: is})
 		}
 		return is
 	}
@@ -508,10 +546,10 @@ func (m *Manager) owned(ctx context.Context, owner string) ([]ownedSession, erro
 			gone = append(gone, key)
 		}
 	}
-	m.dropHints(ctx, gone, in)
-	slices.SortFunc(all, func(a, b ownedSession) int {
-		return cmp.Or(cmp.Compare(a.record.Began(), b.record.Began()), cmp.Compare(a.at, b.at))
-	})
+	if !m.moves() {
+		m.dropHints(ctx, gone, in)
+	}
+	slices.SortFunc(all, byAge)
 	return all, nil
 }
 
@@ -738,7 +776,11 @@ func (m *Manager) makeLast(ctx context.Context, e *entry, now *ownedSession, tha
 func (m *Manager) endEach(ctx context.Context, all []ownedSession) error {
 	for i := range all {
 		p := all[i].target(m)
-		if err := m.remove(ctx, p.key, p.version, p.list); err != nil && !errors.Is(err, ErrNotFound) {
+		if all[i].old {
+			if _, err := m.end(ctx, p); err != nil {
+				return err
+			}
+		} else if err := m.remove(ctx, p.key, p.version, p.list); err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 		m.tell(ctx, nil, "", Event{Kind: EventEnded, Why: "LoginOptions.MaxSessions"})

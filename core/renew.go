@@ -138,6 +138,8 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	var err error
 	if logout {
 		s.unended, err = m.end(ctx, targets...)
+	} else if m.moves() {
+		_, err = m.end(ctx, targets...)
 	} else {
 		if err = m.destroy(ctx, targets[0].key); err == nil {
 			m.disown(ctx, targets[0].list, targets[0].key)

@@ -132,7 +132,7 @@ func (m *Manager) lookToWrite(ctx context.Context, key string, mine string, t *t
 // if another request has ended the session or given it another id.
 func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) (err error) {
 	oldKey := m.storeKey(e)
-	if err := m.dropOther(ctx, e.id); err != nil {
+	if err := m.dropOther(ctx, e); err != nil {
 		return err
 	}
 	now := lookup{record: e.stored, version: e.version}
@@ -201,7 +201,7 @@ func (m *Manager) exchange(ctx context.Context, e *entry, old former, r *record.
 			return fmt.Errorf("%w: %w", errNewID, err)
 		}
 		key := m.key(id)
-		r.Next, r.Moved, r.Since = "", false, 0
+		r.Next, r.Moved, r.Since, r.Old = "", false, 0, 0
 		if m.limits(m.dialect.withOwn(m.config, r.Cookie), r.Cookie).renew > 0 {
 			r.Since = time.Now().UnixMilli()
 		}
@@ -328,7 +328,7 @@ func (m *Manager) buried(ctx context.Context, e *entry, key string, version Vers
 // record, as the original does.
 func (m *Manager) retireID(ctx context.Context, e *entry, successor string) (left *tombstone, err error) {
 	key, version, list := m.storeKey(e), e.version, m.listOf(&e.stored)
-	if err := m.dropOther(ctx, e.id); err != nil {
+	if err := m.dropOther(ctx, e); err != nil {
 		return nil, err
 	}
 	if !m.dialect.marks() {

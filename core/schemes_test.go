@@ -68,7 +68,6 @@ func deploys(until time.Time) map[string][]core.Options {
 // out.
 func TestT9KeysAndSchemes(t *testing.T) {
 	t.Parallel()
-	const visitsEach = 4
 	for name, steps := range deploys(time.Now().Add(time.Hour)) {
 		for kind, wrap := range map[string]func(core.Store) core.Store{
 			"memory":  func(s core.Store) core.Store { return s },
@@ -85,51 +84,58 @@ func TestT9KeysAndSchemes(t *testing.T) {
 					t.Cleanup(func() { m.Close() })
 					processes = append(processes, m)
 				}
-				for step := 1; step < len(processes); step++ {
-					for order := range 1 << visitsEach {
-						a := &app{t: t, browser: &jartest.Browser{}}
-						visit := func(which int, h handler) {
-							t.Helper()
-							jar := a.browser.Jar("/")
-							e := serve(t, processes[which], jar, h)
-							if err := e.err(); err != nil {
-								t.Fatalf("step %d, order %b: %v", step, order, err)
-							}
-							a.browser.Take("/", jar.SetCookies...)
-						}
-						visit(step-1, signIn(t, "ada"))
-						visit(step-1, count(t))
-						want := 1
-						for n := range visitsEach {
-							visit(step-1+order>>n&1, func(v *core.Visit, s *core.Session) {
-								if user.Get(s) != "ada" || visits.Get(s) != want {
-									t.Fatalf("step %d, order %b, visit %d: %q has %d visits, want %d", step, order, n, user.Get(s), visits.Get(s), want)
-								}
-								switch (order + n) % 4 {
-								case 0:
-									count(t)(v, s)
-									want++
-								case 1:
-									must(t, s.Login(core.LoginOptions{}))
-								case 2:
-									must(t, s.Renew(bg))
-								}
-							})
-						}
-						// The logout of either ends it for both.
-						cookies := a.browser.Cookie("/")
-						visit(step-1+order&1, func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) })
-						for which := step - 1; which <= step; which++ {
-							e := serve(t, processes[which], &jartest.Jar{Cookies: []string{cookies}}, func(_ *core.Visit, s *core.Session) {
-								if !s.IsNew() {
-									t.Errorf("step %d, order %b: alive after the logout", step, order)
-								}
-							})
-							must(t, e.err())
-						}
-					}
-				}
+				neighbours(t, processes)
 			})
+		}
+	}
+}
+
+// neighbours lets a browser meet each two processes that follow each other.
+func neighbours(t *testing.T, processes []*core.Manager) {
+	t.Helper()
+	const visitsEach = 4
+	for step := 1; step < len(processes); step++ {
+		for order := range 1 << visitsEach {
+			a := &app{t: t, browser: &jartest.Browser{}}
+			visit := func(which int, h handler) {
+				t.Helper()
+				jar := a.browser.Jar("/")
+				e := serve(t, processes[which], jar, h)
+				if err := e.err(); err != nil {
+					t.Fatalf("step %d, order %b: %v", step, order, err)
+				}
+				a.browser.Take("/", jar.SetCookies...)
+			}
+			visit(step-1, signIn(t, "ada"))
+			visit(step-1, count(t))
+			want := 1
+			for n := range visitsEach {
+				visit(step-1+order>>n&1, func(v *core.Visit, s *core.Session) {
+					if user.Get(s) != "ada" || visits.Get(s) != want {
+						t.Fatalf("step %d, order %b, visit %d: %q has %d visits, want %d", step, order, n, user.Get(s), visits.Get(s), want)
+					}
+					switch (order + n) % 4 {
+					case 0:
+						count(t)(v, s)
+						want++
+					case 1:
+						must(t, s.Login(core.LoginOptions{}))
+					case 2:
+						must(t, s.Renew(bg))
+					}
+				})
+			}
+			// The logout of either ends it for both.
+			cookies := a.browser.Cookie("/")
+			visit(step-1+order&1, func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) })
+			for which := step - 1; which <= step; which++ {
+				e := serve(t, processes[which], &jartest.Jar{Cookies: []string{cookies}}, func(_ *core.Visit, s *core.Session) {
+					if !s.IsNew() {
+						t.Errorf("step %d, order %b: alive after the logout", step, order)
+					}
+				})
+				must(t, e.err())
+			}
 		}
 	}
 }

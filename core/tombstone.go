@@ -200,6 +200,7 @@ type target struct {
 	version Version
 	id      ID
 	list    string // of its owner, "" if that is unknown or there is none
+	old     bool   // it is in the place that sessions are taken over from
 }
 
 // maxEnded is how many sessions a logout ends at most, in case somebody renews
@@ -217,16 +218,23 @@ func (m *Manager) end(ctx context.Context, targets ...target) (unended []target,
 	ended := map[string]bool{}
 	for i := 0; i < len(targets) && i < maxEnded; i++ {
 		p := targets[i]
-		if ended[p.key] {
+		at, seen := m, p.key
+		if p.old {
+			at, seen = m.old, "the old "+p.key // no key has a blank
+		}
+		if ended[seen] {
 			continue
 		}
-		ended[p.key] = true
-		successors, failed := m.endOne(ctx, p)
+		ended[seen] = true
+		successors, failed := at.endOne(ctx, p)
 		if failed != nil {
 			if p.version == 0 {
 				failed = halfEnded(failed)
 			}
-			unended, err = append(unended, target{key: p.key}), errors.Join(err, failed)
+			unended, err = append(unended, target{key: p.key, old: p.old}), errors.Join(err, failed)
+		}
+		if !p.old && m.copies() {
+			targets = append(targets, target{key: p.key, old: true})
 		}
 		for _, s := range successors {
 			targets = append(targets, target{key: s})
@@ -257,6 +265,7 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 			var data []byte
 			data, version, err = m.get(ctx, key)
 			switch {
+			case errors.Is(err, ErrNotFound) && m.moves(): // yet
 			case errors.Is(err, ErrNotFound):
 				return nil, nil
 			case errors.Is(err, ErrCorrupt): // something else that stands there
@@ -280,15 +289,23 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 		if m.swapper == nil {
 			return nil, m.destroy(ctx, key)
 		}
-		err = m.remove(ctx, key, version, list)
+		if m.moves() {
+			err = m.shut(ctx, key, version, list)
+		} else {
+			err = m.remove(ctx, key, version, list)
+		}
 		switch {
-		case err == nil, errors.Is(err, ErrNotFound):
+		case err == nil, errors.Is(err, ErrNotFound) && !m.moves():
 			return successors, nil
-		case !errors.Is(err, ErrConflict):
+		case !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound):
 			return nil, err
 		}
 		if err := tries.next(); err != nil {
 			return nil, err
+		}
+		if version == 0 || errors.Is(err, ErrNotFound) { // something has come or gone meanwhile
+			version = 0
+			continue
 		}
 		// So that it needs no more tries, however many requests write.
 		s, _, err := m.hold(ctx, key)
@@ -297,6 +314,8 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 			return []string{s.at}, nil
 		case errors.Is(err, ErrGone) && s.tombstone != nil:
 			return s.tombstone.successors, nil
+		case errors.Is(err, ErrGone) && s.version == 0 && m.moves():
+			version = 0
 		case errors.Is(err, ErrGone):
 			return nil, nil
 		case errors.Is(err, ErrRefused), errors.Is(err, ErrTooLarge), errors.Is(err, ErrCorrupt):

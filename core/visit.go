@@ -44,6 +44,7 @@ type Visit struct {
 	carries   bool            // the request has an id
 	spare     bool            // the id has changed, so that a copy is sent beside it: see atNext
 	crowded   bool            // the request carries more cookies than are looked at
+	foreign   bool            // the id came in the cookie of another library
 	odd       bool            // it carries a signed id of another form than ids have, in KoaCompat
 
 	running *time.Timer     // prolongs the session of a long request; nil if that is not needed
@@ -271,9 +272,20 @@ func (v *Visit) read(ctx context.Context) error {
 	}
 	v.carries = true
 	now, err := lookup{}, error(ErrGone)
-	if id != "" {
+	switch {
+	case v.foreign:
+		return v.foundForeign(ctx, id)
+	case id != "":
 		now, err = m.findOf(ctx, id, v.keyOf(id))
 	}
+	return v.found(ctx, id, now, err)
+}
+
+// foundForeign is found for an id that came in the cookie of another library. The
+// response has one of ours.
+func (v *Visit) foundForeign(ctx context.Context, id ID) error {
+	now, err := v.manager.findForeign(ctx, id, v.manager.key(id))
+	v.resend = err == nil
 	return v.found(ctx, id, now, err)
 }
 
@@ -351,7 +363,7 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 			continue
 		}
 		key := m.key(id)
-		now, err := m.find(ctx, key)
+		now, err := m.findOf(ctx, id, key)
 		if errors.Is(err, ErrGone) || now.corrupt {
 			unknown, t = cmp.Or(unknown, id), t.and(now.tombstone)
 			continue
@@ -542,6 +554,9 @@ func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 		if id, v.resend, err = m.carrier.Get(v.jar); err != nil {
 			return "", nil, err
 		}
+		if id == "" {
+			v.takesForeign(&id)
+		}
 	default:
 		r := m.cookie.withFormer(v.jar, m.cookie.read(v.jar))
 		v.crowded, v.odd = r.more, r.odd
@@ -556,6 +571,8 @@ func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 				several = append(several, p.id)
 			}
 			return "", several, nil
+		case v.takesForeign(&id):
+			return id, nil, nil
 		case r.refused != "":
 			if r.forged {
 				m.cookie.refuseSignature(v.sends())
@@ -571,6 +588,15 @@ func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 		return "", nil, nil
 	}
 	return id, nil, nil
+}
+
+// takesForeign finds the id in the cookie of another library.
+func (v *Visit) takesForeign(id *ID) bool {
+	found := v.manager.foreignID(v.jar)
+	if v.foreign = found != ""; v.foreign {
+		*id = found
+	}
+	return v.foreign
 }
 
 // runHook runs a hook, in which the session must not be saved.
@@ -793,6 +819,8 @@ func (v *Visit) withoutLoading(ctx context.Context) (*Session, error) {
 			return nil, v.failAlways(hooks, OpCarrier, err)
 		case several != nil: // the store has to be asked
 			err = v.choose(hooks, several)
+		case v.foreign: // it may open nothing of ours
+			err = v.foundForeign(hooks, id)
 		case id != "":
 			s.id, s.state, s.notLoaded, s.began = id, live, true, v.began
 		case v.carriesBeside():

@@ -54,6 +54,8 @@ type Record struct {
 	// has: the session goes on under that key, and this is what it begins with.
 	Next  string
 	Moved bool
+	// Old is not zero if the session was taken over from another place.
+	Old Old
 	// Fence, if not zero, makes the bytes differ from others that say the same:
 	// from those before, or of who did the same.
 	Fence uint32
@@ -61,6 +63,15 @@ type Record struct {
 	// written back (W54). It is a pointer since hardly any record has some.
 	extra *[]jsontext.Member
 }
+
+// Old says how far a session is that is taken over from another place.
+type Old uint8
+
+// The states of a session that is taken over.
+const (
+	OnTheWay  Old = 1 // what the other place has counts, if it has something
+	TakenOver Old = 2 // its id came from another library, and may come back in its form
+)
 
 // A Cookie is what one session has chosen for itself, as it is stored: its cookie
 // options and its life. It is immutable.
@@ -244,6 +255,7 @@ const (
 	headSince   = `,"i":`  // likewise
 	headNext    = `,"n":"` // likewise; Next is of base64url
 	headMoved   = `,"m":true`
+	headOld     = `,"h":` // likewise
 	headFence   = `,"f":` // likewise
 	headSum     = `,"s":"`
 	headClose   = `"}`
@@ -449,6 +461,13 @@ func (r *Record) parseMeta(raw []byte, key string) (chosen Cookie, err error) {
 		r.Next = string(next)
 		r.Moved = string(jsontext.Find(meta, "m")) == "true"
 	}
+	if h := jsontext.Find(meta, "h"); h != nil {
+		old, err := jsontext.Decode[uint8](h)
+		if err != nil {
+			return chosen, corrupt("its mark of another place is no number")
+		}
+		r.Old = Old(old)
+	}
 	if f := jsontext.Find(meta, "f"); f != nil {
 		fence, err := jsontext.Decode[int64](f)
 		if err != nil {
@@ -478,7 +497,7 @@ func unknownIn(meta []jsontext.Member) *[]jsontext.Member {
 	var extra []jsontext.Member
 	for _, m := range meta {
 		switch string(m.Name) {
-		case "v", "k", "p", "c", "l", "o", "u", "i", "n", "m", "f", "d", "t", "s":
+		case "v", "k", "p", "c", "l", "o", "u", "i", "n", "m", "h", "f", "d", "t", "s":
 		default:
 			extra = append(extra, m)
 		}
@@ -523,6 +542,9 @@ func (r *Record) Front(key string) int {
 			n += len(headMoved)
 		}
 	}
+	if r.Old != 0 {
+		n += len(headOld) + digits(int64(r.Old))
+	}
 	if r.Fence != 0 {
 		n += len(headFence) + digits(int64(r.Fence))
 	}
@@ -564,6 +586,10 @@ func (r *Record) Encode(key string) ([]byte, error) {
 		if r.Moved {
 			head = append(head, headMoved...)
 		}
+	}
+	if r.Old != 0 {
+		head = append(head, headOld...)
+		head = strconv.AppendUint(head, uint64(r.Old), 10)
 	}
 	if r.Fence != 0 {
 		head = append(head, headFence...)
