@@ -98,8 +98,6 @@ func (g *Migration) checkFrom(m *Manager, store Store) error {
 		return errors.New("Options.Migrate.From is not available with KoaCompat: move to the default Options first, in the same store")
 	case isNil(g.From):
 		return errors.New("Options.Migrate.From is a nil pointer")
-	case m.swapper == nil:
-		return fmt.Errorf("Options.Migrate.From needs a new store with versions (core.Swapper), which this store lacks: %w", errors.ErrUnsupported)
 	case f != nil && len(g.Keys) > 0:
 		return errors.New("Options.Migrate has both Keys, which are those of a Koa app, and Foreign: remove one")
 	case f != nil && (f.Values == nil || f.Cookie == ""):
@@ -110,6 +108,9 @@ func (g *Migration) checkFrom(m *Manager, store Store) error {
 		}
 	case len(g.Keys) == 0 && reflect.TypeOf(store).Comparable() && store == g.From:
 		return errors.New("Options.Migrate.From is the store itself: its sessions are there already")
+	}
+	if m.swapper == nil {
+		return fmt.Errorf("Options.Migrate.From needs a new store with versions (core.Swapper), which this store lacks: %w", errors.ErrUnsupported)
 	}
 	return nil
 }
