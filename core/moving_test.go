@@ -637,3 +637,80 @@ func TestP15ASessionThatGetsANewIDOfItself(t *testing.T) {
 		})
 	}
 }
+
+// TestP15Owners: sessions that are still in the old place are among those of their
+// owner, and end with them, also at any moment at which one of them is taken over.
+func TestP15Owners(t *testing.T) {
+	t.Parallel()
+	inBubble(t, "", func(t *testing.T) {
+		begin := func() (m move, others []string) {
+			old, new := memorystore.New(nil), memorystore.New(nil)
+			t.Cleanup(func() { old.Close(); new.Close() })
+			m = move{old: old, new: new, options: core.Options{Keys: core.Keyring{keyA}, Owners: true}}
+			before, err := core.New(old, &m.options)
+			must(t, err)
+			defer before.Close()
+			for _, owner := range []string{"ada", "ada", "bob"} {
+				time.Sleep(time.Second)
+				cookies, err := browse(t, before, "", func(v *core.Visit, s *core.Session) {
+					must(t, s.Login(core.LoginOptions{Owner: owner}))
+					count(t)(v, s)
+				})
+				must(t, err)
+				others = append(others, cookies)
+			}
+			m.cookies = others[0]
+			m.key = hashedKey(m.id())
+			m.options.Migrate = core.Migration{From: old, Until: time.Now().Add(time.Hour)}
+			return m, others
+		}
+		m, cookies := begin()
+		p := m.process(t, nil)
+		if n := seen(t, p, cookies[1]); n != 1 { // one of the two is brought
+			t.Fatalf("%d visits", n)
+		}
+		all, err := p.ListByOwner(bg, "ada", nil)
+		if err != nil || len(all) != 2 {
+			t.Fatalf("%d sessions, %v", len(all), err)
+		}
+		must(t, p.DestroyByHandle(bg, "ada", all[1].Handle)) // the older one, which is not
+		m.ended(t, p, "DestroyByHandle")
+		if n := seen(t, p, cookies[1]); n != 1 {
+			t.Errorf("the other one: %d visits", n)
+		}
+		_, err = browse(t, p, "", func(_ *core.Visit, s *core.Session) {
+			must(t, s.Login(core.LoginOptions{Owner: "bob", MaxSessions: 1}))
+		})
+		must(t, err)
+		if n := seen(t, p, cookies[2]); n != 0 {
+			t.Errorf("one too many, in the old place: %d visits", n)
+		}
+
+		for _, after := range []bool{false, true} {
+			for at := 1; ; at++ {
+				m, cookies := begin()
+				other := m.process(t, nil)
+				n, met := 0, false
+				slow := m.process(t, func(is bool) error {
+					if is == after {
+						if n++; n == at {
+							met = true
+							must(t, other.DestroyByOwner(bg, "ada", nil))
+						}
+					}
+					return nil
+				})
+				if _, err := browse(t, slow, m.cookies, func(*core.Visit, *core.Session) {}); err != nil {
+					t.Errorf("call %d (after it: %v): %v", at, after, err)
+				}
+				if !met {
+					break
+				}
+				m.ended(t, slow, fmt.Sprintf("DestroyByOwner at call %d (after it: %v)", at, after))
+				if a, b := seen(t, slow, cookies[1]), seen(t, slow, cookies[2]); a != 0 || b != 1 {
+					t.Errorf("call %d (after it: %v): ada's other session has %d visits, bob's %d", at, after, a, b)
+				}
+			}
+		}
+	})
+}

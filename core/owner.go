@@ -690,7 +690,7 @@ func (m *Manager) admits(p *plan) error {
 		return nil
 	}
 	keys, _, err := m.listed(p.ctx, l.owner)
-	if err != nil || len(keys) < l.most {
+	if err != nil || len(keys) < l.most && !m.copies() {
 		return err
 	}
 	all, err := m.owned(p.ctx, l.owner)
@@ -725,7 +725,7 @@ func (m *Manager) limit(p *plan) error {
 func (m *Manager) limited(ctx context.Context, l *login, e *entry) error {
 	for tries := (tries{manager: m}); ; {
 		keys, _, err := m.listed(ctx, l.owner)
-		if err != nil || len(keys) <= l.most {
+		if err != nil || len(keys) <= l.most && !m.copies() {
 			return err
 		}
 		all, err := m.owned(ctx, l.owner)
