@@ -74,9 +74,16 @@ func (id ID) String() string {
 	if id == "" {
 		return "no id"
 	}
-	// Not the hash in the store's key, which must not appear in logs.
-	sum := sha256.Sum256([]byte("gensession fingerprint\x00" + string(id)))
-	return "id:" + hex.EncodeToString(sum[:4])
+	sum := sha256.Sum256([]byte(id))
+	return fingerprint(sum[:])
+}
+
+// fingerprint returns that of the id whose hash is sum. The store's key has the hash,
+// so that who reads the store can find the session that a log names; the hash itself,
+// which must not appear in logs, can't be found by it.
+func fingerprint(sum []byte) string {
+	print := sha256.Sum256(append([]byte("gensession fingerprint\x00"), sum...))
+	return "id:" + hex.EncodeToString(print[:4])
 }
 
 // Format prints the fingerprint under every verb.
