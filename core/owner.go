@@ -594,13 +594,17 @@ func (m *Manager) ownedKeys(ctx context.Context, list string) (keys []string, er
 const manyKeys = 1000
 
 func (m *Manager) getMany(ctx context.Context, keys []string) (found []Payload, err error) {
+	return m.getManyOf(ctx, m.indexer, keys)
+}
+
+func (m *Manager) getManyOf(ctx context.Context, indexer Indexer, keys []string) (found []Payload, err error) {
 	found = make([]Payload, 0, len(keys))
 	for some := range slices.Chunk(keys, manyKeys) {
 		var payloads []Payload
 		ask := func() {
 			call := m.call(ctx)
 			defer call.end()
-			payloads, err = m.indexer.GetMany(call, some...)
+			payloads, err = indexer.GetMany(call, some...)
 			err = classify(err, ErrTimeout)
 		}
 		if ask(); m.again(ctx, err) {
