@@ -16,7 +16,7 @@ modules() {
 }
 
 # Directories of the modules that users can require, and of the examples.
-released() { modules | grep -E '^\./(adapters|stores)/|^\.$|^\./examples$|^\./otel$'; }
+released() { modules | grep -E '^\./(adapters|stores|cmd)/|^\.$|^\./examples$|^\./otel$'; }
 
 # tag FOLDER VERSION
 tag() { local p=${1#.}; p=${p#/}; echo "${p:+$p/}$2"; }

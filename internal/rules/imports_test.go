@@ -97,7 +97,7 @@ func TestImports(t *testing.T) {
 	suites := []string{"core/storetest", "core/jartest", "core/sessiontest"}
 	helpers := append([]string{"adapters/internal/adaptertest", "examples/frameworks/internal/try"}, suites...)
 	for name, p := range packages(t) {
-		product := under(name, "core", "adapters", "stores", "otel", "examples") && !under(name, helpers...)
+		product := under(name, "core", "adapters", "stores", "otel", "cmd", "examples") && !under(name, helpers...)
 		for _, i := range p.Imports {
 			to := within(i)
 			switch {
@@ -201,6 +201,7 @@ var mayRequire = map[string][]string{
 	"stores/sql":           nil,
 	"stores/sqlite":        {"modernc.org/sqlite"},
 	"otel":                 {"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/metric", "go.opentelemetry.io/otel/trace"},
+	"cmd/gensession":       {"github.com/redis/rueidis", "github.com/jackc/pgx/v5", "github.com/go-sql-driver/mysql", "modernc.org/sqlite"},
 	"examples":             {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/jackc/pgx/v5", "github.com/go-sql-driver/mysql", "golang.org/x/crypto"},
 	"examples/frameworks":  {"connectrpc.com/connect", "github.com/gin-gonic/gin", "github.com/gofiber/fiber/v3", "github.com/go-chi/chi/v5", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "google.golang.org/protobuf"},
 	"bench":                {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/sdk/metric"},
