@@ -53,7 +53,7 @@ type chrome struct {
 }
 
 // patience ends what hangs. Nothing waits for it otherwise.
-const patience = time.Minute
+const patience = 30 * time.Second
 
 // chrome starts a browser with a new profile.
 func (s *scene) chrome() *chrome { return s.profile(s.t.TempDir()) }
@@ -70,7 +70,7 @@ func (s *scene) profile(dir string) *chrome {
 		chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.Flag("disable-prompt-on-repost", true), // nobody is there to answer it
-		chromedp.Flag("disable-features", "HttpsUpgrades,Translate,OptimizationHints"),
+		chromedp.Flag("disable-features", "HttpsUpgrades,Translate,OptimizationHints,TrackingProtection3pcd,ThirdPartyStoragePartitioning"),
 		chromedp.Flag("password-store", "basic"),
 		chromedp.Flag("force-color-profile", "srgb"),
 		// The names of the tests lead to this machine, and no others lead anywhere.
@@ -293,7 +293,8 @@ func (b *tab) scheme(name string) {
 	ctx, end := b.limited()
 	defer end()
 	_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
+		// Without motion the colors are there at once.
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"}},
 	})
 	b.s.must("the color scheme", err)
 }

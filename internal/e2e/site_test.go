@@ -177,19 +177,20 @@ func (s *site) listen(t *testing.T) error {
 	return nil
 }
 
-// came notes a request, and holds it back. It reports whether the answer is to be
-// dropped.
-func (s *site) came(r request) (drop bool) {
+// came notes a request. It reports whether the answer is to be dropped, and what to
+// wait for.
+func (s *site) came(r request) (drop bool, hold <-chan struct{}) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.requests = append(s.requests, r)
-	hold := s.hold
-	drop = s.drops != "" && s.drops == r.what
-	s.mu.Unlock()
-	if hold != nil && r.what == "POST /login" {
-		<-hold
+	if hold = s.hold; hold == nil || r.what != "POST /login" {
+		hold = nothing
 	}
-	return drop
+	return s.drops != "" && s.drops == r.what, hold
 }
+
+// nothing is to be waited for.
+var nothing = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // count is how many requests of that kind have come.
 func (s *site) count(what string) (n int) {
@@ -237,13 +238,14 @@ func (s *site) drop(what string) {
 }
 
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	drop := s.came(request{r.Method + " " + r.URL.Path, strings.Join(r.Header["Cookie"], "; "), r.Header.Get("Sec-Fetch-Site")})
+	drop, hold := s.came(request{r.Method + " " + r.URL.Path, strings.Join(r.Header["Cookie"], "; "), r.Header.Get("Sec-Fetch-Site")})
 	s.mu.Lock()
 	h := s.site
 	s.mu.Unlock()
 	if f := s.conf.plant.request; f != nil {
 		f(r)
 	}
+	<-hold
 	if drop {
 		h.ServeHTTP(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)
@@ -277,10 +279,11 @@ func (w *planted) Write(b []byte) (int, error) {
 }
 
 func (s *site) serveFast(ctx *fasthttp.RequestCtx) {
-	drop := s.came(request{string(ctx.Method()) + " " + string(ctx.Path()), string(ctx.Request.Header.Peek("Cookie")), string(ctx.Request.Header.Peek("Sec-Fetch-Site"))})
+	drop, hold := s.came(request{string(ctx.Method()) + " " + string(ctx.Path()), string(ctx.Request.Header.Peek("Cookie")), string(ctx.Request.Header.Peek("Sec-Fetch-Site"))})
 	s.mu.Lock()
 	h := s.fast
 	s.mu.Unlock()
+	<-hold
 	h(ctx)
 	if drop {
 		ctx.HijackSetNoResponse(true)

@@ -33,6 +33,7 @@ type Page struct {
 	User    string // who is logged in, "" for nobody
 	Admin   bool
 	Flash   string // what the last request has done
+	Nobody  bool   // it is not known who asks
 	Bye     bool   // somebody has just logged out
 	Problem string // why the form was refused
 	Name    string // that was typed into the form
@@ -102,7 +103,7 @@ func (a *App) Render(ctx context.Context, s *core.Session, name string, p Page, 
 // RenderError makes the page for a request that failed. It tells nothing about the
 // cause.
 func (a *App) RenderError(status int) Answer {
-	p := Page{Title: "That did not work", Problem: strings.TrimSuffix(http.StatusText(status), ".") + "."}
+	p := Page{Nobody: true, Title: "That did not work", Problem: strings.TrimSuffix(http.StatusText(status), ".") + "."}
 	switch status {
 	case http.StatusForbidden:
 		p.Problem = "This request came from another site, so nothing was changed."
