@@ -392,6 +392,38 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// A client has a whole network of addresses of IPv6.
+func TestNetworks(t *testing.T) {
+	users, err := app.NewUsers(bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := app.New(users)
+	a.Names.Burst = 2
+	try := func(address string) bool {
+		_, err := a.CheckPassword("ada", "x", address)
+		return errors.Is(err, app.ErrWrong)
+	}
+	if !try("2001:db8::1") || !try("2001:db8::2") || try("2001:db8::3") || !try("2001:db8:0:1::1") {
+		t.Error("a network of IPv6 is not one client")
+	}
+	if !try("192.0.2.1") || !try("192.0.2.1") || try("192.0.2.1") || !try("192.0.2.2") {
+		t.Error("addresses of IPv4 are not clients of their own")
+	}
+}
+
+// What bcrypt would ignore is not ignored.
+func TestLongPasswords(t *testing.T) {
+	both(t, func(t *rig) {
+		long := strings.Repeat("correct ", 9) // 72 bytes
+		b := t.browser()
+		b.post("/signup", "name", "eve", "password", long+"x").want(422, "at most 72 bytes")
+		b.post("/signup", "name", "eve", "password", long).goesTo("/")
+		t.browser().post("/login", "name", "eve", "password", long+"x").want(401, "")
+		t.browser().post("/login", "name", "eve", "password", long).goesTo("/")
+	})
+}
+
 func TestLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := app.Limit{Burst: 3, Every: time.Minute}

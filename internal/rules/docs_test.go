@@ -65,6 +65,7 @@ var documents = []string{
 	"docs/frameworks.md",
 	"docs/koa.md",
 	"docs/live.md",
+	"docs/login.md",
 	"docs/middleware.md",
 	"docs/production.md",
 	"docs/security-log.md",

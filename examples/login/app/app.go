@@ -6,6 +6,7 @@ package app
 import (
 	"context"
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -71,12 +72,28 @@ func (t TooManyTries) seconds() string { return strconv.Itoa(int(math.Ceil(t.Wai
 // CheckPassword returns the name as it is in the table if the password is right. The
 // error is a Problem, or TooManyTries. address is the client's.
 func (a *App) CheckPassword(name, password, address string) (string, error) {
-	for _, wait := range []time.Duration{a.Addresses.Wait(address), a.Names.Wait(strings.ToLower(name) + " " + address)} {
+	from := network(address)
+	name = strings.ToLower(strings.TrimSpace(name))
+	for _, wait := range []time.Duration{a.Addresses.Wait(from), a.Names.Wait(name + " " + from)} {
 		if wait > 0 {
 			return "", TooManyTries{wait}
 		}
 	}
 	return a.Users.Check(name, password)
+}
+
+// network is what a client has whose address this is: with IPv6 that is a whole
+// network of them.
+func network(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil || ip.Unmap().Is4() {
+		return address
+	}
+	p, err := ip.WithZone("").Prefix(64)
+	if err != nil {
+		return address
+	}
+	return p.String()
 }
 
 // UserRows are the rows of the admin's page.

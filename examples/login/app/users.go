@@ -67,20 +67,21 @@ func (u *Users) Add(name, password string, admin bool) (string, error) {
 	return name, nil
 }
 
+// maxPassword is that of bcrypt, in bytes. It would ignore the rest.
+const maxPassword = 72
+
 func (u *Users) hash(password string) ([]byte, error) {
-	if len([]rune(password)) < 10 || len(password) > 72 { // bcrypt's maximum
+	if len([]rune(password)) < 10 || len(password) > maxPassword {
 		return nil, ErrPassword
 	}
 	return bcrypt.GenerateFromPassword([]byte(password), u.cost)
 }
 
-// Check returns the name as it is in the table if the password is right, else
-// ErrWrong. It takes as long for a name that there is not.
+// Check returns the name if the password is right, else ErrWrong. It takes as long for a name that there is not.
 func (u *Users) Check(name, password string) (string, error) {
-	name = strings.ToLower(strings.TrimSpace(name))
 	found, ok := u.find(name)
 	hash := u.nobody
-	if ok {
+	if ok = ok && len(password) <= maxPassword; ok {
 		hash = found.hash
 	}
 	if err := bcrypt.CompareHashAndPassword(hash, []byte(password)); err != nil || !ok {

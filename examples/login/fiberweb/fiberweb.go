@@ -26,7 +26,7 @@ type handler = func(c *fiber.Ctx, s *core.Session) error
 // New returns the site.
 func New(a *app.App, sessions *core.Manager) *fiber.App {
 	t := &site{a, sessions}
-	all := fiber.New(fiber.Config{ErrorHandler: t.fail, DisableStartupMessage: true})
+	all := fiber.New(fiber.Config{ErrorHandler: t.fail, DisableStartupMessage: true, BodyLimit: 64 << 10}) // no form is longer
 	all.Use("/static", filesystem.New(filesystem.Config{Root: http.FS(app.Files())}))
 	all.Use(crossOrigin, fibersession.New(sessions, nil))
 	get := func(path string, h handler) { all.Get(path, fibersession.Handler(h)) }

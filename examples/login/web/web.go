@@ -46,7 +46,7 @@ func New(a *app.App, sessions *core.Manager) http.Handler {
 	protect.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		send(w, s.RenderError(http.StatusForbidden))
 	}))
-	return protect.Handler(all)
+	return http.MaxBytesHandler(protect.Handler(all), 64<<10) // no form is longer
 }
 
 // show answers with a page.
