@@ -42,7 +42,8 @@ type LoginOptions struct {
 	// costs one more round trip.
 	MaxSessions int
 	// RefuseMore makes the login fail with [ErrTooMany] in place of that. It
-	// costs a second round trip.
+	// costs a second round trip. Of two logins at the same moment both may be
+	// refused, and the browser has lost its session then.
 	RefuseMore bool
 }
 

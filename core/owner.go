@@ -458,7 +458,8 @@ type ownedSession struct {
 	version Version
 	record  record.Record
 	is      record.Owned
-	old     bool // it may not be here yet: see Migration
+	old     bool     // it may not be here yet: see Migration
+	copies  []target // of it, while its id is given up in two steps, or if that was interrupted
 }
 
 func (o *ownedSession) target(m *Manager) target {
@@ -466,6 +467,11 @@ func (o *ownedSession) target(m *Manager) target {
 		return target{key: o.at}
 	}
 	return target{key: o.at, version: o.version, list: m.listOf(&o.record)}
+}
+
+// has reports whether the session, or a copy, is under key.
+func (o *ownedSession) has(key string) bool {
+	return o.at == key || slices.ContainsFunc(o.copies, func(c target) bool { return c.key == key })
 }
 
 // owned are the living sessions of owner, the oldest first, also those that are still
@@ -512,45 +518,85 @@ func (m *Manager) ownedHere(ctx context.Context, owner string) ([]ownedSession, 
 	if err != nil {
 		return nil, err
 	}
-	payloads, err := m.getMany(ctx, keys)
-	if err != nil {
-		return nil, err
-	}
-	var all []ownedSession
-	var gone []string
-	found := map[string]bool{}
-	add := func(s lookup) (is record.Owned) {
-		if is = ownerOf(s.record.Owned); is.Owner == owner && !found[s.at] && !m.tooOld(&s.record) {
-			found[s.at] = true
-			all = append(all, ownedSession{at: s.at, version: s.version, record: s.record, is: is})
-		}
-		return is
-	}
-	for i, p := range payloads {
-		key, missing := keys[i], error(nil)
-		if p.Data == nil {
-			missing = ErrNotFound
-		}
-		s, err := m.see(key, p.Data, p.Version, missing)
-		if err == nil && s.record.Moved || errors.Is(err, ErrGone) && s.tombstone.leads(true) {
-			s, err = m.findAgain(ctx, key)
-		}
-		switch {
-		case errors.Is(err, ErrGone):
-			gone = append(gone, key)
-		case s.corrupt:
-			// It opens no session, and a later version may read it.
-		case err != nil:
+	look := &ownerLook{of: owner, at: map[string]bool{}, by: map[string]int{}}
+	for next := keys; len(next) > 0; {
+		payloads, err := m.getMany(ctx, next)
+		if err != nil {
 			return nil, err
-		case add(s).Owner != owner:
-			gone = append(gone, key)
 		}
+		var then []string
+		for i, p := range payloads {
+			successors, err := m.lookAt(ctx, look, next[i], p)
+			if err != nil {
+				return nil, err
+			}
+			// It had another id by the time that it was looked at, which is not
+			// among the keys of a moment before.
+			for _, key := range successors {
+				if !look.at[key] && in[key] == nil {
+					then = append(then, key)
+					in[key] = []string{} // once
+				}
+			}
+		}
+		next = then
 	}
 	if !m.moves() {
-		m.dropHints(ctx, gone, in)
+		m.dropHints(ctx, look.gone, in)
 	}
+	all := look.all
 	slices.SortFunc(all, byAge)
 	return all, nil
+}
+
+// An ownerLook is what a look at the sessions of an owner has found.
+type ownerLook struct {
+	of   string
+	all  []ownedSession
+	at   map[string]bool // the keys of all
+	by   map[string]int  // their indexes by their serials
+	gone []string        // keys that lead nowhere
+}
+
+// lookAt looks what there is under a key of a list, and returns the keys of its
+// successors if the session has another id.
+func (m *Manager) lookAt(ctx context.Context, look *ownerLook, key string, p Payload) (successors []string, err error) {
+	var missing error
+	if p.Data == nil {
+		missing = ErrNotFound
+	}
+	s, err := m.see(key, p.Data, p.Version, missing)
+	if err == nil && s.record.Moved || errors.Is(err, ErrGone) && s.tombstone.leads(true) {
+		s, err = m.findAgain(ctx, key)
+	}
+	switch {
+	case errors.Is(err, ErrGone):
+		look.gone = append(look.gone, key)
+		if s.tombstone != nil {
+			successors = s.tombstone.successors
+		}
+		return successors, nil
+	case s.corrupt:
+		return nil, nil // it opens no session, and a later version may read it
+	case err != nil:
+		return nil, err
+	}
+	is := ownerOf(s.record.Owned)
+	if is.Owner != look.of {
+		look.gone = append(look.gone, key)
+		return nil, nil
+	}
+	if look.at[s.at] || m.tooOld(&s.record) {
+		return nil, nil
+	}
+	look.at[s.at] = true
+	if i, ok := look.by[is.Serial]; ok {
+		look.all[i].copies = append(look.all[i].copies, target{key: s.at, version: s.version, list: m.listOf(&s.record)})
+		return nil, nil
+	}
+	look.by[is.Serial] = len(look.all)
+	look.all = append(look.all, ownedSession{at: s.at, version: s.version, record: s.record, is: is})
+	return nil, nil
 }
 
 // listed are the keys in the lists of owner, and which list each is in.
@@ -651,6 +697,9 @@ func (m *Manager) dropHints(ctx context.Context, keys []string, in map[string][]
 	ctx = withoutCancel(ctx)
 	atOnce(len(keys), func(i int) {
 		key := keys[i]
+		if len(in[key]) == 0 { // it is in none
+			return
+		}
 		err := m.setTombstone(ctx, key, m.newTombstone(key), m.tombstoneTTL(), 0, in[key][0])
 		if errors.Is(err, ErrConflict) {
 			// What stands there may be the session that was on its way.
@@ -673,7 +722,7 @@ func (m *Manager) dropHints(ctx context.Context, keys []string, in map[string][]
 // endOwned ends all, and tells.
 func (m *Manager) endOwned(ctx context.Context, all []ownedSession, by string) error {
 	errs := make([]error, len(all))
-	atOnce(len(all), func(i int) { _, errs[i] = m.end(ctx, all[i].target(m)) })
+	atOnce(len(all), func(i int) { _, errs[i] = m.end(ctx, append(all[i].copies, all[i].target(m))...) })
 	for _, err := range errs {
 		e := Event{Kind: EventEnded, Why: by}
 		if err != nil {
@@ -736,14 +785,12 @@ func (m *Manager) limited(ctx context.Context, l *login, e *entry) error {
 		if err != nil || len(all) <= l.most {
 			return err
 		}
-		own := slices.IndexFunc(all, func(o ownedSession) bool { return o.at == m.storeKey(e) })
+		own := slices.IndexFunc(all, func(o ownedSession) bool { return o.has(m.storeKey(e)) })
 		switch {
 		case own < 0:
 			return nil // it has been ended already, by a later one
-		case l.refuses && own >= l.most:
+		case l.refuses: // one that has come at the same time may have seen less
 			return ErrTooMany
-		case l.refuses:
-			return nil // those that came later leave by themselves
 		case own < len(all)-l.most: // by the clock of another process it is not the last
 			err = m.makeLast(ctx, e, &all[own], all[len(all)-1].record.Began())
 		default:
@@ -779,13 +826,16 @@ func (m *Manager) makeLast(ctx context.Context, e *entry, now *ownedSession, tha
 // endEach ends all as they are: ErrConflict if somebody has written one meanwhile.
 func (m *Manager) endEach(ctx context.Context, all []ownedSession) error {
 	for i := range all {
-		p := all[i].target(m)
-		if all[i].old {
-			if _, err := m.end(ctx, p); err != nil {
+		for _, p := range append(all[i].copies, all[i].target(m)) {
+			var err error
+			if all[i].old {
+				_, err = m.end(ctx, p)
+			} else {
+				err = m.remove(ctx, p.key, p.version, p.list)
+			}
+			if err != nil && !errors.Is(err, ErrNotFound) {
 				return err
 			}
-		} else if err := m.remove(ctx, p.key, p.version, p.list); err != nil && !errors.Is(err, ErrNotFound) {
-			return err
 		}
 		m.tell(ctx, nil, "", Event{Kind: EventEnded, Why: "LoginOptions.MaxSessions"})
 	}
