@@ -310,8 +310,8 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 		// So that it needs no more tries, however many requests write.
 		s, _, err := m.hold(ctx, key)
 		switch {
-		case err == nil && s.at != key: // it has another id of itself
-			return []string{s.at}, nil
+		case err == nil && s.at != key:
+			version = 0 // it has another id of itself: what is left here ends, too
 		case errors.Is(err, ErrGone) && s.tombstone != nil:
 			return s.tombstone.successors, nil
 		case errors.Is(err, ErrGone) && s.version == 0 && m.moves():
