@@ -257,7 +257,7 @@ type statements struct {
 	swapInto, removeInto         statement // PostgreSQL: one session moves to another key
 	due, sweep                   statement // sweep: PostgreSQL
 	sweepOver, sweepAlive        statement // others; the keys follow
-	begin, probe                 string
+	begin, probe, columns        string
 }
 
 var placeholder = regexp.MustCompile(`\$[0-9]+`)
@@ -343,6 +343,7 @@ func statementsOf(t tableName) *statements {
 		sweepOver:  of(`DELETE FROM {TABLE} WHERE expires_at <= {NOW}`),
 		sweepAlive: of(`UPDATE {TABLE} SET sweep_at = ` + later + ` WHERE expires_at > {NOW}`),
 		begin:      "START TRANSACTION",
+		columns:    "SELECT session_key, data, version, expires_at, sweep_at, owner FROM " + t.String() + " WHERE 1 = 0",
 	}
 	const (
 		conflict = ` ON CONFLICT (session_key) DO UPDATE SET data = excluded.data, version = excluded.version, expires_at = excluded.expires_at, sweep_at = `
@@ -352,7 +353,11 @@ func statementsOf(t tableName) *statements {
 		s.set = of(`INSERT INTO {TABLE}` + values + ` ON DUPLICATE KEY UPDATE data = VALUES(data), version = VALUES(version), expires_at = VALUES(expires_at), sweep_at = LEAST(sweep_at, VALUES(sweep_at))`)
 		s.create = of(`INSERT IGNORE INTO {TABLE}` + values)
 		s.takeOver = of(take + ` WHERE session_key = $1 AND expires_at <= {NOW}`)
-		s.due.text += " FOR UPDATE SKIP LOCKED"
+		// Without the hints it may look at all rows, and wait for those that others lock.
+		const primary = ` FORCE INDEX (PRIMARY)`
+		s.due = of(`SELECT session_key, expires_at <= {NOW} FROM {TABLE} FORCE INDEX (` + t.quote(t.own+"_sweep_at") + `) WHERE sweep_at <= {NOW} ORDER BY sweep_at LIMIT $6 FOR UPDATE SKIP LOCKED`)
+		s.sweepOver = of(`DELETE {TABLE} FROM {TABLE}` + primary + ` WHERE expires_at <= {NOW}`)
+		s.sweepAlive = of(`UPDATE {TABLE}` + primary + ` SET sweep_at = ` + later + ` WHERE expires_at > {NOW}`)
 		s.probe = "SELECT @@global.read_only"
 		return s
 	}

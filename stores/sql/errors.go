@@ -44,7 +44,9 @@ type fault struct {
 	stale  bool // and on another connection
 	drop   bool // the connection is of no use any more
 
-	readOnly bool // the server takes no writes
+	readOnly bool  // the server takes no writes
+	noTable  bool  // the table is missing
+	whole    error // instead of all that
 }
 
 // verdict is what a fault tells about the server.
@@ -60,6 +62,12 @@ const (
 // Error returns the class, the code and the cause. It never returns the text of a
 // server: servers quote keys and values in theirs.
 func (f *fault) error() error {
+	if f == nil {
+		return nil
+	}
+	if f.whole != nil {
+		return f.whole
+	}
 	text := f.text
 	if f.code != "" {
 		if text != "" {
@@ -276,6 +284,7 @@ func (f *fault) postgres() {
 	case "53100", "53200", "53400", "54000", "58030":
 		f.text = "the server is full"
 	case "42P01", "3F000", "42703":
+		f.noTable = f.code == "42P01"
 		f.text = "the table is missing, or has other columns: see Store.CreateTable"
 	case "42501":
 		f.text = "permission denied"
@@ -318,6 +327,7 @@ func (f *fault) mysql() {
 		f.class, f.text = core.ErrTooLarge, "for the server"
 		f.drop = f.code == "1153" // the server closes it
 	case "1146", "1054":
+		f.noTable = f.code == "1146"
 		f.text = "the table is missing, or has other columns: see Store.CreateTable"
 	case "1142", "1143", "1227":
 		f.text = "permission denied"
@@ -353,7 +363,8 @@ func (f *fault) sqlite(err error) {
 		f.text = "permission denied"
 	case 1:
 		f.text = "an error of SQLite"
-		if strings.Contains(err.Error(), "no such table") || strings.Contains(err.Error(), "no such column") {
+		f.noTable = strings.Contains(err.Error(), "no such table")
+		if f.noTable || strings.Contains(err.Error(), "no such column") {
 			f.text = "the table is missing, or has other columns: see Store.CreateTable"
 		}
 	default:

@@ -109,17 +109,48 @@ func or[T comparable](v, otherwise T) T {
 	return v
 }
 
-// CreateTable creates the table and its indexes where they are missing. It changes
-// nothing of a table that is there. [Dialect.Schema] has its statements.
+// CreateTable creates the table with its indexes if it is missing, in one step.
+// [Dialect.Schema] has the statements. Of a table that is there it only reads, so
+// every process may call it at its start; one with other columns is an error.
 func (s *Store) CreateTable(ctx context.Context) error {
-	return s.doAny(ctx, false, func(ctx context.Context, c *sql.Conn) error {
-		for _, text := range s.table.schema() {
-			if _, err := c.ExecContext(ctx, text); err != nil {
-				return err
+	f := s.lookForTable(ctx)
+	if f == nil || !f.noTable {
+		return f.error()
+	}
+	err := s.doAny(ctx, false, func(ctx context.Context, c *sql.Conn) error {
+		return s.inTransaction(ctx, c, func() (bool, error) { // MariaDB and MySQL end it with their one statement
+			for _, text := range s.table.schema() {
+				if _, err := c.ExecContext(ctx, text); err != nil {
+					return false, err
+				}
+			}
+			return true, nil
+		})
+	})
+	if err != nil && s.lookForTable(ctx) == nil {
+		return nil // another process was at it
+	}
+	return err
+}
+
+// lookForTable returns nil if the table is there, with its columns.
+func (s *Store) lookForTable(ctx context.Context) *fault {
+	var f *fault
+	err := s.doAny(ctx, true, func(ctx context.Context, c *sql.Conn) error {
+		f = nil
+		err := each(ctx, c, s.q.columns, nil, func(*sql.Rows) error { return nil })
+		if err != nil && s.dialect.codeOf(err) != "" {
+			if told := s.dialect.classify(ctx, err, true, false); !told.again {
+				f = &told
+				return nil
 			}
 		}
-		return nil
+		return err
 	})
+	if err != nil {
+		return &fault{whole: err}
+	}
+	return f
 }
 
 // Get returns the payload under key.

@@ -1,0 +1,91 @@
+// Package postgres_test tests stores/sql on PostgreSQL.
+package postgres_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"go.uber.org/goleak"
+
+	"github.com/gensession/gensession/internal/databases/suite"
+	"github.com/gensession/gensession/internal/servers"
+	sqlstore "github.com/gensession/gensession/stores/sql"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Main(m)) }
+
+func dsn(addr, more string) string {
+	url := "postgres://kit@" + addr + "/postgres?sslmode=disable"
+	if more != "" {
+		url += "&" + more
+	}
+	return url
+}
+
+var postgres = suite.Kind{
+	Dialect: sqlstore.PostgreSQL,
+	Driver:  "pgx",
+	DSN:     dsn,
+	Admin:   func(addr string) string { return dsn(addr, "default_transaction_read_only=off&deadlock_timeout=20ms") },
+	Shared:  func(t testing.TB) string { return servers.SharedPostgres(t).Addr() },
+	Own:     func(t testing.TB) suite.Server { return servers.Postgres(t) },
+
+	Timeout:  "statement_timeout=50",
+	ReadOnly: []string{"ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"},
+	Writable: []string{"ALTER SYSTEM SET default_transaction_read_only = off", "SELECT pg_reload_conf()"},
+	Quoting: func(table string) []string {
+		return []string{"ALTER TABLE " + table + " ADD CHECK (session_key NOT LIKE 'the-secret%')"}
+	},
+	Deadlocks: "SELECT datname, deadlocks FROM pg_stat_database WHERE datname = 'postgres'",
+}
+
+func TestPostgres(t *testing.T) { suite.Run(t, postgres) }
+
+// A touch is a HOT update: neither the index of the keys nor that of the sweeper
+// grows. Asked of the server, which counts them.
+func TestATouchIsHOT(t *testing.T) {
+	const sessions, rounds = 300, 10
+	db := suite.Open(t, "pgx", dsn(servers.SharedPostgres(t).Addr(), ""))
+	table := suite.Table()
+	s, err := sqlstore.New(db, sqlstore.PostgreSQL, &sqlstore.Options{Table: table, NoSweep: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.CreateTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	data := make([]byte, 500)
+	for i := range data {
+		data[i] = byte('a' + i%26)
+	}
+	for round := range rounds + 1 {
+		for i := range sessions {
+			key := fmt.Sprint("session-", i)
+			if round == 0 {
+				err = s.Set(t.Context(), key, data, time.Hour)
+			} else { // longer each time, by more than the time to look is rounded
+				err = s.Touch(t.Context(), key, time.Duration(round+1)*time.Hour)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var updates, hot int
+	for range 500 { // until the server has counted
+		if err := db.QueryRow("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1", table).Scan(&updates, &hot); err != nil {
+			t.Fatal(err)
+		}
+		if updates >= sessions*rounds {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Logf("%d of %d updates are HOT", hot, updates)
+	if updates < sessions*rounds || hot*100 < updates*95 {
+		t.Errorf("%d of %d updates are HOT", hot, updates)
+	}
+}
