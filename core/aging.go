@@ -76,13 +76,23 @@ func (m *Manager) find(ctx context.Context, key string) (lookup, error) {
 }
 
 // findOf is find for id, whose key that is, and which may have to be taken over.
-func (m *Manager) findOf(ctx context.Context, id ID, key string) (lookup, error) {
-	s, err := m.find(ctx, key)
-	s, err = m.orTakenOver(ctx, id, key, s, err)
+func (m *Manager) findOf(ctx context.Context, id ID, key string) (s lookup, err error) {
+	err = m.findInto(ctx, &s, id, key)
+	return s, err
+}
+
+// findInto is findOf for s, which is zero.
+func (m *Manager) findInto(ctx context.Context, s *lookup, id ID, key string) error {
+	err := m.lookInto(ctx, s, key)
+	if err == nil && !s.record.Moved && s.record.Old != record.OnTheWay {
+		return nil // as nearly always
+	}
+	*s, err = m.follow(ctx, key, *s, err, false)
+	*s, err = m.orTakenOver(ctx, id, key, *s, err)
 	if s.at == "" {
 		s.at = key
 	}
-	return s, err
+	return err
 }
 
 // findAgain is find for a request that has loaded the session. It may have got
@@ -178,7 +188,7 @@ func (m *Manager) renewID(ctx context.Context, e *entry, since int64) error {
 		if s.held != "" || s.record.Moved {
 			return errNotRenewed
 		}
-		e.loaded(s)
+		e.loaded(&s)
 	}
 	if e.aged || e.stored.Since != since || !m.idDue(m.dialect.withOwn(m.config, e.stored.Cookie), &e.stored) {
 		return errNotRenewed

@@ -112,7 +112,7 @@ func (m *Manager) VisitByID(ctx context.Context, id ID, f func(s *Session) error
 	v := &Visit{manager: m, jar: nowhere{}}
 	s := v.needSession()
 	s.ctx = ctx
-	s.take(id, now.at, now)
+	s.take(id, now.at, &now)
 	v.stage.Store(loaded)
 	returned := false
 	defer func() {

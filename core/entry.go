@@ -302,7 +302,7 @@ func (m *Manager) load(ctx context.Context, e *entry) error {
 	case err != nil:
 		return err
 	}
-	e.loaded(s)
+	e.loaded(&s)
 	e.moved(s)
 	e.notLoaded = false
 	return nil
@@ -325,7 +325,7 @@ func (e *entry) unknown(key string, t *tombstone, longAgo bool) {
 func (m *Manager) longAgo(began time.Duration) bool { return time.Since(m.born)-began > deferredLook }
 
 // loaded makes e what was found. A version that is held is none to write with.
-func (e *entry) loaded(s lookup) {
+func (e *entry) loaded(s *lookup) {
 	if e.stored, e.version = s.record, s.version; s.held != "" {
 		e.version = 0
 	}
@@ -538,7 +538,7 @@ func (m *Manager) prolong(ctx context.Context, e *entry) (other bool, err error)
 			if err != nil {
 				return other, err
 			}
-			e.loaded(s)
+			e.loaded(&s)
 			e.moved(s)
 			key = m.storeKey(e)
 			other = true
@@ -590,14 +590,14 @@ func (m *Manager) prolong(ctx context.Context, e *entry) (other bool, err error)
 		}
 		if err == nil && s.at != key {
 			e.moved(s)
-			e.loaded(s)
+			e.loaded(&s)
 			other, key, reread = true, s.at, false
 			continue
 		}
 		if err != nil || s.version == e.version {
 			break
 		}
-		e.loaded(s)
+		e.loaded(&s)
 		other = true
 		now = time.Now()
 		if ttl, over = m.ttlOf(e, &e.stored, now); e.version == 0 {

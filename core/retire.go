@@ -33,28 +33,40 @@ type lookup struct {
 }
 
 // look reads key: ErrGone if there is no session.
-func (m *Manager) look(ctx context.Context, key string) (lookup, error) {
-	data, version, err := m.get(ctx, key)
-	return m.see(key, data, version, err)
+func (m *Manager) look(ctx context.Context, key string) (s lookup, err error) {
+	err = m.lookInto(ctx, &s, key)
+	return s, err
 }
 
-func (m *Manager) see(key string, data []byte, version Version, err error) (lookup, error) {
-	s := lookup{at: key, version: version}
+// lookInto is look for s, which is zero. A lookup is large, and read in every
+// request.
+func (m *Manager) lookInto(ctx context.Context, s *lookup, key string) error {
+	data, version, err := m.get(ctx, key)
+	return m.seeInto(s, key, data, version, err)
+}
+
+// see is what data, version and err say, with which a store has answered.
+func (m *Manager) see(key string, data []byte, version Version, err error) (s lookup, _ error) {
+	err = m.seeInto(&s, key, data, version, err)
+	return s, err
+}
+
+func (m *Manager) seeInto(s *lookup, key string, data []byte, version Version, err error) error {
+	s.at, s.version = key, version
 	switch {
-	case errors.Is(err, ErrNotFound):
-		return s, ErrGone
-	case err != nil:
-		return s, err
-	case isTombstone(data):
+	case err == nil && isTombstone(data):
 		if t := m.parseTombstone(key, data, version); len(t.successors) > 0 { // else it was a removal
 			s.tombstone = t
 		}
-		return s, ErrGone
+		return ErrGone
+	case err == nil:
+		s.held = heldBy(data)
+		s.record, err = m.decode(data, key)
+		s.corrupt = err != nil
+	case errors.Is(err, ErrNotFound):
+		return ErrGone
 	}
-	s.held = heldBy(data)
-	s.record, err = m.decode(data, key)
-	s.corrupt = err != nil
-	return s, err
+	return err
 }
 
 // hold makes that nobody else saves the session under key for a moment, and

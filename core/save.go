@@ -77,11 +77,11 @@ func (s *Session) mayStore() error {
 }
 
 // take makes s what the store has under key.
-func (s *Session) take(id ID, key string, now lookup) {
-	now.record.Created = s.visit.manager.dialect.created(now.record.Created)
+func (s *Session) take(id ID, key string, now *lookup) {
 	s.id, s.key, s.state = id, key, live
 	s.aged = now.by != nil && now.by.lead.until != 0
 	s.loaded(now)
+	s.stored.Created = s.visit.manager.dialect.created(now.record.Created)
 	s.setOwn(s.stored.Cookie, nil)
 	s.since = s.stored.Since
 }

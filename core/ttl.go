@@ -88,7 +88,7 @@ func (m *Manager) ttlOf(e *entry, r *record.Record, now time.Time) (ttl time.Dur
 func (m *Manager) detached(id ID, r *record.Record) *Session {
 	v := &Visit{manager: m}
 	v.session = &Session{visit: v, ctx: context.Background()}
-	v.session.take(id, "", lookup{record: *r})
+	v.session.take(id, "", &lookup{record: *r})
 	v.session.sealed.Store(true)
 	return v.session
 }

@@ -271,14 +271,14 @@ func (v *Visit) read(ctx context.Context) error {
 		return nil
 	}
 	v.carries = true
-	now, err := lookup{}, error(ErrGone)
-	switch {
-	case v.foreign:
+	if v.foreign {
 		return v.foundForeign(ctx, id)
-	case id != "":
-		now, err = m.findOf(ctx, id, v.keyOf(id))
 	}
-	return v.found(ctx, id, now, err)
+	now, err := lookup{}, error(ErrGone)
+	if id != "" {
+		err = m.findInto(ctx, &now, id, v.keyOf(id))
+	}
+	return v.found(ctx, id, &now, err)
 }
 
 // foundForeign is found for an id that came in the cookie of another library. The
@@ -286,11 +286,11 @@ func (v *Visit) read(ctx context.Context) error {
 func (v *Visit) foundForeign(ctx context.Context, id ID) error {
 	now, err := v.manager.findForeign(ctx, id, v.manager.key(id))
 	v.resend = err == nil
-	return v.found(ctx, id, now, err)
+	return v.found(ctx, id, &now, err)
 }
 
 // found goes on with what the store has for id, as now and err say.
-func (v *Visit) found(ctx context.Context, id ID, now lookup, err error) error {
+func (v *Visit) found(ctx context.Context, id ID, now *lookup, err error) error {
 	s := v.session
 	switch {
 	case errors.Is(err, ErrGone):
@@ -308,18 +308,18 @@ func (v *Visit) found(ctx context.Context, id ID, now lookup, err error) error {
 		s.id = id
 		return v.broken(ctx, OpGet, err)
 	}
-	id, now = v.current(ctx, id, now)
+	if now.by != nil || now.record.Next != "" {
+		id, *now = v.current(ctx, id, *now)
+	}
 	s.take(id, now.at, now)
 	return v.admit(ctx, id, now.at)
 }
 
-// current goes on with what now has found for id, if the session has another id of
+// current goes on with what now has found for id, where the session has another id of
 // itself or is about to get it: with that one, if the request carries it.
 func (v *Visit) current(ctx context.Context, id ID, now lookup) (ID, lookup) {
 	m := v.manager
 	switch {
-	case now.by == nil && now.record.Next == "":
-		return id, now
 	case now.by != nil && now.by.lead.until == 0 && v.isMade(): // which is only looked at
 		return id, now
 	case now.by != nil && now.by.lead.until == 0:
@@ -372,7 +372,7 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 		if err != nil {
 			return v.broken(ctx, OpGet, err)
 		}
-		s.take(id, now.at, now)
+		s.take(id, now.at, &now)
 		s.givenUp = t
 		named := t.names(key)
 		v.untrusted = v.untrusted || !named && unknown != "" // one of several that the request carries
@@ -429,7 +429,7 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 	case 1:
 		v.session.givenUp = t
 		v.resend, v.expires = true, true // in the scope that the cookie has now
-		return v.found(ctx, living[0], at, nil)
+		return v.found(ctx, living[0], &at, nil)
 	}
 	for _, id := range living {
 		v.others = append(v.others, target{key: m.key(id), id: id})
