@@ -389,7 +389,7 @@ func (w *world) step(r *request, fault string, real func() error, model func()) 
 
 func (w *world) begin(b *browser, fault string) {
 	r := &request{browser: b, jar: b.real.Jar("/"), began: w.turn}
-	r.letter, r.rolling = "AB"[len(w.made)%2], w.rolling
+	r.letter, r.rolling, r.came = "AB"[len(w.made)%2], w.rolling, b.has
 	var has cookies // those that it trusts
 	for at, id := range b.has {
 		if b.turns[at] >= w.turn-1 {

@@ -196,7 +196,8 @@ type specClient struct {
 	// late requests then.
 	gave, heirs []string
 	recent      bool
-	carries     cookies  // what it came with
+	came        cookies  // what the browser sent, and
+	carries     cookies  // what of it has a signature that counts
 	place       int      // of its session
 	untrusted   bool     // it is one of several ids that the request carries
 	spare       bool     // its id has changed, so that a copy is sent
@@ -394,7 +395,7 @@ func (c *specClient) unloaded() {
 // send sets the cookie, or removes all with "-".
 func (c *specClient) send(id string) {
 	if id == "-" {
-		for at, has := range c.carries {
+		for at, has := range c.came {
 			if at == atName || has != "" {
 				c.set(at, "-")
 			}
@@ -409,7 +410,7 @@ func (c *specClient) send(id string) {
 	if c.spare {
 		c.set(atNext, id)
 	}
-	if c.spare && c.place == atName && c.carries[atLate] != "" {
+	if c.spare && c.place == atName && c.came[atLate] != "" {
 		c.set(atLate, "-")
 	}
 }
@@ -710,6 +711,8 @@ func (c *specClient) remove(s *spec, id string) bool {
 	switch {
 	case !s.removes && !s.plain && !s.koa && (c.late && lives || !c.late && id == c.known):
 		c.calls++ // of its two calls the second says how it ends
+	case c.late && !lives && s.removes && id == c.known && s.marked(id):
+		c.calls++ // it appends to the tombstone that it meets, and looks
 	case !c.late || lives || s.koa:
 		failed, done = c.fails()
 	}
@@ -1141,7 +1144,7 @@ func play(r rules, programs [2]program, order []int, f specFault) outcome {
 	s.live[old] = begin()
 	var cs [2]*specClient
 	for i, p := range programs {
-		cs[i] = &specClient{letter: "AB"[i], rolling: p.rolling(), unread: p.unread()}
+		cs[i] = &specClient{came: cookies{old}, letter: "AB"[i], rolling: p.rolling(), unread: p.unread()}
 		if f.client == i {
 			cs[i].fault, cs[i].late, cs[i].mute = f.call, f.late, f.mute
 		}
