@@ -223,15 +223,16 @@ func (c *signedCookie) genuine(keys *keyring, name string, ids, sigs *values) (f
 	return found, reissue && len(found) == 1, forged && len(found) == 0
 }
 
-// besides are the ids that a request carries beside the first cookie: "" where there
-// is none that is genuine and other than its own, or more than one.
+// besides are the ids that a request carries beside the first cookie, genuine and
+// other than its own: "" where there is none, or more than one.
 type besides struct {
 	ids     [places]ID
 	reissue [places]bool // as in reading
+	several []ID         // of places where there is more than one: they count for nothing, but can be ended
 }
 
 // any reports whether there is one.
-func (b *besides) any() bool { return b.ids != [places]ID{} }
+func (b *besides) any() bool { return b.ids != [places]ID{} || b.several != nil }
 
 // beside returns those that are other than own.
 func (c *signedCookie) beside(jar Jar, own ID) (b besides) {
@@ -257,11 +258,30 @@ func (c *signedCookie) beside(jar Jar, own ID) (b besides) {
 			found, _, _ = c.genuine(former.keys.Load(), former.cookies[at], &ids, &sigs)
 			reissue = true
 		}
-		if len(found) == 1 && found[0].id != own {
+		found = slices.DeleteFunc(found, func(p *signedID) bool { return p.id == own })
+		if len(found) == 1 {
 			b.ids[at], b.reissue[at] = found[0].id, reissue
+			continue
+		}
+		for _, p := range found {
+			b.several = append(b.several, p.id)
 		}
 	}
 	return b
+}
+
+// carries reports whether a request has something under the name of that cookie.
+func (c *signedCookie) carries(jar Jar, at place) bool {
+	a, ok := jar.(bufferJar)
+	if !ok {
+		return strings.Contains(jar.Cookie(), c.cookies[at])
+	}
+	scratch := c.scratch()
+	field := a.AppendCookie((*scratch)[:0])
+	// #nosec G103 -- nothing of it is kept
+	has := strings.Contains(unsafe.String(unsafe.SliceData(field), len(field)), c.cookies[at])
+	c.putScratch(scratch, field)
+	return has
 }
 
 // mayCarry reports whether a Cookie field has a cookie beside the first one with
@@ -394,7 +414,7 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	}
 	for _, gone := range c.removals(s, &o, false) {
 		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0), clean)
-		if changed {
+		if changed && c.carries(s.visit.jar, atNext) {
 			c.send(jar, c.cookies[atNext], &gone, signedID{}, time.Unix(0, 0), clean)
 		}
 	}
@@ -410,11 +430,7 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	c.send(jar, c.name, &o, p, ends, clean)
 	if changed {
 		c.send(jar, c.cookies[atNext], &o, signedID{id: id}, ends, clean)
-		own := ID("") // of which there mostly is a copy
-		if s.carries != nil {
-			own = s.carries.id
-		}
-		if beside := c.beside(s.visit.jar, own); beside.ids[atLate] != "" {
+		if c.carries(s.visit.jar, atLate) {
 			c.send(jar, c.cookies[atLate], &o, signedID{}, time.Unix(0, 0), clean)
 		}
 	}
@@ -452,7 +468,7 @@ func (c *signedCookie) Reset(jar Jar, s *Session) error {
 	scopes := append(c.removals(s, &o, true), o)
 	c.dropFormer(jar, s, &o)
 	for at, name := range c.cookies {
-		if place(at) != atName && (c.koa || !strings.Contains(s.visit.jar.Cookie(), name+"=")) {
+		if place(at) != atName && (c.koa || !c.carries(s.visit.jar, place(at))) {
 			continue
 		}
 		for _, gone := range scopes {

@@ -459,8 +459,9 @@ func (v *Visit) carriesBeside() bool {
 // the cookies from there on. A copy of the first one is none: that was looked at.
 func (v *Visit) targetsBeside(from place) (targets []target) {
 	s := v.session
-	for at, id := range v.beside(s.id).ids {
-		if id != "" && place(at) >= from && (s.carries == nil || id != s.carries.id) {
+	beside := v.beside(s.id)
+	for _, id := range append(beside.ids[from:], beside.several...) {
+		if id != "" && (s.carries == nil || id != s.carries.id) {
 			targets = append(targets, target{key: v.manager.key(id)})
 		}
 	}
