@@ -145,31 +145,35 @@ func (u *untold) tell(v *Visit) {
 	u.tellOne(v.manager, v)
 }
 
+// tellOne tells u to the Logger and the hook. What a hook causes itself, such as that
+// it can't decode a value, it is not told, or it would be called for ever.
 func (u *untold) tellOne(m *Manager, v *Visit) {
+	hook := m.o.Hooks.Event
+	if v == nil || v.session == nil {
+		u.log(m)
+		if hook != nil {
+			hook(u.ctx, u.event)
+		}
+		return
+	}
+	if v.session.within("runHook") {
+		u.log(m)
+		return
+	}
+	u.event.Session = v.session
+	_, _ = v.runHook(func() (bool, error) {
+		u.log(m)
+		if hook != nil {
+			hook(u.ctx, u.event)
+		}
+		return true, nil
+	})
+}
+
+func (u *untold) log(m *Manager) {
 	if u.logs {
 		m.o.Logger.LogAttrs(u.ctx, u.level, "session "+string(u.event.Kind), u.event.attrs()...)
 	}
-	switch hook := m.o.Hooks.Event; {
-	case hook == nil:
-	case v == nil || v.session == nil:
-		hook(u.ctx, u.event)
-	default:
-		v.observe(u.ctx, hook, u.event)
-	}
-}
-
-// observe calls the hook. A value that a hook can't decode is no event, or a hook
-// that asks for it would be called for ever.
-func (v *Visit) observe(ctx context.Context, hook func(context.Context, Event), e Event) {
-	s := v.session
-	if s.inHook() {
-		return
-	}
-	e.Session = s
-	_, _ = v.runHook(func() (bool, error) {
-		hook(ctx, e)
-		return true, nil
-	})
 }
 
 // attrs are those of the message.
@@ -227,10 +231,27 @@ func (v *Visit) tellFormer(ctx context.Context, id, former ID, e Event) {
 // it returns.
 func (v *Visit) report(ctx context.Context, op Op, err error) error {
 	e := v.failed(ctx, op, err)
-	if hook := v.manager.o.Hooks.Error; hook != nil && !left(ctx, err) {
-		return hook(ctx, e)
+	if v.manager.o.Hooks.Error != nil && !left(ctx, err) {
+		return v.decide(ctx, e)
 	}
 	return e
+}
+
+// decide calls Hooks.Error. What it can't decode itself is left to it.
+func (v *Visit) decide(ctx context.Context, e *Error) error {
+	if v.session == nil {
+		return v.manager.o.Hooks.Error(ctx, e)
+	}
+	if v.session.within("ask") {
+		return e
+	}
+	return v.ask(ctx, e)
+}
+
+// ask calls it in a session, whose stored values it may use.
+func (v *Visit) ask(ctx context.Context, e *Error) (failed error) {
+	_, failed = v.runHook(func() (bool, error) { return true, v.manager.o.Hooks.Error(ctx, e) })
+	return failed
 }
 
 // left reports whether err is that the caller has gone: that is no failure, and
@@ -252,11 +273,10 @@ func (v *Visit) failAlways(ctx context.Context, op Op, err error) error {
 // one that logs them and returns what it was given changes nothing.
 func (v *Visit) note(ctx context.Context, op Op, err error) error {
 	e := v.failed(ctx, op, err)
-	hook := v.manager.o.Hooks.Error
-	if hook == nil || left(ctx, err) {
+	if v.manager.o.Hooks.Error == nil || left(ctx, err) {
 		return nil
 	}
-	if failed := hook(ctx, e); !errors.Is(failed, e) {
+	if failed := v.decide(ctx, e); !errors.Is(failed, e) {
 		return failed
 	}
 	return nil

@@ -271,7 +271,7 @@ func FuzzTTL(f *testing.F) {
 		if !o.koa && flags&32 != 0 { // also numbers that nobody has stored
 			life = &record.Life{Idle: says, Absolute: ttl, Renew: absolute, Closes: flags&64 != 0, Remembered: flags&128 != 0}
 		}
-		got, over := m.ttl(nil, c, &record.Cookie{Members: own, Life: life}, created, now)
+		got, over := m.ttl(m.detached("", new(record.Record)), c, &record.Cookie{Members: own, Life: life}, created, now)
 		remembered := o.RememberFor > 0 && life != nil && life.Remembered
 		switch {
 		case over && got != 0:

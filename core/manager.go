@@ -122,7 +122,7 @@ type Options struct {
 	AllowEmpty bool
 	// NewID returns a new id: 16 to 128 characters of A-Z a-z 0-9 - _, with at
 	// least 128 random bits. It must never return the same id twice. Default:
-	// 24 random bytes.
+	// 24 random bytes. It must not use the session of the request.
 	NewID func(ctx context.Context) (string, error)
 	// InsecureIDFrom, if it returns an id, overrides the Carrier. The id is not
 	// signed. Anyone who controls its result can hijack sessions: it must not
@@ -193,8 +193,9 @@ type Options struct {
 
 // Hooks are callbacks. They run on the goroutine of the request, except for
 // events of the store. They may use the values of the session, but must not call
-// its Save, Login, Renew, Reset or Destroy. A panic in a hook has the effect of a
-// panic in the handler: nothing is saved.
+// its Save, Login, Renew, Reset or Destroy, nor wait for another goroutine that does:
+// from a hook they fail. A panic in a hook has the effect of a panic in the handler:
+// what is not saved yet is not saved.
 type Hooks struct {
 	// Event is called for what happens to sessions and to the store, for audits
 	// and metrics. It decides nothing, and must not change the session. It is

@@ -154,6 +154,10 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	if odd {
 		err = errors.Join(err, errOddCookie)
 	}
+	var unset error
+	if !unsent { // requirement 15: the cookie goes either way
+		unset = v.sendReset(ctx, logout)
+	}
 	switch {
 	case err != nil:
 		err = v.report(ctx, OpDestroy, err)
@@ -161,10 +165,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 		v.tell(ctx, id, Event{Kind: EventLoggedOut})
 		v.tellOthers(ctx, v.others, "Destroy")
 	}
-	if unsent {
-		return err
-	}
-	return errors.Join(err, v.sendReset(ctx, logout)) // requirement 15: the cookie goes either way
+	return errors.Join(err, unset)
 }
 
 // tellOthers tells that other sessions of the request were ended.

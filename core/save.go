@@ -70,7 +70,7 @@ func (s *Session) mayStore() error {
 	switch {
 	case s.sealed.Load():
 		return ErrCommitted
-	case s.inHook():
+	case s.within("runHook"):
 		return errFromHook
 	}
 	return nil

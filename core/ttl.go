@@ -46,7 +46,10 @@ func age(began int64, now time.Time) time.Duration {
 // cookie expires, else its MaxAge, else a limit of ours.
 func (m *Manager) koaTTL(s *Session, c CookieOptions, now time.Time) (ttl time.Duration, over bool) {
 	if m.o.TTLFunc != nil {
-		ttl = m.o.TTLFunc(s)
+		_, _ = s.visit.runHook(func() (bool, error) {
+			ttl = m.o.TTLFunc(s)
+			return true, nil
+		})
 	}
 	if ttl == 0 {
 		ttl = m.o.TTL

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 func TestK37TTL(t *testing.T) {
@@ -56,7 +58,7 @@ func TestK37TTL(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			m := &Manager{o: test.options, dialect: dialect{koa: test.options.koa}}
-			ttl, over := m.ttl(nil, complete(test.cookie), nil, now.Add(-test.age).UnixMilli(), now)
+			ttl, over := m.ttl(m.detached("", new(record.Record)), complete(test.cookie), nil, now.Add(-test.age).UnixMilli(), now)
 			if ttl != test.want || over != test.over {
 				t.Errorf("%v, over %v; want %v, %v", ttl, over, test.want, test.over)
 			}

@@ -614,10 +614,10 @@ func (v *Visit) runHook(hook func() (bool, error)) (bool, error) {
 	return hook()
 }
 
-// inHook reports whether the caller is a hook that runs for s: it would wait for
-// itself. Others in the same request may wait. Only their stacks tell them apart, and
-// they are looked at only while a hook runs.
-func (s *Session) inHook() bool {
+// within reports whether a hook calls that runs for s, by way of that method of Visit:
+// it would wait for itself, or be called for ever. Others in the same request may wait.
+// Only their stacks tell them apart, and they are looked at only while a hook runs.
+func (s *Session) within(method string) bool {
 	s.mu.Lock()
 	hooks := s.hooks
 	s.mu.Unlock()
@@ -628,7 +628,7 @@ func (s *Session) inHook() bool {
 		n := runtime.Callers(skip, callers)
 		for frames := runtime.CallersFrames(callers[:n]); ; {
 			frame, more := frames.Next()
-			if strings.HasSuffix(frame.Function, "/core.(*Visit).runHook") {
+			if strings.HasSuffix(frame.Function, "/core.(*Visit)."+method) {
 				return true
 			}
 			if !more {
@@ -686,10 +686,26 @@ func (v *Visit) last(ctx context.Context) {
 	s.err = v.save(ctx, true)
 }
 
-// save stores the session if there is a reason to, in three steps: what is to be
-// done and why; doing it to the store; the cookie, the session's state and the
-// report. last means the end of the request. Session.op is held.
+// save stores the session if there is a reason to. last means the end of the request.
+// Session.op is held.
 func (v *Visit) save(ctx context.Context, last bool) error {
+	if s := v.session; s.signsIn() {
+		done := false
+		defer func() {
+			if !done {
+				_ = s.loginFailed(errPanicked)
+			}
+		}()
+		err := v.saveOnce(ctx, last)
+		done = true
+		return err
+	}
+	return v.saveOnce(ctx, last)
+}
+
+// saveOnce does so in three steps: what is to be done and why; doing it to the store;
+// the cookie, the session's state and the report.
+func (v *Visit) saveOnce(ctx context.Context, last bool) error {
 	if err := v.whole(ctx, last); err != nil {
 		return err
 	}
