@@ -12,9 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gensession/gensession/core"
 	sqlstore "github.com/gensession/gensession/stores/sql"
-	sqlitestore "github.com/gensession/gensession/stores/sqlite"
 )
 
 // A clinic asks one database.
@@ -102,7 +100,6 @@ func (p *patient) database(ctx context.Context, a address) error {
 
 const (
 	noTable   = "Make it: gensession schema -create"
-	noIndex   = "Sweeping reads the whole table: make it with the statement of gensession schema"
 	noSweeper = "Let the application sweep (omit NoSweep), or run gensession sweep from cron"
 
 	// What makes it worth to look at a table.
@@ -124,6 +121,18 @@ func (p *clinic) inTable(ctx context.Context, there bool) bool {
 	defer s.Close()
 	p.use(ctx, s, "The user needs SELECT, INSERT, UPDATE and DELETE on the table, and a server that may be written")
 	return true
+}
+
+// indexes looks for those that the schema has. query asks for a column how many indexes
+// begin with it.
+func (p *clinic) indexes(ctx context.Context, query string, args ...any) {
+	for _, c := range []struct{ column, level, remedy string }{
+		{"sweep_at", fault, "Sweeping reads the whole table"}, {"owner", note, "With Options.Owners each login and each list of devices reads the whole table"},
+	} {
+		if n, ok := p.value(ctx, "index", query, append(args, c.column)...); ok {
+			p.either("index", n != "0", "that of "+c.column+" is there", c.level, "there is no index of "+c.column+", or none that is valid", c.remedy+": make it with the statement of gensession schema")
+		}
+	}
 }
 
 // sweeping finds rows that should have been removed an hour ago.
@@ -171,10 +180,8 @@ func (p *clinic) postgres(ctx context.Context) {
 	if !ok || !p.inTable(ctx, oid != "0") {
 		return
 	}
-	if n, ok := p.value(ctx, "index", `SELECT count(*) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-		WHERE i.indrelid = $1::bigint::oid AND i.indisvalid AND a.attname = 'sweep_at'`, oid); ok {
-		p.either("index", n != "0", "that of sweep_at is there", fault, "there is no index of sweep_at that is valid", noIndex)
-	}
+	p.indexes(ctx, `SELECT count(*) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+		WHERE i.indrelid = $1::bigint::oid AND i.indisvalid AND a.attname = $2`, oid)
 	p.sweeping(ctx, name, "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
 	if row := p.ask(ctx, "vacuum", `SELECT current_setting('autovacuum'), COALESCE(array_to_string(c.reloptions, ','), ''), COALESCE(s.n_live_tup, 0), COALESCE(s.n_dead_tup, 0),
 		COALESCE(s.n_tup_upd, 0), COALESCE(s.n_tup_hot_upd, 0) FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid WHERE c.oid = $1::bigint::oid`, oid); row != nil {
@@ -234,9 +241,7 @@ func (p *clinic) mysql(ctx context.Context) {
 		p.either("keys", strings.HasPrefix(v, "varbinary") || strings.HasSuffix(v, "_bin"), "keys are compared byte by byte", fault, "the column session_key is "+v,
 			"Keys that differ in case are one to it, and people get each other's sessions: make the table as gensession schema does")
 	}
-	if n, ok := p.value(ctx, "index", "SELECT count(*) FROM information_schema.statistics WHERE "+of+" AND column_name = 'sweep_at' AND seq_in_index = 1", p.schema, p.table); ok {
-		p.either("index", n != "0", "that of sweep_at is there", fault, "there is no index of sweep_at", noIndex)
-	}
+	p.indexes(ctx, "SELECT count(*) FROM information_schema.statistics WHERE "+of+" AND seq_in_index = 1 AND column_name = ?", p.schema, p.table)
 	name := "`" + p.table + "`"
 	if p.schema != "" {
 		name = "`" + p.schema + "`." + name
@@ -259,11 +264,7 @@ func (p *patient) sqlite(ctx context.Context, a address) error {
 			"Whoever can read it can read all sessions: chmod 600, also of the files beside it (-wal, -shm)")
 	}
 	// As it is, before the store opens it in its own way.
-	path := filepath.ToSlash(file)
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path
-	}
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: "mode=ro&_busy_timeout=5000"}).String())
+	db, err := sql.Open("sqlite", fileURL(file, "ro"))
 	if err != nil {
 		return err
 	}
@@ -305,17 +306,28 @@ func (p *patient) sqlite(ctx context.Context, a address) error {
 	if there == "0" {
 		return nil
 	}
-	if n, ok := c.value(ctx, "index", "SELECT count(*) FROM pragma_index_list(?) l, pragma_index_info(l.name) i WHERE i.seqno = 0 AND i.name = 'sweep_at'", c.table); ok {
-		p.either("index", n != "0", "that of sweep_at is there", fault, "there is no index of sweep_at", noIndex)
-	}
+	c.indexes(ctx, "SELECT count(*) FROM pragma_index_list(?) l, pragma_index_info(l.name) i WHERE i.seqno = 0 AND i.name = ?", c.table)
 	c.sweeping(ctx, `"`+c.table+`"`, "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)")
-	_ = db.Close()
-	s, err := sqlitestore.Open(file, &sqlstore.Options{Table: p.c.table, NoSweep: true})
+	// Not by the package of the file, which would make what is missing.
+	writer, err := sql.Open("sqlite", fileURL(file, "rw"))
 	if err != nil {
-		p.find("permissions", fault, "the store can't open it: "+err.Error(), "The user of the application needs to write the file and its folder")
-		return nil
+		return err
+	}
+	defer writer.Close()
+	s, err := sqlstore.New(writer, sqlstore.SQLite, &sqlstore.Options{Table: p.c.table, NoSweep: true})
+	if err != nil {
+		return mistake(err.Error())
 	}
 	defer s.Close()
-	p.use(ctx, core.Store(s), "The user of the application needs to write the file and its folder")
+	p.use(ctx, s, "The user of the application needs to write the file and its folder")
 	return nil
+}
+
+// fileURL is the name of a file for the driver, which does not make it.
+func fileURL(file, mode string) string {
+	path := filepath.ToSlash(file)
+	if !strings.HasPrefix(path, "/") { // C:/…
+		path = "/" + path
+	}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"mode": {mode}, "_busy_timeout": {"5000"}}.Encode()}).String()
 }

@@ -244,7 +244,9 @@ func TestDoctorMemcached(t *testing.T) {
 	diagnose(t, url(good), healthy, nil)
 	diagnose(t, url(servers.Memcached(t)), healthy, map[string]string{"eviction": note})
 	diagnose(t, url(servers.Memcached(t, "-M", "-I", "256k", "-o", "slab_chunk_max=256")), healthy, map[string]string{"item size": fault})
-	diagnose(t, url(servers.Memcached(t, "-M", "-o", "no_lru_crawler")), healthy, map[string]string{"listing": note})
+	silent := servers.Memcached(t, "-M", "-o", "no_lru_crawler")
+	diagnose(t, url(silent), healthy, map[string]string{"listing": note})
+	gensession(t, url(silent), "list").want(exitFailed, "memcached has refused")
 
 	full := servers.Memcached(t, "-m", "2")
 	for i := range 100 {

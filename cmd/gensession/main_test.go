@@ -238,7 +238,7 @@ func testSessions(t *testing.T, url string) {
 	if r := a.run("list", "-owner", "ada", "-owner-keys", ownerKeys).want(exitDone, ""); strings.Count(r.out, "\n") != 3 || !strings.Contains(r.out, "  phone\n") {
 		t.Errorf("list -owner prints\n%s", r.out)
 	}
-	if all := a.run("list", "-json", "-owner", "ada", "GENSESSION_OWNER_KEYS="+string(signing)).want(exitDone, "").lines(); len(all) != 2 || all[0]["label"] != "desk" {
+	if all := a.run("list", "-json", "-owner", "ada", "GENSESSION_OWNER_KEYS="+string(signing)).want(exitDone, "").lines(); len(all) != 2 || all[0]["label"] == all[1]["label"] || all[0]["owner"] != "ada" {
 		t.Errorf("list -owner has %v", all)
 	}
 	if all := a.run("list", "-owner", "ada", "-name", "other", "-owner-keys", ownerKeys).want(exitDone, ""); all.out != "" {
@@ -306,6 +306,12 @@ func testKoa(t *testing.T, url string) {
 	}
 }
 
+// made makes the table.
+func made(t *testing.T, url string) string {
+	gensession(t, url, "schema", "-create").want(exitDone, "")
+	return url
+}
+
 func TestSessions(t *testing.T) {
 	for name, url := range map[string]func(t *testing.T) string{
 		"redis":     func(t *testing.T) string { return servers.Redis(t).URL() },
@@ -313,7 +319,10 @@ func TestSessions(t *testing.T) {
 		"memcached, two servers": func(t *testing.T) string {
 			return "memcache://" + servers.Memcached(t).Addr() + "," + servers.Memcached(t).Addr()
 		},
-		"cluster": func(t *testing.T) string { return "redis://" + servers.RedisCluster(t, 3, 0).Addrs()[0] },
+		"sqlite":   func(t *testing.T) string { return made(t, "sqlite:"+filepath.Join(t.TempDir(), "sessions.db")) },
+		"postgres": func(t *testing.T) string { return made(t, servers.SharedPostgres(t).URL()) },
+		"mariadb":  func(t *testing.T) string { return made(t, servers.SharedMariaDB(t).URL()) },
+		"cluster":  func(t *testing.T) string { return "redis://" + servers.RedisCluster(t, 3, 0).Addrs()[0] },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

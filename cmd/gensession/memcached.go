@@ -21,8 +21,8 @@ type dumped struct {
 	servers []string
 }
 
-// Keys is that of a core.Indexer. Keys that the server has not yet put in order, and
-// those that it moves meanwhile, are missing.
+// Keys is that of a core.Indexer. Items that somebody uses at the same moment may be
+// missing.
 func (d *dumped) Keys(ctx context.Context, prefix string, f func(keys []string) error) error {
 	for _, server := range d.servers {
 		m, err := dialMemcached(ctx, server)
@@ -77,7 +77,7 @@ func (c *memcachedConn) lines(command string, f func(line string) error) error {
 		case "END":
 			return nil
 		case "ERROR", "CLIENT_ERROR", "SERVER_ERROR", "BUSY":
-			return fmt.Errorf("memcached has refused %q: %s", command, printable(line))
+			return fmt.Errorf("%w %q: %s", errRefused, command, printable(line))
 		}
 		if err := f(line); err != nil {
 			return err
@@ -97,11 +97,14 @@ func (c *memcachedConn) stats(of string) (map[string]string, error) {
 	return all, err
 }
 
+// errRefused is an answer that says that the command was not carried out.
+var errRefused = errors.New("memcached has refused")
+
 // keys calls f with those that begin with prefix, all at once: the server waits for
 // nobody who is slow.
 func (c *memcachedConn) keys(prefix string, f func(keys []string) error) error {
 	var all []string
-	err := c.lines("lru_crawler metadump all", func(line string) error {
+	take := func(line string) error {
 		for field := range strings.FieldsSeq(line) {
 			escaped, ok := strings.CutPrefix(field, "key=")
 			if !ok {
@@ -113,7 +116,13 @@ func (c *memcachedConn) keys(prefix string, f func(keys []string) error) error {
 			break
 		}
 		return nil
-	})
+	}
+	// By the table of all items. The lists of those that were used lately, which older
+	// servers go through, are in motion.
+	err := c.lines("lru_crawler metadump hash", take)
+	if errors.Is(err, errRefused) {
+		err = c.lines("lru_crawler metadump all", take)
+	}
 	if err != nil || len(all) == 0 {
 		return err
 	}
