@@ -1,8 +1,11 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -116,5 +119,38 @@ func TestPrintable(t *testing.T) {
 		if got := printable(text); got != want {
 			t.Errorf("%q is printed as %q, want %q", text, got, want)
 		}
+	}
+}
+
+// Each check of doctor has its row in docs/operating.md, and each row its check.
+func TestDocumentedChecks(t *testing.T) {
+	calls := regexp.MustCompile(`\.(?:find|either|ask|value)\((?:ctx, )?"([a-z ]+)"`)
+	files, err := filepath.Glob("doctor*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checks := map[string]bool{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(file, "_test.go") {
+			for _, m := range calls.FindAllStringSubmatch(string(text), -1) {
+				checks[m[1]] = true
+			}
+		}
+	}
+	document, err := os.ReadFile("../../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(document), "| check | where |")
+	rows := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z ]+) \|`).FindAllStringSubmatch(table, -1) {
+		rows[m[1]] = true
+	}
+	if len(checks) < 20 || !maps.Equal(checks, rows) {
+		t.Errorf("doctor has the checks %q, the document %q", slices.Sorted(maps.Keys(checks)), slices.Sorted(maps.Keys(rows)))
 	}
 }

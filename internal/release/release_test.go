@@ -93,7 +93,7 @@ func TestRelease(t *testing.T) {
 		t.Errorf("a release that there is: %v\n%s", err, out)
 	}
 	tags := strings.Fields(repository.do(t, "git", "tag"))
-	for _, want := range []string{"", "adapters/fasthttp/", "adapters/fiber/", "adapters/fiberv3/", "adapters/gin/", "stores/redis/", "stores/memcache/", "stores/sql/", "stores/sqlite/", "stores/foreign/", "otel/", "examples/"} {
+	for _, want := range []string{"", "adapters/fasthttp/", "adapters/fiber/", "adapters/fiberv3/", "adapters/gin/", "stores/redis/", "stores/memcache/", "stores/sql/", "stores/sqlite/", "stores/foreign/", "otel/", "cmd/gensession/", "examples/"} {
 		if !slices.Contains(tags, want+version) {
 			t.Errorf("no tag %s", want+version)
 		}
@@ -132,6 +132,13 @@ func TestRelease(t *testing.T) {
 		}
 		if out, err := env.try("go", "run", module+"/examples/demo@"+version, "-h"); err != nil || !strings.Contains(out, "-addr") {
 			t.Errorf("go run: %v\n%s", err, out)
+		}
+	})
+
+	t.Run("gensession", func(t *testing.T) {
+		env.do(t, "go", "install", module+"/cmd/gensession@"+version)
+		if out, err := env.try(filepath.Join(env.dir, "bin", "gensession"), "-h"); err != nil || !strings.Contains(out, "doctor") {
+			t.Errorf("the installed command: %v\n%s", err, out)
 		}
 	})
 

@@ -67,6 +67,7 @@ var documents = []string{
 	"docs/live.md",
 	"docs/login.md",
 	"docs/middleware.md",
+	"docs/operating.md",
 	"docs/production.md",
 	"docs/security-log.md",
 	"docs/security.md",
@@ -75,16 +76,18 @@ var documents = []string{
 }
 
 // Code in a document is a file of this repository, or a part of one that stands
-// between "// begin NAME" and "// end NAME", which is compiled and run.
+// between "// begin NAME" and "// end NAME", which is compiled and run. So is a text that
+// says which file it is, such as what a command prints.
 func TestCodeInDocuments(t *testing.T) {
-	block := regexp.MustCompile("(?s)(?:<!-- file: (\\S+) -->\n)?```go\n(.*?)```\n")
+	block := regexp.MustCompile("(?s)(?:<!-- file: (\\S+) -->\n```text\n|(?:<!-- file: (\\S+) -->\n)?```go\n)(.*?)```\n")
 	n := 0
 	for _, doc := range documents {
 		for _, b := range block.FindAllStringSubmatch(read(t, doc), -1) {
 			n++
-			file, part, _ := strings.Cut(b[1], "#")
+			source, copied := b[1]+b[2], b[3]
+			file, part, _ := strings.Cut(source, "#")
 			if file == "" {
-				t.Errorf("%s: this code does not say which file it is:\n%s", doc, b[2])
+				t.Errorf("%s: this code does not say which file it is:\n%s", doc, copied)
 				continue
 			}
 			want := read(t, file)
@@ -93,8 +96,8 @@ func TestCodeInDocuments(t *testing.T) {
 				want, _, _ = strings.Cut(want, "// end "+part+"\n")
 				want = strings.TrimSpace(want) + "\n"
 			}
-			if b[2] != want {
-				t.Errorf("%s: the copy of %s differs from it", doc, b[1])
+			if copied != want {
+				t.Errorf("%s: the copy of %s differs from it", doc, source)
 			}
 		}
 	}
