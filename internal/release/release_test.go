@@ -93,7 +93,7 @@ func TestRelease(t *testing.T) {
 		t.Errorf("a release that there is: %v\n%s", err, out)
 	}
 	tags := strings.Fields(repository.do(t, "git", "tag"))
-	for _, want := range []string{"", "adapters/fasthttp/", "adapters/fiber/", "adapters/fiberv3/", "adapters/gin/", "stores/redis/", "stores/memcache/", "stores/sql/", "stores/sqlite/", "stores/foreign/", "otel/", "cmd/gensession/", "examples/"} {
+	for _, want := range []string{"", "adapters/fasthttp/", "adapters/fiber/", "adapters/fiberv3/", "adapters/gin/", "adapters/gorilla/", "stores/redis/", "stores/memcache/", "stores/sql/", "stores/sqlite/", "stores/foreign/", "otel/", "cmd/gensession/", "examples/"} {
 		if !slices.Contains(tags, want+version) {
 			t.Errorf("no tag %s", want+version)
 		}

@@ -83,7 +83,7 @@ func packages(t *testing.T) map[string]pkg {
 		}
 		all[p.name()] = p
 	}
-	for _, name := range []string{"core", "core/storetest", "core/jartest", "core/sessiontest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "adapters/fiberv3", "adapters/gin", "stores/redis", "stores/memcache", "stores/sql", "stores/sqlite", "stores/foreign", "otel", "examples/demo", "bench/peers", "internal/faults"} {
+	for _, name := range []string{"core", "core/storetest", "core/jartest", "core/sessiontest", "stores/memory", "adapters/nethttp", "adapters/fasthttp", "adapters/fiber", "adapters/fiberv3", "adapters/gin", "adapters/gorilla", "stores/redis", "stores/memcache", "stores/sql", "stores/sqlite", "stores/foreign", "otel", "examples/demo", "bench/peers", "internal/faults"} {
 		if _, ok := all[name]; !ok {
 			t.Fatalf("there is no package %s: the rules below would check nothing", name)
 		}
@@ -195,6 +195,7 @@ var mayRequire = map[string][]string{
 	"adapters/fiber":       {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp"},
 	"adapters/fiberv3":     {"github.com/gofiber/fiber/v3", "github.com/valyala/fasthttp"},
 	"adapters/gin":         {"github.com/gin-gonic/gin"},
+	"adapters/gorilla":     {"github.com/gorilla/sessions"},
 	"stores/redis":         {"github.com/redis/rueidis"},
 	"stores/memcache":      {"github.com/bradfitz/gomemcache"},
 	"stores/foreign":       nil,
@@ -209,6 +210,7 @@ var mayRequire = map[string][]string{
 	"internal/databases":   {"github.com/jackc/pgx/v5", "github.com/go-sql-driver/mysql"},
 	"internal/e2e":         {"github.com/chromedp/cdproto", "github.com/chromedp/chromedp", "github.com/valyala/fasthttp", "golang.org/x/crypto"},
 	"internal/faults":      {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/redis/rueidis", "github.com/bradfitz/gomemcache"},
+	"internal/foreign":     {"github.com/alexedwards/scs/v2", "github.com/alexedwards/scs/goredisstore", "github.com/alexedwards/scs/postgresstore", "github.com/gin-contrib/sessions", "github.com/gin-gonic/gin", "github.com/gofiber/fiber/v2", "github.com/gofiber/fiber/v3", "github.com/gofiber/storage/redis/v3", "github.com/gorilla/sessions", "github.com/jackc/pgx/v5", "github.com/labstack/echo-contrib", "github.com/labstack/echo/v4", "github.com/markbates/goth", "github.com/redis/go-redis/v9"},
 	"internal/koatest":     nil,
 	"internal/world":       {"github.com/gin-gonic/gin", "github.com/gin-contrib/cors", "github.com/gin-contrib/gzip", "github.com/go-chi/chi/v5", "github.com/go-chi/httprate", "github.com/gofiber/fiber/v2", "github.com/gofiber/fiber/v3", "github.com/klauspost/compress", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "github.com/rs/cors", "github.com/valyala/fasthttp"},
 	"internal/websocket":   {"github.com/gorilla/websocket", "github.com/coder/websocket", "github.com/fasthttp/websocket", "github.com/gofiber/contrib/websocket", "github.com/gofiber/fiber/v2", "github.com/gin-gonic/gin", "github.com/valyala/fasthttp"},

@@ -109,7 +109,7 @@ func (s *Store) Destroy(ctx context.Context, key string) error {
 	_, err := call(s, ctx, key, writing, func() (struct{}, error) {
 		var err error
 		for range deletes {
-			if err = s.delete(ctx, key); err == nil {
+			if err = s.delete(ctx, key); err == nil || down(err) || refused(err) {
 				break
 			}
 			// Some drivers call it an error that there was nothing. If there is

@@ -1,0 +1,3 @@
+// Package foreign proves stores/foreign and adapters/gorilla with the libraries that
+// they are for.
+package foreign

@@ -1,0 +1,113 @@
+package foreign_test
+
+import (
+	"database/sql"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/alexedwards/scs/goredisstore"
+	"github.com/alexedwards/scs/postgresstore"
+	"github.com/alexedwards/scs/v2/memstore"
+	fiberredis "github.com/gofiber/storage/redis/v3"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/servers"
+	foreignstore "github.com/gensession/gensession/stores/foreign"
+)
+
+// drivers open a store on a driver of another library. A server serves all of a test.
+var drivers = map[string]struct {
+	open   func(t *testing.T) func(t testing.TB) (s *foreignstore.Store, end func())
+	better string
+}{
+	"gofiber/storage/redis": {openFiberRedis, "stores/redis"},
+	"scs/goredisstore": {func(t *testing.T) func(testing.TB) (*foreignstore.Store, func()) {
+		server := servers.Redis(t)
+		return func(t testing.TB) (*foreignstore.Store, func()) {
+			client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+			s := must[*foreignstore.Store](t)(foreignstore.FromSCS(goredisstore.New(client), nil))
+			return s, func() { ok(t, client.Close()) }
+		}
+	}, "stores/redis"},
+	"scs/postgresstore": {func(t *testing.T) func(testing.TB) (*foreignstore.Store, func()) {
+		server := servers.Postgres(t)
+		return func(t testing.TB) (*foreignstore.Store, func()) {
+			db := must[*sql.DB](t)(sql.Open("pgx", server.URL()))
+			_, err := db.Exec("CREATE TABLE IF NOT EXISTS sessions (token TEXT PRIMARY KEY, data BYTEA NOT NULL, expiry TIMESTAMPTZ NOT NULL)")
+			ok(t, err)
+			s := must[*foreignstore.Store](t)(foreignstore.FromSCS(postgresstore.NewWithCleanupInterval(db, 0), nil))
+			return s, func() { ok(t, db.Close()) }
+		}
+	}, "stores/sql"},
+	"scs/memstore": {func(*testing.T) func(testing.TB) (*foreignstore.Store, func()) {
+		return func(t testing.TB) (*foreignstore.Store, func()) {
+			s := must[*foreignstore.Store](t)(foreignstore.FromSCS(memstore.NewWithCleanupInterval(0), nil))
+			return s, func() {}
+		}
+	}, "stores/memory"},
+}
+
+func openFiberRedis(t *testing.T) func(t testing.TB) (*foreignstore.Store, func()) {
+	return onFiberRedis(servers.Redis(t))
+}
+
+func onFiberRedis(server *servers.RedisServer) func(t testing.TB) (*foreignstore.Store, func()) {
+	return func(t testing.TB) (*foreignstore.Store, func()) {
+		// By itself go-redis dials again until the deadline has passed, and then nobody
+		// can tell whether a write was carried out.
+		client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1, DialerRetries: 1})
+		storage := fiberredis.NewFromConnection(client)
+		s := must[*foreignstore.Store](t)(foreignstore.FromFiber(storage, nil))
+		return s, func() { ok(t, storage.Close()) }
+	}
+}
+
+func TestDrivers(t *testing.T) {
+	var waiting sync.WaitGroup // they mostly sleep
+	defer waiting.Wait()
+	for name, d := range drivers {
+		one := func(t *testing.T) {
+			open := d.open(t)
+			storetest.Run(t, func(t *testing.T) core.Store {
+				s, end := open(t)
+				t.Cleanup(end)
+				return s
+			})
+			s, end := open(t)
+			defer end()
+			m := must[*core.Manager](t)(core.New(s, &core.Options{Keys: testKeys}))
+			defer m.Close()
+			if got := m.Guarantees(); !strings.HasPrefix(got, "last write wins") || !strings.Contains(got, "unlike "+d.better) {
+				t.Error(got)
+			}
+			const id = "0123456789abcdef0123456789abcdef"
+			ok(t, m.SetByID(t.Context(), id, map[string]string{"user": "ada"}, 0))
+			if data, err := m.GetByID(t.Context(), id); string(data) != `{"user":"ada"}` || err != nil {
+				t.Errorf("%s, %v", data, err)
+			}
+			ok(t, m.DestroyByID(t.Context(), id))
+			if _, err := m.GetByID(t.Context(), id); err == nil {
+				t.Error("it lives")
+			}
+		}
+		waiting.Go(func() { t.Run(name, one) })
+	}
+}
+
+// TestFaultsOfFiberRedis: each call ends in time, with an error of the right class.
+func TestFaultsOfFiberRedis(t *testing.T) {
+	server := servers.Redis(t)
+	open := onFiberRedis(server)
+	storetest.Faults(t, storetest.Server{
+		Stop: server.Kill, Start: server.Start,
+		Pause: server.Pause, Resume: server.Resume,
+		Fill: server.FillUp, ReadOnly: server.ReadOnly,
+	}, func(t testing.TB) (core.Store, func()) {
+		s, end := open(t)
+		return s, end
+	})
+}
