@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -24,15 +25,24 @@ import (
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/sessiontest"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/examples/internal/openstore"
 	"github.com/gensession/gensession/examples/login/app"
 	"github.com/gensession/gensession/examples/login/fiberweb"
 	"github.com/gensession/gensession/examples/login/web"
-	memorystore "github.com/gensession/gensession/stores/memory"
+	"github.com/gensession/gensession/internal/servers"
 )
 
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard) // of requests that fail on purpose
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+	goleak.VerifyTestMain(m,
+		// fasthttp's clock of the Date field runs until the program ends, and
+		// the cleaner of a worker pool looks only every ten seconds whether
+		// its server is still there.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		// rueidis asks at first whether the server is a cluster. That client
+		// may sleep for up to a second after it was closed.
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
 }
 
 // A rig is one of the two sites, on a store that can fail.
@@ -51,6 +61,11 @@ const (
 
 // both runs a test for net/http and for Fiber, with the users ada, bob and admin.
 func both(t *testing.T, test func(t *rig)) {
+	bothOn(t, "memory", test)
+}
+
+// bothOn is both on the store that a URL names.
+func bothOn(t *testing.T, url string, test func(t *rig)) {
 	for _, name := range []string{"net/http", "Fiber"} {
 		t.Run(name, func(t *testing.T) {
 			users, err := app.NewUsers(bcrypt.MinCost)
@@ -62,9 +77,12 @@ func both(t *testing.T, test func(t *rig)) {
 					t.Fatal(err)
 				}
 			}
-			memory := memorystore.New(nil)
-			t.Cleanup(func() { memory.Close() })
-			r := &rig{T: t, app: app.New(users), store: storetest.NewFaulty(memory)}
+			store, err := openstore.Open(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { store.Close() })
+			r := &rig{T: t, app: app.New(users), store: storetest.NewFaulty(store)}
 			o := r.app.Options([]byte(secret), false)
 			o.FailFast = true
 			if r.sessions, err = core.New(r.store, o); err != nil {
@@ -474,6 +492,40 @@ func TestStoreIsDown(t *testing.T) {
 			t.Errorf("the session that could not be ended is of %q", got)
 		}
 	})
+}
+
+// Devices are listed and ended with every store.
+func TestStores(t *testing.T) {
+	for name, url := range map[string]string{
+		"redis":     "redis://" + servers.Redis(t).Addr() + "/0",
+		"memcached": "memcache://" + servers.Memcached(t).Addr(),
+		"sqlite":    "sqlite:" + filepath.Join(t.TempDir(), "sessions.db"),
+		"postgres":  servers.Postgres(t).URL(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothOn(t, url, func(t *rig) {
+				phone, tablet, bob, b := t.in("ada"), t.in("ada"), t.in("bob"), t.browser()
+				b.post("/login", "name", "ada", "password", password, "remember", "yes").goesTo("/")
+				page := b.get("/devices")
+				handles := regexp.MustCompile(`name="device" value="([^"]+)"`).FindAllStringSubmatch(page.body, -1)
+				if len(handles) != 2 {
+					t.Fatalf("the list is\n%s", page.body)
+				}
+				b.post("/devices/end", "device", handles[0][1]).goesTo("/devices")
+				if one, two := phone.session().Owner(), tablet.session().Owner(); one+two != "ada" {
+					t.Errorf("%q and %q are logged in, want one ada", one, two)
+				}
+				b.post("/password", "old", password, "new", "battery staple").goesTo("/")
+				b.wantUser("ada")
+				phone.wantUser("")
+				tablet.wantUser("")
+				bob.wantUser("bob")
+				t.in("admin").post("/admin/end", "name", "ada").goesTo("/admin")
+				b.wantUser("")
+				bob.post("/logout").goesTo("/login?bye")
+			})
+		})
+	}
 }
 
 // The sessions of an account that was closed are nobody's.
