@@ -88,6 +88,9 @@ func Open(path string, o *sqlstore.Options) (*Store, error) {
 			return nil, fmt.Errorf("sqlitestore: %w", err)
 		}
 	default:
+		if e, ok := errors.AsType[*os.PathError](err); ok {
+			err = e.Err // without the path
+		}
 		return nil, fmt.Errorf("sqlitestore: the file can't be opened for writing: %w", err)
 	}
 	plain, err := sqlite.NewConnector(dsn(path))
@@ -111,15 +114,14 @@ func Open(path string, o *sqlstore.Options) (*Store, error) {
 }
 
 // dsn returns the name of the file for the driver, with the settings of each
-// connection. The wait for a lock ends with the ctx of a call, so busy_timeout is only
-// how long SQLite waits before the store begins anew.
+// connection. There is no busy_timeout: the store waits for a lock itself, so that it
+// knows that a write that got none was not carried out.
 func dsn(path string) string {
 	path = filepath.ToSlash(path)
 	if !strings.HasPrefix(path, "/") { // C:/…
 		path = "/" + path
 	}
 	name := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
-		"_busy_timeout": {"1000"},
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"NORMAL"},
 		"_error_rc":     {"1"},

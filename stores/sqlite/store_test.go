@@ -4,14 +4,10 @@ import (
 	"path/filepath"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
 	sqlitestore "github.com/gensession/gensession/stores/sqlite"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // open opens a store that is closed at the end of the test.
 func open(t testing.TB, path string) *sqlitestore.Store {

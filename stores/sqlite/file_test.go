@@ -1,0 +1,370 @@
+package sqlitestore_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+	sqlstore "github.com/gensession/gensession/stores/sql"
+	sqlitestore "github.com/gensession/gensession/stores/sqlite"
+)
+
+// As a process of its own, the test binary counts: it adds one to a session so many
+// times, or writes until it is killed.
+func TestMain(m *testing.M) {
+	if path := os.Getenv("SQLITE_COUNT"); path != "" {
+		if err := count(path, os.Getenv("SQLITE_TIMES")); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func count(path, times string) error {
+	s, err := sqlitestore.Open(path, nil)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	n, _ := strconv.Atoi(times)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for done := 0; n == 0 || done < n; {
+		data, v, err := s.GetVersion(ctx, "n")
+		if err != nil {
+			return err
+		}
+		was, _ := strconv.Atoi(string(data))
+		_, err = s.SetVersion(ctx, "n", []byte(strconv.Itoa(was+1)), time.Hour, v)
+		switch {
+		case err == nil:
+			if done++; n == 0 {
+				fmt.Println(was + 1) // acknowledged
+			}
+		case !errors.Is(err, core.ErrConflict):
+			return err
+		}
+	}
+	return nil
+}
+
+func process(path, times string) *exec.Cmd {
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), "SQLITE_COUNT="+path, "SQLITE_TIMES="+times)
+	return c
+}
+
+// Several processes on one file lose nothing, from its creation on.
+func TestProcesses(t *testing.T) {
+	const processes, each = 4, 50
+	path := filepath.Join(t.TempDir(), "sessions.db")
+	s := open(t, path)
+	if err := s.Set(t.Context(), "n", []byte("0"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	for range processes {
+		go func() {
+			out, err := process(path, strconv.Itoa(each)).CombinedOutput()
+			if err != nil {
+				err = fmt.Errorf("%w: %s", err, out)
+			}
+			done <- err
+		}()
+	}
+	for range processes {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if data, err := s.Get(t.Context(), "n"); string(data) != strconv.Itoa(processes*each) {
+		t.Errorf("it counts %s of %d: %v", data, processes*each, err)
+	}
+}
+
+// Several processes create the file at the same time.
+func TestCreatedByAll(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.db")
+	done := make(chan error)
+	for range 8 {
+		go func() {
+			s, err := sqlitestore.Open(path, nil)
+			if err == nil {
+				err = errors.Join(s.Set(t.Context(), "k", []byte("x"), time.Hour), s.Close())
+			}
+			done <- err
+		}()
+	}
+	for range 8 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("the file is %v, %v", info.Mode(), err)
+	}
+}
+
+// A process that is killed in the middle of a write has lost nothing that it had been
+// told is stored.
+func TestKilled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.db")
+	s := open(t, path)
+	if err := s.Set(t.Context(), "n", []byte("0"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	c := process(path, "0")
+	var out bytes.Buffer
+	c.Stdout = &out
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; n < 20; { // until it has begun
+		time.Sleep(10 * time.Millisecond)
+		data, err := s.Get(t.Context(), "n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, _ = strconv.Atoi(string(data))
+	}
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait()
+	lines := strings.Fields(out.String())
+	last, _ := strconv.Atoi(lines[len(lines)-1])
+	data, err := s.Get(t.Context(), "n")
+	n, _ := strconv.Atoi(string(data))
+	if err != nil || n < last || n > last+1 {
+		t.Errorf("%d is there, and %d was acknowledged: %v", n, last, err)
+	}
+	if err := s.Set(t.Context(), "n", []byte("0"), time.Hour); err != nil {
+		t.Error("its lock has stayed:", err)
+	}
+}
+
+// bare opens the file without the store, to do to it what others may.
+func bare(t testing.TB, path string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path}).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// Another process keeps the file locked: writes wait until their deadline, reads go on,
+// and nothing is lost.
+func TestLocked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.db")
+	s := open(t, path)
+	if err := s.Set(t.Context(), "k", []byte("old"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	other := bare(t, path)
+	if _, err := other.Exec("BEGIN EXCLUSIVE"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	err := s.Set(ctx, "k", []byte("new"), time.Hour)
+	if !errors.Is(err, core.ErrUnavailable) && !errors.Is(err, core.ErrOutcomeUnknown) {
+		t.Errorf("a write: %v", err)
+	}
+	if d := time.Since(begun); d > 5*time.Second {
+		t.Errorf("it waited %v", d)
+	}
+	if data, err := s.Get(t.Context(), "k"); string(data) != "old" {
+		t.Errorf("a read: %q, %v", data, err)
+	}
+	wrote := make(chan error)
+	go func() { wrote <- s.Set(t.Context(), "k", []byte("newer"), time.Hour) }()
+	time.Sleep(50 * time.Millisecond)
+	if _, err := other.Exec("ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-wrote; err != nil {
+		t.Error("a write that waited:", err)
+	}
+	if data, err := s.Get(t.Context(), "k"); string(data) != "newer" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
+// A database that may not grow: new sessions are refused, what is there stays, and
+// who logs out makes room.
+func TestFull(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.db")
+	var last *sqlitestore.Store
+	storetest.Faults(t, storetest.Server{
+		Fill: func() func() {
+			s := last
+			sqlitestore.Limit(t, s, 1) // SQLite takes the size that it has
+			return func() { sqlitestore.Limit(t, s, 1<<30) }
+		},
+		TooLarge: 1<<20 + 1,
+	}, func(t testing.TB) (core.Store, func()) {
+		s, err := sqlitestore.Open(path, &sqlstore.Options{MaxSize: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = s
+		return s, func() { s.Close() }
+	})
+}
+
+// A disk without room refuses what must be written, and what is there stays.
+func TestFullDisk(t *testing.T) {
+	folder := mount(t, "tmpfs", 0, "size=1m")
+	s := open(t, filepath.Join(folder, "sessions.db"))
+	if err := s.Set(t.Context(), "k", []byte("old"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	filler := filepath.Join(folder, "filler")
+	if err := os.WriteFile(filler, make([]byte, 1<<20), 0o600); err == nil {
+		t.Fatal("the disk is larger than it should be")
+	}
+	var err error
+	for i := 0; i < 100 && err == nil; i++ {
+		err = s.Set(t.Context(), fmt.Sprint("more", i), make([]byte, 5000), time.Hour)
+	}
+	if !errors.Is(err, core.ErrRefused) {
+		t.Errorf("a write to a full disk: %v", err)
+	}
+	if data, err := s.Get(t.Context(), "k"); string(data) != "old" {
+		t.Errorf("a read: %q, %v", data, err)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Set(t.Context(), "k", []byte("new"), time.Hour); err != nil {
+		t.Error("when there is room again:", err)
+	}
+	if data, err := s.Get(t.Context(), "k"); string(data) != "new" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
+func TestReadOnly(t *testing.T) {
+	folder := mount(t, "tmpfs", 0, "size=1m")
+	path := filepath.Join(folder, "sessions.db")
+	s, err := sqlitestore.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Set(t.Context(), "k", []byte("old"), time.Hour), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	remount(t, folder, true)
+	if s, err := sqlitestore.Open(path, nil); err == nil {
+		s.Close()
+		t.Error("a file that can't be written was opened")
+	} else if !strings.Contains(err.Error(), "read-only") || strings.Contains(err.Error(), folder) {
+		t.Error(err)
+	}
+	remount(t, folder, false)
+	if data, err := open(t, path).Get(t.Context(), "k"); string(data) != "old" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
+// What is no database, and one whose pages were overwritten.
+func TestDamaged(t *testing.T) {
+	folder := t.TempDir()
+	nothing := filepath.Join(folder, "text.db")
+	text := strings.Repeat("this is no database. ", 500)
+	if err := os.WriteFile(nothing, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := sqlitestore.Open(nothing, nil); err == nil {
+		s.Close()
+		t.Error("a text was opened")
+	} else if !errors.Is(err, core.ErrRefused) || !strings.Contains(err.Error(), "damaged, or no database") {
+		t.Error(err)
+	}
+	if now, err := os.ReadFile(nothing); err != nil || string(now) != text {
+		t.Error("the file was changed:", err)
+	}
+
+	path := filepath.Join(folder, "sessions.db")
+	s, err := sqlitestore.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		if err := s.Set(t.Context(), fmt.Sprint("key-", i), make([]byte, 500), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, _ := f.Stat()
+	for at := int64(8192); at < info.Size(); at += 4096 { // all pages but those of the schema
+		if _, err := f.WriteAt(bytes.Repeat([]byte{0xa5}, 4096), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.Close()
+	s, err = sqlitestore.Open(path, nil)
+	if err == nil {
+		_, err = s.Get(t.Context(), "key-7")
+		if writing := s.Set(t.Context(), "key-7", []byte("x"), time.Hour); !errors.Is(writing, core.ErrRefused) {
+			t.Error("a write:", writing)
+		}
+		s.Close()
+	}
+	if !errors.Is(err, core.ErrRefused) || errors.Is(err, core.ErrNotFound) || !strings.Contains(err.Error(), "damaged") {
+		t.Error(err)
+	}
+}
+
+func TestMisfits(t *testing.T) {
+	folder := t.TempDir()
+	for _, path := range []string{"", ":memory:", "file:sessions.db", folder, filepath.Join(folder, "missing", "sessions.db")} {
+		if s, err := sqlitestore.Open(path, nil); err == nil {
+			s.Close()
+			t.Errorf("%q was opened", path)
+		}
+	}
+	if s, err := sqlitestore.Open(filepath.Join(folder, "s.db"), &sqlstore.Options{Table: "a b"}); err == nil {
+		s.Close()
+		t.Error("a table with a blank in its name")
+	}
+}
+
+func TestCloseTwice(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "sessions.db"))
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := s.Set(t.Context(), "k", nil, 0); !errors.Is(err, core.ErrUnavailable) {
+		t.Error(err)
+	}
+}
