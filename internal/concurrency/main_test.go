@@ -14,11 +14,15 @@
 package concurrency_test
 
 import (
+	"database/sql"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 
+	_ "github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib"
 	"go.uber.org/goleak"
 
 	"github.com/gensession/gensession/core"
@@ -26,6 +30,8 @@ import (
 	memcachestore "github.com/gensession/gensession/stores/memcache"
 	memorystore "github.com/gensession/gensession/stores/memory"
 	redisstore "github.com/gensession/gensession/stores/redis"
+	sqlstore "github.com/gensession/gensession/stores/sql"
+	sqlitestore "github.com/gensession/gensession/stores/sqlite"
 )
 
 func TestMain(m *testing.M) {
@@ -70,10 +76,28 @@ type kind struct {
 	open  func(t testing.TB) core.Store
 }
 
-var stores = []kind{
+var stores = append([]kind{
 	{"memory", 1, func(t testing.TB) core.Store { return newMemory(t) }},
 	{"redis", 3, func(t testing.TB) core.Store { return openRedis(t)(servers.SharedRedis(t).Addr()) }},
 	{"memcached", 3, func(t testing.TB) core.Store { return openMemcached(t)(servers.SharedMemcached(t).Addr()) }},
+}, databases()...)
+
+// databases returns those that stores/sql keeps sessions in: one of them, another in
+// each run, and with SOAK=1 all.
+func databases() []kind {
+	all := []kind{
+		{"postgres", 6, func(t testing.TB) core.Store {
+			return openDatabase(t, "pgx", servers.SharedPostgres(t).URL(), sqlstore.PostgreSQL)
+		}},
+		{"mariadb", 6, func(t testing.TB) core.Store {
+			return openDatabase(t, "mysql", servers.SharedMariaDB(t).DSN()+"?interpolateParams=true", sqlstore.MySQL)
+		}},
+		{"sqlite", 6, openFile},
+	}
+	if soak {
+		return all
+	}
+	return all[turn%3 : turn%3+1]
 }
 
 // most bounds the orders of a cell, which on memcached are many: a save reads first.
@@ -105,6 +129,34 @@ func openMemcached(t testing.TB) func(addr string) core.Store {
 		t.Cleanup(func() { s.Close() })
 		return s
 	}
+}
+
+func openDatabase(t testing.TB, driver, dsn string, d sqlstore.Dialect) core.Store {
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(30)
+	db.SetMaxIdleConns(30)
+	t.Cleanup(func() { db.Close() })
+	s, err := sqlstore.New(db, d, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if err := s.CreateTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func openFile(t testing.TB) core.Store {
+	s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "sessions.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
 }
 
 func newMemory(t testing.TB) *memorystore.Store {
