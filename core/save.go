@@ -120,9 +120,10 @@ type plan struct {
 	ctx       context.Context // does not end with the request (DESIGN: time limits)
 }
 
-// plan looks at what the request did and says what is to be done and why. It
-// runs the hook, and does nothing to the store. An error is reported already.
-func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
+// plan looks at what the request did and says in p, which is zero, what is to be done
+// and why. It runs the hook, and does nothing to the store. An error is reported
+// already.
+func (v *Visit) plan(ctx context.Context, last bool, p *plan) error {
 	s, m := v.session, v.manager
 	report := v.report
 	if s.signsIn() {
@@ -140,7 +141,7 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		return p, v.lostChange(ctx, err)
+		return v.lostChange(ctx, err)
 	}
 	if why == renewal && !hooked && !m.due(s) {
 		if why = nothing; v.resend {
@@ -154,21 +155,21 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 	}
 	p.why, p.last, p.touch = why, last, unchanged
 	if why == nothing {
-		return p, nil
+		return nil
 	}
 	ctx = withoutCancel(ctx)
 	p.ctx = ctx
 	if why != resend {
 		if err := v.sendable(ctx); err != nil {
-			return plan{}, report(ctx, OpCarrier, err)
+			return report(ctx, OpCarrier, err)
 		}
 	}
 	if !unchanged {
 		if err := v.beforeSave(ctx); err != nil {
-			return plan{}, report(ctx, OpBeforeSave, err)
+			return report(ctx, OpBeforeSave, err)
 		}
 		if err := v.whole(ctx, last); err != nil {
-			return plan{}, err
+			return err
 		}
 		s.mu.Lock()
 		changed := false
@@ -194,23 +195,23 @@ func (v *Visit) plan(ctx context.Context, last bool) (p plan, err error) {
 			p.untrusted = v.untrusted
 		}
 		if why == signsIn || s.state == fresh {
-			v.backdate(&p)
+			v.backdate(p)
 		}
 		if last {
 			s.sealed.Store(true)
 		}
 		s.mu.Unlock()
 		if err != nil {
-			return plan{}, v.lostChange(ctx, err)
+			return v.lostChange(ctx, err)
 		}
 		if why != signsIn { // which makes one
 			if _, err := s.needID(); err != nil {
-				return plan{}, report(ctx, OpID, err)
+				return report(ctx, OpID, err)
 			}
 		}
 	}
 	p.entry = s.snapshot()
-	return p, nil
+	return nil
 }
 
 // renewalIsDue reports whether a session that has not changed would be renewed.

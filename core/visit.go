@@ -564,7 +564,7 @@ func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 		switch {
 		case r.only != nil:
 			s.carries, v.resend = r.only, r.reissue
-			id = r.only.id
+			return r.only.id, nil, nil // whose form read has seen
 		case len(r.several) > 0 && m.o.koa: // the original takes the first
 			id = r.several[0].id
 		case len(r.several) > 0:
@@ -722,8 +722,8 @@ func (v *Visit) saveOnce(ctx context.Context, last bool) error {
 			s.mu.Unlock()
 		}
 	}
-	p, err := v.plan(ctx, last)
-	if err != nil || p.why == nothing {
+	var p plan
+	if err := v.plan(ctx, last, &p); err != nil || p.why == nothing {
 		return err
 	}
 	return v.conclude(&p, v.manager.carryOut(&p))

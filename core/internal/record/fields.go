@@ -295,11 +295,26 @@ const sumLen = 8
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli) // processors have an instruction for it
 
-// putSum writes the checksum of text into dst, in hexadecimal digits.
-func putSum(dst *[sumLen]byte, text []byte) {
-	sum := crc32.Checksum(text, castagnoli)
+// sumOf is the checksum of text.
+func sumOf(text []byte) uint32 { return crc32.Checksum(text, castagnoli) }
+
+const hexDigits = "0123456789abcdef"
+
+// putSum writes a checksum into dst, in hexadecimal digits.
+func putSum(dst *[sumLen]byte, sum uint32) {
 	for i := range dst {
-		dst[i] = "0123456789abcdef"[sum>>28]
+		dst[i] = hexDigits[sum>>28]
 		sum <<= 4
 	}
+}
+
+// isSum reports whether text, which is as long, is what putSum writes.
+func isSum(text []byte, sum uint32) bool {
+	for _, digit := range text {
+		if digit != hexDigits[sum>>28] {
+			return false
+		}
+		sum <<= 4
+	}
+	return true
 }

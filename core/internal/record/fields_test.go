@@ -171,7 +171,7 @@ func TestRightChecksumOfInvalidJSON(t *testing.T) {
 		`,"x":` + strings.Repeat("[", 20_000),
 	} {
 		sum := new([sumLen]byte)
-		putSum(sum, []byte(rest+"}"))
+		putSum(sum, sumOf([]byte(rest+"}")))
 		data := headOpen + "key" + headCreated + "1" + headSum + string(sum[:]) + headClose + rest + "}"
 		r, err := Parse([]byte(data), "key")
 		if errors.Is(err, ErrCorrupt) {

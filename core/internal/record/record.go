@@ -229,11 +229,11 @@ func keyMark(key string) string {
 	return key[:min(len(key), markLen)]
 }
 
-// prefixMark writes the mark of the prefix of key into dst: what stands before
-// the hash, which keyMark leaves out (W44). It is a member of its own, so that
-// versions that know only the other one read the record and carry it along.
-func prefixMark(dst *[sumLen]byte, key string) {
-	putSum(dst, unsafe.Slice(unsafe.StringData(key), max(len(key)-hashLen, 0))) // #nosec G103 -- putSum only reads
+// prefixSum is the mark of the prefix of key: what stands before the hash, which
+// keyMark leaves out (W44). It is a member of its own, so that versions that know
+// only the other one read the record and carry it along.
+func prefixSum(key string) uint32 {
+	return sumOf(unsafe.Slice(unsafe.StringData(key), max(len(key)-hashLen, 0))) // #nosec G103 -- sumOf only reads
 }
 
 const (
@@ -283,8 +283,7 @@ func parseOwn(data []byte, key string) (r Record, ok bool) {
 	}
 	rest = rest[len(mark):]
 	if marked, ok := bytes.CutPrefix(rest, []byte(headPrefix)); ok {
-		var prefix [sumLen]byte
-		if prefixMark(&prefix, key); len(marked) < sumLen || string(marked[:sumLen]) != string(prefix[:]) {
+		if len(marked) < sumLen || !isSum(marked[:sumLen], prefixSum(key)) {
 			return r, false
 		}
 		rest = marked[sumLen:]
@@ -331,8 +330,7 @@ func parseOwn(data []byte, key string) (r Record, ok bool) {
 	if rest, ok = bytes.CutPrefix(rest, []byte(headClose)); !ok || rest[len(rest)-1] != '}' {
 		return r, false
 	}
-	var want [sumLen]byte
-	if putSum(&want, rest); string(want[:]) != string(sum) {
+	if !isSum(sum, sumOf(rest)) {
 		return r, false
 	}
 	text := rest[:len(rest)-1]
@@ -420,12 +418,10 @@ func (r *Record) parseMeta(raw []byte, key string) (chosen Cookie, err error) {
 		return chosen, ErrForeign
 	}
 	if p := jsontext.Find(meta, "p"); p != nil {
-		var prefix [sumLen]byte
-		prefixMark(&prefix, key)
 		switch own, ok := jsontext.PlainString(p); {
 		case !ok:
 			return chosen, corrupt("its mark of the prefix is no string")
-		case string(own) != string(prefix[:]):
+		case len(own) != sumLen || !isSum(own, prefixSum(key)):
 			return chosen, ErrForeign
 		}
 	}
@@ -565,7 +561,7 @@ func digits(n int64) int {
 func (r *Record) Encode(key string) ([]byte, error) {
 	var room [160]byte // more than a head without options takes
 	var prefix [sumLen]byte
-	prefixMark(&prefix, key)
+	putSum(&prefix, prefixSum(key))
 	head := append(append(append(room[:0], headOpen...), keyMark(key)...), headPrefix...)
 	head = append(append(head, prefix[:]...), headCreated...)
 	head = strconv.AppendInt(head, r.Created, 10)
@@ -617,7 +613,7 @@ func (r *Record) Encode(key string) ([]byte, error) {
 		head = append(head, ',')
 		if text, ok := r.complete(key, head); ok {
 			b := text[len(key):]
-			putSum((*[sumLen]byte)(b[sum:]), b[rest:])
+			putSum((*[sumLen]byte)(b[sum:]), sumOf(b[rest:]))
 			return text, nil
 		}
 		head = head[:rest]
@@ -625,7 +621,7 @@ func (r *Record) Encode(key string) ([]byte, error) {
 	text := append(append(make([]byte, 0, len(key)+len(head)+r.size()+len(",}")), key...), head...)
 	text = append(r.appendRest(text), '}')
 	b := text[len(key):]
-	putSum((*[sumLen]byte)(b[sum:]), b[rest:])
+	putSum((*[sumLen]byte)(b[sum:]), sumOf(b[rest:]))
 	return text, nil
 }
 
