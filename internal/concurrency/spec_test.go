@@ -162,6 +162,7 @@ func (s *spec) sweep() {
 // renewed begins the time of a session anew.
 func (s *spec) renewed(id string, created time.Time) {
 	if s.ttl > 0 {
+		s.versions[id]++
 		left := s.absolute - time.Since(created)
 		if _, own := s.live[id]["cookie"]; !own { // it has chosen no longer life of its own
 			left = min(left, s.ttl)
@@ -205,6 +206,7 @@ type specClient struct {
 	unended     []string // what a Destroy could not end
 	wrote       bool     // so that it does not know the version of its session
 	known       string   // what a Destroy ends without looking at it before
+	version     int      // of its session, as it knows it
 	login       bool     // the next save is to be a login
 	doubt       *doubt
 	unread      bool // it has not loaded the session
@@ -274,7 +276,7 @@ func (c *specClient) load(s *spec, has cookies) {
 		return
 	}
 	if v, ok := s.live[id]; ok {
-		c.id, c.state, c.base, c.created = id, specLive, maps.Clone(v), s.lives[id].created
+		c.id, c.state, c.base, c.created, c.version = id, specLive, maps.Clone(v), s.lives[id].created, s.versions[id]
 		return
 	}
 	c.unloaded()
@@ -293,7 +295,7 @@ func (c *specClient) load(s *spec, has cookies) {
 			}
 			continue
 		}
-		c.id, c.state, c.base, c.created = id, specLive, maps.Clone(v), s.lives[id].created
+		c.id, c.state, c.base, c.created, c.version = id, specLive, maps.Clone(v), s.lives[id].created, s.versions[id]
 		heir := slices.Contains(c.heirs, id)
 		c.untrusted = dead && !heir
 		if c.place = at; at == atNext && (heir || len(c.gave) == 0) {
@@ -357,7 +359,7 @@ func (c *specClient) settle(s *spec) (goOn bool) {
 	case maps.Equal(now, d.wrote):
 		c.state, c.base = specLive, maps.Clone(now)
 		c.since(d)
-		c.reissue, c.doubt, c.wrote = true, nil, false // it has sent no cookie
+		c.reissue, c.doubt, c.wrote, c.version = true, nil, false, s.versions[c.id] // it has sent no cookie
 	case c.state == specNew || s.versions[c.id] != d.version:
 		c.fail("error")
 		return false
@@ -711,8 +713,8 @@ func (c *specClient) remove(s *spec, id string) bool {
 	switch {
 	case !s.removes && !s.plain && !s.koa && (c.late && lives || !c.late && id == c.known):
 		c.calls++ // of its two calls the second says how it ends
-	case c.late && !lives && s.removes && id == c.known && s.marked(id):
-		c.calls++ // it appends to the tombstone that it meets, and looks
+	case c.late && s.removes && id == c.known && (lives && s.ttl > 0 && s.versions[id] != c.version || !lives && s.marked(id)):
+		c.calls++ // it appends to what it meets, and looks
 	case !c.late || lives || s.koa:
 		failed, done = c.fails()
 	}
@@ -741,6 +743,7 @@ func (c *specClient) store(s *spec, id string, v values) {
 	delete(c.past, "cookie") // a login forgets them
 	c.id, c.state, c.base, c.edits, c.cleared = id, specLive, maps.Clone(v), map[string]specEdit{}, false
 	s.renewed(id, c.created)
+	c.version = s.versions[id]
 	c.send(id)
 }
 
