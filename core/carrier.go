@@ -88,20 +88,21 @@ const (
 // suffixes are what follows NAME.
 var suffixes = [places]string{"", ".next", ".late"}
 
-// namesOf are the names of the cookies.
-func namesOf(name string) (names [places]string) {
+// namesOf are the names of the cookies, and those of their signatures.
+func namesOf(name string) (cookies, sigs [places]string) {
 	for at, suffix := range suffixes {
-		names[at] = name + suffix
+		cookies[at] = name + suffix
+		sigs[at] = cookies[at] + sigSuffix
 	}
-	return names
+	return cookies, sigs
 }
 
 // signedCookie is the default Carrier: the cookie NAME and those beside it, each
 // with NAME.sig unless unsigned.
 type signedCookie struct {
 	name      string
-	sigName   string         // name of the signature cookie
 	cookies   [places]string // the names of all
+	sigs      [places]string // and those of their signatures
 	signed    bool
 	shaped    func(ID) bool // reports whether something has the form of an id
 	allowHTTP bool
@@ -490,15 +491,17 @@ func (s *Session) signedID(c *signedCookie, id ID) signedID {
 func (c *signedCookie) resetSignature(jar Jar) {
 	o := c.options
 	var buf [512]byte
-	line := append(append(buf[:0], c.sigName...), '=')
-	jar.SetCookie(c.sigName, string(o.appendAttributes(line, time.Unix(0, 0), c.secure(jar, &o))), true)
+	line := append(append(buf[:0], c.sigs[atName]...), '=')
+	jar.SetCookie(c.sigs[atName], string(o.appendAttributes(line, time.Unix(0, 0), c.secure(jar, &o))), true)
 }
 
 // send sends the cookie of that name and its signature, which has the same
 // attributes (K4). clean means that there is no line that it could replace.
 func (c *signedCookie) send(jar Jar, name string, o *CookieOptions, p signedID, expires time.Time, clean bool) {
-	sigName := c.sigName
-	if name != c.name {
+	var sigName string
+	if at := slices.Index(c.cookies[:], name); at >= 0 {
+		sigName = c.sigs[at]
+	} else { // a former name
 		sigName = name + sigSuffix
 	}
 	scratch := c.scratch()

@@ -529,7 +529,8 @@ func (m *Manager) check(problem func(string, ...any)) {
 // newCookie makes the default carrier.
 func (m *Manager) newCookie() error {
 	o := &m.o
-	c := &signedCookie{name: o.Name, sigName: o.Name + sigSuffix, cookies: namesOf(o.Name), signed: m.config.Signed == On, shaped: m.shaped, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key, koa: o.koa, former: slices.Clone(o.FormerCookies)}
+	c := &signedCookie{name: o.Name, signed: m.config.Signed == On, shaped: m.shaped, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key, koa: o.koa, former: slices.Clone(o.FormerCookies)}
+	c.cookies, c.sigs = namesOf(o.Name)
 	if c.signed {
 		c.verified = newVerified()
 	}

@@ -123,7 +123,9 @@ func (m *Manager) formerNames(c *signedCookie) error {
 		if name == "" || name == c.name || slices.Contains(names[:i], name) {
 			errs = append(errs, fmt.Errorf("Options.FormerNames[%d] is empty, Options.Name, or there twice: remove it", i))
 		}
-		c.names = append(c.names, &formerName{name: name, cookies: namesOf(name)})
+		former := &formerName{name: name}
+		former.cookies, _ = namesOf(name)
+		c.names = append(c.names, former)
 	}
 	return errors.Join(errs...)
 }

@@ -39,12 +39,12 @@ func (s *Store) lockLists(writes []core.Write) (unlock func()) {
 		return func() {}
 	}
 	slices.Sort(order)
-	order = slices.Clone(slices.Compact(order))
-	for _, at := range order {
+	locked := slices.Clone(slices.Compact(order))
+	for _, at := range locked {
 		s.lists[at].mu.Lock()
 	}
 	return func() {
-		for _, at := range order {
+		for _, at := range locked {
 			s.lists[at].mu.Unlock()
 		}
 	}
