@@ -120,6 +120,9 @@ func (m *Manager) follow(ctx context.Context, key string, s lookup, err error, i
 		if t := then.tombstone; errors.Is(err, ErrGone) && t.leads(inTime) && m.o.Prefix+t.lead.to == key {
 			then, err = m.finish(ctx, key, s, to, t)
 		}
+		if err == nil && then.record.Created != s.record.Created { // that one has ended: see later
+			return lookup{at: key, version: s.version}, ErrGone
+		}
 		return led(then, to, &tombstone{key: key, lead: lead{to: s.record.Next, until: 1}}), err
 	case errors.Is(err, ErrGone) && s.tombstone.leads(inTime):
 		by := s.tombstone
@@ -133,6 +136,8 @@ func (m *Manager) follow(ctx context.Context, key string, s lookup, err error, i
 			then.tombstone, then.version = by, by.version // at least it is known that the id had been renewed
 		case err == nil && by.lead.until == 0 && m.o.Prefix+then.record.Next != key:
 			return lookup{at: key, tombstone: by, version: by.version}, ErrGone // a pointer that a later one has replaced
+		case err == nil && by.lead.until != 0 && m.later(&then.record, by):
+			return lookup{at: key, tombstone: by, version: by.version}, ErrGone
 		case err == nil && then.record.Moved: // the first request that brought the id was interrupted
 			then, err = m.finish(ctx, to, then, key, by)
 			return led(then, key, nil), err
@@ -140,6 +145,12 @@ func (m *Manager) follow(ctx context.Context, key string, s lookup, err error, i
 		return led(then, to, by), err
 	}
 	return s, err
+}
+
+// later reports whether r began after the session that t, which is at rest, leads to
+// had moved there: SetByID has made one of that id since.
+func (m *Manager) later(r *record.Record, t *tombstone) bool {
+	return r.Created >= t.lead.until-m.o.RenewGrace.Milliseconds()
 }
 
 // led is s, found under at by way of by.
@@ -211,12 +222,25 @@ func (m *Manager) renewID(ctx context.Context, e *entry, since int64) error {
 		return err
 	}
 	if unused != "" { // nobody has brought it since the last time
-		_ = m.destroy(ctx, m.o.Prefix+unused)
+		m.replacePointer(ctx, m.o.Prefix+unused, key)
 	}
 	e.written(r, version)
 	e.id = id
 	m.prolonged(key)
 	return nil
+}
+
+// replacedTTL is how long an id that nobody has used, and that was renewed once more,
+// still leads a logout to the session: so a client that never takes the new id leaves
+// but some of them behind.
+const replacedTTL = 24 * time.Hour
+
+// replacePointer leaves what a logout needs of a pointer that leads to key no more.
+func (m *Manager) replacePointer(ctx context.Context, pointer, key string) {
+	s, err := m.look(ctx, pointer)
+	if t := s.tombstone; errors.Is(err, ErrGone) && t != nil {
+		_ = m.setTombstone(ctx, pointer, m.tombstoneText(pointer, t.lead, t.others()...), replacedTTL, t.version, "")
+	}
 }
 
 // pointerTTL is how long a new id waits for its first use, where the session lives for

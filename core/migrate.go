@@ -235,6 +235,24 @@ func (m *Manager) fetch(ctx context.Context, from string) (s lookup, err error) 
 	return s, err
 }
 
+// fetchLed is fetch for an id that was renewed of itself, and has led nobody to its
+// session yet, or leads there for a while. s has found what leads there.
+func (m *Manager) fetchLed(ctx context.Context, from string, s lookup) (at string, led lookup, err error) {
+	by := s.tombstone.lead
+	at = m.o.Prefix + by.to
+	then, err := m.old.look(ctx, at)
+	switch {
+	case errors.Is(err, ErrGone), err == nil && by.until == 0 && m.o.Prefix+then.record.Next != from: // another one has replaced it
+		return from, s, ErrGone
+	case err != nil:
+		return from, then, err
+	}
+	if led, err = m.fetch(ctx, at); errors.Is(err, ErrNotFound) {
+		err = ErrGone
+	}
+	return at, led, err
+}
+
 // errForeignValues does not tell what the decoder says, which may quote the values.
 var errForeignValues = fmt.Errorf("%w: Options.Migrate.Foreign.Values has returned an error, or what is no JSON object", ErrCorrupt)
 
@@ -274,6 +292,10 @@ func (m *Manager) takeOver(ctx context.Context, id ID, key, from string, now loo
 	for tries := (tries{manager: m}); ; {
 		began, onTheWay := time.Now(), now.version != 0
 		s, err := m.fetch(ctx, from)
+		pointer := from
+		if errors.Is(err, ErrGone) && m.o.Migrate.From == nil && s.tombstone.leads(false) {
+			from, s, err = m.fetchLed(ctx, from, s)
+		}
 		switch {
 		case errors.Is(err, ErrNotFound) && onTheWay: // whoever has brought it has stopped before the last step
 			return m.arrived(work, id, key, now)
@@ -298,6 +320,10 @@ func (m *Manager) takeOver(ctx context.Context, id ID, key, from string, now loo
 			if text, ttl, err = m.prepare(&entry{id: id}, key, &s.record); err == nil {
 				err = m.moveHere(work, key, text, ttl, from, s.version)
 			}
+			if err == nil && pointer != from { // which leads nowhere now
+				_ = m.destroy(work, pointer)
+			}
+			from = pointer
 		default:
 			err = m.bring(work, id, key, from, s, now, began)
 		}

@@ -156,7 +156,7 @@ func (p *planted) run(wrap func(core.Store) core.Store, phase string, victimNew,
 	}
 	// A new id that nobody has used is worthless after another renewal: then the victim
 	// had no session.
-	had := phase != "due again" || !victimNew || attackerNew
+	had := phase != "due again" || !victimNew || attackerNew || p.end == "Destroy"
 	slices.Sort(known)
 	for _, id := range slices.Compact(known) {
 		data, err := a.manager.GetByID(bg, id)

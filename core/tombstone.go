@@ -257,7 +257,12 @@ func halfEnded(err error) error {
 func (m *Manager) endOne(ctx context.Context, p target) (successors []string, err error) {
 	key, version, list := p.key, p.version, p.list
 	if !m.dialect.marks() {
-		return nil, m.destroy(ctx, key)
+		if m.old != nil && m.migrates() { // an id that was renewed of itself
+			if s, _ := m.old.look(ctx, key); s.tombstone != nil {
+				successors = s.tombstone.successors
+			}
+		}
+		return successors, m.destroy(ctx, key)
 	}
 	tries := tries{manager: m}
 	for {
