@@ -324,6 +324,7 @@ type Manager struct {
 	ownerKeys atomic.Pointer[keyring]
 	ownKeyed  bool                     // by Options.OwnerKeys
 	hinted    atomic.Pointer[recently] // nil until a list was prolonged
+	apart     atomic.Bool              // a list was a step of its own
 }
 
 // New returns a Manager that keeps sessions in store. Its error lists all invalid

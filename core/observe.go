@@ -30,7 +30,7 @@ func Observe(s Store, around func(ctx context.Context, method string) (context.C
 	lists := observedLists{o, indexer}
 	switch {
 	case keeps != nil && indexer != nil && toucher != nil:
-		return observedIndex{o, versions, batches, touches, lists, observedKeeper{o, versions, batches, touches, keeper, keeps}}
+		return &observedIndex{o, versions, batches, touches, lists, keeper, keeps}
 	case indexer != nil && toucher != nil:
 		return struct {
 			observed
@@ -251,17 +251,27 @@ type observedIndex struct {
 	observedBatches
 	observedTouches
 	observedLists
-	keeps observedKeeper
+	keeper  keeper
+	batches batchKeeper
 }
 
-func (i observedIndex) View(ctx context.Context, key string) (string, Version, error) {
-	return i.keeps.View(ctx, key)
+func (i *observedIndex) View(ctx context.Context, key string) (string, Version, error) {
+	ctx, end := i.begin(ctx, "GetVersion")
+	text, now, err := i.keeper.View(ctx, key)
+	end(err)
+	return text, now, err
 }
 
-func (i observedIndex) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error) {
-	return i.keeps.Keep(ctx, text, keyLen, ttl, v)
+func (i *observedIndex) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error) {
+	ctx, end := i.begin(ctx, "SetVersion")
+	now, err := i.keeper.Keep(ctx, text, keyLen, ttl, v)
+	end(err)
+	return now, err
 }
 
-func (i observedIndex) KeepBatch(ctx context.Context, writes []Write) ([]Version, error) {
-	return i.keeps.KeepBatch(ctx, writes)
+func (i *observedIndex) KeepBatch(ctx context.Context, writes []Write) ([]Version, error) {
+	ctx, end := i.begin(ctx, "Batch")
+	versions, err := i.batches.KeepBatch(ctx, writes)
+	end(err)
+	return versions, err
 }

@@ -142,7 +142,7 @@ func (m *Manager) RebuildOwners(ctx context.Context) (n int, err error) {
 				continue // what is unreadable opens no session
 			}
 			if ttl, over := m.ttlOf(&entry{}, &r, time.Now()); !over {
-				if err := m.own(ctx, keys[i], &r, ttl); err != nil {
+				if err := m.own(ctx, m.listOf(&r), keys[i], ttl); err != nil {
 					return err
 				}
 				n++
@@ -310,12 +310,11 @@ func (m *Manager) listOf(r *record.Record) string {
 // of its own, so that not every save has to prolong it.
 const listSlack = 10 * time.Minute
 
-// own puts key into the list of r, which lives for ttl.
-func (m *Manager) own(ctx context.Context, key string, r *record.Record, ttl time.Duration) error {
+// own puts key into list, whose session lives for ttl.
+func (m *Manager) own(ctx context.Context, list, key string, ttl time.Duration) error {
 	if ttl > 0 && ttl < 1<<62 {
 		ttl += listSlack
 	}
-	list := m.listOf(r)
 	err := m.ownOnce(ctx, list, key, ttl)
 	if m.again(ctx, err) {
 		err = m.ownOnce(ctx, list, key, ttl)
@@ -358,19 +357,21 @@ func (m *Manager) disown(ctx context.Context, list string, keys ...string) {
 
 // setRecord is set for r, and keeps it in the list of its owner.
 func (m *Manager) setRecord(ctx context.Context, key string, text []byte, ttl time.Duration, version Version, r *record.Record) (Version, error) {
-	return m.setOwned(ctx, key, text, ttl, version, r, false)
+	if list := m.listOf(r); list != "" {
+		return m.setOwned(ctx, list, key, text, ttl, version, false)
+	}
+	return m.set(ctx, key, text, ttl, version)
 }
 
 // enter is setRecord where key has a note, and so is not in the list yet.
 func (m *Manager) enter(ctx context.Context, key string, text []byte, ttl time.Duration, version Version, r *record.Record) (Version, error) {
-	return m.setOwned(ctx, key, text, ttl, version, r, true)
+	if list := m.listOf(r); list != "" {
+		return m.setOwned(ctx, list, key, text, ttl, version, true)
+	}
+	return m.set(ctx, key, text, ttl, version)
 }
 
-func (m *Manager) setOwned(ctx context.Context, key string, text []byte, ttl time.Duration, version Version, r *record.Record, entering bool) (Version, error) {
-	list := m.listOf(r)
-	if list == "" {
-		return m.set(ctx, key, text, ttl, version)
-	}
+func (m *Manager) setOwned(ctx context.Context, list, key string, text []byte, ttl time.Duration, version Version, entering bool) (Version, error) {
 	versions, err := m.batch(ctx, Write{Key: key, Data: text, TTL: ttl, Version: version, Owner: list})
 	if err == nil {
 		return versions[0], nil
@@ -378,28 +379,28 @@ func (m *Manager) setOwned(ctx context.Context, key string, text []byte, ttl tim
 	if !errors.Is(err, errors.ErrUnsupported) {
 		return 0, err
 	}
+	m.apart.Store(true)
 	if version == 0 {
-		return m.createOwned(ctx, key, text, ttl, r)
+		return m.createOwned(ctx, list, key, text, ttl)
 	}
 	if entering {
-		if err := m.own(ctx, key, r, ttl); err != nil {
+		if err := m.own(ctx, list, key, ttl); err != nil {
 			return 0, err
 		}
 		return m.set(ctx, key, text, ttl, version)
 	}
 	var beside sync.WaitGroup
 	if m.hints().due(key, time.Now(), listSlack) {
-		written := *r                                            // else every save, of whatever session, would need an object for its plan
-		beside.Go(func() { _ = m.own(ctx, key, &written, ttl) }) // a hint; the next save tries again
+		beside.Go(func() { _ = m.own(ctx, list, key, ttl) }) // a hint; the next save tries again
 	}
 	defer beside.Wait()
 	return m.set(ctx, key, text, ttl, version)
 }
 
 // createOwned creates a session whose list is another step.
-func (m *Manager) createOwned(ctx context.Context, key string, text []byte, ttl time.Duration, r *record.Record) (Version, error) {
+func (m *Manager) createOwned(ctx context.Context, list, key string, text []byte, ttl time.Duration) (Version, error) {
 	began := time.Now()
-	if err := m.own(ctx, key, r, ttl); err != nil {
+	if err := m.own(ctx, list, key, ttl); err != nil {
 		return 0, err
 	}
 	version, err := m.set(ctx, key, text, ttl, 0)
@@ -409,7 +410,7 @@ func (m *Manager) createOwned(ctx context.Context, key string, text []byte, ttl 
 			return 0, errOvertakenByEnd
 		}
 	case err == nil && time.Since(began) > tombstoneTTL/2: // the tombstone that it should have met may have passed
-		err = m.own(ctx, key, r, ttl)
+		err = m.own(ctx, list, key, ttl)
 	}
 	return version, err
 }
@@ -423,8 +424,8 @@ const overtaken = 8
 
 // prolongHint is for a touch, which writes no record.
 func (m *Manager) prolongHint(ctx context.Context, key string, r *record.Record, ttl time.Duration) {
-	if m.listOf(r) != "" {
-		_ = m.own(ctx, key, r, ttl)
+	if list := m.listOf(r); list != "" {
+		_ = m.own(ctx, list, key, ttl)
 	}
 }
 
@@ -435,6 +436,7 @@ func (m *Manager) batchOwned(ctx context.Context, w Write) error {
 	if w.Owner == "" || !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
+	m.apart.Store(true)
 	list := w.Owner
 	w.Owner = ""
 	if _, err = m.batch(ctx, w); err == nil || errors.Is(err, ErrNotFound) {
@@ -695,34 +697,52 @@ func atOnce(n int, f func(i int)) {
 // that it is in.
 func (m *Manager) dropHints(ctx context.Context, keys []string, in map[string][]string) {
 	ctx = withoutCancel(ctx)
+	dropped := make([]bool, len(keys))
+	apart := m.apart.Load()
 	atOnce(len(keys), func(i int) {
-		key := keys[i]
+		key, list := keys[i], ""
 		if len(in[key]) == 0 { // it is in none
 			return
 		}
-		err := m.setTombstone(ctx, key, m.newTombstone(key), m.tombstoneTTL(), 0, in[key][0])
-		if errors.Is(err, ErrConflict) {
+		if !apart {
+			list = in[key][0]
+		}
+		err := m.setTombstone(ctx, key, m.newTombstone(key), m.tombstoneTTL(), 0, list)
+		if dropped[i] = err == nil; errors.Is(err, ErrConflict) {
 			// What stands there may be the session that was on its way.
-			if s, lookErr := m.look(ctx, key); !errors.Is(lookErr, ErrGone) && slices.Contains(in[key], m.listOf(&s.record)) {
-				return
-			} else if errors.Is(lookErr, ErrGone) || lookErr == nil {
-				err = nil
-				m.disown(ctx, in[key][0], key)
-			}
-		}
-		if err != nil {
-			return // it stays until the next time
-		}
-		for _, list := range in[key][1:] {
-			m.disown(ctx, list, key)
+			s, err := m.look(ctx, key)
+			dropped[i] = errors.Is(err, ErrGone) || err == nil && !slices.Contains(in[key], m.listOf(&s.record))
 		}
 	})
+	from := map[string][]string{}
+	for i, key := range keys {
+		if dropped[i] { // else it stays until the next time
+			for _, list := range in[key] {
+				from[list] = append(from[list], key)
+			}
+		}
+	}
+	for list, keys := range from {
+		m.disown(ctx, list, keys...)
+	}
 }
 
 // endOwned ends all, and tells.
 func (m *Manager) endOwned(ctx context.Context, all []ownedSession, by string) error {
 	errs := make([]error, len(all))
-	atOnce(len(all), func(i int) { _, errs[i] = m.end(ctx, append(all[i].copies, all[i].target(m))...) })
+	apart := m.apart.Load()
+	atOnce(len(all), func(i int) {
+		targets := append(all[i].copies, all[i].target(m))
+		for i := range targets {
+			if apart { // all leave the list together
+				targets[i].list = ""
+			}
+		}
+		_, errs[i] = m.end(ctx, targets...)
+	})
+	if apart {
+		m.leave(ctx, all, errs)
+	}
 	for _, err := range errs {
 		e := Event{Kind: EventEnded, Why: by}
 		if err != nil {
@@ -734,6 +754,20 @@ func (m *Manager) endOwned(ctx context.Context, all []ownedSession, by string) e
 		return &Error{OpDestroy, err}
 	}
 	return nil
+}
+
+// leave takes those of all out of the list that have ended.
+func (m *Manager) leave(ctx context.Context, all []ownedSession, errs []error) {
+	var keys []string
+	list := ""
+	for i := range all {
+		if errs[i] == nil {
+			for _, t := range append(all[i].copies, all[i].target(m)) {
+				keys, list = append(keys, t.key), t.list
+			}
+		}
+	}
+	m.disown(ctx, list, keys...)
 }
 
 // admits is ErrTooMany if p is a login that must not take place.

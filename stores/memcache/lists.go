@@ -24,8 +24,9 @@ import (
 // The server drops the item when it needs the room, and all is lost with it: lists
 // are best effort here.
 
-// listLife is how long an item with a list stays that nobody has looked at since: as
-// long as the longest life of a session that a browser keeps.
+// listLife is how long an item with a list stays after it was begun, or rewritten when
+// something went. What is appended does not prolong it. A list that is lost so heals as
+// others do.
 const listLife = 400 * 24 * time.Hour
 
 // clockSkew is how much longer than its session a key stays in a list, since clocks
@@ -65,34 +66,20 @@ func (s *Store) Own(ctx context.Context, owner, key string, ttl time.Duration) e
 	}
 	end := endOf(ttl)
 	line := request{ctx: ctx}
-	life := listLife
-	if ttl == 0 || ttl > life {
-		life = ttl
-	}
-	if err := s.prepareWrite(&line, owner, appendLine(nil, key, end), life); err != nil {
+	if err := s.prepareWrite(&line, owner, appendLine(nil, key, end), listLife); err != nil {
 		return err
 	}
 	for range 8 {
-		// Both at once, so that a login waits for one round trip: the item must live as
-		// long as the key, and appending leaves its end as it is.
-		var beside sync.WaitGroup
-		beside.Go(func() {
-			touch := request{verb: verbTouch, ctx: ctx, deadline: line.deadline}
-			touch.item.Key, touch.item.Expiration = owner, line.item.Expiration
-			_ = s.ask(&touch) // it has its whole life mostly
-		})
 		line.verb = verbAppend
-		err := s.ask(&line)
-		beside.Wait()
-		if !errors.Is(err, core.ErrNotFound) {
+		if err := s.ask(&line); !errors.Is(err, core.ErrNotFound) {
 			return err
 		}
 		line.verb = verbAdd
 		if err := s.ask(&line); !errors.Is(err, core.ErrConflict) {
 			return err
 		}
-		// It has come just now, or has no room for one more line.
-		err = s.rewrite(ctx, owner, func(ends map[string]int64) { ends[key] = max(ends[key], end) })
+		// It has no room for one more line, or has come just now.
+		err := s.rewrite(ctx, owner, func(ends map[string]int64) { ends[key] = max(ends[key], end) })
 		if !errors.Is(err, core.ErrConflict) && !errors.Is(err, core.ErrNotFound) {
 			return err
 		}
@@ -172,15 +159,10 @@ func (s *Store) rewrite(ctx context.Context, owner string, change func(ends map[
 		return err
 	}
 	var text []byte
-	last := int64(0)
 	for key, end := range l.ends {
-		text, last = appendLine(text, key, end), max(last, end)
+		text = appendLine(text, key, end)
 	}
-	ttl := time.Duration(0)
-	if left := last - time.Now().UnixMilli(); last != never && left < int64(math.MaxInt64/time.Millisecond) {
-		ttl = time.Duration(max(left, 1)) * time.Millisecond
-	}
-	_, err = s.SetVersion(ctx, owner, text, ttl, version)
+	_, err = s.SetVersion(ctx, owner, text, listLife, version)
 	return err
 }
 
