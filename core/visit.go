@@ -520,7 +520,7 @@ func (v *Visit) unknownID(ctx context.Context, id ID, t *tombstone) error {
 	v.session.reset()
 	v.session.unknown(v.keyOf(id), t, v.longAgo())
 	v.resend = false
-	if v.manager.o.ResetUnknown && v.session.place == atName {
+	if v.manager.o.ResetUnknown && v.session.place == atName && !v.isMade() {
 		return v.sendReset(ctx, false)
 	}
 	return nil

@@ -175,6 +175,10 @@ func TestLook(t *testing.T) {
 	}
 	want("after that", look(in), "ada")
 
+	// With ResetUnknown, which wants to remove the cookie.
+	removes, _ := manager(t, &core.Options{ResetUnknown: true})
+	want("with an id that the store does not have", sessiontest.Look(t, removes, in), "")
+
 	// The cookie of a former scope is removed beside the one of the current.
 	moved, _ := manager(t, &core.Options{FormerCookies: []core.CookieOptions{{Path: "/old"}}})
 	want("after a login that removes another scope", sessiontest.Look(t, moved, ask(moved, "/login", sessiontest.New(t, moved, ada)).Header()), "ada")
