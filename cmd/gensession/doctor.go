@@ -126,10 +126,10 @@ func (p *patient) use(ctx context.Context, s core.Store, remedy string) {
 	}
 	data := []byte("a record of gensession doctor")
 	if swapper, ok := core.As[core.Swapper](s); ok {
-		version, err := swapper.SetVersion(ctx, key, data, tryTTL, 0)
+		_, err := swapper.SetVersion(ctx, key, data, tryTTL, 0)
 		try("creating a record", err)
 		if err == nil {
-			_, version, err = swapper.GetVersion(ctx, key)
+			_, version, err := swapper.GetVersion(ctx, key)
 			try("reading a record", err)
 			_, err = swapper.SetVersion(ctx, key, append(data, '.'), tryTTL, version)
 			try("changing a record", err)

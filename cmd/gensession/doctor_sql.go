@@ -308,15 +308,9 @@ func (p *patient) sqlite(ctx context.Context, a address) error {
 	}
 	c.indexes(ctx, "SELECT count(*) FROM pragma_index_list(?) l, pragma_index_info(l.name) i WHERE i.seqno = 0 AND i.name = ?", c.table)
 	c.sweeping(ctx, `"`+c.table+`"`, "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)")
-	// Not by the package of the file, which would make what is missing.
-	writer, err := sql.Open("sqlite", fileURL(file, "rw"))
+	s, _, err := p.c.open()
 	if err != nil {
 		return err
-	}
-	defer writer.Close()
-	s, err := sqlstore.New(writer, sqlstore.SQLite, &sqlstore.Options{Table: p.c.table, NoSweep: true})
-	if err != nil {
-		return mistake(err.Error())
 	}
 	defer s.Close()
 	p.use(ctx, s, "The user of the application needs to write the file and its folder")

@@ -264,6 +264,13 @@ func TestSweep(t *testing.T) {
 	t.Parallel()
 	url := "sqlite:" + filepath.Join(t.TempDir(), "sessions.db")
 	gensession(t, url, "sweep").want(exitFailed, "no such file")
+	poolOf(t, url).exec("CREATE TABLE other (x)")
+	for _, args := range [][]string{{"sweep"}, {"list"}, {"count"}, {"end", "id:01234567"}} { // of a file of somebody else's
+		gensession(t, url, args...).want(exitFailed, "gensession: ")
+	}
+	if n := poolOf(t, url).number("SELECT count(*) FROM sqlite_schema"); n != 1 {
+		t.Errorf("the file has %d tables and indexes now", n)
+	}
 	gensession(t, url, "schema", "-create", "-table", "mine").want(exitDone, "")
 	p := poolOf(t, url)
 	p.exec("INSERT INTO mine (session_key, data, version, expires_at, sweep_at) VALUES ('old', x'', 1, 1000, 1000), ('older', x'', 1, 1000, 1000), ('new', x'', 1, 9000000000000, 9000000000000)")

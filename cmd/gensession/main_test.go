@@ -291,7 +291,7 @@ func testSealed(t *testing.T, url string) {
 // testKoa is on the bare keys of KoaCompat.
 func testKoa(t *testing.T, url string) {
 	o := core.KoaCompat()
-	o.Prefix, o.ResetUnknown = "koa:", false // or looking at a session that has ended is an error of sessiontest
+	o.Prefix = "koa:"
 	a := newApplication(t, url, o)
 	one, oneLives := a.login(core.LoginOptions{})
 	if r := a.run("list", "-koa", "-prefix", "koa:").want(exitDone, ""); !strings.Contains(r.out, one) {

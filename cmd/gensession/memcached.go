@@ -29,9 +29,7 @@ func (d *dumped) Keys(ctx context.Context, prefix string, f func(keys []string) 
 		if err != nil {
 			return err
 		}
-		err = m.keys(prefix, f)
-		m.Close()
-		if err != nil {
+		if err := errors.Join(m.keys(prefix, f), m.Close()); err != nil {
 			return err
 		}
 	}

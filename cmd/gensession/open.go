@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
@@ -82,10 +83,6 @@ func (c *command) open() (store, address, error) {
 		if m, err = memcachestore.Open(servers, nil); err == nil {
 			s = &dumped{m, servers}
 		}
-	case a.scheme == "sqlite":
-		if _, err = os.Stat(a.rest); err == nil { // or it would be made
-			s, err = sqlitestore.Open(a.rest, o)
-		}
 	case a.dialect() != 0:
 		s, err = c.openDatabase(a, o)
 	default:
@@ -117,8 +114,18 @@ func (c *command) openDatabase(a address, o *sqlstore.Options) (store, error) {
 	return databaseStore{s, db}, nil
 }
 
-// pool is that of a database server.
+// pool is that of a database. It makes no file.
 func (a address) pool() (*sql.DB, error) {
+	if a.scheme == "sqlite" {
+		file, err := filepath.Abs(a.rest)
+		if err == nil {
+			_, err = os.Stat(file)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return sql.Open("sqlite", fileURL(file, "rw"))
+	}
 	if a.scheme == "postgres" {
 		config, err := pgx.ParseConfig(a.whole)
 		if err != nil {
