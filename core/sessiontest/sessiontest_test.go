@@ -302,6 +302,41 @@ func TestAge(t *testing.T) {
 	})
 }
 
+// A session with an owner is in the list of the owner, with its age.
+func TestOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := manager(t, &core.Options{Owners: true, AbsoluteTimeout: 12 * time.Hour})
+		owned := func(s *core.Session) error { return s.Login(core.LoginOptions{Owner: "ada", Label: "phone"}) }
+		young, old := sessiontest.New(t, m, owned), sessiontest.NewAged(t, m, 3*time.Hour, owned)
+		for what, h := range map[string]http.Header{"young": young, "old": old} {
+			if s := sessiontest.Look(t, m, h); s.Owner() != "ada" {
+				t.Errorf("the %s one is of %q", what, s.Owner())
+			}
+		}
+		devices, err := m.ListByOwner(t.Context(), "ada", sessiontest.Look(t, m, old))
+		if err != nil || len(devices) != 2 {
+			t.Fatalf("%d are listed, %v", len(devices), err)
+		}
+		first, last := devices[0], devices[1]
+		if age := time.Since(last.Created); age != 3*time.Hour || !last.Current || last.Label != "phone" || time.Since(last.LastUsed) != 0 {
+			t.Errorf("the old one began %v ago, is the asking one %t, has the label %q, was used %v ago", age, last.Current, last.Label, time.Since(last.LastUsed))
+		}
+		if age := time.Since(first.Created); age != 0 || first.Current {
+			t.Errorf("the young one began %v ago, is the asking one %t", age, first.Current)
+		}
+		if err := m.DestroyByOwner(t.Context(), "ada", sessiontest.Look(t, m, young)); err != nil {
+			t.Fatal(err)
+		}
+		if sessiontest.Look(t, m, young).IsNew() || !sessiontest.Look(t, m, old).IsNew() {
+			t.Error("not all sessions but the one to keep have ended")
+		}
+		sessiontest.NewAged(t, m, 12*time.Hour, owned)
+		if devices, err := m.ListByOwner(t.Context(), "ada", nil); err != nil || len(devices) != 1 {
+			t.Errorf("with one that has ended %d are listed, %v", len(devices), err)
+		}
+	})
+}
+
 // A client with a jar, against a server.
 func TestClient(t *testing.T) {
 	m, _ := manager(t, &core.Options{})

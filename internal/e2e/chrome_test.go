@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -52,8 +53,9 @@ type chrome struct {
 	end func()
 }
 
-// patience ends what hangs. Nothing waits for it otherwise.
-const patience = 30 * time.Second
+// patience ends what hangs. Nothing waits for it otherwise, but for what a planted
+// fault keeps from happening.
+const patience = 2 * time.Minute
 
 // chrome starts a browser with a new profile.
 func (s *scene) chrome() *chrome { return s.profile(s.t.TempDir()) }
@@ -198,7 +200,7 @@ func (b *tab) ready() bool {
 
 // until waits for f, which asks the page.
 func (b *tab) until(what string, f func() bool) {
-	for end := time.Now().Add(patience); !f(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(cmp.Or(b.s.conf.patience, patience)); !f(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			b.s.fail("%s: it never came, the page at %s is\n%s", what, b.location(), b.text())
 		}

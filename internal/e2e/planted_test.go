@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/gensession/gensession/core"
 )
@@ -98,7 +99,7 @@ func TestPlanted(t *testing.T) {
 		}}, devices, "devices then: 2, want 1"},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
-			c.conf.plant = c.plant
+			c.conf.plant, c.conf.patience = c.plant, 10*time.Second
 			err := play(t, c.conf, c.story)
 			if err == nil {
 				t.Fatal("not found")

@@ -41,6 +41,8 @@ type conf struct {
 	host    string              // default: localhost, over TLS site.test
 	options func(*core.Options) // changes those of the example
 	plant   plant
+
+	patience time.Duration // with what should come; zero for much
 }
 
 // A plant is a fault that a story has to find. It stands between the browser and the
