@@ -24,7 +24,6 @@ package gorillasession
 import (
 	"bytes"
 	"encoding/gob"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -114,15 +113,34 @@ func (s *Store) Save(r *http.Request, _ http.ResponseWriter, g *sessions.Session
 		o = s.Options
 	}
 	if o.MaxAge < 0 || len(g.Values) == 0 {
-		return session.Delete(string(key(g.Name())))
+		return key(g.Name()).Delete(session)
 	}
-	var text bytes.Buffer
-	if err := gob.NewEncoder(&text).Encode(g.Values); err != nil {
-		return errors.Join(errors.New("gorillasession: the values can't be encoded: register their types with gob"), err)
+	v, err := encode(g.Values)
+	if err != nil {
+		return err
 	}
-	v := stored{Values: text.Bytes()}
 	if o.MaxAge > 0 {
 		v.End = time.Now().Add(time.Duration(o.MaxAge) * time.Second).UnixMilli()
 	}
 	return key(g.Name()).Set(session, v)
+}
+
+func encode(values map[any]any) (v stored, err error) {
+	var text bytes.Buffer
+	if err := gob.NewEncoder(&text).Encode(values); err != nil {
+		return v, fmt.Errorf("gorillasession: the values can't be encoded: register their types with gob: %w", err)
+	}
+	v.Values = text.Bytes()
+	return v, nil
+}
+
+// Values returns the values of a session in which a Store finds values as the gorilla
+// session of that name: for the Values of a [core.Foreign], where another store of
+// gorilla had them.
+func Values(name string, values map[any]any) (any, error) {
+	v, err := encode(values)
+	if err != nil {
+		return nil, err
+	}
+	return map[core.Key[stored]]stored{key(name): v}, nil
 }

@@ -126,11 +126,14 @@ func TestGothic(t *testing.T) {
 	onlyOurs(t, cookies())
 }
 
-// A ginStore is what gin-contrib/sessions asks for beside a sessions.Store.
+// begin gin
 
+// A ginStore is what gin-contrib/sessions asks for: one method more.
 type ginStore struct{ *gorillasession.Store }
 
 func (s ginStore) Options(o sessions.Options) { s.Store.Options = o.ToGorillaOptions() }
+
+// end gin
 
 func TestGinContrib(t *testing.T) {
 	gin.SetMode(gin.TestMode)

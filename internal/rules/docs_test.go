@@ -61,6 +61,9 @@ func tree(t *testing.T, each func(name, text string)) {
 // documents are those whose code is compiled and run.
 var documents = []string{
 	"README.md",
+	"docs/coming-from-fiber.md",
+	"docs/coming-from-gorilla.md",
+	"docs/coming-from-scs.md",
 	"docs/concurrency.md",
 	"docs/frameworks.md",
 	"docs/koa.md",
