@@ -18,7 +18,7 @@ if [ -n "${BENCH-}" ]; then
 	exec go test -run='^$' -bench="$BENCH" -benchmem -count="${COUNT:-1}" -benchtime="${BENCHTIME:-1s}" -timeout=2h .
 fi
 
-all='stores requests peers scale load'
+all='stores databases requests peers scale load'
 : "${PARTS:=$all}"
 if [ "${QUICK-}" = 1 ]; then
 	: "${ROUNDS:=1}"
@@ -46,6 +46,7 @@ build bench bench
 build memory stores/memory
 build load bench/load
 build peers bench/peers
+build databases bench/databases
 for part in $PARTS; do
 	rm -f "$out/$part.txt.part"
 done
@@ -55,6 +56,10 @@ for ((round = 1; round <= ROUNDS; round++)); do
 		say "round $round of $ROUNDS: $part, after $((SECONDS - began)) seconds"
 		case $part in
 		stores) measure stores bench bench '^BenchmarkStore$' "$micro" ;;
+		databases)
+			measure databases bench/databases databases '^BenchmarkDatabase$' "$micro"
+			measure databases bench/databases databases '^BenchmarkRows$' "$micro"
+			;;
 		requests) measure requests bench bench '^Benchmark(Request|Size|Observed)$' "$micro" ;;
 		peers)
 			measure peers bench/peers peers . "$micro"

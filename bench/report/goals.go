@@ -165,6 +165,18 @@ func goals() []goal {
 		all = append(all, goal{by.text + ", read, memcached, serial", "≤ 1.15× gomemcache's bare GET",
 			byTurns(1.15, client("memcached", 1), by.name, "gomemcache")})
 	}
+	for _, d := range sqlDatabases {
+		for _, op := range sqlOps {
+			name := sqlName(d.name, op)
+			all = append(all, goal{d.text + ", " + op + ", serial", "≤ 1.25× the bare statement", func(r *results) (string, bool, bool) {
+				ours, bare := measure{tables, name, "sec-store"}, measure{tables, name, "sec-bare"}
+				q, ok := r.quotient(ours, bare)
+				return fmt.Sprintf("**%.2f×** (%s against %s)", q, r.span(ours), r.span(bare)), q <= 1.25, ok
+			}})
+		}
+		all = append(all, goal{d.text + ", a million rows, the longest request while the sweeper removes 100,000 of them", "≤ 10 ms",
+			value(10, "**%.1f ms**, %.1f ms without it", tables, sqlRows(d.name, "sweep", 1_000_000), "ms-beside-max", sqlRows(d.name, "sweep", 1_000_000), "ms-alone-max")})
+	}
 	const million = "Sessions/op=get/sessions=1000000"
 	size := func(values, bytes int) string { return fmt.Sprintf("Size/op=read/values=%d/size=%d", values, bytes) }
 	return append(all,

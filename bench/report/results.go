@@ -14,13 +14,14 @@ import (
 // The parts are the files of outputs.
 const (
 	stores   = "stores"
+	tables   = "databases"
 	requests = "requests"
 	peers    = "peers"
 	scale    = "scale"
 	load     = "load"
 )
 
-var parts = []string{stores, requests, peers, scale, load}
+var parts = []string{stores, tables, requests, peers, scale, load}
 
 // The units, as benchfmt makes them of ns/op and so on.
 const (

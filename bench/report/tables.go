@@ -180,7 +180,7 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 		for _, size := range []int{256, 4096, 65536} {
 			row := []string{fmt.Sprintf("%s, %d", op, size)}
 			for _, mode := range []string{"serial", "parallel"} {
-				for _, s := range []string{"memory", "redis", "memcache"} {
+				for _, s := range []string{"memory", "redis", "memcache", "sqlite", "postgres", "mariadb"} {
 					row = append(row, r.time(stores, fmt.Sprintf("Store/store=%s/op=%s/size=%d/mode=%s", s, op, size, mode)))
 				}
 			}
@@ -189,7 +189,9 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 			}
 		}
 	}
-	table(w, []string{"operation, bytes", "memory, serial", "Redis, serial", "memcached, serial", "memory, parallel", "Redis, parallel", "memcached, parallel"}, rows)
+	table(w, []string{"operation, bytes", "memory, serial", "Redis, serial", "memcached, serial", "SQLite, serial", "PostgreSQL, serial", "MariaDB, serial", "memory, parallel", "Redis, parallel", "memcached, parallel", "SQLite, parallel", "PostgreSQL, parallel", "MariaDB, parallel"}, rows)
+
+	r.databases(w)
 
 	p("\n## Scale\n\nThe memory store with many sessions:\n\n![get and the number of sessions](charts/sessions.svg)\n\n")
 	rows = nil
@@ -244,6 +246,60 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 		p("\nFiber without any session answers %.1f times as many requests as Koa with its own.\n", bare/koa)
 	}
 	return nil
+}
+
+var (
+	sqlDatabases = []struct{ name, text string }{{"sqlite", "SQLite"}, {"postgres", "PostgreSQL"}, {"mariadb", "MariaDB"}}
+	sqlOps       = []string{"get", "set", "swap", "touch"}
+)
+
+func sqlName(db, op string) string { return fmt.Sprintf("Database/db=%s/op=%s", db, op) }
+
+func sqlRows(db, op string, rows int) string {
+	return fmt.Sprintf("Rows/db=%s/op=%s/rows=%d", db, op, rows)
+}
+
+// databases writes what stores/sql costs.
+func (r *results) databases(w io.Writer) {
+	fmt.Fprint(w, "\n## Databases\n\nThe store beside the bare driver that executes the same statement, by turns; the servers on the same machine, and not waiting for its disk. A payload has 256 bytes.\n\n")
+	var rows [][]string
+	for _, op := range sqlOps {
+		row := []string{op}
+		for _, d := range sqlDatabases {
+			ours, bare := measure{tables, sqlName(d.name, op), "sec-store"}, measure{tables, sqlName(d.name, op), "sec-bare"}
+			cell := ""
+			if q, ok := r.quotient(ours, bare); ok {
+				cell = ratio(q)
+			}
+			row = append(row, r.span(bare), r.span(ours), cell)
+		}
+		rows = append(rows, row)
+	}
+	table(w, []string{"statement", "SQLite, bare", "store", "ratio", "PostgreSQL, bare", "store", "ratio", "MariaDB, bare", "store", "ratio"}, rows)
+
+	fmt.Fprint(w, "\nWith many rows, and what the sweeper does to requests when a tenth of them has expired and another tenth was touched since:\n\n")
+	rows = nil
+	for _, d := range sqlDatabases {
+		for _, n := range []int{1000, 1_000_000} {
+			row := []string{d.text, fmt.Sprint(n)}
+			for _, op := range []string{"get", "set", "touch"} {
+				row = append(row, r.time(tables, sqlRows(d.name, op, n)))
+			}
+			sweep := sqlRows(d.name, "sweep", n)
+			for _, unit := range []string{"removed/s", "ms-alone-p99.9", "ms-beside-p99.9", "ms-alone-max", "ms-beside-max"} {
+				cell := ""
+				if v, ok := r.at(tables, sweep, unit); ok {
+					cell = fmt.Sprintf("%.1f ms", v)
+					if unit == "removed/s" {
+						cell = fmt.Sprintf("%.0f", v)
+					}
+				}
+				row = append(row, cell)
+			}
+			rows = append(rows, row)
+		}
+	}
+	table(w, []string{"", "rows", "get", "set", "touch", "removed a second", "p99.9 of a request without the sweeper", "with it", "longest without it", "with it"}, rows)
 }
 
 // far writes what requests take on a Redis that is a millisecond away.
