@@ -29,8 +29,9 @@ type Options struct {
 	// process may do so; they keep out of each other's way. Default a minute.
 	SweepEvery time.Duration
 
-	// SweepBatch is how many rows are removed in one transaction, at most 10,000.
-	// Default 200.
+	// SweepBatch is the maximum number of rows that are removed in one transaction, up
+	// to 10,000. There are fewer where that many would take longer than some
+	// milliseconds, in which a request may have to wait. Default 500.
 	SweepBatch int
 
 	// NoSweep leaves expired rows in the table until somebody calls
@@ -88,7 +89,7 @@ func New(db *sql.DB, d Dialect, o *Options) (*Store, error) {
 	case o.SweepBatch < 0 || o.SweepBatch > 10_000:
 		return nil, fmt.Errorf("sqlstore: Options.SweepBatch is %d", o.SweepBatch)
 	}
-	s := &Store{db: db, dialect: d, table: t, q: statementsOf(t), maxSize: or(o.MaxSize, 8<<20), batch: or(o.SweepBatch, 200)}
+	s := &Store{db: db, dialect: d, table: t, q: statementsOf(t), maxSize: or(o.MaxSize, 8<<20), batch: or(o.SweepBatch, 500)}
 	if d == SQLite {
 		s.turn = make(chan struct{}, 1)
 	}

@@ -37,14 +37,21 @@ func (s *Store) sweeper(ctx context.Context, every time.Duration) {
 // for up to a minute after the end of its session, so that sessions that end at about
 // the same time share a place in the index.
 func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
-	for {
+	for rows := min(s.batch, firstBatch); ; {
 		begun := time.Now()
-		n, visited, err := s.sweepSome(ctx)
+		n, visited, err := s.sweepSome(ctx, rows)
 		removed += n
-		if err != nil || visited < s.batch {
+		if err != nil || visited < rows {
 			return removed, err
 		}
-		rest := time.NewTimer(time.Since(begun))
+		took := time.Since(begun)
+		switch {
+		case took > batchTime:
+			rows = max(rows/2, 1)
+		case took < batchTime/2:
+			rows = min(2*rows, s.batch)
+		}
+		rest := time.NewTimer(took)
 		select {
 		case <-rest.C:
 		case <-ctx.Done():
@@ -54,11 +61,18 @@ func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
 	}
 }
 
+// A batch has so many rows that it takes about batchTime, which is how long it may
+// keep a request waiting.
+const (
+	firstBatch = 20
+	batchTime  = 5 * time.Millisecond
+)
+
 // sweepSome visits one batch of rows.
-func (s *Store) sweepSome(ctx context.Context) (removed, visited int, err error) {
+func (s *Store) sweepSome(ctx context.Context, most int) (removed, visited int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
-	p := params{limit: s.batch}
+	p := params{limit: most}
 	if s.dialect == PostgreSQL {
 		err = s.doAny(ctx, false, func(ctx context.Context, c *sql.Conn) error {
 			_, err := readOn(ctx, c, &s.q.sweep, &p, &removed, &visited)
