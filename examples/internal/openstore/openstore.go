@@ -117,6 +117,7 @@ type databaseStore struct {
 
 func (s databaseStore) Close() error { return errors.Join(s.Store.Close(), s.db.Close()) }
 
+// begin database
 func database(db *sql.DB, d sqlstore.Dialect) (Store, error) {
 	db.SetMaxOpenConns(20)
 	db.SetMaxIdleConns(20) // it keeps two by itself
@@ -131,3 +132,5 @@ func database(db *sql.DB, d sqlstore.Dialect) (Store, error) {
 	}
 	return databaseStore{s, db}, nil
 }
+
+// end database
