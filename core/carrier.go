@@ -71,16 +71,17 @@ type place uint8
 const (
 	// atName is the cookie NAME.
 	atName place = iota
-	// atNext is NAME.next, a copy of an id that a session got in place of another
-	// one. A response that saved the session under the old id may reach the browser
-	// after the one with the new id. Then NAME leads nowhere, and the copy counts,
-	// however long the browser waits with its next request. Nothing but a new id is
-	// ever sent there.
+	// atNext is NAME.next, a copy of an id that a session got by Login, Renew or
+	// Reset in place of another one. A response that saved the session under the old
+	// id may reach the browser after the one with the new id. Then NAME leads
+	// nowhere, and the copy counts, however long the browser waits with its next
+	// request. Nothing else is ever sent there.
 	atNext
 	// atLate is NAME.late. A request that carries an id which was given up may
 	// belong to a browser that has got another id by now, or to one that has never
 	// got the answer. What such a request stores goes there, and so takes no session
-	// away from either of them.
+	// away from either of them. So does the copy of an id that the session got of
+	// itself: any request may do that, also one beside a login.
 	atLate
 	places
 )
@@ -405,18 +406,21 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	if err := c.ready(jar, &o); err != nil {
 		return err
 	}
-	clean, changed := len(jar.ResponseCookies()) == 0, s.visit.spare && !c.koa
+	clean, copies := len(jar.ResponseCookies()) == 0, s.visit.copies
+	if c.koa {
+		copies = atName
+	}
 	if at != atName {
 		c.send(jar, c.cookies[at], &o, signedID{id: id}, ends, clean)
-		if changed && at != atNext {
-			c.send(jar, c.cookies[atNext], &o, signedID{id: id}, ends, clean)
+		if copies != atName && copies != at {
+			c.send(jar, c.cookies[copies], &o, signedID{id: id}, ends, clean)
 		}
 		return nil
 	}
 	for _, gone := range c.removals(s, &o, false) {
 		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0), clean)
-		if changed && c.carries(s.visit.jar, atNext) {
-			c.send(jar, c.cookies[atNext], &gone, signedID{}, time.Unix(0, 0), clean)
+		if copies != atName && c.carries(s.visit.jar, copies) {
+			c.send(jar, c.cookies[copies], &gone, signedID{}, time.Unix(0, 0), clean)
 		}
 	}
 	c.dropFormer(jar, s, &o)
@@ -429,11 +433,11 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 		p = *c.verified.made(id, c.keys.Load(), c.name, key)
 	}
 	c.send(jar, c.name, &o, p, ends, clean)
-	if changed {
-		c.send(jar, c.cookies[atNext], &o, signedID{id: id}, ends, clean)
-		if c.carries(s.visit.jar, atLate) {
-			c.send(jar, c.cookies[atLate], &o, signedID{}, time.Unix(0, 0), clean)
-		}
+	if copies != atName {
+		c.send(jar, c.cookies[copies], &o, signedID{id: id}, ends, clean)
+	}
+	if copies == atNext && c.carries(s.visit.jar, atLate) {
+		c.send(jar, c.cookies[atLate], &o, signedID{}, time.Unix(0, 0), clean)
 	}
 	return nil
 }

@@ -159,13 +159,15 @@ func (a *app) wantVisits(want int) {
 }
 
 // cookies are the names of the Set-Cookie lines, removals marked by a minus. The
-// copy of the id in NAME.next is left out: see spare.
+// copy of the id in a cookie beside the first is left out: see spare.
 func (e *exchange) cookies() string {
 	var names []string
-	spare := e.spare()
+	copies := map[bool]string{true: "koa.sid.next", false: "koa.sid.late"}[e.spare()]
+	values := e.values()
+	copied := values[copies] != "" && values[copies] == values["koa.sid"]
 	for _, line := range e.jar.SetCookies {
 		name, rest, _ := strings.Cut(line, "=")
-		if spare && strings.HasPrefix(name, "koa.sid.next") {
+		if copied && strings.HasPrefix(name, copies) {
 			continue
 		}
 		if strings.Contains(rest, "expires=Thu, 01 Jan 1970") {
@@ -178,12 +180,18 @@ func (e *exchange) cookies() string {
 
 // spare reports whether NAME.next has a copy of the id in the first cookie.
 func (e *exchange) spare() bool {
+	values := e.values()
+	return values["koa.sid.next"] != "" && values["koa.sid.next"] == values["koa.sid"]
+}
+
+// values are those of the Set-Cookie lines.
+func (e *exchange) values() map[string]string {
 	values := map[string]string{}
 	for _, line := range e.jar.SetCookies {
 		name, rest, _ := strings.Cut(line, "=")
 		values[name], _, _ = strings.Cut(rest, ";")
 	}
-	return values["koa.sid.next"] != "" && values["koa.sid.next"] == values["koa.sid"]
+	return values
 }
 
 // wantCookies checks them.

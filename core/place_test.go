@@ -136,6 +136,57 @@ func TestW3ALoginStands(t *testing.T) {
 	}
 }
 
+// TestW3ALoginStandsBesideRenewAfter: also beside requests in whose responses the
+// session gets a new id of itself, used or not.
+func TestW3ALoginStandsBesideRenewAfter(t *testing.T) {
+	for _, used := range []bool{false, true} {
+		t.Run(fmt.Sprintf("used %t", used), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newApp(t, &core.Options{RenewAfter: time.Minute, RenewGrace: time.Second})
+				a.ok(a.get("/", count(t)))
+				has := cookiesOf(a.browser)
+				send := func(name string, h handler) flight { return flight{name, a.ok(a.send(has.Jar("/"), h))} }
+				flights := []flight{send("in time", count(t))}
+				time.Sleep(2 * time.Minute)
+				renewing := send("a read that renews", nil)
+				renewing.wantCookies(t, pair)
+				if v := renewing.values(); v["koa.sid.late"] != v["koa.sid"] || v["koa.sid.next"] != "" {
+					t.Error("its copy is not in NAME.late")
+				}
+				flights = append(flights, renewing)
+				if used {
+					b := cookiesOf(has)
+					b.Take("/", renewing.jar.SetCookies...)
+					a.ok(a.send(b.Jar("/"), count(t)))
+				}
+				flights = append(flights, send("login", signIn(t, "ada")), send("late", count(t)))
+				orders(flights, func(order []flight) {
+					b, names, in := cookiesOf(has), "", false
+					for _, f := range order {
+						b.Take("/", f.jar.SetCookies...)
+						in = in || f.name == "login"
+						names += ", " + f.name
+						if got := a.who(b); in && got != "ada" {
+							t.Errorf("after the answers%s: user is %q", names[1:], got)
+						}
+					}
+				})
+				// And however long the browser waits.
+				time.Sleep(20 * time.Hour)
+				orders(flights, func(order []flight) {
+					b := cookiesOf(has)
+					for _, f := range order {
+						b.Take("/", f.jar.SetCookies...)
+					}
+					if got := a.who(b); got != "ada" {
+						t.Errorf("the next day user is %q", got)
+					}
+				})
+			})
+		})
+	}
+}
+
 // who is logged in with the cookies of b, which gets no answer.
 func (a *app) who(b *jartest.Browser) (name string) {
 	a.t.Helper()

@@ -236,7 +236,9 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 	s.id, s.successor = id, (was.successor || stored) && !held
 	s.givenUp, s.place = was.givenUp, was.place
 	s.mu.Unlock()
-	v.resend, v.spare = false, v.spare || stored && !held && v.carries
+	if v.resend = false; stored && !held && v.carries {
+		v.copies = atNext
+	}
 	if stored && !held {
 		v.tell(ctx, was.id, Event{Kind: EventEnded, Why: "Reset"})
 	}
@@ -305,7 +307,9 @@ func (v *Visit) renew(ctx context.Context) error {
 	switch {
 	case err == nil:
 		s.saved(&c, &e)
-		v.expires, v.spare = true, v.spare || v.carries
+		if v.expires = true; v.carries {
+			v.copies = atNext
+		}
 		err = v.send(ctx, false)
 		v.tellFormer(ctx, e.id, former, Event{Kind: EventRenewed})
 		return err

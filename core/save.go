@@ -312,7 +312,9 @@ func (v *Visit) conclude(p *plan, err error) error {
 		p.entry.place = atName
 		s.saved(&p.changes, &p.entry)
 		s.loggedIn(p)
-		v.spare = v.spare || v.carries
+		if v.carries {
+			v.copies = atNext
+		}
 		v.others, v.untrusted = nil, false
 	default:
 		if s.state == fresh {
@@ -321,7 +323,9 @@ func (v *Visit) conclude(p *plan, err error) error {
 		s.saved(&p.changes, &p.entry)
 	}
 	if p.renewed {
-		v.expires, v.spare = true, true
+		if v.expires = true; v.copies == atName {
+			v.copies = atLate
+		}
 		v.tellFormer(ctx, p.entry.id, p.former, Event{Kind: EventRenewed, Why: "RenewAfter"})
 	}
 	err = v.send(ctx, p.last)

@@ -42,7 +42,7 @@ type Visit struct {
 	untrusted bool            // the session was chosen among several that the request carries
 	expires   bool            // cookies of former scopes are removed with the next one that is sent
 	carries   bool            // the request has an id
-	spare     bool            // the id has changed, so that a copy is sent beside it: see atNext
+	copies    place           // where a copy of the id is sent, since it has changed; atName for nowhere
 	crowded   bool            // the request carries more cookies than are looked at
 	foreign   bool            // the id came in the cookie of another library
 	odd       bool            // it carries a signed id of another form than ids have, in KoaCompat
@@ -328,18 +328,19 @@ func (v *Visit) current(ctx context.Context, id ID, now lookup) (ID, lookup) {
 		return id, now
 	}
 	// A response from before may have replaced the new id. There is a copy of it.
-	next := v.beside(id).ids[atNext]
-	if next == "" {
-		return id, now
-	}
-	switch key := m.key(next); key {
-	case now.at:
-		v.resend = true
-		return next, led(now, key, nil)
-	case m.o.Prefix + now.record.Next:
-		if then, err := m.find(ctx, key); err == nil {
+	for _, other := range v.beside(id).ids {
+		if other == "" {
+			continue
+		}
+		switch key := m.key(other); key {
+		case now.at:
 			v.resend = true
-			return next, m.settle(ctx, key, then)
+			return other, led(now, key, nil)
+		case m.o.Prefix + now.record.Next:
+			if then, err := m.find(ctx, key); err == nil {
+				v.resend = true
+				return other, m.settle(ctx, key, then)
+			}
 		}
 	}
 	return id, now
@@ -376,7 +377,7 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 		s.givenUp = t
 		named := t.names(key)
 		v.untrusted = v.untrusted || !named && unknown != "" // one of several that the request carries
-		if at == atNext && (named || t == nil && !v.longAgo()) {
+		if named || at == atNext && t == nil && !v.longAgo() {
 			// A response from before has replaced the cookie of a new id. This one
 			// puts it back, unless another request may have got a newer one.
 			v.resend, v.expires = true, true

@@ -35,9 +35,10 @@ func TestPlanted(t *testing.T) {
 		"a login that gives up where others write":              {faults{renews: true}, "c"},
 		"a long request decides at its end that it is not late": {faults{looksLate: true}, "a"},
 		// The same by its response.
-		"what a late request stores goes into the first cookie": {faults{lines: renamed("koa.sid.late", "koa.sid")}, "a"},
-		"what a late request stores goes to where the copy is":  {faults{lines: renamed("koa.sid.late", "koa.sid.next")}, "a"},
-		"no copy of the id for an answer from before":           {faults{lines: without("koa.sid.next")}, "a"},
+		"what a late request stores goes into the first cookie":                           {faults{lines: renamed("koa.sid.late", "koa.sid")}, "a"},
+		"what a late request stores goes to where the copy is":                            {faults{lines: renamed("koa.sid.late", "koa.sid.next")}, "a"},
+		"no copy of the id for an answer from before":                                     {faults{lines: without("koa.sid.next")}, "a"},
+		"the copy of an id that a session got of itself goes to where that of a login is": {faults{lines: copiesTogether, ages: true}, "a"},
 		"a swap brings back what a logout has ended": {faults{store: func(s core.Store) core.Store {
 			swapper, _ := core.As[core.Swapper](s)
 			return reviving{s, swapper}
@@ -76,6 +77,24 @@ func renamed(from, to string) func() func(name, line string) (string, string) {
 			}
 			return name, line
 		}
+	}
+}
+
+// copiesTogether sends each copy of an id to koa.sid.next.
+func copiesTogether() func(name, line string) (string, string) {
+	rename, id, copied := renamed("koa.sid.late", "koa.sid.next")(), "", false
+	return func(name, line string) (string, string) {
+		value, _, _ := strings.Cut(strings.TrimPrefix(line, name+"="), ";")
+		switch name {
+		case "koa.sid":
+			id = value
+		case "koa.sid.late":
+			copied = value == id
+		}
+		if copied {
+			return rename(name, line)
+		}
+		return name, line
 	}
 }
 
