@@ -70,7 +70,7 @@ func TestRelease(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("ci/release.sh is for Unix")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 
 	repository := run{ctx, clone(t, ctx), []string{"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@example.com", "GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@example.com", "GIT_CONFIG_GLOBAL=" + os.DevNull}}
