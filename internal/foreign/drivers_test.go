@@ -34,7 +34,7 @@ var drivers = map[string]struct {
 		}
 	}, "stores/redis"},
 	"scs/postgresstore": {func(t *testing.T) func(testing.TB) (*foreignstore.Store, func()) {
-		server := servers.Postgres(t)
+		server := servers.SharedPostgres(t)
 		return func(t testing.TB) (*foreignstore.Store, func()) {
 			db := must[*sql.DB](t)(sql.Open("pgx", server.URL()))
 			_, err := db.Exec("CREATE TABLE IF NOT EXISTS sessions (token TEXT PRIMARY KEY, data BYTEA NOT NULL, expiry TIMESTAMPTZ NOT NULL)")
@@ -67,6 +67,7 @@ func onFiberRedis(server *servers.RedisServer) func(t testing.TB) (*foreignstore
 }
 
 func TestDrivers(t *testing.T) {
+	t.Parallel()
 	var waiting sync.WaitGroup // they mostly sleep
 	defer waiting.Wait()
 	for name, d := range drivers {

@@ -10,6 +10,9 @@ require (
 	github.com/gensession/gensession/adapters/gin v0.1.0
 	github.com/gensession/gensession/adapters/gorilla v0.1.0
 	github.com/gensession/gensession/stores/foreign v0.1.0
+	github.com/gensession/gensession/stores/memcache v0.1.0
+	github.com/gensession/gensession/stores/redis v0.1.0
+	github.com/gensession/gensession/stores/sql v0.1.0
 	github.com/gin-contrib/sessions v1.0.4
 	github.com/gin-gonic/gin v1.12.0
 	github.com/gofiber/fiber/v2 v2.52.15
@@ -26,6 +29,7 @@ require (
 
 require (
 	github.com/andybalholm/brotli v1.2.0 // indirect
+	github.com/bradfitz/gomemcache v0.0.0-20260422231931-4d751bb6e37c // indirect
 	github.com/bytedance/gopkg v0.1.3 // indirect
 	github.com/bytedance/sonic v1.15.0 // indirect
 	github.com/bytedance/sonic/loader v0.5.0 // indirect
@@ -63,6 +67,7 @@ require (
 	github.com/philhofer/fwd v1.2.0 // indirect
 	github.com/quic-go/qpack v0.6.0 // indirect
 	github.com/quic-go/quic-go v0.59.0 // indirect
+	github.com/redis/rueidis v1.0.79 // indirect
 	github.com/rivo/uniseg v0.2.0 // indirect
 	github.com/tinylib/msgp v1.6.3 // indirect
 	github.com/twitchyliquid64/golang-asm v0.15.1 // indirect
@@ -89,3 +94,9 @@ replace github.com/gensession/gensession/adapters/gin => ../../adapters/gin
 replace github.com/gensession/gensession/adapters/gorilla => ../../adapters/gorilla
 
 replace github.com/gensession/gensession/stores/foreign => ../../stores/foreign
+
+replace github.com/gensession/gensession/stores/memcache => ../../stores/memcache
+
+replace github.com/gensession/gensession/stores/redis => ../../stores/redis
+
+replace github.com/gensession/gensession/stores/sql => ../../stores/sql
