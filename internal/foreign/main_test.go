@@ -3,6 +3,8 @@ package foreign_test
 import (
 	"testing"
 
+	limiter2 "github.com/gofiber/fiber/v2/middleware/limiter"
+	limiter3 "github.com/gofiber/fiber/v3/middleware/limiter"
 	"go.uber.org/goleak"
 
 	"github.com/gensession/gensession/core"
@@ -10,12 +12,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(servers.Main(m),
-		// fasthttp and both versions of Fiber keep the time for ever.
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/gofiber/fiber/v2/utils.StartTimeStampUpdater.func1.1"),
-		goleak.IgnoreAnyFunction("github.com/gofiber/utils/v2.StartTimeStampUpdater.func1.1"),
-	)
+	// Both versions of Fiber keep the time for ever, from their first limiter on, and
+	// so does fasthttp from its first server on.
+	limiter2.New()
+	limiter3.New()
+	goleak.VerifyTestMain(servers.Main(m), goleak.IgnoreCurrent(), goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
 }
 
 var testKeys = core.Keyring{[]byte("HxB3p0q7Zk2mVtN8wRf5yLdGsJcE9uAa")}
