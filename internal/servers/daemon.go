@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	startTime = 10 * time.Second
+	startTime = 30 * time.Second
 	pollEvery = 2 * time.Millisecond
 )
 

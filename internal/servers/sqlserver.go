@@ -93,6 +93,25 @@ func (s *PostgresServer) ready(pid int) error {
 	return nil
 }
 
+// LimitFiles keeps files of the server from growing beyond so many bytes, as a full disk
+// does. Zero ends that. The segments of the log have 1 MiB, and must be able to.
+func (s *PostgresServer) LimitFiles(bytes int64) {
+	s.tb.Helper()
+	s.mine()
+	limit := "unlimited"
+	if bytes > 0 {
+		limit = strconv.FormatInt(bytes, 10)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, pid := range append(s.p.children(), s.p.pid) {
+		// A program of the same user may; this process may not even if it is root's.
+		if err := s.runAs("prlimit", "--pid", strconv.Itoa(pid), "--fsize="+limit+":unlimited"); err != nil && !ended(pid) {
+			s.check(err)
+		}
+	}
+}
+
 // MariaDBServer is a MariaDB server of a test.
 type MariaDBServer struct{ handle }
 

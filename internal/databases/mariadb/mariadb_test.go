@@ -41,6 +41,10 @@ var mariadb = suite.Kind{
 		return []string{"CREATE TRIGGER " + table + "_quotes BEFORE INSERT ON " + table +
 			" FOR EACH ROW IF NEW.session_key LIKE 'the-secret%' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = NEW.session_key; END IF"}
 	},
+	Filler: "INSERT INTO %s (session_key, data, version, expires_at, sweep_at) SELECT CONCAT('filler', %[3]d + seq), REPEAT('x', 500), 1, 9e18, 9e18 FROM seq_1_to_%[2]d",
+	Full: func(t testing.TB) suite.Server {
+		return servers.MariaDB(t, "--innodb-file-per-table=0", "--innodb-data-file-path=ibdata1:12M:autoextend:max:20M")
+	},
 	Deadlocks: "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'",
 }
 

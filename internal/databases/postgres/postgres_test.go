@@ -2,6 +2,7 @@
 package postgres_test
 
 import (
+	"database/sql"
 	"fmt"
 	"testing"
 	"time"
@@ -38,7 +39,22 @@ var postgres = suite.Kind{
 	Quoting: func(table string) []string {
 		return []string{"ALTER TABLE " + table + " ADD CHECK (session_key NOT LIKE 'the-secret%')"}
 	},
+	Filler:    "INSERT INTO %s (session_key, data, version, expires_at, sweep_at) SELECT 'filler' || (%[3]d + i), sha256(i::text::bytea) || sha256((i + 1)::text::bytea), 1, 9e18, 9e18 FROM generate_series(1, %[2]d) i",
+	Full:      func(t testing.TB) suite.Server { return servers.Postgres(t) },
+	Limit:     limit,
 	Deadlocks: "SELECT datname, deadlocks FROM pg_stat_database WHERE datname = 'postgres'",
+}
+
+// limit keeps files from growing beyond the size of a table, once that is more than the
+// log needs.
+func limit(s suite.Server, db *sql.DB, table string, on bool) {
+	var size int64
+	if on {
+		if err := db.QueryRow("SELECT pg_relation_size($1::regclass)", table).Scan(&size); err != nil || size < 5<<18 {
+			return
+		}
+	}
+	s.(*servers.PostgresServer).LimitFiles(size)
 }
 
 func TestPostgres(t *testing.T) { suite.Run(t, postgres) }

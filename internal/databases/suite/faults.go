@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -61,12 +63,11 @@ func (k *Kind) faults(t *testing.T) {
 		storetest.Faults(t, storetest.Server{Cut: func() { proxy.CutAll(faultproxy.Reset) }}, k.on(t, proxy.Addr(), server.Addr(), Table()))
 	})
 	t.Run("Full", func(t *testing.T) {
-		if k.Full == nil {
-			t.Skip("no way to fill this server")
+		if runtime.GOOS != "linux" {
+			t.Skip("the files of a running process can be limited on Linux only")
 		}
 		full, table := k.Full(t), Table()
-		open := k.on(t, full.Addr(), full.Addr(), table)
-		storetest.Faults(t, storetest.Server{Fill: func() func() { return k.Fill(t, full, table) }}, open)
+		storetest.Faults(t, storetest.Server{Fill: func() func() { return k.fill(t, full, table) }}, k.on(t, full.Addr(), full.Addr(), table))
 	})
 	t.Run("Outage", func(t *testing.T) {
 		s := k.store(t, Open(t, k.Driver, k.DSN(server.Addr(), "")), sqlstore.Options{})
@@ -74,6 +75,49 @@ func (k *Kind) faults(t *testing.T) {
 	})
 	t.Run("Killed", func(t *testing.T) { k.killed(t, server) })
 	t.Run("Failover", func(t *testing.T) { k.failover(t, server) })
+}
+
+// fill fills a table, which then can't grow.
+func (k *Kind) fill(t testing.TB, s Server, table string) (undo func()) {
+	db, err := sql.Open(k.Driver, k.Admin(s.Addr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, refused := 0, 0
+	for rows := 1000; refused < 20; { // until not even one fits, on any page
+		if k.Limit != nil && rows == 1000 {
+			k.Limit(s, db, table, true)
+		}
+		if _, err = db.Exec(fmt.Sprintf(k.Filler, table, rows, n)); err == nil {
+			n += rows
+		} else if rows > 1 {
+			rows /= 2
+		} else {
+			refused++
+			n++
+		}
+	}
+	return func() {
+		defer db.Close()
+		if k.Limit != nil {
+			k.Limit(s, db, table, false)
+		}
+		wait(t, func() (bool, error) { // InnoDB frees the space of rows some time after they are gone
+			if _, err := db.Exec("DELETE FROM " + table + " WHERE session_key LIKE 'filler%'"); err != nil {
+				return false, err
+			}
+			// Room for many, since others take what has just become free.
+			if _, err := db.Exec(fmt.Sprintf(k.Filler, table, 3000, 0)); err != nil {
+				return false, err
+			}
+			for from := 3000; from < 4000; from += 20 {
+				if _, err := db.Exec(fmt.Sprintf(k.Filler, table, 20, from)); err != nil {
+					return false, err
+				}
+			}
+			return true, nil
+		})
+	}
 }
 
 // What was acknowledged is there after a kill -9 of the server.

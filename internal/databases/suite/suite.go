@@ -45,9 +45,13 @@ type Kind struct {
 	// Quoting makes a table whose errors quote keys and payloads.
 	Quoting func(table string) []string
 
-	// Full is a server on which no table can grow, and which Fill fills.
-	Full func(t testing.TB) Server
-	Fill func(t testing.TB, s Server, table string) (undo func())
+	// Full returns a server whose tables can't grow without end. Filler is a statement
+	// that adds rows of some hundred bytes to a table, with the number of them and a
+	// beginning of their keys. Limit, if it is not nil, makes the table unable to grow,
+	// or able again; it must have some size before.
+	Full   func(t testing.TB) Server
+	Filler string
+	Limit  func(s Server, db *sql.DB, table string, on bool)
 
 	// Deadlocks is the query that says how many there were.
 	Deadlocks string
