@@ -49,7 +49,8 @@ import (
 //
 // On a store of three methods b (when nothing else is under way), c, f and g hold:
 // the last write wins there, also over a tombstone. With RenewAfter a session has two
-// ids at times, of which the model knows nothing: there a, b, c, f and g are looked at.
+// ids at times, of which the model knows nothing: there a, b, c, f and g are looked at,
+// with requests that take no longer than RenewGrace.
 
 func TestSchedules(t *testing.T) {
 	t.Parallel()
@@ -178,7 +179,7 @@ func schedule(t *testing.T, kind string, seed uint64, f faults) (problems, log [
 		}
 		s.deferred = s.chance(4)
 		if ages := s.chance(4) || f.ages; ages && !s.weak {
-			s.ages, o.RenewAfter = true, 2*time.Minute
+			s.ages, o.RenewAfter, o.RenewGrace = true, 2*time.Minute, renewGrace
 		}
 		s.watcher = newManager(t, memory, o)
 		o.Defer = s.deferred
@@ -203,9 +204,15 @@ func (s *sim) chance(in int64) bool               { return s.intn(in) == 0 }
 func (s *sim) upTo(d time.Duration) time.Duration { return time.Duration(s.intn(int64(d))) }
 func (s *sim) sleep(d time.Duration)              { time.Sleep(s.upTo(d)) }
 
+const renewGrace = 30 * time.Second
+
 // some is a time that is mostly short.
 func (s *sim) some() time.Duration {
-	return s.upTo([]time.Duration{time.Millisecond, time.Millisecond, 20 * time.Millisecond, time.Second, 5 * time.Second, 90 * time.Second, 5 * time.Minute}[s.intn(7)])
+	d := s.upTo([]time.Duration{time.Millisecond, time.Millisecond, 20 * time.Millisecond, time.Second, 5 * time.Second, 90 * time.Second, 5 * time.Minute}[s.intn(7)])
+	if s.ages { // three of them make a request
+		d = min(d, renewGrace/4)
+	}
+	return d
 }
 
 func (s *sim) run() {
