@@ -447,7 +447,7 @@ func tripOptions(operation string, koa bool) *core.Options {
 	return o
 }
 
-// TestRoundTrips guards the number of round trips, as TestAllocs does that of
+// TestRoundTrips guards (P27, too) the number of round trips, as TestAllocs does that of
 // allocations.
 func TestRoundTrips(t *testing.T) {
 	scenarios := tripScenarios()

@@ -122,6 +122,13 @@
 // Several goroutines of one request may use its session. After the commit every
 // change fails with [ErrCommitted].
 //
+// # The sessions of a user
+//
+// With [Options.Owners] a login says whose session it is. [Manager.ListByOwner] lists
+// the sessions of an owner, [Manager.DestroyByHandle] ends one of them and
+// [Manager.DestroyByOwner] all. The file docs/owners.md of this module tells what
+// that means and costs.
+//
 // # Testing handlers
 //
 // The package core/sessiontest makes sessions for tests of handlers, and looks at
@@ -129,8 +136,8 @@
 //
 // # Writing a store
 //
-// A [Store] has three methods on bytes. [Swapper], [Batcher], [Toucher],
-// [Notifier] and [Causer] are optional capabilities. The package core/storetest tests all of them:
+// A [Store] has three methods on bytes. [Swapper], [Batcher], [Indexer],
+// [Toucher], [Notifier] and [Causer] are optional capabilities. The package core/storetest tests all of them:
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) core.Store { return mystore.New(dial(t)) })

@@ -92,6 +92,7 @@ func (a *app) list(owner string) []core.Device {
 	return all
 }
 
+// P5: a login as another owner drops what was loaded.
 func TestOwnerOfASession(t *testing.T) {
 	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
 		a := open(nil)
@@ -155,6 +156,7 @@ func TestOwnerOfASession(t *testing.T) {
 	})
 }
 
+// P27: listed, ended one by one, and all.
 func TestDevices(t *testing.T) {
 	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
 		a := open(nil)
@@ -255,6 +257,7 @@ func TestSessionsAtMost(t *testing.T) {
 	})
 }
 
+// P27: an entry moves with each touch, and "last used" is what the record says.
 func TestOwnersExpire(t *testing.T) {
 	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
 		a := open(&core.Options{IdleTimeout: time.Hour})
@@ -279,6 +282,7 @@ func TestOwnersExpire(t *testing.T) {
 	})
 }
 
+// P26: what an owner is.
 func TestBadOwners(t *testing.T) {
 	a := newApp(t, &core.Options{Owners: true})
 	for _, owner := range []string{strings.Repeat("x", 256), "a\nb", "\x00", "\x7f", "a\u0085", "\xff", "ok\xc3"} {
@@ -325,6 +329,7 @@ func TestBadOwners(t *testing.T) {
 	}
 }
 
+// P26, P27: keys, stores and options that don't fit.
 func TestNewRefusesOwners(t *testing.T) {
 	memory := newMemory(t)
 	keys := core.Keyring{testKey}
@@ -353,7 +358,7 @@ func TestNewRefusesOwners(t *testing.T) {
 	m.Close()
 }
 
-// The store learns nothing of an owner, and a rotation of keys loses nobody.
+// P26: the store learns nothing of an owner, and a rotation of keys loses nobody.
 func TestOwnerKeys(t *testing.T) {
 	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
 		a := open(nil)
@@ -396,7 +401,7 @@ func TestOwnerKeys(t *testing.T) {
 	})
 }
 
-// An old hint that a list has lost comes again with the next save.
+// P27: what a list has lost comes again with the next save.
 func TestLostListsHeal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := newMemory(t)

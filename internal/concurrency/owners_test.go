@@ -303,6 +303,7 @@ var ownerScenes = []ownerScene{
 	}, [2]func(*ownerStage, []*jartest.Browser) error{ownerReads, ownerList(2)}, 2, 2, noError},
 }
 
+// P27, P1: what runs beside the end of all.
 func TestOwnersInEveryOrder(t *testing.T) {
 	most := 120 // orders of each scene, systematic ones, and as many by chance if there are more
 	if soak {

@@ -278,6 +278,7 @@ func (l *deviceLoad) probe(cookie string) {
 	_ = v.Commit(ctx)
 }
 
+// P27: on every store.
 func TestOwnersUnderLoad(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) devicePlace{
 		"memory": func(t *testing.T) devicePlace {

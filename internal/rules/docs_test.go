@@ -71,6 +71,7 @@ var documents = []string{
 	"docs/login.md",
 	"docs/middleware.md",
 	"docs/operating.md",
+	"docs/owners.md",
 	"docs/production.md",
 	"docs/security-log.md",
 	"docs/security.md",
