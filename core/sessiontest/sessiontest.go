@@ -50,8 +50,9 @@ func NewAged(t testing.TB, m *core.Manager, age time.Duration, f func(s *core.Se
 	if age < 0 {
 		t.Fatalf("sessiontest: the age %v is negative", age)
 	}
-	h, id := save(t, m, age, f)
+	h, _ := save(t, m, age, f)
 	if h == nil && age > 0 {
+		var id core.ID
 		if h, id = save(t, m, 0, f); h != nil {
 			if err := m.DestroyByID(context.Background(), id); err != nil {
 				t.Fatalf("sessiontest: ending the session: %v", err)

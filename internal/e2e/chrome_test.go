@@ -149,11 +149,6 @@ func (b *tab) click(sel string) int {
 	return int(res.Status)
 }
 
-// press clicks, and does not wait for what follows.
-func (b *tab) press(sel string) {
-	b.do("pressing "+sel, chromedp.Click(chromedp.CSS(sel)))
-}
-
 // reload loads the page again.
 func (b *tab) reload() {
 	b.do("reloading", chromedp.Reload())

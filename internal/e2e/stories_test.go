@@ -90,8 +90,7 @@ func doubleClick(s *scene) {
 	b.fill("ada", false)
 	before := s.count("POST /login")
 	release := s.holdLogins()
-	var at struct{ X, Y float64 }
-	at = eval[struct{ X, Y float64 }](b, `(() => { const r = document.querySelector('`+strings.ReplaceAll(loginButton, `"`, `\"`)+`').getBoundingClientRect(); return {X: r.x + r.width / 2, Y: r.y + r.height / 2} })()`)
+	at := eval[struct{ X, Y float64 }](b, `(() => { const r = document.querySelector('`+strings.ReplaceAll(loginButton, `"`, `\"`)+`').getBoundingClientRect(); return {X: r.x + r.width / 2, Y: r.y + r.height / 2} })()`)
 	click := func(n int64) {
 		b.do("clicking", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 			for _, typ := range []input.DispatchMouseEventType{input.DispatchMouseEventTypeMousePressed, input.DispatchMouseEventTypeMouseReleased} {

@@ -92,7 +92,7 @@ func (t *site) fail(c *fiber.Ctx, err error) error {
 		status = fault.Code
 	}
 	if status >= 500 {
-		log.Printf("%s %s: %+v", c.Method(), c.Path(), err)
+		log.Printf("%+v", err)
 	}
 	return send(c, t.RenderError(status))
 }

@@ -67,8 +67,8 @@ func send(w http.ResponseWriter, a app.Answer) {
 }
 
 // fail answers a request whose handler or session has failed.
-func (t *site) fail(w http.ResponseWriter, r *http.Request, err error) {
-	log.Printf("%s %s: %v", r.Method, r.URL.Path, err)
+func (t *site) fail(w http.ResponseWriter, _ *http.Request, err error) {
+	log.Print(err)
 	send(w, t.RenderError(core.Status(err)))
 }
 
