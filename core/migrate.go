@@ -169,7 +169,7 @@ func (m *Manager) orTakenOver(ctx context.Context, id ID, key string, s lookup, 
 	}
 	switch nothing := gone && s.version == 0 && s.tombstone == nil; {
 	case m.copies():
-		return m.takeOverAll(ctx, id, key)
+		return m.takeOverAll(ctx, id, key, s, err)
 	case nothing || !gone:
 		return m.takeOver(ctx, id, key, m.oldKey(id), s)
 	}
@@ -178,11 +178,13 @@ func (m *Manager) orTakenOver(ctx context.Context, id ID, key string, s lookup, 
 
 // takeOverAll brings what the old place has under key: a session of ours, or what
 // leads to it under another key, and then that. Each is brought as it is, so that
-// the rest is as if it had always been here.
-func (m *Manager) takeOverAll(ctx context.Context, id ID, key string) (lookup, error) {
+// the rest is as if it had always been here. s and err are what find has said.
+func (m *Manager) takeOverAll(ctx context.Context, id ID, key string, s lookup, err error) (lookup, error) {
 	at := key
 	for range maxSuccessors {
-		s, err := m.look(ctx, at)
+		if s.at != at {
+			s, err = m.look(ctx, at)
+		}
 		if gone := errors.Is(err, ErrGone); gone && s.version == 0 || err == nil && s.record.Old == record.OnTheWay {
 			s, err = m.takeOver(ctx, id, at, at, s)
 		} else if gone && s.tombstone == nil { // it was ended, perhaps by a process of the old place, which knows more
@@ -202,6 +204,9 @@ func (m *Manager) takeOverAll(ctx context.Context, id ID, key string) (lookup, e
 		case errors.Is(err, ErrGone) && at == key:
 			return s, err
 		case err != nil && !errors.Is(err, ErrGone):
+			return s, err
+		}
+		if next == "" && at == key {
 			return s, err
 		}
 		if next == "" || next == key {
@@ -298,7 +303,7 @@ func (m *Manager) takeOver(ctx context.Context, id ID, key, from string, now loo
 		}
 		switch {
 		case errors.Is(err, ErrNotFound) && onTheWay: // whoever has brought it has stopped before the last step
-			return m.arrived(work, id, key, now)
+			err = m.arrived(work, id, key, now)
 		case errors.Is(err, ErrNotFound):
 			return m.look(ctx, key) // another request may have been faster
 		case errors.Is(err, ErrGone) && onTheWay: // ended there
@@ -378,8 +383,7 @@ func (m *Manager) bring(ctx context.Context, id ID, key, from string, s, now loo
 	case err != nil: // another write came first, or nobody knows: the next one goes on
 		return err
 	}
-	_, err = m.arrived(ctx, id, key, lookup{record: s.record, version: version})
-	return err
+	return m.arrived(ctx, id, key, lookup{record: s.record, version: version})
 }
 
 // movedText is a tombstone of what is elsewhere and has not ended.
@@ -411,21 +415,18 @@ func (m *Manager) letGo(ctx context.Context, key string, version Version, list s
 
 // arrived takes the mark from s, which stands under key and is in the old place no
 // more.
-func (m *Manager) arrived(ctx context.Context, id ID, key string, s lookup) (lookup, error) {
+func (m *Manager) arrived(ctx context.Context, id ID, key string, s lookup) error {
 	if s.version == 0 { // the store does not tell what it has written
-		return s, ErrConflict
+		return ErrConflict
 	}
 	if s.record.Old = 0; m.o.Migrate.Foreign != nil {
 		s.record.Old = record.TakenOver
 	}
 	_, err := m.put(ctx, &entry{id: id}, key, &s.record, s.version)
-	switch {
-	case err == nil, errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound):
-		return m.look(ctx, key) // somebody else has done it, or has ended the session
-	case errors.Is(err, errExpired):
-		return s, ErrGone
+	if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) {
+		return nil // somebody else has done it, or has ended the session
 	}
-	return s, err
+	return err
 }
 
 // takeOverLead brings the tombstone t, which leads to the session.

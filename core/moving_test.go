@@ -714,3 +714,33 @@ func TestP15Owners(t *testing.T) {
 		}
 	})
 }
+
+// TestP15WhatItCosts: the calls of a session that is moved, and of one that was.
+func TestP15WhatItCosts(t *testing.T) {
+	t.Parallel()
+	m := ourMove(t, newMemory(t), newMemory(t))
+	var calls int
+	p := m.process(t, func(after bool) error {
+		if !after {
+			calls++
+		}
+		return nil
+	})
+	for _, step := range []struct {
+		what string
+		do   handler
+		want int
+	}{
+		{"taken over", func(*core.Visit, *core.Session) {}, 1 + 5}, // here, there; created, removed, unmarked, read
+		{"read", func(*core.Visit, *core.Session) {}, 1},
+		{"saved", count(t), 2},
+		{"logged in", signIn(t, "ada"), 2 + 2},
+	} {
+		calls = 0
+		_, err := browse(t, p, m.cookies, step.do)
+		must(t, err)
+		if calls != step.want {
+			t.Errorf("%s: %d calls, want %d", step.what, calls, step.want)
+		}
+	}
+}
