@@ -40,7 +40,6 @@ var postgres = suite.Kind{
 		return []string{"ALTER TABLE " + table + " ADD CHECK (session_key NOT LIKE 'the-secret%')"}
 	},
 	Filler:    "INSERT INTO %s (session_key, data, version, expires_at, sweep_at) SELECT 'filler' || (%[3]d + i), sha256(i::text::bytea) || sha256((i + 1)::text::bytea), 1, 9e18, 9e18 FROM generate_series(1, %[2]d) i",
-	Full:      func(t testing.TB) suite.Server { return servers.Postgres(t) },
 	Limit:     limit,
 	Deadlocks: "SELECT datname, deadlocks FROM pg_stat_database WHERE datname = 'postgres'",
 }

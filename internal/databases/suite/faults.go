@@ -66,7 +66,10 @@ func (k *Kind) faults(t *testing.T) {
 		if runtime.GOOS != "linux" {
 			t.Skip("the files of a running process can be limited on Linux only")
 		}
-		full, table := k.Full(t), Table()
+		full, table := server, Table()
+		if k.Full != nil {
+			full = k.Full(t)
+		}
 		storetest.Faults(t, storetest.Server{Fill: func() func() { return k.fill(t, full, table) }}, k.on(t, full.Addr(), full.Addr(), table))
 	})
 	t.Run("Outage", func(t *testing.T) {
@@ -153,10 +156,10 @@ func (k *Kind) killed(t *testing.T, server Server) {
 // A server that became a standby is left: the name leads to another one now, and the
 // store finds it although its connections to the old one still work.
 func (k *Kind) failover(t *testing.T, old Server) {
-	next := k.Own(t)
+	next := k.Shared(t)
 	o := sqlstore.Options{Table: Table()}
-	for _, server := range []Server{old, next} {
-		k.store(t, Open(t, k.Driver, k.DSN(server.Addr(), "")), o)
+	for _, addr := range []string{old.Addr(), next} {
+		k.store(t, Open(t, k.Driver, k.DSN(addr, "")), o)
 	}
 	proxy := faultproxy.New(t, old.Addr())
 	db := Open(t, k.Driver, k.DSN(proxy.Addr(), ""))
@@ -187,7 +190,7 @@ func (k *Kind) failover(t *testing.T, old Server) {
 	if err := s.Cause(); err == nil {
 		t.Error("no cause")
 	}
-	proxy.Move(next.Addr())
+	proxy.Move(next)
 	if up := <-told; !up {
 		t.Error("down twice")
 	}
@@ -196,7 +199,7 @@ func (k *Kind) failover(t *testing.T, old Server) {
 			t.Fatal(err)
 		}
 	}
-	if n := k.count(t, next.Addr(), o.Table); n != 1 {
+	if n := k.count(t, next, o.Table); n != 1 {
 		t.Errorf("%d sessions are on the new server", n)
 	}
 }

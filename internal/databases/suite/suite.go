@@ -45,7 +45,7 @@ type Kind struct {
 	// Quoting makes a table whose errors quote keys and payloads.
 	Quoting func(table string) []string
 
-	// Full returns a server whose tables can't grow without end. Filler is a statement
+	// Full, if it is not nil, returns a server whose tables can't grow without end. Filler is a statement
 	// that adds rows of some hundred bytes to a table, with the number of them and a
 	// beginning of their keys. Limit, if it is not nil, makes the table unable to grow,
 	// or able again; it must have some size before.
