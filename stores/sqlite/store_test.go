@@ -24,6 +24,7 @@ func open(t testing.TB, path string) *sqlitestore.Store {
 	return s
 }
 
+// P36.
 func TestStore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sessions?%41#.db")
 	storetest.Run(t, func(t *testing.T) core.Store { return open(t, path) })

@@ -48,6 +48,7 @@ var mariadb = suite.Kind{
 	Deadlocks: "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'",
 }
 
+// P36.
 func TestMariaDB(t *testing.T) { suite.Run(t, mariadb) }
 
 func TestMySQL(t *testing.T) {

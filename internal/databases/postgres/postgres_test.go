@@ -56,6 +56,7 @@ func limit(s suite.Server, db *sql.DB, table string, on bool) {
 	s.(*servers.PostgresServer).LimitFiles(size)
 }
 
+// P36.
 func TestPostgres(t *testing.T) { suite.Run(t, postgres) }
 
 // A touch is a HOT update: neither the index of the keys nor that of the sweeper
