@@ -1,0 +1,165 @@
+package redisstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gensession/gensession/core"
+	redisstore "github.com/gensession/gensession/stores/redis"
+)
+
+// FuzzReply: whatever a server answers, each call returns when its time is over, its
+// error has a class and tells nothing of the session, and no byte of the answer
+// becomes that of a later call.
+func FuzzReply(f *testing.F) {
+	long := strings.Repeat("x", 70_000)
+	for _, reply := range []string{
+		"+OK\r\n", "+QUEUED\r\n", "$-1\r\n", "_\r\n", "*-1\r\n", ":0\r\n", ":1\r\n", ":-1\r\n", "(12345678901234567890\r\n", ",1.5\r\n", ",inf\r\n", "#t\r\n", "#f\r\n",
+		"$0\r\n\r\n", "$7\r\nsession\r\n", "$7\r\nsess", "$70000\r\n" + long + "\r\n", "$1000000000000\r\nx", "$-2\r\n", "$9223372036854775807\r\n",
+		"=15\r\ntxt:Some string\r\n", "!21\r\nSYNTAX invalid syntax\r\n", "$?\r\n;4\r\nsess\r\n;0\r\n",
+		"*2\r\n$7\r\nsession\r\n$7\r\n1234567\r\n", "*2\r\n:1\r\n$-1\r\n", "*0\r\n", "*1000000\r\n:1\r\n", "*-5\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
+		"%1\r\n+a\r\n+b\r\n", "~2\r\n+a\r\n+a\r\n", "|1\r\n+ttl\r\n:3600\r\n$1\r\na\r\n", ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n", ">3\r\n+message\r\n+a\r\n+b\r\n",
+		"-ERR unknown command\r\n", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+		"-LOADING Redis is loading the dataset in memory\r\n", "-READONLY You can't write against a read only replica.\r\n", "-NOSCRIPT No matching script.\r\n", "-MOVED 1 127.0.0.1:1\r\n", "-ASK 1 127.0.0.1:1\r\n", "-CROSSSLOT Keys in request don't hash to the same slot\r\n", "-\r\n",
+		"-ERR Error running script: with '" + secretKey + "' '" + secretData + "'\r\n",
+		"+OK\r\n+OK\r\n", "$1\r\na\r\n$1\r\nb\r\n", "", "\r\n", "\x00\xff", "HTTP/1.1 400 Bad Request\r\n\r\n",
+	} {
+		f.Add([]byte(reply))
+	}
+	var says atomic.Value // []byte
+	says.Store([]byte{})
+	addr, stop := sayer(f, &says)
+	var closing sync.WaitGroup
+	f.Cleanup(func() { stop(); closing.Wait() })
+	f.Fuzz(func(t *testing.T, reply []byte) {
+		says.Store([]byte("$-1\r\n"))
+		s, err := redisstore.OpenOption(rueidis.ClientOption{InitAddress: []string{addr}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closing.Go(func() { s.Close() }) // which waits for the server's answers, too
+		says.Store(reply)
+		within := func(name string, wait time.Duration, call func(ctx context.Context) error) {
+			ctx, cancel := context.WithTimeout(t.Context(), wait)
+			defer cancel()
+			err := call(ctx)
+			if err == nil {
+				return
+			}
+			classed := false
+			for _, class := range []error{core.ErrNotFound, core.ErrConflict, core.ErrUnavailable, core.ErrOutcomeUnknown, core.ErrRefused, core.ErrCorrupt, core.ErrTooLarge, context.DeadlineExceeded, errors.ErrUnsupported} {
+				classed = classed || errors.Is(err, class)
+			}
+			if !classed {
+				t.Errorf("%s: an error without a class: %v", name, err)
+			}
+			for ; err != nil; err = errors.Unwrap(err) {
+				if text := fmt.Sprintf("%v %+v", err, err); strings.Contains(text, secretKey) || strings.Contains(text, secretData) {
+					t.Errorf("%s: an error tells %s", name, text)
+				}
+			}
+		}
+		const short = 20 * time.Millisecond
+		value := []byte(secretData)
+		var all sync.WaitGroup
+		for name, call := range map[string]func(ctx context.Context) error{
+			"Get":        func(ctx context.Context) error { _, err := s.Get(ctx, secretKey); return err },
+			"GetVersion": func(ctx context.Context) error { _, _, err := s.GetVersion(ctx, secretKey); return err },
+			"Set":        func(ctx context.Context) error { return s.Set(ctx, secretKey, value, time.Hour) },
+			"create": func(ctx context.Context) error {
+				_, err := s.SetVersion(ctx, secretKey, value, time.Hour, 0)
+				return err
+			},
+			"swap": func(ctx context.Context) error {
+				_, err := s.SetVersion(ctx, secretKey, value, time.Hour, 7)
+				return err
+			},
+			"Batch": func(ctx context.Context) error {
+				_, err := s.Batch(ctx, core.Write{Key: secretKey, Data: value, TTL: time.Hour, Version: 7}, core.Write{Key: secretKey + "-2", Data: value, TTL: time.Hour})
+				return err
+			},
+			"Append":  func(ctx context.Context) error { _, _, err := s.Append(ctx, secretKey, value); return err },
+			"Touch":   func(ctx context.Context) error { return s.Touch(ctx, secretKey, time.Hour) },
+			"Destroy": func(ctx context.Context) error { return s.Destroy(ctx, secretKey) },
+		} {
+			all.Go(func() { within(name, short, call) })
+		}
+		all.Wait()
+		says.Store([]byte("$-1\r\n"))
+		within("the next Get", 2*short, func(ctx context.Context) error {
+			data, err := s.Get(ctx, "another")
+			if err == nil {
+				t.Errorf("another call got %q", data)
+			}
+			return err
+		})
+	})
+}
+
+// sayer is a server that answers every command but the handshake with what says has.
+func sayer(f *testing.F, says *atomic.Value) (addr string, stop func()) {
+	const hello = "%2\r\n+proto\r\n:3\r\n+version\r\n+7.0.0\r\n"
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.Fatal(err)
+	}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	open := map[net.Conn]bool{}
+	all.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open[c] = true
+			mu.Unlock()
+			all.Go(func() {
+				defer func() {
+					c.Close()
+					mu.Lock()
+					delete(open, c)
+					mu.Unlock()
+				}()
+				in := make([]byte, 64<<10)
+				for {
+					n, err := c.Read(in)
+					if err != nil {
+						return
+					}
+					switch text := string(in[:n]); {
+					case strings.Contains(text, "$5\r\nHELLO\r\n$1\r\n"):
+						_, err = c.Write([]byte(hello + strings.Repeat("+OK\r\n", strings.Count(text, "*")-1)))
+					case strings.Contains(text, "SLOTS"):
+						_, err = c.Write([]byte("-ERR This instance has cluster support disabled\r\n"))
+					default:
+						_, err = c.Write(bytes.Repeat(says.Load().([]byte), strings.Count(text, "\r\n$")/3+1)) // one for each command, or some too many
+					}
+					if err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return l.Addr().String(), func() {
+		l.Close()
+		mu.Lock()
+		for c := range open {
+			c.Close()
+		}
+		mu.Unlock()
+		all.Wait()
+	}
+}
