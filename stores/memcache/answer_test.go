@@ -33,7 +33,7 @@ type liar struct {
 }
 
 // lie answers commands by their first two words; data is read away.
-func lie(t *testing.T, answer func(w io.Writer, verb, key string)) *liar {
+func lie(t testing.TB, answer func(w io.Writer, verb, key string)) *liar {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

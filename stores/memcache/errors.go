@@ -147,7 +147,7 @@ func (r *request) class(err error) error {
 	case errors.Is(err, memcache.ErrMalformedKey):
 		return errKey
 	}
-	if refusal, ok := answer(err); ok {
+	if refusal, ok := r.refusal(err); ok {
 		return refusal
 	}
 	if !late(err) && !lost(err) && !errors.Is(err, context.Canceled) && !outOfStep(err) {
@@ -176,8 +176,9 @@ func (r *request) class(err error) error {
 	}
 }
 
-// answer returns the error for an error reply, and whether err is one.
-func answer(err error) (error, bool) {
+// refusal returns the error for an error reply, and whether err is one. What the server
+// says is left out if it quotes the request, as proxies may.
+func (r *request) refusal(err error) (error, bool) {
 	text := err.Error()
 	if !strings.HasPrefix(text, "memcache: unexpected") {
 		return nil, false
@@ -200,6 +201,11 @@ func answer(err error) (error, bool) {
 		class = core.ErrTooLarge
 	case what == tooMany:
 		class = core.ErrUnavailable
+	}
+	for _, secret := range append([]string{r.item.Key, string(r.item.Value)}, r.keys...) {
+		if secret != "" && strings.Contains(line, secret) {
+			line = kind
+		}
 	}
 	return fmt.Errorf("memcachestore: %w: %s", class, line[:min(len(line), 100)]), true
 }
