@@ -53,7 +53,7 @@ func (s *Session) Owner() string {
 	if s.state != live {
 		return ""
 	}
-	return ownerOf(s.stored.Owned).Owner
+	return record.OwnerIn(s.stored.Owned)
 }
 
 // ListByOwner returns the sessions of owner, the newest first. asking is the session
@@ -215,7 +215,7 @@ func (l *login) owned() []byte {
 // changesOwner reports whether l takes e away from an owner, whose values nobody
 // else gets.
 func (l *login) changesOwner(e *entry) bool {
-	return e.state == live && e.stored.Owned != nil && ownerOf(e.stored.Owned).Owner != l.owner
+	return e.state == live && e.stored.Owned != nil && record.OwnerIn(e.stored.Owned) != l.owner
 }
 
 // newLogin notes the owner of o in l.
@@ -292,9 +292,14 @@ func (m *Manager) lists(owner string) []string {
 	macs := m.ownerKeys.Load().macs
 	names := make([]string, len(macs))
 	for i, mac := range macs {
-		names[i] = string(mac.append([]byte(m.o.Prefix+listInfix), m.o.Prefix, owner))
+		names[i] = m.listName(mac, owner)
 	}
 	return names
+}
+
+func (m *Manager) listName(mac *mac, owner string) string {
+	var room [160]byte
+	return string(mac.append(append(append(room[:0], m.o.Prefix...), listInfix...), m.o.Prefix, owner))
 }
 
 // listOf is the list of r, "" if it is nobody's.
@@ -302,8 +307,7 @@ func (m *Manager) listOf(r *record.Record) string {
 	if m.indexer == nil || r.Owned == nil {
 		return ""
 	}
-	owner := ownerOf(r.Owned).Owner
-	return string(m.ownerKeys.Load().macs[0].append([]byte(m.o.Prefix+listInfix), m.o.Prefix, owner))
+	return m.listName(m.ownerKeys.Load().macs[0], record.OwnerIn(r.Owned))
 }
 
 // listSlack is how much longer than the session a hint stays where the list is a step

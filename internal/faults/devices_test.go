@@ -364,6 +364,20 @@ func ownersUnderLoad(t *testing.T, place devicePlace) {
 	}
 }
 
+// patiently calls f again while the store does not answer: a machine may be busy.
+func patiently(t *testing.T, f func() error) {
+	t.Helper()
+	var err error
+	for range 20 {
+		if err = f(); !errors.Is(err, core.ErrUnavailable) && !errors.Is(err, core.ErrOutcomeUnknown) {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // compare compares the lists with the sessions.
 func (l *deviceLoad) compare() {
 	t, m := l.t, l.process.Load().m
@@ -372,21 +386,22 @@ func (l *deviceLoad) compare() {
 	}
 	missing, dangling := 0, 0
 	for _, owner := range l.owners {
-		devices, err := m.ListByOwner(context.Background(), owner, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		var devices []core.Device
+		patiently(t, func() (err error) {
+			devices, err = m.ListByOwner(context.Background(), owner, nil)
+			return err
+		})
 		for _, d := range l.devices[owner] {
 			if d.label == "" {
 				continue
 			}
 			lives := false
-			if err := l.request(&d.browser, func(_ context.Context, s *core.Session) error {
-				lives = s.Owner() == owner
-				return nil
-			}); err != nil {
-				t.Fatal(err)
-			}
+			patiently(t, func() error {
+				return l.request(&d.browser, func(_ context.Context, s *core.Session) error {
+					lives = s.Owner() == owner
+					return nil
+				})
+			})
 			// One that logged in while all were ended may be gone.
 			if lives && !slices.ContainsFunc(devices, func(o core.Device) bool { return o.Label == d.label }) {
 				missing++
@@ -397,22 +412,23 @@ func (l *deviceLoad) compare() {
 	listed := map[string]bool{}
 	var all []string
 	for list := range l.lists {
-		some, err := index.Owned(context.Background(), list)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, some...)
+		patiently(t, func() error {
+			some, err := index.Owned(context.Background(), list)
+			all = append(all, some...)
+			return err
+		})
 	}
-	found, err := index.GetMany(context.Background(), all...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var found []core.Payload
+	patiently(t, func() (err error) {
+		found, err = index.GetMany(context.Background(), all...)
+		return err
+	})
 	for i, key := range all {
 		if listed[key] = true; !bytes.Contains(found[i].Data, []byte(`"o":["owner-`)) {
 			dangling++
 		}
 	}
-	err = index.Keys(context.Background(), "koa:sess:", func(some []string) error {
+	err := index.Keys(context.Background(), "koa:sess:", func(some []string) error {
 		found, err := index.GetMany(context.Background(), some...)
 		for i, p := range found {
 			if bytes.Contains(p.Data, []byte(`"o":["owner-`)) && !listed[some[i]] {
@@ -428,9 +444,7 @@ func (l *deviceLoad) compare() {
 		t.Errorf("%d sessions are in no list, %d keys in lists have none", missing, dangling)
 	}
 	for _, owner := range l.owners {
-		if err := m.DestroyByOwner(context.Background(), owner, nil); err != nil {
-			t.Fatal(err)
-		}
+		patiently(t, func() error { return m.DestroyByOwner(context.Background(), owner, nil) })
 		if devices, err := m.ListByOwner(context.Background(), owner, nil); err != nil || len(devices) > 0 {
 			t.Errorf("%d sessions live after the end of all, %v", len(devices), err)
 		}

@@ -27,11 +27,26 @@ func AppendOwned(b []byte, o Owned) []byte {
 
 // ParseOwned reads what is stored. ok is false if it says nothing.
 func ParseOwned(raw []byte) (o Owned, ok bool) {
+	if own, rest, ok := cutOwned(raw); ok && len(rest) == 0 {
+		owner, n, _ := cutPlain(own[1:])
+		serial, m, _ := cutPlain(own[1+n+1:])
+		label, _, _ := cutPlain(own[1+n+1+m+1:])
+		return Owned{string(owner), string(serial), string(label)}, true
+	}
 	var all []string
 	if json.Unmarshal(raw, &all) != nil || len(all) < ownedStrings || all[0] == "" || all[1] == "" {
 		return Owned{}, false
 	}
 	return Owned{Owner: all[0], Serial: all[1], Label: all[2]}, true
+}
+
+// OwnerIn is the owner alone, "" if raw says nothing.
+func OwnerIn(raw []byte) string {
+	if owner, n, ok := cutPlain(raw[min(1, len(raw)):]); ok && len(raw) > n+1 && raw[0] == '[' && raw[n+1] == ',' {
+		return string(owner)
+	}
+	o, _ := ParseOwned(raw)
+	return o.Owner
 }
 
 // cutOwned cuts what AppendOwned has written from text, if no string in it has an

@@ -310,9 +310,18 @@ func TestOwnedIsReadInOneLook(t *testing.T) {
 		t.Errorf("%s: %v", data, ok)
 	}
 	for _, odd := range []string{`[]`, `["ada"]`, `["ada","x"]`, `["","x",""]`, `["ada","",""]`, `"ada"`, `[1,2,3]`, `{}`, `null`} {
-		if _, ok := ParseOwned([]byte(odd)); ok {
+		if _, ok := ParseOwned([]byte(odd)); ok || OwnerIn([]byte(odd)) == "ada" && odd[0] != '[' {
 			t.Errorf("%s names an owner", odd)
 		}
+	}
+	for _, o := range []Owned{{"ada", "x", ""}, {"a\"],[b", "x", "y"}, {"Zoë", "x", "é"}, {"ada", "x", "["}} {
+		raw := AppendOwned(nil, o)
+		if got, ok := ParseOwned(raw); !ok || got != o || OwnerIn(raw) != o.Owner {
+			t.Errorf("%s is read as %v, %q", raw, got, OwnerIn(raw))
+		}
+	}
+	if OwnerIn(nil) != "" {
+		t.Error("nothing has an owner")
 	}
 	if o, ok := ParseOwned([]byte(`["ada","x","l","of a later version"]`)); !ok || o.Owner != "ada" {
 		t.Error("what a later version adds is in the way")
