@@ -122,7 +122,7 @@ func (c *chrome) tab() *tab {
 }
 
 func (b *tab) limited() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(b.ctx, patience)
+	return context.WithTimeout(b.ctx, cmp.Or(b.s.conf.patience, patience))
 }
 
 func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {

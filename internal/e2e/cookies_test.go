@@ -190,7 +190,7 @@ func newPath(s *scene) {
 // both keep their sessions. With one name the browser protects the one over TLS, and
 // a login over plain HTTP leads nowhere.
 func httpBesideHTTPS(s *scene) {
-	safe, err := startSite(s.t, s.app, s.store, conf{tls: true, host: "site.test"})
+	safe, err := startSite(s.t, s.app, s.store, conf{tls: true, host: "site.test", plant: s.conf.plant})
 	s.must("the site over TLS", err)
 	b := s.chrome().first()
 	open := func(at *site) *tab { return &tab{&scene{s.t, at.conf, at}, b.ctx} }
@@ -232,6 +232,12 @@ func strictLink(s *scene) {
 
 // Every attribute that we write is what the browser has stored.
 func TestAttributes(t *testing.T) {
+	if err := play(t, conf{tls: true, host: "site.test"}, attributes); err != nil {
+		t.Error(err)
+	}
+}
+
+func attributes(s *scene) {
 	type want struct {
 		domain, path     string
 		session          bool
@@ -266,34 +272,29 @@ func TestAttributes(t *testing.T) {
 		{"priority high", core.CookieOptions{Priority: core.PriorityHigh}, with(func(w *want) { w.priority = network.CookiePriorityHigh })},
 		{"partitioned", core.CookieOptions{Partitioned: true, Secure: core.On, SameSite: core.SameSiteNone}, with(func(w *want) { w.partitioned, w.sameSite = true, network.CookieSameSiteNone })},
 	}
-	err := play(t, conf{tls: true, host: "site.test"}, func(s *scene) {
-		for i, c := range cases {
-			c.cookie.Signed = core.Default
-			s.serve(small(s, &core.Options{Name: fmt.Sprint("c", i), Cookie: c.cookie}))
-			b := s.chrome().first()
-			before := time.Now()
-			b.open(s.url("/app/in?as=ada"))
-			stored := b.cookiesOf(s.url("/app/who"))
-			if got := names(stored); got != fmt.Sprintf("c%d c%d.sig", i, i) {
-				s.fail("%s: the browser stores %q", c.name, got)
-			}
-			for _, k := range stored {
-				got := want{
-					domain: k.Domain, path: k.Path, session: k.Session, httpOnly: k.HTTPOnly, secure: k.Secure,
-					sameSite: k.SameSite, priority: k.Priority, partitioned: k.PartitionKey != nil, life: c.want.life,
-				}
-				if off := time.Unix(int64(k.Expires), 0).Sub(before.Add(c.want.life)); !k.Session && (off < -time.Minute || off > time.Minute) {
-					got.life += off
-				}
-				s.same(c.name+": "+k.Name, got, c.want)
-			}
-			b.open(s.url("/app/who"))
-			b.wantText(c.name, `it is "ada"`)
-			b.open(s.url("/app/out"))
-			s.same(c.name+": cookies after the logout", names(b.cookies()), "")
+	b := s.chrome().first()
+	for i, c := range cases {
+		c.cookie.Signed = core.Default
+		s.serve(small(s, &core.Options{Name: fmt.Sprint("c", i), Cookie: c.cookie}))
+		before := time.Now()
+		b.open(s.url("/app/in?as=ada"))
+		stored := b.cookiesOf(s.url("/app/who"))
+		if got := names(stored); got != fmt.Sprintf("c%d c%d.sig", i, i) {
+			s.fail("%s: the browser stores %q", c.name, got)
 		}
-	})
-	if err != nil {
-		t.Error(err)
+		for _, k := range stored {
+			got := want{
+				domain: k.Domain, path: k.Path, session: k.Session, httpOnly: k.HTTPOnly, secure: k.Secure,
+				sameSite: k.SameSite, priority: k.Priority, partitioned: k.PartitionKey != nil, life: c.want.life,
+			}
+			if off := time.Unix(int64(k.Expires), 0).Sub(before.Add(c.want.life)); !k.Session && (off < -time.Minute || off > time.Minute) {
+				got.life += off
+			}
+			s.same(c.name+": "+k.Name, got, c.want)
+		}
+		b.open(s.url("/app/who"))
+		b.wantText(c.name, `it is "ada"`)
+		b.open(s.url("/app/out"))
+		s.same(c.name+": cookies after the logout", names(b.cookies()), "")
 	}
 }

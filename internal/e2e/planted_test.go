@@ -91,6 +91,25 @@ func TestPlanted(t *testing.T) {
 		{"no session for the second of two clicks", conf{}, plant{request: failLogin(func(n int) bool { return n == 3 })}, doubleClick, "the page after the login"},
 		{"the answer that was lost leaves no second way", conf{}, plant{request: failLogin(func(n int) bool { return n > 2 })}, lostAnswer, "the page after the login: 403"},
 		{"one name for both schemes", conf{tls: true, options: func(o *core.Options) { o.Name = "sid" }}, plant{}, hostPrefix, "cookies: sid sid.sig"},
+		{"no Secure over plain HTTP", conf{host: "site.test"}, without("secure"), secureOverHTTP, "who is logged in: ada, want "},
+		{"no Secure beside plain HTTP", conf{host: "site.test"}, without("secure"), httpBesideHTTPS, "who is logged in: , want ada"},
+		{"Lax in place of Strict", conf{tls: true, options: strict}, plant{response: lines(func(l string) string {
+			return strings.ReplaceAll(l, "samesite=strict", "samesite=lax")
+		})}, strictLink, "who follows a link: ada, want "},
+		{"no priority", conf{tls: true, host: "site.test"}, without("priority"), attributes, "priority low: "},
+		{"another domain", conf{tls: true, host: "site.test"}, without("domain"), attributes, "domain: "},
+		{"not partitioned", conf{tls: true, host: "site.test"}, without("partitioned"), attributes, "partitioned: "},
+		{"pages that are kept over a login", conf{}, plant{response: func(h http.Header) { h.Set("Cache-Control", "max-age=3600") }}, backAfterLogin, ""},
+		{"no style sheet", conf{}, plant{request: func(r *http.Request) {
+			if r.URL.Path == "/static/style.css" {
+				r.URL.Path = "/static/nothing"
+			}
+		}}, pages, ""},
+		{"a new password that the others don't notice", conf{}, plant{request: func(r *http.Request) {
+			if r.Method == "POST" && r.URL.Path == "/password" {
+				r.Header.Set("Sec-Fetch-Site", "cross-site")
+			}
+		}}, newPassword, "the page after: 403"},
 		{"other devices stay", conf{}, plant{request: func(r *http.Request) {
 			if r.URL.Path == "/devices/end" {
 				r.Body = http.NoBody // no handle
@@ -99,7 +118,7 @@ func TestPlanted(t *testing.T) {
 		}}, devices, "devices then: 2, want 1"},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
-			c.conf.plant, c.conf.patience = c.plant, 10*time.Second
+			c.conf.plant, c.conf.patience = c.plant, 20*time.Second
 			err := play(t, c.conf, c.story)
 			if err == nil {
 				t.Fatal("not found")
