@@ -412,10 +412,7 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	}
 	if at != atName {
 		c.send(jar, c.cookies[at], &o, signedID{id: id}, ends, clean)
-		if copies != atName && copies != at {
-			c.send(jar, c.cookies[copies], &o, signedID{id: id}, ends, clean)
-		}
-		return nil
+		return nil // without a copy: that is where a login's may be by now
 	}
 	for _, gone := range c.removals(s, &o, false) {
 		c.send(jar, c.name, &gone, signedID{}, time.Unix(0, 0), clean)

@@ -442,7 +442,7 @@ func (s *sim) do(c *client, k kind, network, running, delay time.Duration, lost 
 	}
 	s.ids[session.ID()] = true
 	for _, id := range append(slices.Clone(carried), was) {
-		if id != "" && id != session.ID() {
+		if id != "" && id != session.ID() && (k != role || id == was) { // a Renew ends nothing beside its own session
 			s.kin[id] = append(s.kin[id], session.ID())
 		}
 	}

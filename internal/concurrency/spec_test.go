@@ -409,7 +409,7 @@ func (c *specClient) send(id string) {
 		return // nothing but a new id is sent there
 	}
 	c.set(c.place, id)
-	if c.spare {
+	if c.spare && c.place == atName {
 		c.set(atNext, id)
 	}
 	if c.spare && c.place == atName && c.came[atLate] != "" {
