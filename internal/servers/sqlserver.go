@@ -73,8 +73,7 @@ func newPostgres(path string, args []string) *PostgresServer {
 	s.daemon.args = func(port int) []string {
 		return append([]string{
 			"-D", filepath.Join(s.dir, "data"), "-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1",
-			"-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "shared_buffers=32MB", "-c", "max_connections=200",
-			"-c", "min_wal_size=2MB", "-c", "max_wal_size=64MB",
+			"-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "shared_buffers=64MB", "-c", "max_connections=200",
 		}, args...)
 	}
 	return s

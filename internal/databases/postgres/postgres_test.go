@@ -10,6 +10,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"go.uber.org/goleak"
 
+	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/internal/databases/suite"
 	"github.com/gensession/gensession/internal/servers"
 	sqlstore "github.com/gensession/gensession/stores/sql"
@@ -58,6 +59,70 @@ func limit(s suite.Server, db *sql.DB, table string, on bool) {
 
 // P36.
 func TestPostgres(t *testing.T) { suite.Run(t, postgres) }
+
+// No statement reads the whole table, also once the server plans for arguments that it
+// does not know. Asked of the server, which counts that.
+func TestNoStatementReadsTheWholeTable(t *testing.T) {
+	db := suite.Open(t, "pgx", dsn(servers.SharedPostgres(t).Addr(), "plan_cache_mode=force_generic_plan"))
+	db.SetMaxOpenConns(1)
+	table, ctx := suite.Table(), t.Context()
+	s, err := sqlstore.New(db, sqlstore.PostgreSQL, &sqlstore.Options{Table: table, NoSweep: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.CreateTable(ctx); err != nil {
+		t.Fatal(err)
+	}
+	exec := func(text string) {
+		t.Helper()
+		if _, err := db.Exec(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("INSERT INTO " + table + " SELECT 'row-' || i, repeat('x', 300)::bytea, 1, 9e18, CASE WHEN i % 10 = 0 THEN 5 ELSE 9e18 END, 'owner-' || i % 5000 FROM generate_series(1, 20000) i")
+	exec("UPDATE " + table + " SET expires_at = 5 WHERE sweep_at = 5 AND session_key LIKE '%50'")
+	exec("VACUUM ANALYZE " + table)
+	scans := func() (n int) {
+		t.Helper()
+		exec("SELECT pg_stat_force_next_flush()")
+		exec("SELECT pg_stat_clear_snapshot()")
+		if err := db.QueryRow("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = $1", table).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	last := scans()
+	for name, call := range map[string]func() error{
+		"Get":        func() error { _, _, err := s.GetVersion(ctx, "row-7"); return err },
+		"Set":        func() error { return s.Set(ctx, "row-7", nil, time.Hour) },
+		"SetVersion": func() error { _, err := s.SetVersion(ctx, "row-8", nil, time.Hour, 1); return err },
+		"Touch":      func() error { return s.Touch(ctx, "row-9", time.Hour) },
+		"Append":     func() error { _, _, err := s.Append(ctx, "row-11", []byte("x")); return err },
+		"Destroy":    func() error { return s.Destroy(ctx, "row-12") },
+		"Batch": func() error {
+			_, err := s.Batch(ctx, core.Write{Key: "new", Data: []byte("x"), TTL: time.Hour}, core.Write{Key: "row-13", Version: 1})
+			return err
+		},
+		"Owned":   func() error { _, err := s.Owned(ctx, "owner-14"); return err },
+		"Disown":  func() error { return s.Disown(ctx, "owner-15", "row-15", "row-16") },
+		"GetMany": func() error { _, err := s.GetMany(ctx, "row-17", "row-18", "row-19"); return err },
+		"Sweep":   func() error { _, err := s.Sweep(ctx); return err },
+	} {
+		if err := call(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		now := scans()
+		if now != last {
+			t.Errorf("%s reads the whole table", name)
+		}
+		last = now
+	}
+	exec("SELECT count(data) FROM " + table)
+	if scans() == last {
+		t.Error("the server does not count, so this has tested nothing")
+	}
+}
 
 // A touch is a HOT update: neither the index of the keys nor that of the sweeper
 // grows. Asked of the server, which counts them.
