@@ -59,6 +59,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
 		databases)
 			measure databases bench/databases databases '^BenchmarkDatabase$' "$micro"
 			measure databases bench/databases databases '^BenchmarkRows$' "$micro"
+			measure databases bench/databases databases '^BenchmarkDay$' 1x
 			;;
 		requests) measure requests bench bench '^Benchmark(Request|Size|Observed)$' "$micro" ;;
 		peers)

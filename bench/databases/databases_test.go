@@ -284,3 +284,47 @@ func (d *database) sweeping(b *testing.B, db *sql.DB, s *sqlstore.Store, rows in
 		b.ReportMetric(ms(without, 0.999), "ms-alone-p99.9")
 	}
 }
+
+// BenchmarkDay touches each of some sessions as often as a day has hours, and looks how
+// much larger the table and its indexes are then. PostgreSQL alone keeps old versions of
+// rows among them.
+func BenchmarkDay(b *testing.B) {
+	const rows, hours, callers = 10_000, 24, 8
+	d := databases[1]
+	_, db, s := d.store(b)
+	if _, err := db.Exec(fmt.Sprintf(d.fill, rows, 0)); err != nil {
+		b.Fatal(err)
+	}
+	size := func() (table, index float64) {
+		if err := db.QueryRow("SELECT pg_table_size('gensession') / 1048576.0, pg_indexes_size('gensession') / 1048576.0").Scan(&table, &index); err != nil {
+			b.Fatal(err)
+		}
+		return table, index
+	}
+	table, index := size()
+	for n := 0; b.Loop(); n++ {
+		if n > 0 {
+			continue // once is a day
+		}
+		for hour := range hours {
+			var all sync.WaitGroup
+			for i := range callers {
+				all.Go(func() {
+					for row := 1 + i; row <= rows; row += callers {
+						if err := s.Touch(b.Context(), fmt.Sprint("row-", row), time.Duration(24+hour)*time.Hour); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(table, "MB-table-before")
+	b.ReportMetric(index, "MB-index-before")
+	table, index = size()
+	b.ReportMetric(table, "MB-table-after")
+	b.ReportMetric(index, "MB-index-after")
+}
