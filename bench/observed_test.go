@@ -17,7 +17,8 @@ import (
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
-// watchers are those who want to know what happens, and what they have counted.
+// watchers are those who want to know what happens, and what they have counted; and
+// sealing, by which nobody shall know.
 func watchers(b testing.TB) map[string]func(s core.Store, o *core.Options) (core.Store, func() int64) {
 	return map[string]func(s core.Store, o *core.Options) (core.Store, func() int64){
 		"nobody": func(s core.Store, _ *core.Options) (core.Store, func() int64) { return s, nil },
@@ -29,6 +30,10 @@ func watchers(b testing.TB) map[string]func(s core.Store, o *core.Options) (core
 			var n atomic.Int64
 			o.Hooks.Event = func(context.Context, core.Event) { n.Add(1) }
 			return s, n.Load
+		},
+		"Options.Seal": func(s core.Store, o *core.Options) (core.Store, func() int64) {
+			o.Seal.Keys = core.Keyring{[]byte("pL4sD6fG0yAZk3v9QwX1rT7mB5nH2cJ8")}
+			return s, nil
 		},
 		"core.Observe": func(s core.Store, _ *core.Options) (core.Store, func() int64) {
 			var n atomic.Int64
@@ -60,7 +65,8 @@ func telemetry(b testing.TB, s core.Store, o *core.Options, sampler trace.Sample
 	return s
 }
 
-// BenchmarkObserved measures what it costs that somebody watches, on fasthttp and the
+// BenchmarkObserved measures what it costs that somebody watches, or that sessions are
+// sealed, on fasthttp and the
 // memory store: by=Hooks.Event/op=read.
 func BenchmarkObserved(b *testing.B) {
 	for by, watch := range watchers(b) {

@@ -163,16 +163,19 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 	}
 	table(w, []string{"adapter", "store", "request", "one caller", "64 callers"}, rows)
 
-	p("\n## Who watches\n\nThe same request on fasthttp, in memory, while somebody is told: when nobody is, it costs nothing.\n\n")
+	p("\n## Who watches, and sealing\n\nThe same request on fasthttp, in memory, while somebody is told, or while sessions are sealed: the time, and the ratio to nobody. When nobody is told, it costs nothing.\n\n")
 	rows = nil
-	for _, by := range []string{"nobody", "Logger at Info", "Hooks.Event", "core.Observe", "OpenTelemetry, metrics", "OpenTelemetry, metrics and spans"} {
+	observed := func(by, op string) string {
+		return "Observed/by=" + strings.ReplaceAll(by, " ", "_") + "/op=" + op
+	}
+	for _, by := range []string{"nobody", "Logger at Info", "Hooks.Event", "core.Observe", "OpenTelemetry, metrics", "OpenTelemetry, metrics and spans", "Options.Seal"} {
 		row := []string{by}
 		for _, op := range []string{"read", "write", "login"} {
-			row = append(row, r.time(requests, "Observed/by="+strings.ReplaceAll(by, " ", "_")+"/op="+op))
+			row = append(row, r.time(requests, observed(by, op)), r.ratio(requests, observed(by, op), observed("nobody", op)))
 		}
 		rows = append(rows, row)
 	}
-	table(w, []string{"watched by", "read", "write", "login"}, rows)
+	table(w, []string{"", "read", "ratio", "write", "ratio", "login", "ratio"}, rows)
 
 	p("\n## Stores\n\nWithout sessions, a call of the store with a payload of so many bytes; *serial* by one caller, *parallel* by as many as there are processors.\n\n")
 	rows = nil
