@@ -528,10 +528,10 @@ What an owner costs beside the same without one, by BenchmarkOwners, once, on a 
 
 | | memory | Redis | memcached |
 |---|---|---|---|
-| login | 29 → 38 | 45 → 62, 1.3× | 49 → 67, 1.3× |
+| login | 29 → 38 | 45 → 65, 1.3× | 49 → 67, 1.3× |
 | read | 17 → 17, 1.0× | 20 → 20, 1.0× | 23 → 23, 1.0× |
-| write | 26 → 33, 1.2× | 34 → 57 | 38 → 45, 1.1× |
-| logout | 24 → 28, 1.1× | 36 → 41 | 37 → 71, 1.9× |
+| write | 26 → 33, 1.2× | 34 → 59 | 38 → 45, 1.1× |
+| logout | 24 → 28, 1.1× | 36 → 41 | 37 → 85, 1.9× |
 | list of 10 | 80, 29 µs | 119, 176 µs | 149, 136 µs |
 
 Redis writes of a session with an owner are the script of a batch, which is one round trip as before.

@@ -434,3 +434,39 @@ func TestLostListsHeal(t *testing.T) {
 		}
 	})
 }
+
+// A wrapper keeps the ability, and a sealed session its owner.
+func TestOwnersBehindWrappers(t *testing.T) {
+	around := func(ctx context.Context, _ string) (context.Context, func(error)) { return ctx, nil }
+	for name, wrap := range map[string]func(core.Store) core.Store{
+		"Observe":          func(s core.Store) core.Store { return core.Observe(s, around) },
+		"Observe, Observe": func(s core.Store) core.Store { return core.Observe(core.Observe(s, around), around) },
+		"Faulty":           func(s core.Store) core.Store { return storetest.NewFaulty(s) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			memory := newMemory(t)
+			a := newAppOn(t, wrap(memory), &core.Options{Owners: true, Seal: core.Sealing{Keys: core.Keyring{testKey}}})
+			b := a.device()
+			a.mustLogin(core.LoginOptions{Owner: "ada", Label: "Firefox"})
+			b.mustLogin(core.LoginOptions{Owner: "ada"})
+			if len(a.list("ada")) != 2 || a.owner() != "ada" {
+				t.Error("not listed")
+			}
+			memory.Keys(t.Context(), "", func(keys []string) error {
+				found, err := memory.GetMany(t.Context(), keys...)
+				for _, p := range found {
+					if strings.Contains(string(p.Data), "ada") {
+						t.Error("the store has the owner in plain text")
+					}
+				}
+				return err
+			})
+			if err := a.manager.DestroyByOwner(t.Context(), "ada", nil); err != nil || a.owner() != "" || b.owner() != "" {
+				t.Errorf("not ended: %v", err)
+			}
+			if g := a.manager.Guarantees(); !strings.Contains(g, "owner") {
+				t.Errorf("Guarantees: %s", g)
+			}
+		})
+	}
+}

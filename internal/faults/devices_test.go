@@ -306,7 +306,12 @@ func TestOwnersUnderLoad(t *testing.T) {
 			}, kill: server.Restart}
 		},
 	} {
-		t.Run(name, func(t *testing.T) { ownersUnderLoad(t, open(t)) })
+		t.Run(name, func(t *testing.T) {
+			if !soak {
+				t.Parallel()
+			}
+			ownersUnderLoad(t, open(t))
+		})
 	}
 }
 
@@ -345,7 +350,7 @@ func ownersUnderLoad(t *testing.T, place devicePlace) {
 			}
 		})
 	}
-	lasts := longer(700*time.Millisecond, 30*time.Second)
+	lasts := longer(500*time.Millisecond, 30*time.Second)
 	time.Sleep(lasts)
 	l.start() // a process is killed, and another one goes on
 	time.Sleep(lasts)
