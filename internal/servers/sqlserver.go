@@ -177,12 +177,12 @@ func newMariaDB(path string, args []string) *MariaDBServer {
 		if err := os.WriteFile(filepath.Join(dir, "users.sql"), []byte(mariaUsers), 0o644); err != nil { // #nosec G306 -- another user reads it
 			return err
 		}
-		return s.runAs("mariadb-install-db", "--no-defaults", "--datadir="+filepath.Join(dir, "data"), "--auth-root-authentication-method=normal", "--skip-test-db",
+		return s.runAs("mariadb-install-db", "--no-defaults", "--datadir="+filepath.Join(dir, "data"), "--tmpdir="+dir, "--auth-root-authentication-method=normal", "--skip-test-db",
 			"--innodb-log-file-size=4M", "--innodb-flush-log-at-trx-commit=0")
 	}
 	s.daemon.args = func(port int) []string {
 		return append([]string{
-			"--no-defaults", "--datadir=" + filepath.Join(s.dir, "data"), "--socket=" + filepath.Join(s.dir, "socket"), "--pid-file=" + filepath.Join(s.dir, "pid"),
+			"--no-defaults", "--datadir=" + filepath.Join(s.dir, "data"), "--tmpdir=" + s.dir, "--socket=" + filepath.Join(s.dir, "socket"), "--pid-file=" + filepath.Join(s.dir, "pid"),
 			"--bind-address=127.0.0.1", "--port=" + strconv.Itoa(port), "--skip-name-resolve", "--init-file=" + filepath.Join(s.dir, "users.sql"),
 			"--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=16M", "--innodb-buffer-pool-size=64M", "--innodb-flush-method=nosync",
 			"--max-connections=300", "--thread-pool-max-threads=500",
