@@ -361,6 +361,12 @@ func (b *broken) poke(key string, r record) {
 
 var bg = context.Background()
 
+// A withheld is an error that does not say what it wraps.
+type withheld struct{ err error }
+
+func (withheld) Error() string   { return "withheld" }
+func (w withheld) Unwrap() error { return w.err }
+
 // bugs are stores that are wrong in one thing, and the case that has to say so.
 var bugs = []struct {
 	bug    string
@@ -483,6 +489,24 @@ var bugs = []struct {
 				return fmt.Errorf("touch %s: negative ttl", key)
 			}
 			return b.model.Touch(ctx, key, ttl)
+		}
+	}},
+	{"a conflict wraps an error that names the key", "no secrets in errors", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			v, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if errors.Is(err, core.ErrConflict) {
+				err = withheld{fmt.Errorf("duplicate key %s: %w", key, err)}
+			}
+			return v, err
+		}
+	}},
+	{"a swap of a missing key names the key", "swap of a missing key", func(b *broken) {
+		b.setVersion = func(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+			v, err := b.model.SetVersion(ctx, key, data, ttl, v)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", key, err)
+			}
+			return v, err
 		}
 	}},
 	{"versions are of other keys", "capabilities use the same keys", func(b *broken) {

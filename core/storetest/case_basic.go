@@ -111,29 +111,20 @@ var basicCases = []Case{{
 	},
 }, {
 	Name: "no secrets in errors",
-	Rule: "no error contains a key or a payload",
+	Rule: "no error contains a key or a payload, nor does one that it wraps",
+	// The canary of each run reads the errors. Here are those that other cases don't cause.
 	test: func(c *check) {
-		const secret = "a-secret-payload"
-		look := func(call string, err error) {
-			c.Helper()
-			if err == nil {
-				return
-			}
-			if text := err.Error(); strings.Contains(text, c.prefix) || strings.Contains(text, "a-secret-key") || strings.Contains(text, secret) {
-				c.broken("an error of %s contains the key or the payload", call)
-			}
-		}
-		for _, name := range []string{"a-secret-key", "missing-a-secret-key"} {
-			for _, call := range c.calls(name, secret) {
-				if name == "a-secret-key" {
-					c.set(name, secret, time.Hour)
+		for _, name := range []string{secretKey, "missing-" + secretKey} {
+			for _, call := range c.calls(name, secretPayload) {
+				if name == secretKey {
+					c.set(name, secretPayload, time.Hour)
 				} else {
 					c.destroy(name)
 				}
-				look(call.name, call.do(c.ctx, time.Hour))
-				look(call.name+" with a negative ttl", call.do(c.ctx, -time.Hour))
-				look(call.name+" with a cancelled context", call.do(cancelled(), time.Hour))
-				look(call.name+" after the deadline", call.do(overdue(), time.Hour))
+				_ = call.do(c.ctx, time.Hour)
+				_ = call.do(c.ctx, -time.Hour)
+				_ = call.do(cancelled(), time.Hour)
+				_ = call.do(overdue(), time.Hour)
 			}
 		}
 	},

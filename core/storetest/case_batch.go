@@ -417,10 +417,10 @@ var batchCases = []Case{{
 		if w.Version == versions[0] {
 			c.broken("Append did not change the version")
 		}
-		w.Data = []byte("what was swapped in")
+		w.Data = []byte(swappedIn)
 		c.batch(w)
 		scribble(w.Data)
-		c.holds(sameSlot+"a", "what was swapped in")
+		c.holds(sameSlot+"a", swappedIn)
 		suffix := []byte(" and more")
 		got, _, err := s.Append(c.ctx, w.Key, suffix)
 		c.ok("Append", err)

@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"context"
-	"crypto/rand"
 	"slices"
 	"strings"
 	"sync"
@@ -72,7 +71,7 @@ var notifyCases = []Case{{
 // again. Outage leaves the server in the state after its last call of down or up.
 func Outage(t testing.TB, s core.Store, down, up func()) {
 	t.Helper()
-	c := &check{TB: t, ctx: context.Background(), store: s, prefix: "storetest:" + rand.Text() + ":"}
+	c, secrets := newCheck(t, "", context.Background(), s)
 	c.rule = "Notify calls f(false) when the store goes down and f(true) when it is up again, in order and never twice in a row with the same value"
 	n := c.notifier()
 	var early, late, stopped news
@@ -85,7 +84,7 @@ func Outage(t testing.TB, s core.Store, down, up func()) {
 	causer, tells := core.As[core.Causer](s)
 	if tells {
 		c.rule = "Cause returns why the store is down, or was when it was down last, without a key of a call"
-		if _, err := s.Get(c.ctx, c.key("down")); err == nil {
+		if _, err := c.store.Get(c.ctx, c.key("down")); err == nil {
 			c.broken("Get worked during the outage")
 		}
 		if err := causer.Cause(); err == nil {
@@ -123,6 +122,7 @@ func Outage(t testing.TB, s core.Store, down, up func()) {
 	if told := stopped.all(); len(told) > 0 {
 		c.broken("the listener was called with %v", told)
 	}
+	secrets.kept(c)
 }
 
 // use makes successful and failing calls of all kinds, and then waits a moment for

@@ -98,11 +98,11 @@ var payloadCases = []Case{{
 			if v == 0 {
 				name = "b"
 			}
-			data := []byte("what was swapped in")
+			data := []byte(swappedIn)
 			_, err := s.SetVersion(c.ctx, c.key(name), data, time.Hour, v)
 			c.ok("SetVersion", err)
 			scribble(data)
-			c.holds(name, "what was swapped in")
+			c.holds(name, swappedIn)
 		}
 	},
 }, {
@@ -138,8 +138,8 @@ var payloadCases = []Case{{
 	Name: "View and Keep",
 	Rule: "View and Keep are GetVersion and SetVersion with strings, which do not change when the key is written again",
 	test: func(c *check) {
-		swapper, _ := core.As[core.Swapper](c.store)
-		s, ok := swapper.(keeper) // as in Case.Run
+		swapper, _ := core.As[core.Swapper](c.bare) // core.Observe may leave them out
+		s, ok := swapper.(keeper)                   // as in Case.Run
 		if !ok {
 			c.Skip("the store has no View and Keep: the core calls the methods of core.Swapper or core.Store")
 		}

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -89,7 +90,9 @@ func (c Case) Run(t testing.TB, s core.Store) {
 
 func (c Case) run(t testing.TB, s core.Store) {
 	t.Helper()
-	c.test(&check{TB: t, rule: c.Rule, ctx: context.Background(), store: s, prefix: "storetest:" + rand.Text() + ":"})
+	k, secrets := newCheck(t, c.Rule, context.Background(), s)
+	c.test(k)
+	secrets.kept(k)
 }
 
 // A keeper has the methods by which core finds a store in this process that
@@ -132,8 +135,70 @@ type check struct {
 	rule   string
 	ctx    context.Context
 	store  core.Store
-	prefix string // of all keys of this run
-	moves  bool   // Batch supports several keys; for Faults
+	bare   core.Store // store, of whose errors the canary does not hear
+	prefix string     // of all keys of this run
+	moves  bool       // Batch supports several keys; for Faults
+}
+
+// newCheck returns a check of s, whose errors the canary reads, that of each call.
+func newCheck(t testing.TB, rule string, ctx context.Context, s core.Store) (*check, *canary) {
+	c := &check{TB: t, rule: rule, ctx: ctx, bare: s, prefix: "storetest:" + rand.Text() + ":"}
+	y := &canary{secrets: []string{c.prefix, secretKey, secretPayload, oldPayload[:20], newPayload[:20], appended[:20], swappedIn, refusedPayload}}
+	c.store = core.Observe(s, func(ctx context.Context, method string) (context.Context, func(error)) {
+		return ctx, func(err error) { y.read(method, err) }
+	})
+	return c, y
+}
+
+// What the canary knows, beside the prefix of keys and the payloads of Faults.
+const (
+	secretKey      = "a-secret-key"
+	secretPayload  = "a-secret-payload"
+	swappedIn      = "what was swapped in"
+	refusedPayload = "a write that should have been refused"
+)
+
+// A canary knows the keys of a run and its longer payloads, and tells which error
+// contains one.
+type canary struct {
+	secrets []string
+
+	mu   sync.Mutex
+	leak string // the first, as a method and its error
+}
+
+// read looks at err and at what it wraps, which a log may print too.
+func (y *canary) read(method string, err error) {
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		y.read(method, e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			y.read(method, err)
+		}
+	}
+	if err == nil {
+		return
+	}
+	text := err.Error()
+	if slices.ContainsFunc(y.secrets, func(secret string) bool { return strings.Contains(text, secret) }) {
+		y.mu.Lock()
+		defer y.mu.Unlock()
+		if y.leak == "" {
+			y.leak = method + ": " + text
+		}
+	}
+}
+
+// kept fails the run if an error contained a key or a payload.
+func (y *canary) kept(c *check) {
+	c.Helper()
+	y.mu.Lock()
+	leak := y.leak
+	y.mu.Unlock()
+	if leak != "" {
+		c.broken("an error contains a key or a payload, or wraps one that does: %s", leak)
+	}
 }
 
 // broken ends the run with a failure that states the rule.
@@ -264,7 +329,7 @@ func (c *check) swap(name, data string, ttl time.Duration, v core.Version) (core
 // refuses is a SetVersion that must fail and change nothing.
 func (c *check) refuses(name string, v core.Version, sentinel error) {
 	c.Helper()
-	_, err := c.swapper().SetVersion(c.ctx, c.key(name), []byte("a write that should have been refused"), time.Hour, v)
+	_, err := c.swapper().SetVersion(c.ctx, c.key(name), []byte(refusedPayload), time.Hour, v)
 	c.is("SetVersion", err, sentinel)
 }
 

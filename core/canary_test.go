@@ -1,0 +1,297 @@
+package core_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/storetest"
+	memorystore "github.com/gensession/gensession/stores/memory"
+)
+
+// A leaks is a canary: it knows what is secret in a test, and keeps what the test's managers say:
+// the log at every level, events, and errors with what they wrap. Each test that
+// uses the harness has one, and fails at its end if a secret was said.
+type leaks struct {
+	mu      sync.Mutex
+	secrets map[string]string // what it is
+	said    map[string]bool
+	log     bytes.Buffer
+}
+
+// least is the length of a secret that is not found by chance.
+const least = 8
+
+var allLeaks sync.Map // of *testing.T
+
+func leaksOf(t *testing.T) *leaks {
+	c, known := allLeaks.LoadOrStore(t, &leaks{secrets: map[string]string{}, said: map[string]bool{}})
+	if !known {
+		t.Cleanup(func() {
+			allLeaks.Delete(t)
+			for _, what := range c.(*leaks).found() {
+				t.Error(what)
+			}
+		})
+	}
+	return c.(*leaks)
+}
+
+// secret notes a text that must not be said, in any spelling.
+func (c *leaks) secret(what, text string) {
+	if len(text) >= least {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.secrets[text] = what
+	}
+}
+
+// say keeps what others may read.
+func (c *leaks) say(v any) {
+	text := fmt.Sprintf("%v\n%+v\n%#v", v, v, v)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.said[text] = true
+}
+
+// sayError keeps err and what it wraps.
+func (c *leaks) sayError(err error) {
+	switch e := err.(type) {
+	case nil:
+		return
+	case interface{ Unwrap() error }:
+		c.sayError(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			c.sayError(err)
+		}
+	}
+	c.say(err)
+}
+
+// Write takes what a slog.Handler writes.
+func (c *leaks) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.log.Write(b)
+}
+
+// found is what was said and should not have been. It looks at each place once,
+// however many secrets there are.
+func (c *leaks) found() (what []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	type form struct{ text, is string }
+	forms := map[string][]form{} // by their first bytes
+	for text, is := range c.secrets {
+		sum := sha256.Sum256([]byte(text))
+		for spelling, text := range map[string]string{
+			"": text, " in hex": hex.EncodeToString([]byte(text)), " in base64": base64.RawStdEncoding.EncodeToString([]byte(text)),
+			" in numbers": strings.Trim(fmt.Sprint([]byte(text)), "[]"), ", hashed": base64.RawURLEncoding.EncodeToString(sum[:]),
+		} {
+			forms[text[:least]] = append(forms[text[:least]], form{text, is + spelling})
+		}
+	}
+	c.said[c.log.String()] = true
+	for said := range c.said {
+		for i := 0; i+least <= len(said); i++ {
+			for _, f := range forms[said[i:i+least]] {
+				if strings.HasPrefix(said[i:], f.text) {
+					line := said[strings.LastIndexByte(said[:i], '\n')+1:]
+					line, _, _ = strings.Cut(line, "\n")
+					what = append(what, fmt.Sprintf("%s was said: %.400s", f.is, line))
+				}
+			}
+		}
+	}
+	slices.Sort(what)
+	return slices.Compact(what)
+}
+
+// watch returns the options of a manager of which c hears, and notes their keys. The
+// hooks and the Logger of the test work as without it.
+func (c *leaks) watch(o core.Options) *core.Options {
+	for _, keys := range []core.Keyring{o.Keys, o.OwnerKeys, o.Seal.Keys} {
+		for _, key := range keys {
+			c.secret("a key", string(key))
+		}
+	}
+	var inner slog.Handler
+	if o.Logger != nil {
+		inner = o.Logger.Handler()
+	}
+	o.Logger = slog.New(tee{slog.NewTextHandler(c, &slog.HandlerOptions{Level: slog.LevelDebug}), inner})
+	event, failed := o.Hooks.Event, o.Hooks.Error
+	o.Hooks.Event = func(ctx context.Context, e core.Event) {
+		c.say(e)
+		c.sayError(e.Err)
+		if event != nil {
+			event(ctx, e)
+		}
+	}
+	o.Hooks.Error = func(ctx context.Context, e *core.Error) error {
+		c.sayError(e)
+		if failed != nil {
+			return failed(ctx, e)
+		}
+		return e
+	}
+	return &o
+}
+
+// A tee passes messages to the canary, and to the handler of the test if there is one.
+type tee struct{ canary, inner slog.Handler }
+
+func (h tee) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h tee) Handle(ctx context.Context, r slog.Record) error {
+	err := h.canary.Handle(ctx, r)
+	if h.inner != nil && h.inner.Enabled(ctx, r.Level) {
+		err = errors.Join(err, h.inner.Handle(ctx, r.Clone()))
+	}
+	return err
+}
+
+func (h tee) WithAttrs(a []slog.Attr) slog.Handler {
+	h.canary = h.canary.WithAttrs(a)
+	if h.inner != nil {
+		h.inner = h.inner.WithAttrs(a)
+	}
+	return h
+}
+
+func (h tee) WithGroup(name string) slog.Handler {
+	h.canary = h.canary.WithGroup(name)
+	if h.inner != nil {
+		h.inner = h.inner.WithGroup(name)
+	}
+	return h
+}
+
+// wrap returns s, of which c notes the keys and, in memory, what is stored under them.
+func (c *leaks) wrap(s core.Store) core.Store {
+	f := storetest.NewFaulty(s)
+	f.Before(func(_ context.Context, _ storetest.Op, key string) error {
+		c.secret("a key of the store", key)
+		return nil
+	})
+	if m, ok := s.(*memorystore.Store); ok {
+		f.After(func(_ context.Context, op storetest.Op, key string) error {
+			if op == storetest.OpSet || op == storetest.OpSetVersion || op == storetest.OpBatch {
+				data, _ := m.Get(context.Background(), key)
+				c.payload(data)
+			}
+			return nil
+		})
+	}
+	return f
+}
+
+// payload notes the texts in a record that are not of this library.
+func (c *leaks) payload(data []byte) {
+	var record map[string]any
+	if json.Unmarshal(data, &record) != nil {
+		c.secret("a payload", string(data))
+		return
+	}
+	delete(record, "_gs")
+	delete(record, "cookie")
+	var note func(v any)
+	note = func(v any) {
+		switch v := v.(type) {
+		case string:
+			c.secret("a value", v)
+		case []any:
+			for _, v := range v {
+				note(v)
+			}
+		case map[string]any:
+			for _, v := range v {
+				note(v)
+			}
+		}
+	}
+	note(record)
+}
+
+// cookies notes the values in lines such as Cookie and Set-Cookie.
+func (c *leaks) cookies(lines ...string) {
+	for _, line := range lines {
+		for pair := range strings.SplitSeq(line, ";") {
+			switch name, value, _ := strings.Cut(strings.TrimSpace(pair), "="); strings.ToLower(name) {
+			case "path", "expires", "domain", "max-age", "samesite": // attributes
+			default:
+				c.secret("a cookie", strings.Trim(value, `"`))
+			}
+		}
+	}
+}
+
+// R10: the canary of a test hears each thing that is said, and knows each secret.
+func TestCanary(t *testing.T) {
+	const value = "a-value-that-nobody-may-read"
+	for _, where := range []string{"the log", "an event", "an error", "a wrapped error"} {
+		for _, what := range []string{"nothing", "a value", "a cookie", "a key", "a key of the store"} {
+			t.Run(where+" says "+what, func(t *testing.T) {
+				secret := func() string {
+					for text, is := range leaksOf(t).secrets {
+						if is == what {
+							return text
+						}
+					}
+					return "no secret"
+				}
+				fail := false
+				o := &core.Options{Logger: slog.New(slog.DiscardHandler)}
+				o.Hooks.BeforeSave = func(context.Context, core.Jar, *core.Session) error {
+					switch {
+					case !fail:
+						return nil
+					case where == "an error":
+						return fmt.Errorf("hook: %s", secret())
+					case where == "a wrapped error":
+						return &silentError{errors.New(secret())}
+					}
+					return core.ErrRefused
+				}
+				a := newApp(t, o)
+				c := leaksOf(t)
+				a.ok(a.get("/", setNote(t, value)))
+				if found := c.found(); len(found) > 0 {
+					t.Fatalf("before: %q", found)
+				}
+				fail = true
+				switch where {
+				case "the log":
+					c.watch(*o).Logger.With("a", secret()).Info("planted")
+				case "an event":
+					c.watch(*o).Hooks.Event(t.Context(), core.Event{Why: secret()})
+				}
+				if e := a.get("/", setNote(t, value+"!")); e.err() == nil {
+					t.Fatal("no error")
+				}
+				if found := c.found(); (len(found) > 0) != (what != "nothing") || what != "nothing" && !strings.Contains(fmt.Sprint(found), what+" was said") {
+					t.Errorf("found %q", found)
+				}
+				clear(c.secrets) // what was planted is no failure of this test
+			})
+		}
+	}
+}
+
+// A silentError does not say what it wraps.
+type silentError struct{ err error }
+
+func (*silentError) Error() string   { return "withheld" }
+func (e *silentError) Unwrap() error { return e.err }
