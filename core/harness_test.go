@@ -57,9 +57,10 @@ func newAppOn(t *testing.T, store core.Store, o *core.Options) *app {
 	if o.Keys == nil && o.Carrier == nil && o.Cookie.Signed != core.Off {
 		o.Keys = [][]byte{testKey}
 	}
-	a := &app{t: t, store: storetest.NewFaulty(store), browser: &jartest.Browser{}}
-	m, err := core.New(a.store, o)
-	if err != nil {
+	c := leaksOf(t)
+	a := &app{t: t, store: storetest.NewFaulty(c.wrap(store)), browser: &jartest.Browser{}}
+	m, err := core.New(a.store, c.watch(*o))
+	if c.sayError(err); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Close() })
@@ -102,6 +103,7 @@ func serve(t *testing.T, m *core.Manager, jar *jartest.Jar, h handler) *exchange
 		t.Fatal("NewVisit: not ok without an outer visit")
 	}
 	e := &exchange{jar: jar}
+	defer e.tell(leaksOf(t))
 	ctx := core.NewContext(context.Background(), v)
 	if e.begin = v.Begin(ctx); e.begin != nil {
 		v.Abandon()
@@ -116,6 +118,14 @@ func serve(t *testing.T, m *core.Manager, jar *jartest.Jar, h handler) *exchange
 	}
 	e.commit = v.Commit(ctx)
 	return e
+}
+
+// tell lets the canary of the test know of e.
+func (e *exchange) tell(c *leaks) {
+	c.cookies(e.jar.Cookie())
+	c.cookies(e.jar.SetCookies...)
+	c.sayError(e.begin)
+	c.sayError(e.commit)
 }
 
 // ok fails the test if the exchange has failed.
@@ -245,6 +255,7 @@ func must(t *testing.T, err error) {
 
 func wantIs(t *testing.T, err, target error) {
 	t.Helper()
+	leaksOf(t).sayError(err)
 	if !errors.Is(err, target) {
 		t.Errorf("error is %v, want %v", err, target)
 	}

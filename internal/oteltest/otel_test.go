@@ -260,6 +260,7 @@ func TestW41Store(t *testing.T) {
 	if len(r.counts()) < 8 {
 		t.Errorf("%d kinds of calls", len(r.counts()))
 	}
+	wantNoSecret(t, fmt.Sprintf("%+v %+v", r.spans.GetSpans(), r.metrics()), "storetest:", "a-secret-key", "a-secret-payload")
 }
 
 func TestMisfits(t *testing.T) {
@@ -280,5 +281,107 @@ func TestMisfits(t *testing.T) {
 		t.Error(err)
 	} else {
 		events(t.Context(), core.Event{Kind: core.EventStoreDown})
+	}
+}
+
+// R10: whatever fails, and whatever the browser sends, no id, cookie, key or value is
+// in a span or a metric.
+func TestW41Canary(t *testing.T) {
+	r := newRecorder(t)
+	const signing, value = "a-key-of-these-tests-4f9c02b71de8", "a-value-that-nobody-may-read"
+	secrets := map[string]bool{signing: true, value: true, "forged-by-somebody-0123456789": true, "signed-by-somebody-else": true}
+	memory := memorystore.New(nil)
+	defer memory.Close()
+	faulty := storetest.NewFaulty(memory)
+	store, err := sessionotel.Store(faulty, "memory", r.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := sessionotel.Events(r.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := core.New(store, &core.Options{Keys: [][]byte{[]byte(signing)}, FailFast: true, Hooks: core.Hooks{Event: events}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	failed := 0
+	request := func(browser *jartest.Browser, h func(ctx context.Context, s *core.Session) error) {
+		jar := browser.Jar("/")
+		ctx, span := r.tracer.Start(t.Context(), "request")
+		defer span.End()
+		v, _ := m.NewVisit(jar, nil)
+		if v.Begin(ctx) != nil {
+			failed++
+			v.Abandon()
+			return
+		}
+		s, err := v.Session(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = h(ctx, s)
+		if v.Commit(ctx) != nil {
+			failed++
+		}
+		browser.Take("/", jar.SetCookies...)
+		for _, line := range jar.SetCookies {
+			pair, _, _ := strings.Cut(line, ";")
+			if _, value, _ := strings.Cut(pair, "="); len(value) >= 8 {
+				secrets[value] = true
+			}
+		}
+	}
+	set := func(_ context.Context, s *core.Session) error { return s.Set("a", value) }
+	acts := []func(ctx context.Context, s *core.Session) error{
+		set,
+		func(_ context.Context, s *core.Session) error { return s.Login(core.LoginOptions{}) },
+		func(ctx context.Context, s *core.Session) error { return s.Renew(ctx) },
+		func(_ context.Context, s *core.Session) error { _, _, err := core.Key[int]("a").Lookup(s); return err },
+		func(ctx context.Context, s *core.Session) error { return s.Destroy(ctx) },
+	}
+	for _, failure := range []error{nil, core.ErrRefused, core.ErrCorrupt, core.ErrOutcomeUnknown, core.ErrUnavailable} {
+		for _, act := range acts {
+			for _, op := range []storetest.Op{storetest.OpGetVersion, storetest.OpSetVersion, storetest.OpBatch} {
+				var user, forger jartest.Browser
+				faulty.Before(nil)
+				request(&user, set)
+				faulty.Before(func(_ context.Context, at storetest.Op, key string) error {
+					secrets[key] = true
+					if at == op {
+						return failure
+					}
+					return nil
+				})
+				request(&user, act)
+				forger.Take("/", "koa.sid=forged-by-somebody-0123456789; path=/", "koa.sid.sig=signed-by-somebody-else; path=/")
+				request(&forger, set)
+			}
+		}
+	}
+	if failed < 10 || len(secrets) < 100 {
+		t.Fatalf("%d failures and %d secrets are too few", failed, len(secrets))
+	}
+	recorded := fmt.Sprintf("%+v %+v", r.spans.GetSpans(), r.metrics())
+	for secret := range secrets {
+		wantNoSecret(t, recorded, secret)
+	}
+	// What is planted is found, in each place.
+	ctx, span := r.tracer.Start(t.Context(), "request")
+	events(ctx, core.Event{Kind: core.EventFailed, ID: "planted-in-an-event"})
+	events(ctx, core.Event{Kind: "planted-in-a-metric"})
+	span.SetAttributes(attribute.String("key", "planted-in-a-span"))
+	span.End()
+	faulty.Before(func(context.Context, storetest.Op, string) error { return fmt.Errorf("planted-in-an-error") })
+	_ = store.Destroy(t.Context(), "key")
+	spans, metrics := fmt.Sprintf("%+v", r.spans.GetSpans()), fmt.Sprintf("%+v", r.metrics())
+	for where, texts := range map[string][2]string{
+		"an event": {"planted-in-an-event", spans}, "a metric": {"planted-in-a-metric", metrics},
+		"a span": {"planted-in-a-span", spans}, "an error": {"planted-in-an-error", spans},
+	} {
+		if !strings.Contains(texts[1], texts[0]) {
+			t.Errorf("what is said in %s is not looked at", where)
+		}
 	}
 }
