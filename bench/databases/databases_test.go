@@ -185,7 +185,7 @@ func (d *database) drop(b testing.TB, db *sql.DB) {
 func BenchmarkRows(b *testing.B) {
 	for _, d := range databases {
 		for _, rows := range []int{1000, 1_000_000} {
-			_, db, s := d.store(b)
+			c, db, s := d.store(b)
 			for from := 0; from < rows; from += 100_000 {
 				if _, err := db.Exec(fmt.Sprintf(d.fill, min(rows, 100_000), from)); err != nil {
 					b.Fatal(err)
@@ -208,25 +208,34 @@ func BenchmarkRows(b *testing.B) {
 				{"set", func() error { return s.Set(ctx, key(), data, time.Hour) }},
 				{"touch", func() error { return s.Touch(ctx, key(), 48*time.Hour) }},
 			}
-			for _, c := range calls {
-				b.Run(fmt.Sprintf("db=%s/op=%s/rows=%d", d.name, c.name, rows), func(b *testing.B) {
+			for _, call := range calls {
+				b.Run(fmt.Sprintf("db=%s/op=%s/rows=%d", d.name, call.name, rows), func(b *testing.B) {
 					for b.Loop() {
-						if err := c.do(); err != nil {
+						if err := call.do(); err != nil {
 							b.Fatal(err)
 						}
 					}
 				})
 			}
-			b.Run(fmt.Sprintf("db=%s/op=sweep/rows=%d", d.name, rows), func(b *testing.B) { d.sweeping(b, db, s, rows, calls[2].do) })
+			b.Run(fmt.Sprintf("db=%s/op=sweep/rows=%d", d.name, rows), func(b *testing.B) { d.sweeping(b, timed{c}, key) })
 			cancel()
 			d.drop(b, db)
 		}
 	}
 }
 
-// sweeping measures how long requests take beside the sweeper, and without it.
-func (d *database) sweeping(b *testing.B, db *sql.DB, s *sqlstore.Store, rows int, request func() error) {
-	beside := func(while func()) []time.Duration {
+// sweeping measures how long requests take beside the sweeper, and without it, and the
+// longest turn of the sweeper itself.
+func (d *database) sweeping(b *testing.B, c driver.Connector, key func() string) {
+	db := sql.OpenDB(c)
+	defer db.Close()
+	s, err := sqlstore.New(db, d.dialect, &sqlstore.Options{NoSweep: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	request := func() error { return s.Touch(b.Context(), key(), 48*time.Hour) }
+	among := func(while func()) []time.Duration {
 		var all []time.Duration
 		stop := make(chan bool)
 		var done sync.WaitGroup
@@ -266,17 +275,22 @@ func (d *database) sweeping(b *testing.B, db *sql.DB, s *sqlstore.Store, rows in
 				b.Fatal(err)
 			}
 		}
-		without := beside(func() { time.Sleep(2 * time.Second) })
+		without := among(func() { time.Sleep(2 * time.Second) })
 		removed := 0
+		var turns turns
 		begun := time.Now()
-		with := beside(func() {
+		with := among(func() {
 			var err error
-			if removed, err = s.Sweep(b.Context()); err != nil {
+			if removed, err = s.Sweep(context.WithValue(b.Context(), turnsKey{}, &turns)); err != nil {
 				b.Error(err)
 			}
 		})
 		took := time.Since(begun)
+		if turns.count == 0 || turns.within {
+			b.Fatalf("of the sweeper's turns %d were seen", turns.count)
+		}
 		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(float64(turns.longest)/1e6, "sweep-max-ms")
 		b.ReportMetric(float64(removed)/took.Seconds(), "removed/s")
 		b.ReportMetric(ms(with, 1), "ms-beside-max")
 		b.ReportMetric(ms(without, 1), "ms-alone-max")
@@ -296,7 +310,7 @@ func BenchmarkDay(b *testing.B) {
 		b.Fatal(err)
 	}
 	size := func() (table, index float64) {
-		if err := db.QueryRow("SELECT pg_table_size('gensession') / 1048576.0, pg_indexes_size('gensession') / 1048576.0").Scan(&table, &index); err != nil {
+		if err := db.QueryRow("SELECT pg_table_size('gensession') / 1e6, pg_indexes_size('gensession') / 1e6").Scan(&table, &index); err != nil {
 			b.Fatal(err)
 		}
 		return table, index

@@ -3,6 +3,10 @@ module github.com/gensession/gensession/bench/databases
 go 1.26.0
 
 require (
+	github.com/alexedwards/scs/mysqlstore v0.0.0-20250417082927-ab20b3feb5e9
+	github.com/alexedwards/scs/pgxstore v0.0.0-20240316134038-7e11d57e8885
+	github.com/alexedwards/scs/postgresstore v0.0.0-20251002162104-209de6e426de
+	github.com/alexedwards/scs/sqlite3store v0.0.0-20251002162104-209de6e426de
 	github.com/gensession/gensession v0.1.0
 	github.com/gensession/gensession/stores/sql v0.1.0
 	github.com/gensession/gensession/stores/sqlite v0.1.0
