@@ -2,8 +2,8 @@
 # All benchmarks, and bench/RESULTS.md with its charts from what they printed.
 # It takes ten minutes, with QUICK=1 two.
 #
-# PARTS="peers load" measures only these anew and leaves the others as they
-# were. ROUNDS is how often each part is measured, one round of all parts after
+# PARTS="peers load" measures only these anew and leaves the sections of others in
+# RESULTS.md as they were. ROUNDS is how often each part is measured, one round of all parts after
 # the other; what counts is the median.
 #
 # BENCH=regexp runs the benchmarks that it matches and writes nothing; COUNT and
@@ -20,6 +20,15 @@ fi
 
 all='stores databases requests peers scale load'
 : "${PARTS:=$all}"
+for part in $PARTS; do
+	case " $all " in
+	*" $part "*) ;;
+	*)
+		echo "no part $part, there are: $all" >&2
+		exit 1
+		;;
+	esac
+done
 if [ "${QUICK-}" = 1 ]; then
 	: "${ROUNDS:=1}"
 	micro=100ms servers=1s
@@ -42,11 +51,13 @@ measure() {
 }
 
 say 'building'
-build bench bench
-build memory stores/memory
-build load bench/load
-build peers bench/peers
-build databases bench/databases
+for part in $PARTS; do
+	case $part in
+	stores | requests) build bench bench ;;
+	scale) build memory stores/memory ;;
+	*) build "$part" "bench/$part" ;;
+	esac
+done
 for part in $PARTS; do
 	rm -f "$out/$part.txt.part"
 done
@@ -58,6 +69,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
 		stores) measure stores bench bench '^BenchmarkStore$' "$micro" ;;
 		databases)
 			measure databases bench/databases databases '^BenchmarkDatabase$' "$micro"
+			measure databases bench/databases databases '^BenchmarkBeside$' "$micro"
 			measure databases bench/databases databases '^BenchmarkRows$' "$micro"
 			measure databases bench/databases databases '^BenchmarkDay$' 1x
 			;;
@@ -74,10 +86,6 @@ for ((round = 1; round <= ROUNDS; round++)); do
 			measure scale stores/memory memory '^BenchmarkSweep$/^sessions=1000000$' 5x
 			;;
 		load) measure load bench/load load . "$servers" ;;
-		*)
-			echo "no part $part, there are: $all" >&2
-			exit 1
-			;;
 		esac
 	done
 done

@@ -25,21 +25,25 @@ var colours = []color.Color{
 	color.RGBA{0x55, 0x55, 0x55, 0xff},
 }
 
-// draw makes a chart of each part that was measured.
+// draw makes a chart of each part. That of a part that was not measured stays, if there
+// is one.
 func (r *results) draw(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	for _, c := range []struct {
-		file string
-		draw func() (*plot.Plot, error)
+		part, file string
+		draw       func() (*plot.Plot, error)
 	}{
-		{"requests.svg", r.requestsChart},
-		{"redis.svg", r.redisChart},
-		{"sessions.svg", r.sessionsChart},
-		{"size.svg", r.sizeChart},
-		{"load.svg", r.loadChart},
+		{peers, "requests.svg", r.requestsChart},
+		{peers, "redis.svg", r.redisChart},
+		{scale, "sessions.svg", r.sessionsChart},
+		{peers, "size.svg", r.sizeChart},
+		{load, "load.svg", r.loadChart},
 	} {
+		if _, err := os.Stat(filepath.Join(dir, c.file)); err == nil && r.rounds[c.part] == 0 {
+			continue
+		}
 		p, err := c.draw()
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.file, err)

@@ -174,8 +174,14 @@ func goals() []goal {
 				return fmt.Sprintf("**%.2f×** (%s against %s)", q, r.span(ours), r.span(bare)), q <= 1.25, ok
 			}})
 		}
+		all = append(all, goal{d.text + ", a million rows, the longest turn of the sweeper", "≤ 10 ms",
+			value(10, "**%.1f ms**", tables, sqlRows(d.name, "sweep", 1_000_000), sweeperTurn, "", "")})
 		all = append(all, goal{d.text + ", a million rows, the longest request while the sweeper removes 100,000 of them", "≤ 10 ms",
-			value(10, "**%.1f ms**, %.1f ms without it", tables, sqlRows(d.name, "sweep", 1_000_000), "ms-beside-max", sqlRows(d.name, "sweep", 1_000_000), "ms-alone-max")})
+			func(r *results) (string, bool, bool) {
+				with, ok := r.at(tables, sqlRows(d.name, "sweep", 1_000_000), "ms-beside-max")
+				without, ok2 := r.at(tables, sqlRows(d.name, "sweep", 1_000_000), "ms-alone-max")
+				return fmt.Sprintf("**%.1f ms**, %.1f ms without it", with, without), with <= 10, ok && ok2
+			}})
 	}
 	const million = "Sessions/op=get/sessions=1000000"
 	size := func(values, bytes int) string { return fmt.Sprintf("Size/op=read/values=%d/size=%d", values, bytes) }

@@ -73,3 +73,150 @@ func TestReport(t *testing.T) {
 		}
 	}
 }
+
+// Two rounds of the databases.
+const tablesOutput = `goos: linux
+cpu: another processor
+BenchmarkDatabase/db=postgres/op=get-2 5 0 ns/op 100000 ns-bare 120000 ns-store
+BenchmarkBeside/db=postgres/op=get/callers=1-2 5 0 ns/op 100000 ns-gensession 150000 ns-scs-pgxstore 90000 ns-scs-postgresstore
+BenchmarkBeside/db=postgres/op=set+destroy/callers=16-2 5 0 ns/op 20000 ns-gensession 30000 ns-scs-pgxstore 10000 ns-scs-postgresstore
+BenchmarkBeside/db=sqlite/op=swap/callers=1-2 5 0 ns/op 50000 ns-gensession 40000 ns-scs-sqlite3store
+BenchmarkBeside/db=mariadb/op=touch/callers=1-2 5 0 ns/op 50000 ns-gensession 100000 ns-scs-mysqlstore
+BenchmarkRows/db=postgres/op=sweep/rows=1000000-2 1 0 ns/op 11.0 ms-alone-max 2.0 ms-alone-p99.9 30.0 ms-beside-max 4.0 ms-beside-p99.9 5000 removed/s 7.5 sweep-max-ms
+BenchmarkDay-2 1 0 ns/op 5.0 MB-table-before 6.5 MB-table-after 1.0 MB-index-before 1.5 MB-index-after
+BenchmarkBeside/db=postgres/op=get/callers=1-2 5 0 ns/op 200000 ns-gensession 300000 ns-scs-pgxstore 180000 ns-scs-postgresstore
+`
+
+// A run of one part writes its section, and leaves the others, their goals and charts
+// as they are, also what was put in by hand.
+func TestReportOfOnePart(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	results := filepath.Join(to, "RESULTS.md")
+	write := func(file, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(file string) string {
+		t.Helper()
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	const trips = tripsBegin + "\n| what a test has written |\n" + tripsEnd
+	const byHand = "\nPut in by hand: what watchers cost.\n\n|  | read |\n|---|---|\n| nobody | 1.00× |\n"
+	write(results, `# Results of the benchmarks
+
+`+written+`2026-01-02, revision abc.
+
+- Machine: a processor, 2 processors
+
+## Goals
+
+| what | goal | measured | met |
+|---|---|---|---|
+| net/http, read, memory | ≥ 15× scs | **15.3×** (1.43 µs against 22.0 µs of scs) | yes |
+| … allocations | ≤ 12 | **4** | yes |
+| net/http, write, memory | ≥ 10× scs | **9.0×** (of scs) | no |
+| net/http, login, memory | ≥ 6× scs | not measured | ? |
+| … allocations | ≤ 12 | **23** | no |
+| PostgreSQL, get, serial | ≤ 1.25× the bare statement | **9.00×** | no |
+
+1 of 3 are met.
+
+## Round trips
+
+`+trips+`
+## Who watches, and sealing
+`+byHand+`
+## Databases
+
+an older table
+`)
+	chart := filepath.Join(to, "charts", "load.svg")
+	write(chart, "a chart from before")
+	write(filepath.Join(from, "databases.txt"), tablesOutput)
+	if err := report(from, to); err != nil {
+		t.Fatal(err)
+	}
+	text := read(results)
+	const note = "\n## Who watches, and sealing\n\nNot measured by the last run; as it was in the results of 2026-01-02, revision abc, a processor, 2 processors.\n"
+	for _, want := range []string{
+		trips,
+		note + byHand,
+		"| net/http, read, memory | ≥ 15× scs | **15.3×** (1.43 µs against 22.0 µs of scs) | yes, before |\n| … allocations | ≤ 12 | **4** | yes, before |\n| net/http, write, memory | ≥ 10× scs | **9.0×** (of scs) | no, before |\n| net/http, login, memory | ≥ 6× scs | not measured | ? |\n| … allocations | ≤ 12 | **23** | no, before |\n",
+		"| PostgreSQL, get, serial | ≤ 1.25× the bare statement | **1.20×** (120 µs against 100 µs) | yes |\n",
+		"| PostgreSQL, a million rows, the longest turn of the sweeper | ≤ 10 ms | **7.5 ms** | yes |\n",
+		"| PostgreSQL, a million rows, the longest request while the sweeper removes 100,000 of them | ≤ 10 ms | **30.0 ms**, 11.0 ms without it | no |\n",
+		"\n4 of ",
+		"| PostgreSQL | get, 1 | scs's pgxstore | 225 µs | 150 µs | 1.50× |\n",
+		"| PostgreSQL | get, 1 | scs's postgresstore | 135 µs | 150 µs | 0.90× |\n",
+		"| PostgreSQL | set, destroy, 16 | scs's postgresstore | 10.0 µs | 20.0 µs | 0.50× |\n",
+		"| SQLite | swap, 1 | scs's sqlite3store | 40.0 µs | 50.0 µs | 0.80× |\n",
+		"| MariaDB | touch, 1 | scs's mysqlstore | 100 µs | 50.0 µs | 2.00× |\n",
+		"postgres/v3, is not served",
+		"| PostgreSQL | 1000000 |  |  |  | 5000 | 7.5 ms | 2.0 ms | 4.0 ms | 11.0 ms | 30.0 ms |\n",
+		"the table grows from 5.0 to 6.5 MB, and its indexes from 1.0 to 1.5 MB.\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in the results", want)
+		}
+	}
+	for _, gone := range []string{"an older table", "## Whole servers", "## Stores", "load 0"} {
+		if strings.Contains(text, gone) {
+			t.Errorf("%q is in the results", gone)
+		}
+	}
+	if read(chart) != "a chart from before" {
+		t.Error("the chart of a part that was not measured is lost")
+	}
+	// Once more, it stays as it is.
+	if err := report(from, to); err != nil {
+		t.Fatal(err)
+	}
+	if again := read(results); again != text {
+		t.Errorf("the second time it is\n%s\nand was\n%s", again, text)
+	}
+	// A measured part has a new section.
+	write(filepath.Join(from, "requests.txt"), "BenchmarkObserved/by=nobody/op=read-2 100 1000 ns/op 8 B/op 1 allocs/op\n")
+	if err := report(from, to); err != nil {
+		t.Fatal(err)
+	}
+	if text = read(results); strings.Contains(text, note) || !strings.Contains(text, "| nobody | 1.00 µs, 1 | 1.00× |") {
+		t.Error("the new section of requests is not there")
+	}
+}
+
+// Every section is made of a part that is known, or always.
+func TestSections(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "peers.txt"), []byte(output), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r, err := readResults(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if err := r.write(&text); err != nil {
+		t.Fatal(err)
+	}
+	_, all := sections(text.String())
+	seen := 0
+	for _, s := range all {
+		if _, ok := partOf[s.heading]; ok {
+			seen++
+		} else if s.heading != "Goals" && s.heading != "Round trips" {
+			t.Errorf("of which part is %q?", s.heading)
+		}
+	}
+	if seen != len(partOf) {
+		t.Errorf("%d sections are made of parts, of %d", seen, len(partOf))
+	}
+}

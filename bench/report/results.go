@@ -38,7 +38,7 @@ type results struct {
 	config  map[string]string     // what the outputs say about the machine, such as cpu
 	rounds  map[string]int        // of each part
 	notes   []string              // what could not be measured
-	trips   string                // the table of round trips, which a test writes
+	old     old                   // what the results have from runs before
 }
 
 func readResults(dir string) (*results, error) {
