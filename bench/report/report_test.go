@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -182,6 +183,19 @@ an older table
 	}
 	if again := read(results); again != text {
 		t.Errorf("the second time it is\n%s\nand was\n%s", again, text)
+	}
+	// All stores stand in one table.
+	var all, row strings.Builder
+	for i, store := range []string{"memory", "redis", "memcache", "sqlite", "postgres", "mariadb"} {
+		fmt.Fprintf(&all, "BenchmarkStore/store=%s/op=get/size=256/mode=serial-2 100 %d00000 ns/op 8 B/op 1 allocs/op\n", store, i+2)
+		fmt.Fprintf(&row, " %d00 µs, 1 |", i+2)
+	}
+	write(filepath.Join(from, "stores.txt"), all.String())
+	if err := report(from, to); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(read(results), "| get, 256 |"+row.String()) {
+		t.Errorf("no row of %s in the results", row.String())
 	}
 	// A measured part has a new section.
 	write(filepath.Join(from, "requests.txt"), "BenchmarkObserved/by=nobody/op=read-2 100 1000 ns/op 8 B/op 1 allocs/op\n")

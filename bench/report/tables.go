@@ -39,14 +39,14 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 
 `, "`")
 	p("| what | goal | measured | met |\n|---|---|---|---|\n")
-	reached, of, last := 0, 0, ""
+	reached, of, last, earlier := 0, 0, "", false
 	for _, g := range goals() {
 		text, met, ok := g.judge(r)
 		answer := "no"
 		before, had := r.old.goals[goalKey(&last, g.what, g.want)]
 		switch {
 		case !ok && had:
-			text, answer = before.measured, before.answer
+			text, answer, earlier = before.measured, before.answer, true
 			if strings.HasPrefix(answer, "yes") {
 				reached++
 			}
@@ -59,7 +59,11 @@ A request has a session of six values, about 250 bytes as JSON, and goes through
 		of++
 		p("| %s | %s | %s | %s |\n", g.what, g.want, text, answer)
 	}
-	p("\n%d of %d are met.\n", reached, of)
+	p("\n%d of %d are met.", reached, of)
+	if earlier {
+		p(" What has *before* is from an earlier run, and those that are not measured count as not met.")
+	}
+	p("\n")
 
 	p("\n## Requests beside other libraries\n\n![a request in memory](charts/requests.svg)\n")
 	ops := []string{"visitor", "untouched", "read", "write", "login"}
