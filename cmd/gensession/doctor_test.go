@@ -223,7 +223,7 @@ func TestDoctorRedisInfo(t *testing.T) {
 func TestDoctorClock(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	for off, level := range map[time.Duration]string{0: fine, 900 * time.Millisecond: fine, -900 * time.Millisecond: fine, 3 * time.Second: fault, -time.Hour: fault} {
+	for off, level := range map[time.Duration]string{0: fine, 900 * time.Millisecond: fine, -1900 * time.Millisecond: fine, 3 * time.Second: fault, -time.Hour: fault} {
 		var out bytes.Buffer
 		p := &patient{c: &command{out: output{w: &out, json: true}}}
 		p.clock(now.Add(off), now.Add(-10*time.Millisecond), now.Add(10*time.Millisecond))
