@@ -51,11 +51,8 @@ type LoginOptions struct {
 type login struct {
 	life       record.Life
 	dropValues bool
-	owner      string // "" for nobody
-	label      string
-	most       int    // sessions of owner; zero for no limit
-	refuses    bool   // more than these
-	turn       uint32 // counts the calls of Login; zero: there is none to do
+	turn       uint32      // counts the calls of Login; zero: there is none to do
+	owner      *loginOwner // nil for nobody
 }
 
 // Login notes that the user of this session has logged in: the next save, which
