@@ -371,6 +371,11 @@ func (m *Manager) finish(ctx context.Context, old string, s lookup, key string, 
 	case err != nil:
 		return s, err
 	}
+	if s.version == 0 { // the store has not told that of the mark
+		if then, err := m.look(ctx, old); err == nil && then.record.Moved && then.record.Next == s.record.Next {
+			s.version = then.version
+		}
+	}
 	if s.version != 0 {
 		rest := m.rest(old, key, ttl)
 		_, err := m.set(ctx, old, rest.Data, rest.TTL, s.version) // the mark is as good, but has no end of its own

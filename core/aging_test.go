@@ -50,6 +50,24 @@ var renewingStores = map[string]func(core.Store) core.Store{
 	"in one step":        func(s core.Store) core.Store { return s },
 	"one by one":         keysApart,
 	"versions and touch": stepwise,
+	"versions untold":    untold,
+}
+
+// untold hides that a store tells the version of what it has written, as memcached
+// does not.
+func untold(s core.Store) core.Store { return silent{keysApart(s).(apart)} }
+
+type silent struct{ apart }
+
+func (s silent) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+	_, err := s.apart.SetVersion(ctx, key, data, ttl, v)
+	return 0, err
+}
+
+func (s silent) Batch(ctx context.Context, writes ...core.Write) ([]core.Version, error) {
+	versions, err := s.apart.Batch(ctx, writes...)
+	clear(versions)
+	return versions, err
 }
 
 const (
