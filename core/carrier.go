@@ -286,6 +286,15 @@ func (c *signedCookie) carries(jar Jar, at place) bool {
 	return has
 }
 
+// copied reports whether the request of s has a copy of its id in that cookie.
+func (c *signedCookie) copied(s *Session, at place) bool {
+	if c.koa || s.carries == nil || !c.carries(s.visit.jar, at) {
+		return false
+	}
+	ids, _ := parseCookies(s.visit.jar.Cookie(), c.cookies[at])
+	return slices.Contains(ids.all[:ids.n], string(s.carries.id))
+}
+
 // mayCarry reports whether a Cookie field has a cookie beside the first one with
 // another value than own. Mostly there is none, or a copy.
 func (c *signedCookie) mayCarry(field string, own ID) bool {
@@ -401,6 +410,7 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	s.mu.Lock()
 	id, o, at := s.id, s.cookieOptions(), s.place
 	ends := s.expiry(&o)
+	closes := ends.IsZero() && s.cookieRev > 0
 	s.mu.Unlock()
 	c.at(s.visit.jar, &o)
 	if err := c.ready(jar, &o); err != nil {
@@ -435,6 +445,14 @@ func (c *signedCookie) Set(jar Jar, s *Session) error {
 	}
 	if copies == atNext && c.carries(s.visit.jar, atLate) {
 		c.send(jar, c.cookies[atLate], &o, signedID{}, time.Unix(0, 0), clean)
+	}
+	if closes {
+		// Copies from before this was chosen would outlive the browser.
+		for at := atNext; at < places; at++ {
+			if at != copies && copies != atNext && c.copied(s, at) {
+				c.send(jar, c.cookies[at], &o, signedID{id: id}, ends, clean)
+			}
+		}
 	}
 	return nil
 }
