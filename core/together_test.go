@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/textproto"
 	"slices"
 	"strings"
@@ -453,6 +454,201 @@ func TestP20Carriers(t *testing.T) {
 					})
 				})
 			}
+		}
+	}
+}
+
+// TestP20SealRotation: an id that is renewed of itself while the keys of Options.Seal
+// rotate in two steps. Whenever the second step comes, nothing is lost, and after the
+// next write the record needs the first key only.
+func TestP20SealRotation(t *testing.T) {
+	oldKey, newKey := []byte("aE9vJ3nQ7xR2bK5tM8cL1dH6sW4fP0yG"), []byte("q8Wd2LxN7vKb4Rz0Tj6Yh1Mc9Fs3Pg5E")
+	for kind, wrap := range renewingStores {
+		for rotated := range 4 { // before: the renewal, the first use, the write, never
+			for _, used := range []bool{false, true} {
+				for _, byOld := range []bool{false, true} {
+					t.Run(fmt.Sprintf("P20 P28 %s, rotated before step %d, used %t, written by the old id %t", kind, rotated, used, byOld), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) {
+							o := func(keys ...[]byte) *core.Options {
+								o := renewingOptions()
+								o.Seal.Keys = keys
+								o.Hooks.Error = func(_ context.Context, e *core.Error) error {
+									t.Error(e)
+									return e
+								}
+								return o
+							}
+							store := wrap(newMemory(t))
+							oldOnly := o(oldKey)
+							oldOnly.Hooks.Error = nil
+							before, first, second, last := newAppOn(t, store, oldOnly), newAppOn(t, store, o(oldKey, newKey)), newAppOn(t, store, o(newKey, oldKey)), newAppOn(t, store, o(newKey))
+							b := before.browser
+							at := func(step int) *app {
+								a := first
+								if step >= rotated {
+									a = second
+								}
+								a.browser = b
+								return a
+							}
+							before.ok(before.get("/", count(t)))
+							old := core.ID(before.value())
+							time.Sleep(renewAfter)
+							at(0).ok(at(0).get("/", nil)).wantCookies(t, pair)
+							next := core.ID(before.value())
+							if used {
+								at(1).wantVisits(1)
+							}
+							by := next
+							if byOld {
+								by = old
+							}
+							at(2).ok(at(2).with(by, count(t)))
+							if rotated == 3 { // it is sealed with the old key still: nothing may be removed yet
+								if !before.lives(next) {
+									t.Error("the old key does not open it")
+								}
+								return
+							}
+							for _, id := range []core.ID{old, next} {
+								if text, err := before.manager.GetByID(bg, id); err == nil {
+									t.Errorf("the old key opens it: %s", text)
+								}
+							}
+							last.browser = b
+							last.wantIDs(map[core.ID]bool{old: true, next: true})
+							last.ok(last.with(old, func(_ *core.Visit, s *core.Session) {
+								if visits.Get(s) != 2 {
+									t.Errorf("by the old id visits = %d", visits.Get(s))
+								}
+							}))
+							last.wantVisits(2) // which uses the new id
+							time.Sleep(grace)
+							last.wantIDs(map[core.ID]bool{old: false, next: true})
+							time.Sleep(renewAfter)
+							last.ok(last.get("/", count(t)))
+							last.wantVisits(3)
+							last.wantIDs(map[core.ID]bool{next: true, core.ID(last.value()): true})
+						})
+					})
+				}
+			}
+		}
+	}
+}
+
+// TestP18RememberedOverRenewals: what a login has asked to be remembered goes on over
+// new ids, in the store and in the browser, to the end of RememberFor from the login,
+// and is forgotten at the next login without it.
+func TestP18RememberedOverRenewals(t *testing.T) {
+	const remember = 10*renewAfter + 1500*time.Millisecond
+	for kind, wrap := range renewingStores {
+		for what, act := range map[string]handler{"read": nil, "written": count(t)} {
+			for _, again := range []bool{false, true} {
+				t.Run(fmt.Sprintf("P18 P20 %s, %s, logged in again %t", kind, what, again), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						o := &core.Options{RenewAfter: renewAfter, IdleTimeout: 30 * time.Minute, AbsoluteTimeout: 4 * renewAfter, RememberFor: remember}
+						a := newAppOn(t, wrap(newMemory(t)), o)
+						a.ok(a.get("/", count(t)))
+						login := time.Now()
+						a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+							must(t, s.Login(core.LoginOptions{Remember: true}))
+							must(t, user.Set(s, "ada"))
+						}))
+						end := login.Add(remember)
+						check := func(e *exchange, want string) {
+							t.Helper()
+							for _, line := range e.jar.SetCookies {
+								c, err := http.ParseSetCookie(line)
+								must(t, err)
+								if c.Expires.Unix() > 0 && !c.Expires.Equal(end.Truncate(time.Second)) {
+									t.Errorf("%s ends at %v, want %v", c.Name, c.Expires, end)
+								}
+							}
+							a.wantUser(want)
+						}
+						ids := map[string]bool{}
+						for i := range 9 {
+							time.Sleep(renewAfter)
+							if i%3 == 1 { // the answer with the new id is lost
+								a.ok(a.send(a.browser.Jar("/"), act))
+							}
+							check(a.ok(a.get("/", act)), "ada")
+							ids[a.value()] = true
+						}
+						if len(ids) < 5 {
+							t.Errorf("%d ids", len(ids))
+						}
+						id := core.ID(a.value())
+						if again {
+							e := a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Login(core.LoginOptions{})) }))
+							end, id = time.Now().Add(30*time.Minute), core.ID(a.value())
+							check(e, "ada")
+						}
+						time.Sleep(time.Until(end) - time.Millisecond)
+						if !a.lives(id) {
+							t.Error("it has ended too early")
+						}
+						time.Sleep(time.Millisecond)
+						if a.lives(id) || a.browser.Cookie("/") != "" {
+							t.Errorf("in the store %t, in the browser %q after the end", a.lives(id), a.browser.Cookie("/"))
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// TestP18ClosesWithCopies: a session that is to end with the browser has no copy of its
+// id that stays.
+func TestP18ClosesWithCopies(t *testing.T) {
+	acts := map[string]handler{
+		"SetLifetime": func(_ *core.Visit, s *core.Session) {
+			must(t, s.SetLifetime(core.Lifetime{UntilBrowserCloses: true}))
+		},
+		"SetCookie": func(_ *core.Visit, s *core.Session) {
+			must(t, s.SetCookie(core.CookieOptions{MaxAge: core.UntilBrowserCloses}))
+		},
+	}
+	for what, act := range acts {
+		for name, ids := range map[string]string{"a login": "l", "a renewal": "r", "both": "lr", "a login, at a renewal": "l!", "both, at a renewal": "lr!"} {
+			t.Run(fmt.Sprintf("P18 %s after %s", what, name), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					a := newApp(t, &core.Options{RenewAfter: renewAfter})
+					shut := &jartest.Browser{} // what is left when the browser is closed
+					get := func(h handler) {
+						t.Helper()
+						e := a.ok(a.get("/", h))
+						for _, line := range e.jar.SetCookies {
+							if !strings.Contains(line, "; expires=") {
+								line += "; expires=Thu, 01 Jan 1970 00:00:00 GMT"
+							}
+							shut.Take("/", line)
+						}
+					}
+					get(count(t))
+					for _, c := range ids {
+						switch c {
+						case 'l':
+							get(func(_ *core.Visit, s *core.Session) { must(t, s.Login(core.LoginOptions{})) })
+						case 'r':
+							time.Sleep(renewAfter)
+							get(nil)
+						case '!':
+							time.Sleep(renewAfter)
+						}
+					}
+					if shut.Cookie("/") == "" {
+						t.Error("nothing stays: the test shows nothing")
+					}
+					get(act)
+					a.wantVisits(1)
+					time.Sleep(grace) // an id from before a renewal
+					a.browser = shut
+					a.wantVisits(0)
+				})
+			})
 		}
 	}
 }
