@@ -340,7 +340,9 @@ func TestHardened(t *testing.T) {
 
 // TestLifetimesAgree: for random Options that New accepts and random requests,
 // the life of the cookie, that of the record and what a request sees at any moment
-// are those of a model of ten lines (W30).
+// are those of a model of ten lines (W30), and with KoaCompat those of a second one,
+// where the store and the cookie have each their own. RenewAfter is not drawn: see
+// TestP20CookieEnds and TestP18RememberedOverRenewals.
 func TestLifetimesAgree(t *testing.T) {
 	accepted, refused := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -354,8 +356,21 @@ func TestLifetimesAgree(t *testing.T) {
 				IdleTimeout: life("IdleTimeout"), AbsoluteTimeout: life("AbsoluteTimeout"), RememberFor: life("RememberFor"),
 				Cookie: core.CookieOptions{MaxAge: life("MaxAge")}, Keys: [][]byte{testKey},
 			}
+			koa := rapid.Bool().Draw(rt, "koa")
+			if koa { // ttl, rolling, maxAge and expires as there
+				c := core.KoaCompat()
+				c.RememberFor, c.Cookie, c.Keys = o.RememberFor, o.Cookie, o.Keys
+				c.TTL, c.Rolling = life("TTL"), rapid.Bool().Draw(rt, "Rolling")
+				o = *c
+			}
 			if rapid.Bool().Draw(rt, "closes") {
 				o.Cookie.MaxAge = core.UntilBrowserCloses
+			}
+			if d := rapid.SampledFrom([]time.Duration{0, 0, 0, 1500 * time.Millisecond, time.Hour, 30 * day, 500 * day}).Draw(rt, "Expires"); d > 0 {
+				o.Cookie.Expires = time.Now().Add(d)
+				if rapid.Bool().Draw(rt, "alone") {
+					o.Cookie.MaxAge, o.IdleTimeout = 0, 0
+				}
 			}
 			if o.IdleTimeout > 0 {
 				o.TouchEvery = 1 // so that it can be counted to the millisecond
@@ -369,7 +384,8 @@ func TestLifetimesAgree(t *testing.T) {
 			}
 			defer m.Close()
 			accepted++
-			l := lifetimes{T: rt, o: o, m: m}
+			l := lifetimes{T: rt, o: o, m: m, koa: koa}
+			l.forget()
 			l.play()
 		})
 	})
@@ -389,18 +405,58 @@ type lifetimes struct {
 	began, used time.Time // zero: there is none
 	remembered  bool
 	own         core.Lifetime
+
+	koa    bool
+	cookie core.CookieOptions // of this session, there
+}
+
+// forget is what is left when there is no session.
+func (l *lifetimes) forget() {
+	l.began, l.remembered, l.own, l.cookie = time.Time{}, false, core.Lifetime{}, l.o.Cookie
+}
+
+// endOfKoa is when the session ends in the store, and its cookie in the browser, which
+// are two things there.
+func (l *lifetimes) endOfKoa() (end, cookie time.Time, closes bool) {
+	age := l.cookie.MaxAge
+	if age == 0 {
+		age = core.DefaultMaxAge
+	}
+	cookie, closes = l.used.Add(age), age == core.UntilBrowserCloses && l.cookie.Expires.IsZero()
+	if age == core.UntilBrowserCloses {
+		cookie = l.cookie.Expires
+	}
+	end = cookie
+	if closes {
+		end = l.used.Add(core.DefaultMaxAge)
+	}
+	if !l.cookie.Expires.IsZero() {
+		end = l.cookie.Expires
+	}
+	if l.o.TTL > 0 {
+		end = l.used.Add(l.o.TTL)
+	}
+	return l.used.Add((end.Sub(l.used) + time.Second - 1).Truncate(time.Second)), cookie, closes
 }
 
 // end is when it ends, and whether a request prolongs it: the ten lines.
 func (l *lifetimes) end() (end time.Time, rolls, closes bool) {
+	if l.koa {
+		end, _, closes = l.endOfKoa()
+		return end, l.o.Rolling, closes
+	}
 	idle, absolute, rolls, closes := l.o.IdleTimeout, l.o.AbsoluteTimeout, l.o.IdleTimeout > 0, l.o.Cookie.MaxAge == core.UntilBrowserCloses
 	if idle == 0 {
 		if idle = l.o.Cookie.MaxAge; idle <= 0 {
 			idle = core.DefaultMaxAge
 		}
 	}
+	until := l.o.Cookie.Expires
+	if !until.IsZero() {
+		idle, closes = 1000*day, false
+	}
 	if l.remembered {
-		idle, absolute, rolls, closes = 1000*day, l.o.RememberFor, false, false
+		idle, absolute, rolls, closes, until = 1000*day, l.o.RememberFor, false, false, time.Time{}
 	}
 	if l.own.IdleTimeout > 0 {
 		idle, rolls = min(idle, l.own.IdleTimeout), true
@@ -410,6 +466,9 @@ func (l *lifetimes) end() (end time.Time, rolls, closes bool) {
 		if at := l.began.Add(d); d > 0 && at.Before(end) {
 			end = at
 		}
+	}
+	if !until.IsZero() && until.Before(end) {
+		end = until
 	}
 	return end, rolls, closes || l.own.UntilBrowserCloses
 }
@@ -439,11 +498,14 @@ func (l *lifetimes) look() {
 		l.Fatalf("the store has it: %v; it should end at %v, now is %v", err, end, time.Now())
 	}
 	_, has := l.browser.Value("/", "koa.sid")
+	if l.koa {
+		_, end, closes = l.endOfKoa()
+	}
 	if want := closes || time.Now().Before(end.Truncate(time.Second)); has != want {
 		l.Fatalf("the browser has the cookie: %t; it should end at %v, now is %v", has, end, time.Now())
 	}
 	if !lives {
-		l.began, l.remembered, l.own = time.Time{}, false, core.Lifetime{}
+		l.forget()
 	}
 }
 
@@ -475,12 +537,21 @@ func (l *lifetimes) request(what string) {
 	}
 	switch what {
 	case "choose":
-		if s.SetLifetime(chosen) == nil {
+		if l.koa {
+			c := core.CookieOptions{MaxAge: rapid.SampledFrom([]time.Duration{core.UntilBrowserCloses, time.Second, time.Minute, 40 * day}).Draw(l.T, "own MaxAge")}
+			if err := s.SetCookie(c); err != nil {
+				l.Fatal(err)
+			}
+			l.cookie = c
+		} else if s.SetLifetime(chosen) == nil {
 			l.own = chosen
 		}
 	case "login", "remember":
 		if remember := what == "remember" && l.o.RememberFor > 0; s.Login(core.LoginOptions{Remember: remember}) == nil {
-			l.remembered, l.own = remember, core.Lifetime{}
+			l.remembered, l.own, l.cookie = remember, core.Lifetime{}, l.o.Cookie
+			if remember {
+				l.cookie.MaxAge, l.cookie.Expires = l.o.RememberFor, time.Time{}
+			}
 			l.began = now.Truncate(time.Millisecond)
 		}
 	}
@@ -497,7 +568,7 @@ func (l *lifetimes) request(what string) {
 	}
 	// What it has chosen may be over already: a Lifetime counts from the login.
 	if end, _, _ := l.end(); !l.began.IsZero() && !now.Before(end) {
-		l.began, l.remembered, l.own = time.Time{}, false, core.Lifetime{}
+		l.forget()
 	}
 	if err := v.Commit(ctx); err != nil {
 		l.Fatal(err)
