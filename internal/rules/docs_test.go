@@ -211,6 +211,32 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestTables checks that the line below the head of a table has as many columns: else
+// it is shown as text.
+func TestTables(t *testing.T) {
+	t.Parallel()
+	line := regexp.MustCompile(`^\|(\s*:?-+:?\s*\|)+$`)
+	found := 0
+	tree(t, func(name, text string) {
+		if filepath.Ext(name) != ".md" {
+			return
+		}
+		lines := strings.Split(strings.ReplaceAll(text, `\|`, ""), "\n")
+		for i, l := range lines {
+			if i == 0 || !line.MatchString(l) {
+				continue
+			}
+			found++
+			if strings.Count(l, "|") != strings.Count(lines[i-1], "|") {
+				t.Errorf("%s:%d: the table has another number of columns than its head", name, i+1)
+			}
+		}
+	})
+	if found == 0 {
+		t.Error("no tables were found")
+	}
+}
+
 // anchors are the names that GitHub gives to the headings of a document.
 func anchors(text string) []string {
 	var all []string
