@@ -160,7 +160,8 @@ type params struct {
 	ttl     time.Duration
 	old     core.Version // the one that the row must have
 	limit   int
-	owner   any // a list, "" for none, nil for the one that is there
+	from    int64 // milliseconds: what the sweeper has visited lies before it
+	owner   any   // a list, "" for none, nil for the one that is there
 
 	key2     string // those of the session that a batch creates
 	data2    []byte
@@ -183,6 +184,7 @@ const (
 	pVersion2
 	pTTL2
 	pOwner2
+	pFrom
 )
 
 func (p *params) arg(n int) any {
@@ -209,6 +211,8 @@ func (p *params) arg(n int) any {
 		return int64(p.version2) // #nosec G115 -- the same bits
 	case pTTL2:
 		return millis(p.ttl2)
+	case pFrom:
+		return p.from
 	default:
 		return p.owner2
 	}
@@ -334,7 +338,7 @@ func statementsOf(t tableName) *statements {
 		destroy:    of(`DELETE FROM {TABLE} WHERE session_key = $1`),
 		remove:     of(remove),
 		append:     of(`UPDATE {TABLE} SET data = {CONCAT}, version = $3` + mine + ` AND length(data) <= $6`),
-		due:        of(`SELECT session_key, expires_at <= {NOW} FROM {TABLE} WHERE sweep_at <= {NOW} ORDER BY sweep_at LIMIT $6`),
+		due:        of(`SELECT session_key, sweep_at, expires_at <= {NOW} FROM {TABLE} WHERE sweep_at >= $13 AND sweep_at <= {NOW} ORDER BY sweep_at LIMIT $6`),
 		owned:      of(`SELECT session_key FROM {TABLE} WHERE owner = $7 AND expires_at > {NOW}`),
 		own:        of(`UPDATE {TABLE} SET owner = $7` + mine),
 		disown:     of(`UPDATE {TABLE} SET owner = NULL WHERE owner = $7`),
@@ -355,7 +359,7 @@ func statementsOf(t tableName) *statements {
 		s.takeOver = of(take + ` WHERE session_key = $1 AND expires_at <= {NOW}`)
 		// Without the hints it may look at all rows, and wait for those that others lock.
 		const primary = ` FORCE INDEX (PRIMARY)`
-		s.due = of(`SELECT session_key, expires_at <= {NOW} FROM {TABLE} FORCE INDEX (` + t.quote(t.own+"_sweep_at") + `) WHERE sweep_at <= {NOW} ORDER BY sweep_at LIMIT $6 FOR UPDATE SKIP LOCKED`)
+		s.due = of(`SELECT session_key, sweep_at, expires_at <= {NOW} FROM {TABLE} FORCE INDEX (` + t.quote(t.own+"_sweep_at") + `) WHERE sweep_at >= $13 AND sweep_at <= {NOW} ORDER BY sweep_at LIMIT $6 FOR UPDATE SKIP LOCKED`)
 		s.sweepOver = of(`DELETE {TABLE} FROM {TABLE}` + primary + ` WHERE expires_at <= {NOW}`)
 		s.sweepAlive = of(`UPDATE {TABLE}` + primary + ` SET sweep_at = ` + later + ` WHERE expires_at > {NOW}`)
 		s.probe = "SELECT @@global.read_only"
@@ -375,12 +379,12 @@ func statementsOf(t tableName) *statements {
 	// The clock of the statement, so that no row is both.
 	const now = `floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint`
 	s.sweep = of(`WITH due AS MATERIALIZED (
-	SELECT session_key, expires_at <= ` + now + ` AS over FROM {TABLE} WHERE sweep_at <= ` + now + ` ORDER BY sweep_at LIMIT $6 FOR UPDATE SKIP LOCKED
+	SELECT session_key, sweep_at, expires_at <= ` + now + ` AS over FROM {TABLE} WHERE sweep_at >= $13 AND sweep_at <= ` + now + ` ORDER BY sweep_at LIMIT $6 FOR UPDATE SKIP LOCKED
 ), gone AS (
 	DELETE FROM {TABLE} t USING due WHERE t.session_key = due.session_key AND due.over RETURNING 1
 ), kept AS (
 	UPDATE {TABLE} t SET sweep_at = ` + later + ` FROM due WHERE t.session_key = due.session_key AND NOT due.over RETURNING 1
-) SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM gone) + (SELECT count(*) FROM kept)`)
+) SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM gone) + (SELECT count(*) FROM kept), (SELECT COALESCE(max(sweep_at), 0) FROM due)`)
 	s.probe = "SELECT CASE current_setting('transaction_read_only') WHEN 'on' THEN 1 ELSE 0 END"
 	return s
 }

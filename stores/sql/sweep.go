@@ -14,7 +14,9 @@ import (
 // would change the index each time.
 //
 // Between two batches it rests as long as a batch took, and it passes over what
-// others have locked: requests go first, and several sweepers share the work.
+// others have locked: requests go first, and several sweepers share the work. A batch
+// begins where the one before ended: a database keeps what was removed in its index for
+// a while, and would look at it again each time.
 
 // sweeper sweeps every now and then. The first time is at random, so that processes
 // that are started together do not sweep together.
@@ -37,19 +39,20 @@ func (s *Store) sweeper(ctx context.Context, every time.Duration) {
 // for up to a minute after the end of its session, so that sessions that end at about
 // the same time share a place in the index.
 func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
-	for rows := min(s.batch, firstBatch); ; {
+	p := params{limit: min(s.batch, smallBatch)}
+	for {
 		begun := time.Now()
-		n, visited, err := s.sweepSome(ctx, rows)
+		n, visited, err := s.sweepSome(ctx, &p)
 		removed += n
-		if err != nil || visited <= rows/2 { // if there are a few less, others have locked them
+		if err != nil || visited <= p.limit/2 { // if there are a few less, others have locked them
 			return removed, err
 		}
 		took := time.Since(begun)
 		switch {
 		case took > batchTime:
-			rows = max(rows/2, 1)
+			p.limit = max(p.limit/2, min(s.batch, smallBatch))
 		case took < batchTime/2:
-			rows = min(2*rows, s.batch)
+			p.limit = min(2*p.limit, s.batch)
 		}
 		rest := time.NewTimer(took)
 		select {
@@ -62,24 +65,30 @@ func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
 }
 
 // A batch has so many rows that it takes about batchTime, which is how long it may
-// keep a request waiting.
+// keep a request waiting. It is not smaller than smallBatch: where it takes longer then,
+// that is the disk's time to commit, which fewer rows don't make shorter.
 const (
-	firstBatch = 20
+	smallBatch = 20
 	batchTime  = 5 * time.Millisecond
 )
 
-// sweepSome visits one batch of rows.
-func (s *Store) sweepSome(ctx context.Context, most int) (removed, visited int, err error) {
+// sweepSome visits one batch of rows, from p.from on, and sets it for the next.
+func (s *Store) sweepSome(ctx context.Context, p *params) (removed, visited int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
-	p := params{limit: most}
 	if s.dialect == PostgreSQL {
 		err = s.doAny(ctx, false, func(ctx context.Context, c *sql.Conn) error {
-			_, err := readOn(ctx, c, &s.q.sweep, &p, &removed, &visited)
+			_, err := readOn(ctx, c, &s.q.sweep, p, &removed, &visited, &p.from)
 			return err
 		})
 		return removed, visited, err
 	}
+	next := p.from
+	defer func() {
+		if err == nil {
+			p.from = next
+		}
+	}()
 	if s.dialect == MySQL {
 		err = s.doAny(ctx, false, func(ctx context.Context, c *sql.Conn) error {
 			// Without this level it would lock the gaps between the rows too.
@@ -87,7 +96,7 @@ func (s *Store) sweepSome(ctx context.Context, most int) (removed, visited int, 
 				return unappliedError{err}
 			}
 			return s.inTransaction(ctx, c, func() (bool, error) {
-				over, alive, err := s.due(ctx, c, &p)
+				over, alive, err := s.due(ctx, c, p, &next)
 				if err == nil {
 					removed, visited, err = s.settle(ctx, c, over, alive)
 				}
@@ -98,7 +107,7 @@ func (s *Store) sweepSome(ctx context.Context, most int) (removed, visited int, 
 	}
 	var over, alive []any
 	if err = s.doAny(ctx, true, func(ctx context.Context, c *sql.Conn) error {
-		over, alive, err = s.due(ctx, c, &p)
+		over, alive, err = s.due(ctx, c, p, &next)
 		return err
 	}); err != nil || len(over)+len(alive) == 0 {
 		return 0, 0, err
@@ -113,12 +122,12 @@ func (s *Store) sweepSome(ctx context.Context, most int) (removed, visited int, 
 // sweepTime is the longest that a batch of the sweeper may take.
 const sweepTime = 10 * time.Second
 
-// due returns the keys of rows whose time to look has come.
-func (s *Store) due(ctx context.Context, c *sql.Conn, p *params) (over, alive []any, err error) {
+// due returns the keys of rows whose time to look has come, and how far they reach.
+func (s *Store) due(ctx context.Context, c *sql.Conn, p *params, reach *int64) (over, alive []any, err error) {
 	err = each(ctx, c, s.q.due.text, s.q.due.args(p), func(rows *sql.Rows) error {
 		var key string
 		var expired bool
-		err := rows.Scan(&key, &expired)
+		err := rows.Scan(&key, reach, &expired)
 		if expired {
 			over = append(over, key)
 		} else {

@@ -232,8 +232,8 @@ func (k *Kind) sweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.do(t, k.Shared(t),
-		"UPDATE "+o.Table+" SET expires_at = 5, sweep_at = 5 WHERE session_key LIKE 'k1%'", // 11 of them
-		"UPDATE "+o.Table+" SET sweep_at = 5 WHERE session_key LIKE 'k2%' OR session_key = 'for'")
+		"UPDATE "+o.Table+" SET expires_at = 5, sweep_at = 5 * LENGTH(session_key) WHERE session_key LIKE 'k1%'", // 11 of them
+		"UPDATE "+o.Table+" SET sweep_at = 5 * LENGTH(session_key) WHERE session_key LIKE 'k2%' OR session_key = 'for'")
 	n, err := s.Sweep(t.Context())
 	if err != nil || n != 11 {
 		t.Errorf("%d were removed: %v", n, err)
