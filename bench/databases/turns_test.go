@@ -11,10 +11,9 @@ import (
 // end, since that is how long it can hold what a request waits for. Those statements
 // count that have a context with turnsKey; one goroutine executes them.
 type turns struct {
-	begun   time.Time
-	within  bool // a transaction
-	count   int
-	longest time.Duration
+	begun  time.Time
+	within bool // a transaction
+	took   []time.Duration
 }
 
 type turnsKey struct{}
@@ -33,8 +32,7 @@ func (t *turns) end(text string) {
 		t.within = true
 	}
 	if !t.within {
-		t.count++
-		t.longest = max(t.longest, time.Since(t.begun))
+		t.took = append(t.took, time.Since(t.begun))
 	}
 }
 
