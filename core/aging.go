@@ -159,12 +159,15 @@ func led(s lookup, at string, by *tombstone) lookup {
 	return s
 }
 
+// renewable reports whether a session with the record r may ever get a new id of
+// itself, as hardly any does.
+func (m *Manager) renewable(r *record.Record) bool {
+	return m.o.RenewAfter != 0 || r.Cookie != nil && r.Cookie.Life != nil
+}
+
 // idDue reports whether a session with the options c and the record r is to get a
 // new id: not while processes of another form read sessions, which follow no pointer.
 func (m *Manager) idDue(c CookieOptions, r *record.Record) bool {
-	if m.o.RenewAfter == 0 && (r.Cookie == nil || r.Cookie.Life == nil) {
-		return false
-	}
 	after := m.limits(c, r.Cookie).renew
 	return after > 0 && m.swapper != nil && m.dialect.marks() && (!m.migrates() || m.copies()) && age(max(r.Began(), r.Since), time.Now()) >= after
 }
@@ -173,11 +176,11 @@ func (m *Manager) idDue(c CookieOptions, r *record.Record) bool {
 // one that the session has, and its response can carry another. op is held.
 func (v *Visit) renews(ctx context.Context) bool {
 	s, m := v.session, v.manager
-	if s.state != live || s.notLoaded || s.place != atName || s.aged || !v.carries || m.o.InsecureIDFrom != nil || v.isNowhere() {
+	if !m.renewable(&s.stored) || s.state != live || s.notLoaded || s.place != atName || s.aged || !v.carries || m.o.InsecureIDFrom != nil || v.isNowhere() {
 		return false
 	}
 	s.mu.Lock()
-	due := s.save != SaveNever && s.login.turn == 0 && s.loadErr == nil && m.idDue(s.cookieOptions(), &s.stored)
+	due := s.save != SaveNever && s.login == nil && s.loadErr == nil && m.idDue(s.cookieOptions(), &s.stored)
 	s.mu.Unlock()
 	// While the session is not at the key of the id yet, that is the next one.
 	return due && m.storeKey(&s.entry) == v.keyOf(s.id) && v.sendable(ctx) == nil

@@ -21,11 +21,11 @@ func (d dialect) key(prefix string, id ID) string {
 }
 
 // parse reads the bytes stored under key. It keeps parts of data.
-func (d dialect) parse(data []byte, key string) (record.Record, error) {
+func (d dialect) parse(r *record.Record, data []byte, key string) error {
 	if d.koa {
-		return record.ParseKoa(data)
+		return r.ParseKoa(data)
 	}
-	return record.Parse(data, key)
+	return r.Parse(data, key)
 }
 
 // encode writes r behind key. It does not look at the size.

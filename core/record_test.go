@@ -37,7 +37,8 @@ func TestManyChangesOfNoJSON(t *testing.T) {
 	t.Parallel()
 	const rest = `,"a":[}`
 	sum := crc32.Checksum([]byte(rest), crc32.MakeTable(crc32.Castagnoli))
-	r, err := record.Parse(fmt.Appendf(nil, `{"_gs":{"v":1,"k":"key","c":1,"s":"%08x"}%s`, sum, rest), "key")
+	var r record.Record
+	err := r.Parse(fmt.Appendf(nil, `{"_gs":{"v":1,"k":"key","c":1,"s":"%08x"}%s`, sum, rest), "key")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,8 +66,8 @@ func checkStoredCookie(t *testing.T, cookie, demands []byte) {
 	data := fmt.Appendf(nil, `{"_gs":{"v":1,"k":"key","c":1700000000000,"d":%s},"cookie":%s}`, demands, cookie)
 	for _, koa := range []bool{false, true} {
 		m := &Manager{dialect: dialect{koa: koa}}
-		r, err := m.dialect.parse(data, "key")
-		if err != nil {
+		var r record.Record
+		if err := m.dialect.parse(&r, data, "key"); err != nil {
 			if !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("%q: %v", data, err)
 			}

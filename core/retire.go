@@ -61,7 +61,7 @@ func (m *Manager) seeInto(s *lookup, key string, data []byte, version Version, e
 		return ErrGone
 	case err == nil:
 		s.held = heldBy(data)
-		s.record, err = m.decode(data, key)
+		err = m.decode(&s.record, data, key)
 		s.corrupt = err != nil
 	case errors.Is(err, ErrNotFound):
 		return ErrGone

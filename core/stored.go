@@ -135,7 +135,7 @@ func (s *Stored) read(data []byte) {
 		s.Note = true
 		return
 	}
-	if s.record, s.Err = s.manager.decode(data, s.key); s.Err != nil {
+	if s.Err = s.manager.decode(&s.record, data, s.key); s.Err != nil {
 		return
 	}
 	r := &s.record

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gensession/gensession/core/internal/record"
 )
 
 // Where a session was whose id was given up for another one, a tombstone stays
@@ -284,7 +286,8 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 				}
 				// Nothing may come in the place of a pointer.
 			default:
-				if r, err := m.decode(data, key); err == nil {
+				var r record.Record
+				if err := m.decode(&r, data, key); err == nil {
 					if list = m.listOf(&r); r.Moved {
 						successors = []string{m.o.Prefix + r.Next}
 					}

@@ -261,87 +261,103 @@ const (
 	headClose   = `"}`
 )
 
-// Parse reads the bytes stored under key. It keeps parts of data.
-func Parse(data []byte, key string) (Record, error) {
-	if r, ok := parseOwn(data, key); ok {
-		return r, nil
+// Parse makes r what the bytes stored under key say. It keeps parts of data. After an
+// error r is of no use.
+func (r *Record) Parse(data []byte, key string) (err error) {
+	if !r.parseOwn(data, key) {
+		*r, err = parseAny(data, key, false)
 	}
-	return parseAny(data, key, false)
+	return err
 }
 
-// ParseKoa reads what generic-session has written. It keeps parts of data.
-func ParseKoa(data []byte) (Record, error) { return parseAny(data, "", true) }
+// ParseKoa makes r what generic-session has written, likewise.
+func (r *Record) ParseKoa(data []byte) (err error) {
+	*r, err = parseAny(data, "", true)
+	return err
+}
 
 // parseOwn reads a record that this library wrote for a session without
 // options of its own, as its checksum shows. The others are left to parseAny,
 // which also says what is wrong with them.
-func parseOwn(data []byte, key string) (r Record, ok bool) {
+func (r *Record) parseOwn(data []byte, key string) bool {
+	*r = Record{}
 	mark := keyMark(key)
 	rest, ok := bytes.CutPrefix(data, []byte(headOpen))
 	if !ok || len(rest) < len(mark) || string(rest[:len(mark)]) != mark {
-		return r, false
+		return false
 	}
 	rest = rest[len(mark):]
 	if marked, ok := bytes.CutPrefix(rest, []byte(headPrefix)); ok {
 		if len(marked) < sumLen || !isSum(marked[:sumLen], prefixSum(key)) {
-			return r, false
+			return false
 		}
 		rest = marked[sumLen:]
 	}
 	if rest, ok = bytes.CutPrefix(rest, []byte(headCreated)); !ok {
-		return r, false
+		return false
 	}
 	created, rest, ok := cutInt(rest)
 	if !ok {
-		return r, false
+		return false
 	}
+	if len(rest) > 2 && rest[2] != headSum[2] {
+		if rest, ok = r.parseRare(rest); !ok {
+			return false
+		}
+	}
+	if rest, ok = bytes.CutPrefix(rest, []byte(headSum)); !ok || len(rest) < sumLen+len(headClose)+1 {
+		return false
+	}
+	sum, rest := rest[:sumLen], rest[sumLen:]
+	if rest, ok = bytes.CutPrefix(rest, []byte(headClose)); !ok || rest[len(rest)-1] != '}' {
+		return false
+	}
+	if !isSum(sum, sumOf(rest)) {
+		return false
+	}
+	text := rest[:len(rest)-1]
+	if len(text) > 0 {
+		if text[0] != ',' || len(text) == 1 || bytes.HasPrefix(text, []byte(`,"`+cookieName+`":`)) {
+			return false
+		}
+		text = text[1:]
+	}
+	r.buf, r.Created = text[:len(text):len(text)], created
+	return true
+}
+
+// parseRare reads what a record has between its creation and the checksum, if it has
+// some.
+func (r *Record) parseRare(rest []byte) ([]byte, bool) {
 	if login, ok := bytes.CutPrefix(rest, []byte(headLogin)); ok {
 		if r.Login, rest, ok = cutInt(login); !ok || r.Login == 0 {
-			return r, false
+			return rest, false
 		}
 	}
 	if owned, ok := bytes.CutPrefix(rest, []byte(headOwned)); ok {
 		if r.Owned, rest, ok = cutOwned(owned); !ok {
-			return r, false
+			return rest, false
 		}
 		if rest, ok = bytes.CutPrefix(rest, []byte(headUsed)); !ok {
-			return r, false
+			return rest, false
 		}
 		if r.Used, rest, ok = cutInt(rest); !ok {
-			return r, false
+			return rest, false
 		}
 	}
 	if since, ok := bytes.CutPrefix(rest, []byte(headSince)); ok {
 		if r.Since, rest, ok = cutInt(since); !ok || r.Since == 0 {
-			return r, false
+			return rest, false
 		}
 	}
 	if fenced, ok := bytes.CutPrefix(rest, []byte(headFence)); ok {
 		var fence int64
 		if fence, rest, ok = cutInt(fenced); !ok || fence < 0 || fence > math.MaxUint32 {
-			return r, false
+			return rest, false
 		}
 		r.Fence = uint32(fence) // #nosec G115 -- any number is one; what it compares with was written by Encode
 	}
-	if rest, ok = bytes.CutPrefix(rest, []byte(headSum)); !ok || len(rest) < sumLen+len(headClose)+1 {
-		return r, false
-	}
-	sum, rest := rest[:sumLen], rest[sumLen:]
-	if rest, ok = bytes.CutPrefix(rest, []byte(headClose)); !ok || rest[len(rest)-1] != '}' {
-		return r, false
-	}
-	if !isSum(sum, sumOf(rest)) {
-		return r, false
-	}
-	text := rest[:len(rest)-1]
-	if len(text) > 0 {
-		if text[0] != ',' || len(text) == 1 || bytes.HasPrefix(text, []byte(`,"`+cookieName+`":`)) {
-			return r, false
-		}
-		text = text[1:]
-	}
-	r.buf, r.Created = text[:len(text):len(text)], created
-	return r, true
+	return rest, true
 }
 
 // cutInt reads the whole number, not negative, that text begins with.

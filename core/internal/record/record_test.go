@@ -196,6 +196,24 @@ func TestRecordMutated(t *testing.T) {
 	}
 }
 
+// Parse is Record.Parse of a new one.
+func Parse(data []byte, key string) (r Record, err error) {
+	err = r.Parse(data, key)
+	return r, err
+}
+
+// ParseKoa is Record.ParseKoa of a new one.
+func ParseKoa(data []byte) (r Record, err error) {
+	err = r.ParseKoa(data)
+	return r, err
+}
+
+// parseOwn is Record.parseOwn of a new one.
+func parseOwn(data []byte, key string) (r Record, ok bool) {
+	ok = r.parseOwn(data, key)
+	return r, ok
+}
+
 // parse is Parse or ParseKoa.
 func parse(data []byte, key string, koa bool) (Record, error) {
 	if koa {
