@@ -3,6 +3,7 @@ package core
 import (
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/gensession/gensession/core/internal/jsontext"
 	"github.com/gensession/gensession/core/internal/record"
@@ -35,7 +36,7 @@ func (s *Session) reason(last bool) (reason, error) {
 	switch {
 	case err != nil:
 		return nothing, err
-	case s.login.turn != 0:
+	case s.login != nil:
 		return signsIn, nil
 	case s.save == SaveAlways:
 		return forced, nil
@@ -108,7 +109,8 @@ type changeSet struct {
 	login      int64  // when, in Unix milliseconds; zero if it is no login
 	cleared    bool
 	ownSet     bool
-	blind      bool // the session was not loaded before
+	blind      bool          // the session was not loaded before
+	began      time.Duration // the request, as an age of the manager
 }
 
 // alone are the changes without anything that was loaded: what the request would
@@ -150,13 +152,13 @@ type valueChange struct {
 // to what it was is no change, and does not win over another request. mu is
 // held.
 func (s *Session) takeChange() (changeSet, error) {
-	c := changeSet{cleared: s.cleared, blind: s.notLoaded, own: s.own, ownSet: s.ownSet, replaceRev: s.replaceRev, cookieRev: s.cookieRev}
+	c := changeSet{cleared: s.cleared, blind: s.notLoaded, began: s.visit.began, own: s.own, ownSet: s.ownSet, replaceRev: s.replaceRev, cookieRev: s.cookieRev}
 	for _, e := range s.edits {
 		if err := e.settle(); err != nil {
 			return c, err
 		}
 		if !e.own {
-			if s.login.turn != 0 && e.past != nil {
+			if s.login != nil && e.past != nil {
 				c.past = append(c.past, valueChange{name: e.name, past: e.past})
 			}
 			continue

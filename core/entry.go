@@ -18,8 +18,6 @@ type entry struct {
 	id      ID
 	key     string        // of id in the store, "" if not made yet
 	givenUp *tombstone    // of the ids that came with the request and were given up for another
-	aged    bool          // id has only its rest, since the session has another one of itself: it is not sent any more
-	place   place         // the cookie that carries the id; of a late request not the first, which may be another one's by now
 	stored  record.Record // as it was loaded or last saved
 	version Version       // of stored; zero if unknown
 	wrote   int64         // when the store was written last, in Unix nanoseconds
@@ -27,12 +25,14 @@ type entry struct {
 
 	unknownWrite *unknownWrite // a save that had no answer
 
+	unended []target // whose end the store has not confirmed
+
 	state     state
-	notLoaded bool          // what is stored has not been read: Visit.Replace or Visit.Destroy
-	began     time.Duration // of its request, as an age of the manager
-	successor bool          // an id was given up for this one, which is not stored yet
-	met       bool          // a save has met that of another request, which nobody has told yet
-	unended   []target      // whose end the store has not confirmed
+	place     place // the cookie that carries the id; of a late request not the first, which may be another one's by now
+	aged      bool  // id has only its rest, since the session has another one of itself: it is not sent any more
+	notLoaded bool  // what is stored has not been read: Visit.Replace or Visit.Destroy
+	successor bool  // an id was given up for this one, which is not stored yet
+	met       bool  // a save has met that of another request, which nobody has told yet
 }
 
 type state uint8
@@ -162,7 +162,7 @@ func (m *Manager) write(ctx context.Context, e *entry, c *changeSet) error {
 
 func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 	if e.notLoaded {
-		if err := m.load(ctx, e); err != nil {
+		if err := m.load(ctx, e, c.began); err != nil {
 			return err
 		}
 	}
@@ -285,8 +285,9 @@ func (e *entry) failed(c *changeSet, r record.Record, err error) error {
 
 // load reads what is stored under the id of a session that was replaced without
 // being loaded. An id that the store turns out not to know is not adopted: the
-// session becomes a new one (K48).
-func (m *Manager) load(ctx context.Context, e *entry) error {
+// session becomes a new one (K48). began is when the request did, as an age of the
+// manager.
+func (m *Manager) load(ctx context.Context, e *entry, began time.Duration) error {
 	key := m.storeKey(e)
 	s, err := m.findOf(ctx, e.id, key)
 	switch {
@@ -295,7 +296,6 @@ func (m *Manager) load(ctx context.Context, e *entry) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errNewID, err)
 		}
-		began := e.began
 		*e = entry{id: id, stored: record.Record{Created: time.Now().UnixMilli()}}
 		e.unknown(key, s.tombstone, m.longAgo(began))
 		return nil
@@ -418,19 +418,19 @@ func (m *Manager) fits(data []byte) error {
 	return nil
 }
 
-// decode is the way back from the bytes that the store has under key. It keeps
+// decode makes r what the bytes say that the store has under key. It keeps
 // parts of data. One that is too large is not looked at, whoever wrote it (W44):
 // it would be copied and gone through for each request.
-func (m *Manager) decode(data []byte, key string) (r record.Record, err error) {
+func (m *Manager) decode(r *record.Record, data []byte, key string) (err error) {
 	if err := m.fits(data); err != nil {
-		return r, err
+		return err
 	}
 	if m.sealer != nil {
 		if data, err = m.sealer.open(data, key); err != nil {
-			return r, err
+			return err
 		}
 	}
-	return m.dialect.parse(data, key)
+	return m.dialect.parse(r, data, key)
 }
 
 // prolonged notes that key has its whole life again.

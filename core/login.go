@@ -51,8 +51,10 @@ type LoginOptions struct {
 type login struct {
 	life       record.Life
 	dropValues bool
-	turn       uint32      // counts the calls of Login; zero: there is none to do
-	owner      *loginOwner // nil for nobody
+
+	owner, label string // whose session it becomes, "" for nobody's, and how it is told from the others
+	most         int    // how many sessions the owner may have; zero for no limit
+	refuses      bool   // more than these
 }
 
 // Login notes that the user of this session has logged in: the next save, which
@@ -98,22 +100,20 @@ func (s *Session) Login(o LoginOptions) error {
 			err = misused("session: Login: %w", err)
 		}
 	}
-	var next login
+	next := &login{life: life, dropValues: o.DropValues}
 	if err == nil {
-		if err = m.newLogin(&next, &o); err != nil {
+		if err = m.newLogin(next, &o); err != nil {
 			err = misused("session: Login: %w", err)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	turn := s.login.turn + 1
-	if s.login = (login{}); s.outcome(callLogin, "", err) != nil {
+	if s.login = nil; s.outcome(callLogin, "", err) != nil {
 		return err
 	}
 	if s.state == destroyed { // by this request, or by another one meanwhile
 		s.leave()
 	}
-	next.life, next.dropValues, next.turn = life, o.DropValues, max(turn, 1)
 	s.login = next
 	if c := s.cookieOptions(); life != (record.Life{}) || m.chosen(c, s.own) {
 		s.setOwn(m.ownFor(c, life, s.own))
@@ -286,7 +286,7 @@ func (m *Manager) endOther(ctx context.Context, p target, own string) error {
 func (s *Session) signsIn() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.login.turn != 0
+	return s.login != nil
 }
 
 // loginFailed notes that a save with a login has failed with err, and returns it:
@@ -309,8 +309,8 @@ func (v *Visit) HandlerFailed() {
 		}
 		s := v.session
 		s.mu.Lock()
-		if s.login.turn != 0 {
-			s.login, s.save = login{}, SaveNever
+		if s.login != nil {
+			s.login, s.save = nil, SaveNever
 		}
 		s.mu.Unlock()
 	}

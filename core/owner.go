@@ -137,8 +137,8 @@ func (m *Manager) RebuildOwners(ctx context.Context) (n int, err error) {
 			if p.Data == nil || isTombstone(p.Data) {
 				continue
 			}
-			r, err := m.decode(p.Data, keys[i])
-			if err != nil || r.Owned == nil {
+			var r record.Record
+			if err := m.decode(&r, p.Data, keys[i]); err != nil || r.Owned == nil {
 				continue // what is unreadable opens no session
 			}
 			if ttl, over := m.ttlOf(&entry{}, &r, time.Now()); !over {
@@ -204,25 +204,18 @@ func (s *Session) serial() string {
 	return ownerOf(s.stored.Owned).Serial
 }
 
-// A loginOwner is whose session a login makes it.
-type loginOwner struct {
-	name, label string
-	most        int  // sessions that it may have; zero for no limit
-	refuses     bool // more than these
-}
-
 // owned is what a login stores; nil for nobody's.
 func (l *login) owned() []byte {
-	if l.owner == nil {
+	if l.owner == "" {
 		return nil
 	}
-	return record.AppendOwned(nil, record.Owned{Owner: l.owner.name, Serial: rand.Text(), Label: l.owner.label})
+	return record.AppendOwned(nil, record.Owned{Owner: l.owner, Serial: rand.Text(), Label: l.label})
 }
 
 // changesOwner reports whether l takes e away from an owner, whose values nobody
 // else gets.
 func (l *login) changesOwner(e *entry) bool {
-	return e.state == live && e.stored.Owned != nil && (l.owner == nil || record.OwnerIn(e.stored.Owned) != l.owner.name)
+	return e.state == live && e.stored.Owned != nil && (l.owner == "" || record.OwnerIn(e.stored.Owned) != l.owner)
 }
 
 // newLogin notes the owner of o in l.
@@ -242,7 +235,7 @@ func (m *Manager) newLogin(l *login, o *LoginOptions) error {
 	if err := checkOwner(o.Owner); err != nil {
 		return fmt.Errorf("Owner: %w", err)
 	}
-	l.owner = &loginOwner{o.Owner, label(o.Label), o.MaxSessions, o.RefuseMore}
+	l.owner, l.label, l.most, l.refuses = o.Owner, label(o.Label), o.MaxSessions, o.RefuseMore
 	return nil
 }
 
@@ -783,21 +776,21 @@ func (m *Manager) leave(ctx context.Context, all []ownedSession, errs []error) {
 
 // admits is ErrTooMany if p is a login that must not take place.
 func (m *Manager) admits(p *plan) error {
-	o := p.login.owner
-	if o == nil || !o.refuses {
+	l := p.login
+	if !l.refuses {
 		return nil
 	}
-	keys, _, err := m.listed(p.ctx, o.name)
-	if err != nil || len(keys) < o.most && !m.copies() {
+	keys, _, err := m.listed(p.ctx, l.owner)
+	if err != nil || len(keys) < l.most && !m.copies() {
 		return err
 	}
-	all, err := m.owned(p.ctx, o.name)
+	all, err := m.owned(p.ctx, l.owner)
 	if err != nil {
 		return err
 	}
 	own := ownerOf(p.entry.stored.Owned).Serial // this login takes its place
 	all = slices.DeleteFunc(all, func(s ownedSession) bool { return p.entry.state == live && s.is.Serial == own })
-	if len(all) >= o.most {
+	if len(all) >= l.most {
 		return ErrTooMany
 	}
 	return nil
@@ -808,11 +801,11 @@ func (m *Manager) admits(p *plan) error {
 // session is ended only as it was when it was looked at: so two of them never end
 // each other.
 func (m *Manager) limit(p *plan) error {
-	o, e := p.login.owner, &p.entry
-	if o == nil || o.most == 0 {
+	l, e := p.login, &p.entry
+	if l.most == 0 {
 		return nil
 	}
-	err := m.limited(p.ctx, o, e)
+	err := m.limited(p.ctx, l, e)
 	if err != nil {
 		_, undone := m.end(p.ctx, target{key: m.storeKey(e), version: e.version, list: m.listOf(&e.stored)})
 		err = errors.Join(err, undone)
@@ -820,26 +813,26 @@ func (m *Manager) limit(p *plan) error {
 	return err
 }
 
-func (m *Manager) limited(ctx context.Context, o *loginOwner, e *entry) error {
+func (m *Manager) limited(ctx context.Context, l *login, e *entry) error {
 	for tries := (tries{manager: m}); ; {
-		keys, _, err := m.listed(ctx, o.name)
-		if err != nil || len(keys) <= o.most && !m.copies() {
+		keys, _, err := m.listed(ctx, l.owner)
+		if err != nil || len(keys) <= l.most && !m.copies() {
 			return err
 		}
-		all, err := m.owned(ctx, o.name)
-		if err != nil || len(all) <= o.most {
+		all, err := m.owned(ctx, l.owner)
+		if err != nil || len(all) <= l.most {
 			return err
 		}
 		own := slices.IndexFunc(all, func(s ownedSession) bool { return s.has(m.storeKey(e)) })
 		switch {
 		case own < 0:
 			return nil // it has been ended already, by a later one
-		case o.refuses: // one that has come at the same time may have seen less
+		case l.refuses: // one that has come at the same time may have seen less
 			return ErrTooMany
-		case own < len(all)-o.most: // by the clock of another process it is not the last
+		case own < len(all)-l.most: // by the clock of another process it is not the last
 			err = m.makeLast(ctx, e, &all[own], all[len(all)-1].record.Began())
 		default:
-			err = m.endEach(ctx, all[:len(all)-o.most])
+			err = m.endEach(ctx, all[:len(all)-l.most])
 			if err == nil {
 				return nil
 			}

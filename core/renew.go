@@ -126,7 +126,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 			}
 		}
 	}
-	s.state, s.login = destroyed, login{}
+	s.state, s.login = destroyed, nil
 	s.edits, s.many, s.cleared, s.stored.Fields = nil, nil, true, record.Fields{}
 	s.replaceRev++
 	s.failed = nil
@@ -267,7 +267,7 @@ func (v *Visit) renew(ctx context.Context) error {
 		// It was replaced without being loaded. An id that the store does not know
 		// is not adopted (K48).
 		e := s.snapshot()
-		if err := m.load(ctx, &e); err != nil {
+		if err := m.load(ctx, &e, v.began); err != nil {
 			return v.failAlways(ctx, OpGet, err)
 		}
 		s.mu.Lock()

@@ -109,7 +109,7 @@ type plan struct {
 	touch     bool // nothing has changed: the store is only to keep it longer
 	changes   changeSet
 	entry     entry           // what it is done to
-	login     login           // if it is one
+	login     *login          // nil if it is none
 	others    []target        // keys of other sessions that the request carries, which a login ends
 	untrusted bool            // a login must not keep the values
 	alone     bool            // done: a login without what was loaded
@@ -392,7 +392,7 @@ func (v *Visit) gone(ctx context.Context) {
 func (v *Visit) whole(ctx context.Context, last bool) error {
 	return v.failUnhealed(ctx, func(f failedCall) bool {
 		switch {
-		case v.session.login.turn == 0:
+		case v.session.login == nil:
 			return true
 		case f.call == callRenew:
 			return false // a login gives the id up as well
@@ -426,7 +426,7 @@ func (s *Session) loggedIn(p *plan) {
 	defer s.mu.Unlock()
 	s.failed = s.failed.drop(func(f failedCall) bool { return f.call == callLogin || f.call == callRenew })
 	if s.login == p.login {
-		s.login = login{}
+		s.login = nil
 	}
 	if p.alone { // what was loaded is another session's
 		s.many = nil

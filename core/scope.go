@@ -78,7 +78,9 @@ func (c *signedCookie) removals(s *Session, o *CookieOptions, ended bool) []Cook
 	if ended || v.expires {
 		all = append(all, c.former...)
 	}
-	all = append(all, v.left...)
+	for l := v.left; l != nil; l = l.before {
+		all = append(all, l.was)
+	}
 	if ended {
 		all = append(all, c.options)
 	}
@@ -95,6 +97,12 @@ func (c *signedCookie) removals(s *Session, o *CookieOptions, ended bool) []Cook
 		left = append(left, gone)
 	}
 	return left
+}
+
+// A leftScope is one that the session's cookie had until this request.
+type leftScope struct {
+	was    CookieOptions
+	before *leftScope // the one that it had before that, if any
 }
 
 // A formerName is a name that the cookie had before, or will have.

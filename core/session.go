@@ -51,7 +51,6 @@ type Session struct {
 	acting  bool    // op is held by a call that tells events when it ends
 	hooks   uint16  // how many hooks run, which must not save in turn
 	untold  *untold // the first of the events that wait for that
-	apart   bool    // a Renew, Reset or Destroy was held back: the store knows nothing of it
 
 	// What this request did, so that it can be done to whatever the store has by
 	// then. A changeSet is a copy of it.
@@ -64,8 +63,9 @@ type Session struct {
 	cookieRev  uint32         // how often SetCookie chose options
 	cleared    bool           // none of the stored values counts any more
 	ownSet     bool           // this request chose own
+	apart      bool           // a Renew, Reset or Destroy was held back: the store knows nothing of it
 
-	login  login        // what the next save has to do, if the handler called Login
+	login  *login       // what the next save has to do; nil if the handler has not called Login
 	failed *failedCalls // while there are any, nothing is saved
 }
 
@@ -464,7 +464,7 @@ func (s *Session) SetCookie(c CookieOptions) error {
 		return nil
 	}
 	if was.scope() != c.scope() && s.state != fresh && m.dialect.recordsTime() {
-		s.visit.left = append(s.visit.left, was)
+		s.visit.left = &leftScope{was, s.visit.left}
 	}
 	own := m.dialect.override(m.config, c, s.own)
 	if c.MaxAge == was.MaxAge && c.Expires == was.Expires {
@@ -506,7 +506,7 @@ func (s *Session) reset() {
 	s.cookieRev++
 	s.setOwn(m.blank, nil)
 	s.ownSet = false
-	s.login, s.failed = login{}, nil
+	s.login, s.failed = nil, nil
 }
 
 // A manyEdits finds edits by their name and knows how much they weigh, lest a

@@ -37,15 +37,15 @@ type Visit struct {
 	sent      bool          // the response carries the id
 	carrying  bool          // the carrier has put something into the response; Session.op guards it
 
-	others    []target        // of the other sessions that the request carries
-	left      []CookieOptions // whose scopes the cookie had until this request
-	untrusted bool            // the session was chosen among several that the request carries
-	expires   bool            // cookies of former scopes are removed with the next one that is sent
-	carries   bool            // the request has an id
-	copies    place           // where a copy of the id is sent, since it has changed; atName for nowhere
-	crowded   bool            // the request carries more cookies than are looked at
-	foreign   bool            // the id came in the cookie of another library
-	odd       bool            // it carries a signed id of another form than ids have, in KoaCompat
+	others    []target   // of the other sessions that the request carries
+	left      *leftScope // nil while the cookie keeps its scope in this request
+	untrusted bool       // the session was chosen among several that the request carries
+	expires   bool       // cookies of former scopes are removed with the next one that is sent
+	carries   bool       // the request has an id
+	copies    place      // where a copy of the id is sent, since it has changed; atName for nowhere
+	crowded   bool       // the request carries more cookies than are looked at
+	foreign   bool       // the id came in the cookie of another library
+	odd       bool       // it carries a signed id of another form than ids have, in KoaCompat
 
 	running *time.Timer     // prolongs the session of a long request; nil if that is not needed
 	began   time.Duration   // in deferred mode: when, as an age of the manager
@@ -840,7 +840,7 @@ func (v *Visit) withoutLoading(ctx context.Context) (*Session, error) {
 		case v.foreign: // it may open nothing of ours
 			err = v.foundForeign(hooks, id)
 		case id != "":
-			s.id, s.state, s.notLoaded, s.began = id, live, true, v.began
+			s.id, s.state, s.notLoaded = id, live, true
 		case v.carriesBeside():
 			err = v.noSession(hooks, "", nil)
 		}
