@@ -33,13 +33,7 @@ type side struct {
 // object or nothing.
 func startKoa(t *testing.T, redis, session string, keys ...string) *side {
 	t.Helper()
-	modules, err := modules()
-	if err != nil {
-		if os.Getenv(requireKoa) == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	modules := needModules(t)
 	config, err := json.Marshal(map[string]any{"redis": redis, "keys": keys, "session": json.RawMessage(cmp.Or(session, "{}"))})
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +41,19 @@ func startKoa(t *testing.T, redis, session string, keys ...string) *side {
 	cmd := exec.Command("node", filepath.Join("app", "app.js"), string(config))
 	cmd.Env = append(os.Environ(), "NODE_PATH="+modules)
 	return &side{"koa", launch(t, cmd)}
+}
+
+// needModules is modules, or skips the test.
+func needModules(t *testing.T) string {
+	t.Helper()
+	dir, err := modules()
+	if err != nil {
+		if os.Getenv(requireKoa) == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	return dir
 }
 
 // modules is the folder of the packages that the original is made of. They are
