@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"math"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +54,26 @@ func FuzzCookieField(f *testing.F) {
 	}
 	f.Add("a=1; a.sig=2; a.sig.sig=3", "a.sig")
 	f.Add("koss:test_sid=a; koss:test_sid.sig=b", "koss:test_sid")
+	text, err := os.ReadFile("../internal/cookiefields/recorded.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	var recorded struct {
+		Fields []struct {
+			Name   string
+			Fields [][]any
+		}
+	}
+	if err := json.Unmarshal(text, &recorded); err != nil {
+		f.Fatal(err)
+	}
+	for _, group := range recorded.Fields {
+		for _, row := range group.Fields {
+			if field, ok := row[0].(string); ok { // not one of the long ones
+				f.Add(field, group.Name)
+			}
+		}
+	}
 	f.Fuzz(func(t *testing.T, field, name string) {
 		if name == "" || checkName(name) != nil {
 			return
