@@ -197,23 +197,19 @@ func (e *Event) attrs() []slog.Attr {
 	return attrs
 }
 
-// storeChanged tells of a change of the store.
-func (m *Manager) storeChanged(now storeState) {
+// storeChanged tells of a change of the store, and of what has made it go down. It runs
+// on a goroutine of its own.
+func (m *Manager) storeChanged(now storeState, cause func() error) {
 	e := Event{Kind: EventStoreDown, Err: now.cause, Lasted: now.lasted, Waited: now.waited}
 	switch {
 	case now.partial:
 		e.Kind = EventStoreFailing
 	case now.up:
 		e.Kind = EventStoreUp
+	default:
+		m.alone(func() { e.Err = cause() })
 	}
-	ctx := context.Background()
-	defer func() {
-		// On this goroutine it would end the process, and just during an outage.
-		if p := recover(); p != nil && m.o.Logger != nil {
-			m.o.Logger.LogAttrs(ctx, slog.LevelError, "session hook Event has panicked", slog.Any("panic", p))
-		}
-	}()
-	m.tell(ctx, nil, "", e)
+	m.alone(func() { m.tell(context.Background(), nil, "", e) })
 }
 
 // tell is that of the manager, in this visit.

@@ -18,8 +18,8 @@ type health struct {
 
 	down atomic.Bool // false while up and not closed; the fast path
 
-	causer Causer           // nil if the store does not tell causes
-	tell   func(storeState) // may be nil
+	causer Causer                                   // nil if the store does not tell causes
+	tell   func(now storeState, cause func() error) // may be nil
 
 	mu      sync.Mutex
 	since   time.Time     // when it went down
@@ -61,9 +61,9 @@ const noticeTime = 1250 * time.Millisecond
 // series is the time without a failure after which a series of them is over.
 const series = 4 * noticeTime
 
-// newHealth listens to store. It calls tell, which may be nil, for each change, in
-// order, and not from within the store.
-func newHealth(store Store, timeout time.Duration, max int, tell func(storeState)) *health {
+// newHealth listens to store. It calls tell, which may be nil and must not panic, for
+// each change, in order, and not from within the store.
+func newHealth(store Store, timeout time.Duration, max int, tell func(now storeState, cause func() error)) *health {
 	h := &health{timeout: timeout, max: max, change: make(chan struct{}), tell: tell}
 	h.causer, _ = As[Causer](store)
 	if n, ok := As[Notifier](store); ok {
@@ -117,10 +117,7 @@ func (h *health) report(now storeState) {
 			next := h.untold[0]
 			h.untold = h.untold[1:]
 			h.mu.Unlock()
-			if !next.up && !next.partial {
-				next.cause = h.cause()
-			}
-			h.tell(next)
+			h.tell(next, h.cause)
 		}
 	}()
 }

@@ -41,18 +41,15 @@ func (v *Visit) keep(ctx context.Context) {
 	s.op.Unlock()
 }
 
-// runs prolongs the session of a request that runs for long. It does not touch
-// what the handler has of it.
-func (v *Visit) runs() {
+// runs prolongs the session of a request that runs for long. Where code of the user
+// panics, such as TTLFunc, it does so no more: the commit calls it once more, on the
+// goroutine of the request.
+func (v *Visit) runs() { v.manager.alone(v.prolongRunning) }
+
+// prolongRunning does not touch what the handler has of the session.
+func (v *Visit) prolongRunning() {
 	s, m := v.session, v.manager
 	ctx := context.Background() // that of the request is the handler's
-	defer func() {
-		// Code of the user, such as TTLFunc, would end the process: the commit calls it
-		// once more, on the goroutine of the request.
-		if recover() != nil {
-			m.debug(ctx, "session is not prolonged while its request runs, since code that was called has panicked")
-		}
-	}()
 	s.op.Lock()
 	defer s.op.Unlock()
 	s.mu.Lock()

@@ -386,7 +386,7 @@ func New(store Store, o *Options) (*Manager, error) {
 	if m.o.FailFast {
 		timeout = 0
 	}
-	var changed func(storeState)
+	var changed func(storeState, func() error)
 	if m.listens() {
 		changed = m.storeChanged
 	}

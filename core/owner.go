@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -393,12 +392,18 @@ func (m *Manager) setOwned(ctx context.Context, list, key string, text []byte, t
 		}
 		return m.set(ctx, key, text, ttl, version)
 	}
-	var beside sync.WaitGroup
-	if m.hints().due(key, time.Now(), listSlack) {
-		beside.Go(func() { _ = m.own(ctx, list, key, ttl) }) // a hint; the next save tries again
+	if !m.hints().due(key, time.Now(), listSlack) {
+		return m.set(ctx, key, text, ttl, version)
 	}
-	defer beside.Wait()
-	return m.set(ctx, key, text, ttl, version)
+	var now Version
+	atOnce(2, func(i int) {
+		if i == 0 {
+			_ = m.own(ctx, list, key, ttl) // a hint; the next save tries again
+		} else {
+			now, err = m.set(ctx, key, text, ttl, version)
+		}
+	})
+	return now, err
 }
 
 // createOwned creates a session whose list is another step.
@@ -672,29 +677,6 @@ func (m *Manager) getManyOf(ctx context.Context, indexer Indexer, keys []string)
 		found = append(found, payloads...)
 	}
 	return found, nil
-}
-
-// atOnce calls f(0) to f(n-1), some at a time.
-func atOnce(n int, f func(i int)) {
-	const most = 16
-	if n == 1 {
-		f(0)
-		return
-	}
-	next := make(chan int)
-	var workers sync.WaitGroup
-	for range min(n, most) {
-		workers.Go(func() {
-			for i := range next {
-				f(i)
-			}
-		})
-	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	workers.Wait()
 }
 
 // dropHints takes out keys that have no session of the owner, in for each the lists

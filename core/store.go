@@ -222,8 +222,9 @@ type Notifier interface {
 	// Notify calls f(false) when the store goes down and f(true) when it is up
 	// again, in order and never twice in a row with the same value. If the
 	// store is already down, it calls f(false) before Notify returns; if the
-	// store is up, it does not call f. f must not block and must not call the
-	// store. No call of f begins after stop has returned. stop may be called
+	// store is up, it does not call f. f must not block, must not call the
+	// store and must not panic: it may run on a goroutine of the store, where
+	// nobody hears of it. No call of f begins after stop has returned. stop may be called
 	// more than once, but not from within f.
 	Notify(f func(up bool)) (stop func())
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/stores/internal/caught"
 	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
@@ -136,9 +137,9 @@ const (
 
 // A result is what a driver has returned.
 type result[T any] struct {
-	value    T
-	err      error
-	panicked any
+	value T
+	err   error
+	end   caught.End
 }
 
 // call lets the driver do f, and waits for it as long as ctx lasts.
@@ -163,35 +164,29 @@ func call[T any](s *Store, ctx context.Context, key string, k kind, f func() (T,
 	}
 	done := make(chan result[T], 1)
 	end := make(chan struct{})
-	go func() {
-		var r result[T]
-		defer func() {
-			r.panicked = recover()
-			<-s.room
-			done <- r
-			s.ended(key, end)
-		}()
-		r.value, r.err = f()
-	}()
 	var r result[T]
+	caught.Go(func() { r.value, r.err = f() }, func(e caught.End) {
+		<-s.room
+		r.end = e
+		done <- r
+		s.ended(key, end)
+	})
 	select {
-	case r = <-done:
+	case r := <-done:
+		r.end.Raise()
+		if r.err == nil {
+			return r.value, nil
+		}
+		if s.onError != nil {
+			s.onError(r.err)
+		}
+		return none, s.failed(k, r.err)
 	case <-ctx.Done():
 		if k == writing {
 			s.leave(key, end)
 		}
 		return none, s.failed(k, ctx.Err())
 	}
-	switch {
-	case r.panicked != nil:
-		panic(r.panicked) // where the caller can recover it
-	case r.err != nil:
-		if s.onError != nil {
-			s.onError(r.err)
-		}
-		return none, s.failed(k, r.err)
-	}
-	return r.value, nil
 }
 
 // leave notes a write that nobody waits for any more.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -212,6 +213,7 @@ func TestADriverThatHangsIsNotAskedForEver(t *testing.T) {
 	})
 }
 
+// R22: a panic of the driver is one of the call.
 func TestAPanicOfADriverIsTheCallers(t *testing.T) {
 	s := must[*foreignstore.Store](t)(foreignstore.FromFiber(panicking{}, nil))
 	defer func() {
@@ -222,7 +224,27 @@ func TestAPanicOfADriverIsTheCallers(t *testing.T) {
 	_, _ = s.Get(t.Context(), "k")
 }
 
+// R22: a driver that ends its goroutine, as a fake does by T.FailNow, has not stored
+// anything.
+func TestADriverThatExitsIsNoSuccess(t *testing.T) {
+	s := must[*foreignstore.Store](t)(foreignstore.FromFiber(panicking{}, nil))
+	returned, over := false, make(chan struct{})
+	go func() {
+		defer close(over)
+		_ = s.Set(t.Context(), "k", []byte("v"), time.Minute)
+		returned = true
+	}()
+	if <-over; returned {
+		t.Error("Set has returned")
+	}
+}
+
 type panicking struct{ foreignstore.FiberStorage }
+
+func (panicking) Set(string, []byte, time.Duration) error {
+	runtime.Goexit()
+	return nil
+}
 
 func (panicking) Get(string) ([]byte, error) { panic("no luck") }
 

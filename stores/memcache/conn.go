@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gensession/gensession/stores/internal/caught"
 	"github.com/gensession/gensession/stores/internal/peek"
 )
 
@@ -116,7 +117,7 @@ func (c *conn) end() bool {
 func (c *conn) watch() {
 	if c.stop == nil {
 		nc := c.Conn
-		c.stop = context.AfterFunc(c.ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+		c.stop = context.AfterFunc(c.ctx, func() { _ = caught.Do(func() { _ = nc.SetDeadline(time.Unix(1, 0)) }) })
 	}
 }
 

@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/stores/internal/caught"
 	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
@@ -212,11 +212,7 @@ func (s *Store) GetMany(ctx context.Context, keys ...string) ([]core.Payload, er
 		}
 	}
 	errs := make([]error, len(requests))
-	var beside sync.WaitGroup
-	for i, r := range requests {
-		beside.Go(func() { errs[i] = s.ask(r) })
-	}
-	beside.Wait()
+	caught.All(len(requests), func(i int) { errs[i] = s.ask(requests[i]) })
 	found := make([]core.Payload, len(keys))
 	for i, r := range requests {
 		if errs[i] != nil {

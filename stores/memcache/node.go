@@ -1,6 +1,7 @@
 package memcachestore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/crc32"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/bradfitz/gomemcache/memcache"
+
+	"github.com/gensession/gensession/stores/internal/caught"
 )
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
@@ -43,7 +46,8 @@ func (all nodes) drop(key string)     { all.of(key).drop() }
 func (all nodes) probe(ctx context.Context) error {
 	answers := make(chan error, len(all))
 	for _, n := range all {
-		go func() { answers <- n.probe(ctx) }()
+		var err error
+		caught.Go(func() { err = n.probe(ctx) }, func(end caught.End) { answers <- cmp.Or(end.Err(), err) })
 	}
 	var err error
 	for range all {
@@ -104,9 +108,8 @@ func (n *node) do(r *request) error {
 	if err := n.slots.enter(r); err != nil {
 		return err
 	}
-	err := n.run(r)
-	n.slots.leave()
-	return err
+	defer n.slots.leave() // also if a connection of the user panics
+	return n.run(r)
 }
 
 // run executes a request on an idle connection, or on a new one.
@@ -121,10 +124,23 @@ func (n *node) run(r *request) error {
 			n.put(l)
 			continue
 		}
-		err = l.do(r)
-		n.put(l)
-		return err
+		return n.use(l, r)
 	}
+}
+
+// use executes a request on l, and takes it back: without its connection if that, which
+// may be the user's, has panicked.
+func (n *node) use(l *connClient, r *request) error {
+	returned := false
+	defer func() {
+		if !returned {
+			l.hangUp()
+		}
+		n.put(l)
+	}()
+	err := l.do(r)
+	returned = true
+	return err
 }
 
 // probe needs no slot, since all may be taken. It uses a connection like any other
@@ -241,7 +257,11 @@ func (n *node) connect(deadline time.Time) {
 		n.dialing++
 		n.ended.Go(func() {
 			began := time.Now()
-			l, err := newConnClient(n, deadline)
+			var l *connClient
+			var err error
+			if panicked := caught.Do(func() { l, err = newConnClient(n, deadline) }); panicked != nil { // Options.DialContext, for all that wait
+				l, err = nil, unsent{panicked}
+			}
 			n.opened(l, err, began, late(err) && !time.Now().Before(deadline))
 		})
 	}
@@ -403,7 +423,7 @@ func (l *connClient) do(r *request) (err error) {
 // hangUp closes the connection if one is open.
 func (l *connClient) hangUp() {
 	if l.conn != nil {
-		_ = l.conn.Close()
+		_ = caught.Do(func() { _ = l.conn.Close() })
 	}
 	l.conn = nil
 }

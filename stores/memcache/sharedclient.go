@@ -2,12 +2,15 @@ package memcachestore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"strconv"
 	"time"
 
 	"github.com/bradfitz/gomemcache/memcache"
+
+	"github.com/gensession/gensession/stores/internal/caught"
 )
 
 // A sharedClient is the backend of a client that the user has passed to New. The
@@ -29,22 +32,35 @@ func (b *sharedClient) do(r *request) error {
 		own.item.Value = bytes.Clone(r.item.Value) // it may be sent after the caller has returned
 	}
 	done := make(chan error, 1)
-	go func() {
-		err := own.send(b.client)
+	var err error
+	caught.Go(func() {
+		err = own.send(b.client)
 		for pause := 5 * time.Millisecond; refusedConn(err) && r.ctx.Err() == nil && time.Until(r.deadline) > pause+grace; pause = min(2*pause, 50*time.Millisecond) {
 			// Another call may give its connection back, or its place at the server.
 			time.Sleep(pause/2 + rand.N(pause/2)) // #nosec G404 -- only apart from the others
 			err = own.send(b.client)
 		}
+	}, func(end caught.End) {
 		b.slots.leave()
+		if end.Err() != nil {
+			err = panicked{end}
+		}
 		done <- err
-	}()
-	err := wait(r, done)
-	if err == nil {
+	})
+	waited := wait(r, done)
+	if p, ok := waited.(panicked); ok {
+		p.end.Raise()
+	}
+	if waited == nil {
 		r.answer, r.answers = own.answer, own.answers
 	}
-	return err
+	return waited
 }
+
+// panicked is the error of a call whose client has panicked.
+type panicked struct{ end caught.End }
+
+func (p panicked) Error() string { return p.end.Err().Error() }
 
 // wait returns the result from done, or the reason for ending earlier.
 func wait(r *request, done <-chan error) error {
@@ -83,11 +99,13 @@ func (b *sharedClient) probe(ctx context.Context) error {
 		case <-ctx.Done(): // earlier ones still wait
 			return ctx.Err()
 		}
-		go func() {
-			_, err := b.client.Get("gensession:probe:" + strconv.Itoa(i))
+		var err error
+		caught.Go(func() {
+			_, err = b.client.Get("gensession:probe:" + strconv.Itoa(i))
+		}, func(end caught.End) {
 			b.probing.leave()
-			answers <- err
-		}()
+			answers <- cmp.Or(end.Err(), err)
+		})
 		if i == 0 {
 			// One reply is enough.
 			select {

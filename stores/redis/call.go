@@ -12,6 +12,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/stores/internal/caught"
 	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
@@ -117,9 +118,8 @@ func (s *Store) send(ctx context.Context, client rueidis.Client, r request) ruei
 	if !s.limiter.enter(r.began, deadline, 2*s.timeout) {
 		return s.handOff(ctx, client, r)
 	}
-	result := r.run(ctx, client)
-	s.limiter.leave()
-	return result
+	defer s.limiter.leave() // also if the client panics
+	return r.run(ctx, client)
 }
 
 // handOff executes a request in another goroutine and abandons it when ctx ends.
@@ -129,9 +129,9 @@ func (s *Store) handOff(ctx context.Context, client rueidis.Client, r request) r
 	case <-ctx.Done():
 		return rueidis.NewErrorResult(&unsentError{ctx.Err()})
 	}
-	result := make(chan rueidis.RedisResult, 1)
-	go func() {
-		var outcome rueidis.RedisResult
+	var outcome rueidis.RedisResult
+	ended := make(chan caught.End, 1)
+	caught.Go(func() {
 		if err := ctx.Err(); err != nil {
 			outcome = rueidis.NewErrorResult(&unsentError{err})
 		} else {
@@ -140,15 +140,17 @@ func (s *Store) handOff(ctx context.Context, client rueidis.Client, r request) r
 			// abandoned commands would delay later ones long after an outage.
 			outcome = r.run(context.WithoutCancel(ctx), client)
 		}
+	}, func(end caught.End) {
 		if s.cache != nil && !r.op.reads() {
 			s.cache.wroteAll(r, false) // the caller may have returned
 		}
-		result <- outcome
+		ended <- end
 		<-s.limiter.places // when the client is done, not when the caller returns
-	}()
+	})
 	select {
-	case r := <-result:
-		return r
+	case end := <-ended:
+		end.Raise()
+		return outcome
 	case <-ctx.Done():
 		return rueidis.NewErrorResult(ctx.Err())
 	}

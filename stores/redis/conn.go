@@ -16,6 +16,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/gensession/gensession/stores/internal/caught"
 	"github.com/gensession/gensession/stores/internal/peek"
 )
 
@@ -34,7 +35,12 @@ func watched(c rueidis.ClientOption, open *conns, crowded func() bool) rueidis.C
 	}
 	noNoDelay := c.DisableTCPNoDelay
 	c.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
-		inner, err := dial(ctx, addr, d, t)
+		var inner net.Conn
+		var err error
+		// The client may dial on a goroutine of its own.
+		if panicked := caught.Do(func() { inner, err = dial(ctx, addr, d, t) }); panicked != nil {
+			err = &net.OpError{Op: "dial", Net: "tcp", Err: panicked}
+		}
 		if err != nil {
 			return nil, err
 		}

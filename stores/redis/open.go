@@ -13,6 +13,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/stores/internal/caught"
 )
 
 // Open returns a store with its own client. The url has one of the forms
@@ -186,7 +187,11 @@ func (d *dialer) dial(ctx context.Context, client *atomic.Pointer[rueidis.Client
 }
 
 func (d *dialer) try(client *atomic.Pointer[rueidis.Client]) {
-	c, err := rueidis.NewClient(d.option)
+	var c rueidis.Client
+	var err error
+	if panicked := caught.Do(func() { c, err = rueidis.NewClient(d.option) }); panicked != nil { // in a function of the options
+		err = panicked
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil && d.closed {

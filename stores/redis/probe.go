@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/gensession/gensession/stores/internal/caught"
 	"github.com/gensession/gensession/stores/internal/health"
 )
 
@@ -22,13 +24,14 @@ func (s *Store) probe(ctx context.Context) error {
 	}
 	client := *s.client.Load()
 	result := make(chan error, 1)
-	go func() { // since the client may not return when ctx ends
+	var err error
+	caught.Go(func() { // since the client may not return when ctx ends
 		if client.Mode() == rueidis.ClientModeCluster {
-			result <- askCluster(ctx, client)
+			err = askCluster(ctx, client)
 		} else {
-			result <- s.ask(ctx, client)
+			err = s.ask(ctx, client)
 		}
-	}()
+	}, func(end caught.End) { result <- cmp.Or(end.Err(), err) })
 	select {
 	case err := <-result:
 		return s.causeOf(ctx, err)

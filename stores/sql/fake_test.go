@@ -34,6 +34,7 @@ type sent struct {
 
 type answer struct {
 	err     error
+	panics  any // in place of an answer
 	changed int64
 	row     []driver.Value // nil: no row
 }
@@ -58,6 +59,9 @@ func (f *fake) answer(text string, args []driver.NamedValue) answer {
 	}
 	a := f.answers[0]
 	f.answers = f.answers[1:]
+	if a.panics != nil {
+		panic(a.panics)
+	}
 	return a
 }
 

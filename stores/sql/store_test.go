@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gensession/gensession/core"
@@ -157,5 +158,32 @@ func TestClose(t *testing.T) {
 	}
 	if all := f.said(); len(all) != 0 {
 		t.Errorf("it sends %v", all)
+	}
+}
+
+// R22: a driver that panics while the store sweeps by itself does not end the process,
+// and the store goes on to sweep.
+func TestR22ADriverThatPanicsInTheSweeper(t *testing.T) {
+	for _, d := range dialects {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fake{answers: []answer{{panics: "a driver"}}}
+			db := sql.OpenDB(f)
+			defer db.Close()
+			s, err := sqlstore.New(db, d, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if n := len(f.said()); n != 1 {
+				t.Errorf("dialect %v: %d statements, want the one that panics", d, n)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if len(f.said()) == 0 {
+				t.Errorf("dialect %v: it sweeps no more", d)
+			}
+		})
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"github.com/gensession/gensession/stores/internal/caught"
 )
 
 // The sweeper visits the rows whose time to look has come, oldest first, in batches
@@ -29,7 +31,7 @@ func (s *Store) sweeper(ctx context.Context, every time.Duration) {
 		case <-ctx.Done():
 			return
 		}
-		_, _ = s.Sweep(ctx) // a request that meets the same error returns it
+		_ = caught.Do(func() { _, _ = s.Sweep(ctx) }) // a request that meets the same error, or panic of the driver, tells it
 		timer.Reset(every)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gensession/gensession/stores/internal/caught"
 	"github.com/gensession/gensession/stores/internal/notify"
 )
 
@@ -223,7 +224,10 @@ func (p *Prober) run() {
 func (p *Prober) ask() error {
 	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
-	err := p.probe(ctx)
+	var err error
+	if panicked := caught.Do(func() { err = p.probe(ctx) }); panicked != nil {
+		err = panicked
+	}
 	if err == context.DeadlineExceeded {
 		err = errSilent // "context deadline exceeded" tells nobody what is wrong
 	}

@@ -4,6 +4,8 @@ package notify
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/gensession/gensession/stores/internal/caught"
 )
 
 // Listeners are told when a store goes down and comes back. The zero value is
@@ -53,7 +55,7 @@ func (l *Listeners) tell(up bool) {
 	}
 	l.down.Store(!up)
 	for f := range l.set {
-		(*f)(up)
+		_ = caught.Do(func() { (*f)(up) }) // nobody waits for it, and the others have to be told
 	}
 }
 

@@ -33,3 +33,17 @@ func TestListeners(t *testing.T) {
 		t.Error("a listener after Close was not told")
 	}
 }
+
+// R22: one that panics keeps the others from nothing.
+func TestAListenerThatPanics(t *testing.T) {
+	var l notify.Listeners
+	told := 0
+	for range 8 { // they are told in any order
+		l.Notify(func(bool) { panic("a listener") })
+		l.Notify(func(bool) { told++ })
+	}
+	if l.Tell(false); told != 8 {
+		t.Errorf("%d of 8 were told", told)
+	}
+	l.Close()
+}
