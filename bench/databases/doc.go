@@ -1,4 +1,28 @@
 // Package databases measures stores/sql: what it adds to a statement of the bare
 // driver, what the stores of scs take beside it, what a million rows cost, and what
 // requests notice of the sweeper.
+//
+// # What a deadline costs
+//
+// Every call of the core has a deadline, and scs waits without limit. A driver has to
+// watch a ctx that can end: go-sql-driver/mysql has a goroutine for each connection that
+// it tells of each statement, modernc.org/sqlite starts one for each statement, and
+// database/sql one for the rows of each query, with any driver. On one processor
+// (GOMAXPROCS=1, BenchmarkDeadline) a deadline adds 3 to 12 % to a statement. With a
+// second processor it wakes a thread there, too. On a machine with two of them, where
+// server and client have one each while a single caller waits for his answer, that
+// thread takes the server's: a statement then takes 1.6 to 1.8 times as long on MariaDB
+// as without a deadline, 1.1 to 1.4 times on PostgreSQL, and on SQLite up to 3 times. With
+// more callers both processors are busy anyhow, and there is no difference.
+//
+// With a server the store can't avoid that: to enforce the deadline itself it would have
+// to close a connection under the driver. With SQLite it can, and stores/sqlite does: a
+// statement that visits a few rows by an index need not be interrupted.
+//
+// To take a connection from the pool first ([database/sql.DB.Conn]) costs two
+// allocations and less than can be measured. Statements that are kept prepared save
+// 10 to 20 % on MariaDB, and nothing on PostgreSQL, where pgx does so by itself. The store
+// makes none: database/sql keeps those of a pool, not those of the connection on which a
+// transaction runs, and proxies such as PgBouncer have another server behind a connection
+// each time.
 package databases

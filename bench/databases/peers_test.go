@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/gensession/gensession/internal/servers"
 	sqlstore "github.com/gensession/gensession/stores/sql"
+	sqlitestore "github.com/gensession/gensession/stores/sqlite"
 )
 
 // connections is how many each pool may open, and how many callers there are at most,
@@ -80,6 +82,16 @@ func BenchmarkBeside(b *testing.B) {
 		db.SetMaxOpenConns(connections)
 		db.SetMaxIdleConns(connections)
 		data := make([]byte, 256)
+		if d.dialect == sqlstore.SQLite {
+			// That of applications, which stores/sqlite opens: it keeps its statements
+			// compiled.
+			file, err := sqlitestore.Open(filepath.Join(b.TempDir(), "sessions.db"), &sqlstore.Options{NoSweep: true})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { file.Close() })
+			s = file.Store
+		}
 		names := []string{"gensession"}
 		libs := [][]caller{ourCallers(b, s, data)}
 		if _, err := db.Exec("DROP TABLE IF EXISTS sessions"); err != nil {

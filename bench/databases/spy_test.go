@@ -91,10 +91,23 @@ func bareOf(b *testing.B, d *database, connector driver.Connector, db *sql.DB, k
 
 // A bare store is the driver with no care taken.
 type bare struct {
-	db                    *sql.DB
+	db                    querier
 	get, set, swap, touch said
 	old, new              int // where the versions are in swap
 	version               int64
+}
+
+// A querier is a pool or a connection.
+type querier interface {
+	ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error)
+	QueryRowContext(ctx context.Context, text string, args ...any) *sql.Row
+}
+
+// on returns s on a connection.
+func (s *bare) on(c *sql.Conn) *bare {
+	one := *s
+	one.db = c
+	return &one
 }
 
 func (s *bare) do(ctx context.Context, op string) error {
