@@ -93,7 +93,11 @@ func (s *Store) Batch(ctx context.Context, writes ...core.Write) ([]core.Version
 	return versions, nil
 }
 
-const uniqueViolation = "23505"
+// The codes for a key that is taken.
+const (
+	uniqueViolation = "23505"
+	duplicateKey    = "1062"
+)
 
 // A move is a batch in one statement: a new session comes, and what was there under
 // another key is replaced or goes.

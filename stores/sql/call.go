@@ -50,7 +50,8 @@ func (s *Store) doAny(ctx context.Context, reads bool, work func(ctx context.Con
 			return unsent(ctx.Err())
 		}
 	}
-	stale := -1 // how many connections may yet be of no use
+	stale := -1      // how many connections may yet be of no use
+	var before error // of the try before
 	for try := 0; ; try++ {
 		err, connecting := s.try(ctx, work)
 		if err == nil {
@@ -58,13 +59,14 @@ func (s *Store) doAny(ctx context.Context, reads bool, work func(ctx context.Con
 			return nil
 		}
 		if try > 0 && connecting && ctx.Err() != nil {
-			return unsent(ctx.Err()) // no try before has done anything
+			return fmt.Errorf("%w: %w", before, unsent(ctx.Err())) // no try has done anything
 		}
 		f := s.dialect.classify(ctx, err, reads, connecting)
 		s.report(&f)
 		if !f.again || ctx.Err() != nil {
 			return f.error()
 		}
+		before = f.error()
 		if f.stale {
 			if stale < 0 {
 				stale = s.db.Stats().Idle + 2
@@ -82,7 +84,7 @@ func (s *Store) doAny(ctx context.Context, reads bool, work func(ctx context.Con
 		case <-rest.C:
 		case <-ctx.Done():
 			rest.Stop()
-			return fmt.Errorf("%w: %w", f.error(), unsent(ctx.Err()))
+			return fmt.Errorf("%w: %w", before, unsent(ctx.Err()))
 		}
 	}
 }
@@ -93,12 +95,32 @@ func (s *Store) try(ctx context.Context, work func(ctx context.Context, c *sql.C
 	if err != nil {
 		return err, true
 	}
-	err = work(ctx, c)
+	if err = s.commits(ctx, c); err == nil {
+		err = work(ctx, c)
+	}
 	if err != nil && s.dialect.classify(ctx, err, true, false).drop {
 		leave(c)
 	}
 	_ = c.Close() // which gives it back; it was an error already if it is of no use
 	return err, false
+}
+
+// commits asks once whether each statement is committed at its end, as the store relies
+// on. MariaDB and MySQL have a setting with which a write waits for a COMMIT: it would
+// be told to be stored, lock its row, and be undone with the connection.
+func (s *Store) commits(ctx context.Context, c *sql.Conn) error {
+	if s.dialect != MySQL || s.committing.Load() {
+		return nil
+	}
+	off := 0
+	if err := c.QueryRowContext(ctx, "SELECT 1 - @@autocommit").Scan(&off); err != nil {
+		return unappliedError{err}
+	}
+	if off != 0 {
+		return errAutocommit
+	}
+	s.committing.Store(true)
+	return nil
 }
 
 // leave ends a connection, which then does not go back into the pool.
@@ -137,7 +159,7 @@ func (s *Store) inTransaction(ctx context.Context, c *sql.Conn, work func() (boo
 	}
 	done, err := work()
 	if err == nil && done {
-		_, err := c.ExecContext(ctx, "COMMIT")
+		_, err := c.ExecContext(ctx, s.q.commit)
 		if err != nil && s.dialect == SQLite {
 			// It is still open if the file was locked, for example.
 			s.rollback(ctx, c)
@@ -158,7 +180,7 @@ func (s *Store) inTransaction(ctx context.Context, c *sql.Conn, work func() (boo
 // the server, the connection is ended, which says it too.
 func (s *Store) rollback(ctx context.Context, c *sql.Conn) {
 	if ctx.Err() == nil {
-		if _, err := c.ExecContext(ctx, "ROLLBACK"); err == nil {
+		if _, err := c.ExecContext(ctx, s.q.rollback); err == nil {
 			return
 		}
 	}

@@ -89,6 +89,14 @@ func (t tableName) String() string {
 	return t.quote(t.schemaName) + "." + t.quote(t.own)
 }
 
+// database returns the name of the schema as a value, on MariaDB and MySQL.
+func (t tableName) database() string {
+	if t.schemaName == "" {
+		return "DATABASE()"
+	}
+	return "'" + t.schemaName + "'"
+}
+
 // placeholder returns that of the n-th argument, beginning with 1.
 func (t tableName) placeholder(n int) string {
 	if t.d == PostgreSQL {
@@ -261,7 +269,10 @@ type statements struct {
 	swapInto, removeInto         statement // PostgreSQL: one session moves to another key
 	due, sweep                   statement // sweep: PostgreSQL
 	sweepOver, sweepAlive        statement // others; the keys follow
-	begin, probe, columns        string
+	begin, commit, rollback      string
+	probe, columns               string
+	compares, narrow             string    // of the columns: how keys are compared; which are too narrow
+	dueUnnamed                   statement // due without the name of the index
 }
 
 var placeholder = regexp.MustCompile(`\$[0-9]+`)
@@ -347,7 +358,11 @@ func statementsOf(t tableName) *statements {
 		sweepOver:  of(`DELETE FROM {TABLE} WHERE expires_at <= {NOW}`),
 		sweepAlive: of(`UPDATE {TABLE} SET sweep_at = ` + later + ` WHERE expires_at > {NOW}`),
 		begin:      "START TRANSACTION",
+		commit:     "COMMIT",
+		rollback:   "ROLLBACK",
 		columns:    "SELECT session_key, data, version, expires_at, sweep_at, owner FROM " + t.String() + " WHERE 1 = 0",
+		compares: "SELECT count(DISTINCT session_key), min(session_key) FROM (SELECT session_key FROM " + t.String() +
+			" WHERE 1 = 0 UNION ALL SELECT 'a' UNION ALL SELECT 'B' UNION ALL SELECT 'b') AS t",
 	}
 	const (
 		conflict = ` ON CONFLICT (session_key) DO UPDATE SET data = excluded.data, version = excluded.version, expires_at = excluded.expires_at, sweep_at = `
@@ -355,13 +370,23 @@ func statementsOf(t tableName) *statements {
 	)
 	if t.d == MySQL {
 		s.set = of(`INSERT INTO {TABLE}` + values + ` ON DUPLICATE KEY UPDATE data = VALUES(data), version = VALUES(version), expires_at = VALUES(expires_at), sweep_at = LEAST(sweep_at, VALUES(sweep_at))`)
-		s.create = of(`INSERT IGNORE INTO {TABLE}` + values)
+		// IGNORE would also ignore that a column can't hold all of a payload.
+		s.create = of(`INSERT INTO {TABLE}` + values)
 		s.takeOver = of(take + ` WHERE session_key = $1 AND expires_at <= {NOW}`)
 		// Without the hints it may look at all rows, and wait for those that others lock.
 		const primary = ` FORCE INDEX (PRIMARY)`
-		s.due = of(`SELECT session_key, sweep_at, expires_at <= {NOW} FROM {TABLE} FORCE INDEX (` + t.quote(t.own+"_sweep_at") + `) WHERE sweep_at >= $13 AND sweep_at <= {NOW} ORDER BY sweep_at LIMIT $6 FOR UPDATE SKIP LOCKED`)
+		due := func(hint string) statement {
+			return of(`SELECT session_key, sweep_at, expires_at <= {NOW} FROM {TABLE}` + hint + ` WHERE sweep_at >= $13 AND sweep_at <= {NOW} ORDER BY sweep_at LIMIT $6 FOR UPDATE SKIP LOCKED`)
+		}
+		s.due, s.dueUnnamed = due(` FORCE INDEX (`+t.quote(t.own+"_sweep_at")+`)`), due("")
 		s.sweepOver = of(`DELETE {TABLE} FROM {TABLE}` + primary + ` WHERE expires_at <= {NOW}`)
 		s.sweepAlive = of(`UPDATE {TABLE}` + primary + ` SET sweep_at = ` + later + ` WHERE expires_at > {NOW}`)
+		// Where completion_type of the server says otherwise, another transaction would begin.
+		s.commit, s.rollback = "COMMIT AND NO CHAIN NO RELEASE", "ROLLBACK AND NO CHAIN NO RELEASE"
+		s.narrow = "SELECT count(*) FROM information_schema.columns WHERE table_schema = " + t.database() + " AND table_name = '" + t.own + "' AND (" +
+			"column_name = 'session_key' AND column_key <> 'PRI' OR " +
+			"column_name = 'data' AND (data_type NOT LIKE '%blob' OR character_octet_length < ?) OR " +
+			"column_name IN ('version', 'expires_at', 'sweep_at') AND (data_type <> 'bigint' OR column_type LIKE '%unsigned%'))"
 		s.probe = "SELECT @@global.read_only"
 		return s
 	}

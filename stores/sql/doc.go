@@ -18,10 +18,13 @@
 // # The driver
 //
 // A call ends when its ctx ends as far as the driver lets it. pgx, go-sql-driver/mysql
-// and modernc.org/sqlite do.
+// and modernc.org/sqlite do. lib/pq does not: its calls wait for a server that is silent,
+// and so do the requests.
 //
 // With go-sql-driver/mysql set interpolateParams=true in the DSN: without it, each
-// statement is two round trips. clientFoundRows makes no difference. Limit the pool
+// statement is two round trips; and maxAllowedPacket=0, so that a payload that is too
+// large for the server is [core.ErrTooLarge] and not a connection that breaks.
+// clientFoundRows makes no difference; autocommit=0 is refused. Limit the pool
 // (SetMaxOpenConns) to what the server takes, and let it keep as many idle
 // (SetMaxIdleConns): database/sql keeps two, and opens a connection for most calls of a
 // busy process. A pool behind a proxy such as PgBouncer works, if the driver makes no

@@ -20,15 +20,16 @@ import (
 
 // Frequent errors are created once. They contain no key.
 var (
-	errNotFound = fmt.Errorf("sqlstore: %w", core.ErrNotFound)
-	errConflict = fmt.Errorf("sqlstore: %w", core.ErrConflict)
-	errClosed   = fmt.Errorf("sqlstore: %w: it is closed", core.ErrUnavailable)
-	errNegative = fmt.Errorf("sqlstore: %w: the ttl is negative", core.ErrRefused)
-	errKey      = fmt.Errorf("sqlstore: %w: %s", core.ErrRefused, storekey.Rule)
-	errTooLarge = fmt.Errorf("sqlstore: %w for Options.MaxSize", core.ErrTooLarge)
-	errRemoval  = fmt.Errorf("sqlstore: %w: a removal without a version", core.ErrRefused)
-	errTwice    = fmt.Errorf("sqlstore: %w: two writes of one key", core.ErrRefused)
-	errReadOnly = errors.New("sqlstore: the database is read-only, as a standby is")
+	errNotFound   = fmt.Errorf("sqlstore: %w", core.ErrNotFound)
+	errConflict   = fmt.Errorf("sqlstore: %w", core.ErrConflict)
+	errClosed     = fmt.Errorf("sqlstore: %w: it is closed", core.ErrUnavailable)
+	errNegative   = fmt.Errorf("sqlstore: %w: the ttl is negative", core.ErrRefused)
+	errKey        = fmt.Errorf("sqlstore: %w: %s", core.ErrRefused, storekey.Rule)
+	errTooLarge   = fmt.Errorf("sqlstore: %w for Options.MaxSize", core.ErrTooLarge)
+	errRemoval    = fmt.Errorf("sqlstore: %w: a removal without a version", core.ErrRefused)
+	errTwice      = fmt.Errorf("sqlstore: %w: two writes of one key", core.ErrRefused)
+	errAutocommit = fmt.Errorf("sqlstore: %w: autocommit is off in the sessions of this pool: set it to 1 in the DSN, or leave it out of init_connect", core.ErrRefused)
+	errReadOnly   = errors.New("sqlstore: the database is read-only, as a standby is")
 )
 
 // A fault is what the error of a driver tells.
@@ -108,6 +109,9 @@ func (e appliedError) Unwrap() error { return e.error }
 // classify returns what err tells, which a driver has returned for a statement, or
 // for a connection if connecting.
 func (d Dialect) classify(ctx context.Context, err error, reads, connecting bool) fault {
+	if errors.Is(err, errAutocommit) {
+		return fault{whole: err, undone: true, health: lost}
+	}
 	f := d.classifyStep(ctx, err, reads, connecting)
 	if _, applied := errors.AsType[appliedError](err); applied {
 		f.class, f.undone, f.again = core.ErrOutcomeUnknown, false, false
@@ -156,6 +160,9 @@ func (d Dialect) classifyStep(ctx context.Context, err error, reads, connecting 
 		f.class, f.health = unknown(core.ErrUnavailable), lost
 		f.again, f.stale = f.undone && !connecting, true
 		f.text, f.cause = "the connection broke", plain(err)
+		if f.cause == nil { // perhaps the driver wants other settings
+			f.text = fmt.Sprintf("the connection broke, or the driver has an error of its own (%T)", innermost(err))
+		}
 		if connecting {
 			f.text = "no connection"
 			if f.cause == nil { // nothing of a session can be in it
@@ -178,6 +185,17 @@ func plain(err error) error {
 		}
 	}
 	return nil
+}
+
+// innermost returns the error that the others wrap.
+func innermost(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
 }
 
 // neverSent reports whether nothing of a statement has left.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,7 @@ func TestErrorsHaveTheirClass(t *testing.T) {
 		{sqlstore.SQLite, &sqliteError{14}, unavailable, unavailable, "opened"},
 		{sqlstore.SQLite, otherSQLiteError{13, 13}, refused, refused, "full"},
 		{sqlstore.SQLite, errors.New("something else about " + secret), unavailable, core.ErrOutcomeUnknown, "broke"},
+		{sqlstore.PostgreSQL, fmt.Errorf("of the driver: %w", os.ErrInvalid), unavailable, core.ErrOutcomeUnknown, "*errors.errorString"},
 		{sqlstore.PostgreSQL, io.ErrUnexpectedEOF, unavailable, core.ErrOutcomeUnknown, "EOF"},
 		{sqlstore.MySQL, &net.OpError{Op: "read", Net: "tcp", Err: errors.New("reset")}, unavailable, core.ErrOutcomeUnknown, "reset"},
 	} {

@@ -21,8 +21,9 @@ type Options struct {
 	Table string
 
 	// MaxSize is the maximum size of a payload. A larger payload is not sent, and
-	// the error is [core.ErrTooLarge]. It must be less than max_allowed_packet of
-	// MariaDB and MySQL, which is 16 MiB by default. Default 8 MiB.
+	// the error is [core.ErrTooLarge]. It must be less than half of
+	// max_allowed_packet of MariaDB and MySQL, which is 16 MiB by default, since a
+	// byte may need two in a statement. Default 8 MiB less 4 KiB.
 	MaxSize int
 
 	// SweepEvery is how often the store removes the rows of expired sessions. Every
@@ -48,10 +49,11 @@ type Store struct {
 	maxSize int
 	batch   int
 
-	health  *health.Prober
-	closed  atomic.Bool
-	refused atomic.Bool   // a write was refused since the last probe, as by a standby
-	turn    chan struct{} // SQLite: the writes of this process take turns
+	health     *health.Prober
+	closed     atomic.Bool
+	refused    atomic.Bool   // a write was refused since the last probe, as by a standby
+	committing atomic.Bool   // MariaDB and MySQL: they have said so
+	turn       chan struct{} // SQLite: the writes of this process take turns
 
 	once sync.Once
 	stop context.CancelFunc
@@ -89,7 +91,7 @@ func New(db *sql.DB, d Dialect, o *Options) (*Store, error) {
 	case o.SweepBatch < 0 || o.SweepBatch > 10_000:
 		return nil, fmt.Errorf("sqlstore: Options.SweepBatch is %d", o.SweepBatch)
 	}
-	s := &Store{db: db, dialect: d, table: t, q: statementsOf(t), maxSize: or(o.MaxSize, 8<<20), batch: or(o.SweepBatch, 500)}
+	s := &Store{db: db, dialect: d, table: t, q: statementsOf(t), maxSize: or(o.MaxSize, 8<<20-4<<10), batch: or(o.SweepBatch, 500)}
 	if d == SQLite {
 		s.turn = make(chan struct{}, 1)
 	}
@@ -112,7 +114,8 @@ func or[T comparable](v, otherwise T) T {
 
 // CreateTable creates the table with its indexes if it is missing, in one step.
 // [Dialect.Schema] has the statements. Of a table that is there it only reads, so
-// every process may call it at its start; one with other columns is an error.
+// every process may call it at its start; one with other columns is an error, and so
+// is one whose columns take different keys for one, or have no room for Options.MaxSize.
 func (s *Store) CreateTable(ctx context.Context) error {
 	f := s.lookForTable(ctx)
 	if f == nil || !f.noTable {
@@ -146,12 +149,39 @@ func (s *Store) lookForTable(ctx context.Context) *fault {
 				return nil
 			}
 		}
+		if err == nil {
+			f, err = s.misfit(ctx, c)
+		}
 		return err
 	})
 	if err != nil {
 		return &fault{whole: err}
 	}
 	return f
+}
+
+// misfit returns what is wrong with the columns of a table that somebody else has made,
+// and what the database would not tell when it is used: keys that differ are one, or
+// payloads are cut.
+func (s *Store) misfit(ctx context.Context, c *sql.Conn) (*fault, error) {
+	var different int
+	var first string
+	switch err := c.QueryRowContext(ctx, s.q.compares).Scan(&different, &first); {
+	case err != nil:
+		return nil, err
+	case different != 3 || first != "B":
+		return &fault{class: core.ErrRefused, text: "the column session_key does not compare keys byte by byte: see Dialect.Schema"}, nil
+	case s.q.narrow == "":
+		return nil, nil
+	}
+	wrong := 0
+	switch err := c.QueryRowContext(ctx, s.q.narrow, s.maxSize).Scan(&wrong); {
+	case err != nil:
+		return nil, err
+	case wrong > 0:
+		return &fault{class: core.ErrRefused, text: "a column has another type, no PRIMARY KEY, or less room than Options.MaxSize: see Dialect.Schema"}, nil
+	}
+	return nil, nil
 }
 
 // Get returns the payload under key.
@@ -262,7 +292,7 @@ func (s *Store) writeIf(ctx context.Context, c *sql.Conn, p *params) (bool, erro
 		q = &s.q.create
 	}
 	n, err := exec(ctx, c, q, p)
-	if err == nil && n == 0 && p.old == 0 && s.dialect == MySQL {
+	if p.old == 0 && s.dialect == MySQL && s.dialect.codeOf(err) == duplicateKey {
 		n, err = exec(ctx, c, &s.q.takeOver, p)
 	}
 	return n > 0, err

@@ -121,12 +121,14 @@ func (s *Store) sweepSome(ctx context.Context, p *params) (removed, visited int,
 	return removed, visited, err
 }
 
+const noSuchIndex = "1176"
+
 // sweepTime is the longest that a batch of the sweeper may take.
 const sweepTime = 10 * time.Second
 
 // due returns the keys of rows whose time to look has come, and how far they reach.
 func (s *Store) due(ctx context.Context, c *sql.Conn, p *params, reach *int64) (over, alive []any, err error) {
-	err = each(ctx, c, s.q.due.text, s.q.due.args(p), func(rows *sql.Rows) error {
+	row := func(rows *sql.Rows) error {
 		var key string
 		var expired bool
 		err := rows.Scan(&key, reach, &expired)
@@ -136,7 +138,11 @@ func (s *Store) due(ctx context.Context, c *sql.Conn, p *params, reach *int64) (
 			alive = append(alive, key)
 		}
 		return err
-	})
+	}
+	err = each(ctx, c, s.q.due.text, s.q.due.args(p), row)
+	if s.dialect == MySQL && s.dialect.codeOf(err) == noSuchIndex { // the table had another name
+		err = each(ctx, c, s.q.dueUnnamed.text, s.q.dueUnnamed.args(p), row)
+	}
 	return over, alive, err
 }
 

@@ -4,6 +4,7 @@ package postgres_test
 import (
 	"database/sql"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -168,5 +169,25 @@ func TestATouchIsHOT(t *testing.T) {
 	t.Logf("%d of %d updates are HOT", hot, updates)
 	if updates < sessions*rounds || hot*100 < updates*95 {
 		t.Errorf("%d of %d updates are HOT", hot, updates)
+	}
+}
+
+// A table that somebody has made by hand, in a database of another collation.
+func TestKeysAreComparedByteByByte(t *testing.T) {
+	for collation, fits := range map[string]bool{"C": true, "POSIX": true, "en-x-icu": false} {
+		o := sqlstore.Options{Table: suite.Table(), NoSweep: true}
+		schema, err := sqlstore.PostgreSQL.Schema(o.Table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		postgres.Do(t, postgres.Shared(t), strings.ReplaceAll(schema[0], `COLLATE "C"`, `COLLATE "`+collation+`"`))
+		s, err := sqlstore.New(suite.Open(t, "pgx", dsn(postgres.Shared(t), "")), sqlstore.PostgreSQL, &o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if err := s.CreateTable(t.Context()); (err == nil) != fits {
+			t.Errorf("%s: %v", collation, err)
+		}
 	}
 }

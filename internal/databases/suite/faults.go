@@ -39,10 +39,10 @@ func (k *Kind) on(t testing.TB, addr, direct, table string) func(t testing.TB) (
 }
 
 func (k *Kind) readOnly(t testing.TB, addr string) (undo func()) {
-	k.do(t, addr, k.ReadOnly...)
+	k.Do(t, addr, k.ReadOnly...)
 	time.Sleep(50 * time.Millisecond) // until its processes have read it
 	return func() {
-		k.do(t, addr, k.Writable...)
+		k.Do(t, addr, k.Writable...)
 		time.Sleep(50 * time.Millisecond)
 	}
 }

@@ -80,8 +80,8 @@ func (k *Kind) admin(t testing.TB, addr string) *sql.DB {
 	return Open(t, k.Driver, k.Admin(addr))
 }
 
-// do executes statements as an administrator.
-func (k *Kind) do(t testing.TB, addr string, statements ...string) {
+// Do executes statements as an administrator.
+func (k *Kind) Do(t testing.TB, addr string, statements ...string) {
 	t.Helper()
 	db, err := sql.Open(k.Driver, k.Admin(addr))
 	if err != nil {

@@ -57,7 +57,7 @@ func (k *Kind) errors(t *testing.T) {
 	db := k.shared(t, "")
 	o := sqlstore.Options{Table: Table()}
 	s := k.store(t, db, o)
-	k.do(t, k.Shared(t), k.Quoting(o.Table)...)
+	k.Do(t, k.Shared(t), k.Quoting(o.Table)...)
 
 	q, err := k.Dialect.Schema(o.Table)
 	if err != nil || len(q) == 0 {
@@ -231,7 +231,7 @@ func (k *Kind) sweep(t *testing.T) {
 	if err := s.Set(t.Context(), "for ever"[:3], []byte("x"), 0); err != nil {
 		t.Fatal(err)
 	}
-	k.do(t, k.Shared(t),
+	k.Do(t, k.Shared(t),
 		"UPDATE "+o.Table+" SET expires_at = 5, sweep_at = 5 * LENGTH(session_key) WHERE session_key LIKE 'k1%'", // 11 of them
 		"UPDATE "+o.Table+" SET sweep_at = 5 * LENGTH(session_key) WHERE session_key LIKE 'k2%' OR session_key = 'for'")
 	n, err := s.Sweep(t.Context())
@@ -249,7 +249,7 @@ func (k *Kind) sweep(t *testing.T) {
 		t.Errorf("again: %d, %v", n, err)
 	}
 	// By itself, in the background.
-	k.do(t, k.Shared(t), "UPDATE "+o.Table+" SET expires_at = 5, sweep_at = 5 WHERE session_key LIKE 'k2%'")
+	k.Do(t, k.Shared(t), "UPDATE "+o.Table+" SET expires_at = 5, sweep_at = 5 WHERE session_key LIKE 'k2%'")
 	o.NoSweep, o.SweepEvery = false, 10*time.Millisecond
 	k.store(t, k.shared(t, ""), o)
 	wait(t, func() (int, error) {
@@ -271,7 +271,7 @@ func (k *Kind) sweepers(t *testing.T) {
 		for i := range 500 {
 			values = append(values, fmt.Sprintf("('k%d', 'x', 1, 5, 5)", from+i))
 		}
-		k.do(t, k.Shared(t), "INSERT INTO "+o.Table+" (session_key, data, version, expires_at, sweep_at) VALUES "+strings.Join(values, ", "))
+		k.Do(t, k.Shared(t), "INSERT INTO "+o.Table+" (session_key, data, version, expires_at, sweep_at) VALUES "+strings.Join(values, ", "))
 	}
 	unlock := k.lock(t, o.Table, "k7") // by a request that takes its time
 	removed := make([]int, sweepers)

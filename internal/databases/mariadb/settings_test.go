@@ -1,0 +1,141 @@
+package mariadb_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/internal/databases/suite"
+	sqlstore "github.com/gensession/gensession/stores/sql"
+)
+
+// with returns a store on a pool with settings of its own, and one without on the same
+// table. A server may have the same settings for all.
+func with(t *testing.T, more string) (set, plain *sqlstore.Store) {
+	t.Helper()
+	o := sqlstore.Options{Table: suite.Table(), NoSweep: true}
+	plain = open(t, "", o)
+	if err := plain.CreateTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, more, o), plain
+}
+
+func open(t *testing.T, more string, o sqlstore.Options) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.New(suite.Open(t, "mysql", mariadb.DSN(mariadb.Shared(t), more)), sqlstore.MySQL, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// Nothing would ever be committed, and each write would lock its row.
+func TestAutocommitThatIsOffIsRefused(t *testing.T) {
+	off, plain := with(t, "autocommit=0")
+	for name, err := range map[string]error{
+		"Set": off.Set(t.Context(), "k", []byte("x"), time.Hour), "Destroy": off.Destroy(t.Context(), "k"), "CreateTable": off.CreateTable(t.Context()),
+	} {
+		if !errors.Is(err, core.ErrRefused) || !strings.Contains(err.Error(), "autocommit") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := plain.Set(t.Context(), "k", []byte("x"), time.Hour); err != nil {
+		t.Error(err)
+	}
+}
+
+// The connection went back into the pool with a transaction, in which the next calls
+// wrote what nobody else saw.
+func TestABatchEndsItsTransaction(t *testing.T) {
+	for _, kind := range []string{"CHAIN", "RELEASE"} {
+		t.Run(kind, func(t *testing.T) {
+			s, plain := with(t, "completion_type=%27"+kind+"%27")
+			write := core.Write{Key: "a", Data: []byte("x"), TTL: time.Hour}
+			for _, second := range []string{"b", "a"} { // committed, and rolled back
+				other := write
+				if other.Key = second; second == "a" {
+					write.Key = "c"
+				}
+				_, err := s.Batch(t.Context(), write, other)
+				if (second == "a") != errors.Is(err, core.ErrConflict) {
+					t.Fatal(err)
+				}
+				if err := s.Set(t.Context(), "after", []byte(second), time.Hour); err != nil {
+					t.Error(err)
+				}
+				if data, err := plain.Get(t.Context(), "after"); string(data) != second {
+					t.Errorf("another connection sees %q, %v", data, err)
+				}
+			}
+		})
+	}
+}
+
+// Tables that somebody has made by hand: what does not fit is told, and not cut.
+func TestTablesThatDoNotFit(t *testing.T) {
+	big := bytes.Repeat([]byte("x"), 1<<17)
+	for name, change := range map[string][2]string{
+		"keys without case": {"session_key varbinary(250)", "session_key varchar(250) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"},
+		"short payloads":    {"longblob", "blob"},
+		"text":              {"longblob", "longtext"},
+		"short times":       {"expires_at  bigint", "expires_at  int"},
+		"unsigned":          {"version     bigint  ", "version bigint unsigned "},
+		"no primary key":    {" PRIMARY KEY", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := sqlstore.Options{Table: suite.Table(), NoSweep: true}
+			schema, err := sqlstore.MySQL.Schema(o.Table)
+			if err != nil || len(schema) != 1 {
+				t.Fatal(schema, err)
+			}
+			made := strings.Replace(schema[0], change[0], change[1], 1)
+			if made == schema[0] {
+				t.Fatal("nothing is different")
+			}
+			mariadb.Do(t, mariadb.Shared(t), made)
+			s := open(t, "", o)
+			if err := s.CreateTable(t.Context()); !errors.Is(err, core.ErrRefused) || !strings.Contains(err.Error(), "Schema") {
+				t.Errorf("CreateTable: %v", err)
+			}
+			if name == "short payloads" {
+				if _, err := s.SetVersion(t.Context(), "k", big, time.Hour, 0); !errors.Is(err, core.ErrTooLarge) {
+					t.Errorf("a new session: %v", err)
+				}
+				o.MaxSize = 1 << 15
+				if err := open(t, "", o).CreateTable(t.Context()); err != nil {
+					t.Errorf("it has room for those: %v", err)
+				}
+			}
+		})
+	}
+	o := sqlstore.Options{Table: suite.Table(), NoSweep: true}
+	schema, _ := sqlstore.MySQL.Schema(o.Table)
+	mariadb.Do(t, mariadb.Shared(t), strings.Replace(schema[0], "session_key varbinary(250)", "session_key varchar(250) CHARACTER SET ascii COLLATE ascii_bin", 1))
+	if err := open(t, "", o).CreateTable(t.Context()); err != nil {
+		t.Errorf("that compares byte by byte: %v", err)
+	}
+}
+
+// The index keeps its name when the table gets another.
+func TestSweepAfterTheTableWasRenamed(t *testing.T) {
+	o := sqlstore.Options{Table: suite.Table(), NoSweep: true}
+	if err := open(t, "", o).CreateTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	old := o.Table
+	o.Table = suite.Table()
+	mariadb.Do(t, mariadb.Shared(t), "RENAME TABLE "+old+" TO "+o.Table)
+	s := open(t, "", o)
+	if err := s.Set(t.Context(), "k", []byte("x"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	mariadb.Do(t, mariadb.Shared(t), "UPDATE "+o.Table+" SET expires_at = 5, sweep_at = 5")
+	if n, err := s.Sweep(t.Context()); n != 1 || err != nil {
+		t.Errorf("%d were removed: %v", n, err)
+	}
+}
