@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unsafe"
 )
@@ -24,7 +25,7 @@ func (m *Manager) get(ctx context.Context, key string) (data []byte, version Ver
 func (m *Manager) getOnce(ctx context.Context, key string) (data []byte, version Version, err error) {
 	if m.keeper != nil {
 		text, version, err := m.keeper.View(ctx, key)
-		return viewed(text), version, classify(err, ErrTimeout)
+		return viewed(text), version, m.classify(err, ErrTimeout, key)
 	}
 	call := m.call(ctx)
 	defer call.end()
@@ -33,7 +34,7 @@ func (m *Manager) getOnce(ctx context.Context, key string) (data []byte, version
 	} else {
 		data, err = m.store.Get(call, key)
 	}
-	return data, version, classify(err, ErrTimeout)
+	return data, version, m.classify(err, ErrTimeout, key)
 }
 
 // viewed is a text that nobody may change, as bytes, and kept is the way back.
@@ -57,16 +58,16 @@ func (m *Manager) set(ctx context.Context, key string, text []byte, ttl time.Dur
 func (m *Manager) setOnce(ctx context.Context, key string, text []byte, ttl time.Duration, version Version) (Version, error) {
 	if m.keeper != nil {
 		version, err := m.keeper.Keep(ctx, kept(text), len(key), ttl, version)
-		return version, classify(err, ErrOutcomeUnknown)
+		return version, m.classify(err, ErrOutcomeUnknown, key)
 	}
 	data := text[len(key):]
 	call := m.call(ctx)
 	defer call.end()
 	if m.swapper == nil {
-		return 0, classify(m.store.Set(call, key, data, ttl), ErrOutcomeUnknown)
+		return 0, m.classify(m.store.Set(call, key, data, ttl), ErrOutcomeUnknown, key)
 	}
 	version, err := m.swapper.SetVersion(call, key, data, ttl, version)
-	return version, classify(err, ErrOutcomeUnknown)
+	return version, m.classify(err, ErrOutcomeUnknown, key)
 }
 
 // batch carries out writes in one step, or none of them. Each Data has its key in
@@ -85,7 +86,7 @@ func (m *Manager) batch(ctx context.Context, writes ...Write) ([]Version, error)
 func (m *Manager) batchOnce(ctx context.Context, writes []Write) ([]Version, error) {
 	if m.keeps != nil {
 		versions, err := m.keeps.KeepBatch(ctx, writes)
-		return versions, classify(err, ErrOutcomeUnknown)
+		return versions, m.classifyBatch(err, writes)
 	}
 	all := make([]Write, len(writes))
 	for i, w := range writes {
@@ -96,7 +97,7 @@ func (m *Manager) batchOnce(ctx context.Context, writes []Write) ([]Version, err
 	call := m.call(ctx)
 	defer call.end()
 	versions, err := m.batcher.Batch(call, all...)
-	return versions, classify(err, ErrOutcomeUnknown)
+	return versions, m.classifyBatch(err, writes)
 }
 
 // append appends suffix to what is under key, which may be done twice.
@@ -113,7 +114,7 @@ func (m *Manager) appendOnce(ctx context.Context, key string, suffix []byte) (da
 	call := m.call(ctx)
 	defer call.end()
 	data, version, err = m.batcher.Append(call, key, suffix)
-	return data, version, classify(err, ErrOutcomeUnknown)
+	return data, version, m.classify(err, ErrOutcomeUnknown, key)
 }
 
 func (m *Manager) touch(ctx context.Context, key string, ttl time.Duration) error {
@@ -128,7 +129,7 @@ func (m *Manager) touch(ctx context.Context, key string, ttl time.Duration) erro
 func (m *Manager) touchOnce(ctx context.Context, key string, ttl time.Duration) error {
 	call := m.call(ctx)
 	defer call.end()
-	return classify(m.toucher.Touch(call, key, ttl), ErrOutcomeUnknown)
+	return m.classify(m.toucher.Touch(call, key, ttl), ErrOutcomeUnknown, key)
 }
 
 func (m *Manager) destroy(ctx context.Context, key string) error {
@@ -148,7 +149,7 @@ func (m *Manager) destroyOnce(ctx context.Context, key string) error {
 	if errors.Is(err, ErrNotFound) {
 		return nil // a strict store; what is not there is destroyed
 	}
-	return classify(err, ErrOutcomeUnknown)
+	return m.classify(err, ErrOutcomeUnknown, key)
 }
 
 // again reports whether a call that failed with err may be made once more,
@@ -166,11 +167,51 @@ func (m *Manager) again(ctx context.Context, err error) bool {
 	return m.health.outlasts(ctx, err, taken)
 }
 
-// classify gives a store's error the class of an operation that ran out of
-// time, if the store did not name one itself.
-func classify(err, late error) error {
+// classify gives a store's error the class of an operation that ran out of time, if
+// the store did not name one itself, and withholds the keys of the call.
+func (m *Manager) classify(err, late error, keys ...string) error {
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrTimeout) && !errors.Is(err, ErrOutcomeUnknown) {
-		return fmt.Errorf("%w: %w", late, err)
+		err = fmt.Errorf("%w: %w", late, err)
+	}
+	for _, key := range keys {
+		err = withhold(err, m.keyEnd(key))
 	}
 	return err
+}
+
+// classifyBatch is classify for a call that ends with the outcome of writes.
+func (m *Manager) classifyBatch(err error, writes []Write) error {
+	err = m.classify(err, ErrOutcomeUnknown)
+	for _, w := range writes {
+		err = withhold(err, m.keyEnd(w.Key))
+	}
+	return err
+}
+
+// A withheld is an error of a store that quotes a key, though it must not, without it.
+// What it wraps can be asked for, but does not print.
+type withheld struct {
+	text  string
+	inner func() error
+}
+
+func (w *withheld) Error() string        { return w.text }
+func (w *withheld) Is(target error) bool { return errors.Is(w.inner(), target) }
+func (w *withheld) As(target any) bool   { return errors.As(w.inner(), target) }
+
+// withhold returns err without secret in its text. A short one is an id of nobody, and
+// would stand in many a text by chance.
+func withhold(err error, secret string) error {
+	const least = 8
+	if err == nil || len(secret) < least {
+		return err
+	}
+	text := err.Error()
+	if !strings.Contains(text, secret) {
+		return err
+	}
+	return &withheld{strings.ReplaceAll(text, secret, "[key]"), func() error { return err }}
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
@@ -182,8 +183,10 @@ func (h tee) WithGroup(name string) slog.Handler {
 // wrap returns s, of which c notes the keys and, in memory, what is stored under them.
 func (c *leaks) wrap(s core.Store) core.Store {
 	f := storetest.NewFaulty(s)
-	f.Before(func(_ context.Context, _ storetest.Op, key string) error {
-		c.secret("a key of the store", key)
+	f.Before(func(_ context.Context, op storetest.Op, key string) error {
+		if op != storetest.OpKeys { // whose prefix is no secret
+			c.secret("a key of the store", key)
+		}
 		return nil
 	})
 	if m, ok := s.(*memorystore.Store); ok {
@@ -295,3 +298,94 @@ type silentError struct{ err error }
 
 func (*silentError) Error() string   { return "withheld" }
 func (e *silentError) Unwrap() error { return e.err }
+
+// R10: somebody else's store may quote its keys, in an error of any class and also where
+// nothing has failed. They are not said, by errors, log or events, nor to what observes
+// the store; the class of the error stays, and its type.
+func TestR10AStoreThatQuotesItsKeys(t *testing.T) {
+	quotes := map[string]func(err error, key string) error{
+		"the key": func(err error, key string) error { return fmt.Errorf("%w: %s", err, key) },
+		"quoted":  func(err error, key string) error { return fmt.Errorf("no %q: %w", key, err) },
+		"without its prefix": func(err error, key string) error {
+			return fmt.Errorf("%w %s", err, key[strings.LastIndex(key, ":")+1:])
+		},
+		"twice, joined": func(err error, key string) error { return errors.Join(err, errors.New(key+", "+key)) },
+		"as its text":   func(err error, key string) error { return keyError{key, err} },
+	}
+	acts := map[string]func(a *app) error{
+		"set":   func(a *app) error { return a.get("/", set(a.t, "n", time.Now().String())).err() },
+		"read":  func(a *app) error { return a.get("/", nil).err() },
+		"login": func(a *app) error { return a.login(core.LoginOptions{Owner: "ada", MaxSessions: 1}) },
+		"renew": func(a *app) error {
+			return a.get("/", func(_ *core.Visit, s *core.Session) { wantQuiet(a.t, s.Renew(a.t.Context())) }).err()
+		},
+		"reset": func(a *app) error {
+			return a.get("/", func(_ *core.Visit, s *core.Session) { wantQuiet(a.t, s.Reset(a.t.Context())) }).err()
+		},
+		"destroy": func(a *app) error {
+			return a.get("/", func(_ *core.Visit, s *core.Session) { wantQuiet(a.t, s.Destroy(a.t.Context())) }).err()
+		},
+		"list":    func(a *app) error { _, err := a.manager.ListByOwner(a.t.Context(), "ada", nil); return err },
+		"end all": func(a *app) error { return a.manager.DestroyByOwner(a.t.Context(), "ada", nil) },
+		"rebuild": func(a *app) error { _, err := a.manager.RebuildOwners(a.t.Context()); return err },
+	}
+	for name, quote := range quotes {
+		t.Run(name, func(t *testing.T) {
+			ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
+				c, failed := leaksOf(t), 0
+				a := open(&core.Options{FailFast: true, AbsoluteTimeout: time.Hour})
+				for _, class := range []error{core.ErrUnavailable, core.ErrOutcomeUnknown, core.ErrRefused, core.ErrConflict, core.ErrNotFound, context.DeadlineExceeded, errors.New("of no class")} {
+					for _, op := range []storetest.Op{
+						storetest.OpGetVersion, storetest.OpSetVersion, storetest.OpBatch, storetest.OpAppend, storetest.OpDestroy,
+						storetest.OpOwn, storetest.OpOwned, storetest.OpDisown, storetest.OpGetMany,
+					} {
+						for _, act := range acts {
+							a.store.Before(nil)
+							b := a.device()
+							b.mustLogin(core.LoginOptions{Owner: "ada", MaxSessions: 1})
+							a.store.Before(func(_ context.Context, now storetest.Op, key string) error {
+								if now == op {
+									return quote(class, key)
+								}
+								return nil
+							})
+							if err := act(b); err != nil {
+								failed++
+								c.sayError(err)
+							}
+						}
+					}
+				}
+				a.store.Before(nil)
+				if failed < 20 {
+					t.Errorf("only %d failed", failed)
+				}
+			})
+		})
+	}
+}
+
+func wantQuiet(t *testing.T, err error) { leaksOf(t).sayError(err) }
+
+// A keyError has a key for everybody who looks at it.
+type keyError struct {
+	Key string
+	err error
+}
+
+func (e keyError) Error() string { return "no " + e.Key }
+func (e keyError) Unwrap() error { return e.err }
+
+// R10: errors.Is and errors.As see through what was withheld.
+func TestR10WhatIsWithheldCanBeAskedFor(t *testing.T) {
+	a := newApp(t, &core.Options{FailFast: true})
+	a.ok(a.get("/", count(t)))
+	a.store.Before(func(_ context.Context, _ storetest.Op, key string) error { return keyError{key, core.ErrRefused} })
+	err := a.get("/", count(t)).err()
+	if e, ok := errors.AsType[keyError](err); !errors.Is(err, core.ErrRefused) || core.Status(err) != 503 || !ok || e.Key == "" {
+		t.Errorf("%v", err)
+	}
+	if !strings.Contains(err.Error(), "no koa:sess:[key]") {
+		t.Errorf("the text is %v", err)
+	}
+}

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -14,7 +15,7 @@ import (
 // are lost. The function that it returns, if it is not nil, gets the error when
 // the call is over: [ErrNotFound] and [ErrConflict] are ordinary answers.
 // around is called by several goroutines at the same time. It sees no key and no
-// payload. Closing s stays the caller's. Observe returns nil if s is nil.
+// payload: an error in which s quotes a key has [key] in its place. Closing s stays the caller's. Observe returns nil if s is nil.
 func Observe(s Store, around func(ctx context.Context, method string) (context.Context, func(error))) Store {
 	if isNil(s) {
 		return nil
@@ -81,6 +82,27 @@ func Observe(s Store, around func(ctx context.Context, method string) (context.C
 	return o
 }
 
+// unkeyed is err for around, which sees no key: not even what follows a prefix.
+func unkeyed(err error, keys ...string) error {
+	if err == nil {
+		return nil
+	}
+	for _, key := range keys {
+		err = withhold(err, key[strings.LastIndexByte(key, ':')+1:])
+	}
+	return err
+}
+
+func unkeyedOf(err error, writes []Write) error {
+	if err == nil {
+		return nil
+	}
+	for _, w := range writes {
+		err = unkeyed(err, w.Key)
+	}
+	return err
+}
+
 // observed has the calls of every store. What it does not know of, such as
 // Notifier, is found in the store itself.
 type observed struct {
@@ -102,21 +124,21 @@ func (o observed) begin(ctx context.Context, method string) (context.Context, fu
 func (o observed) Get(ctx context.Context, key string) ([]byte, error) {
 	ctx, end := o.begin(ctx, "Get")
 	data, err := o.store.Get(ctx, key)
-	end(err)
+	end(unkeyed(err, key))
 	return data, err
 }
 
 func (o observed) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
 	ctx, end := o.begin(ctx, "Set")
 	err := o.store.Set(ctx, key, data, ttl)
-	end(err)
+	end(unkeyed(err, key))
 	return err
 }
 
 func (o observed) Destroy(ctx context.Context, key string) error {
 	ctx, end := o.begin(ctx, "Destroy")
 	err := o.store.Destroy(ctx, key)
-	end(err)
+	end(unkeyed(err, key))
 	return err
 }
 
@@ -130,14 +152,14 @@ type observedVersions struct {
 func (v observedVersions) GetVersion(ctx context.Context, key string) ([]byte, Version, error) {
 	ctx, end := v.o.begin(ctx, "GetVersion")
 	data, now, err := v.s.GetVersion(ctx, key)
-	end(err)
+	end(unkeyed(err, key))
 	return data, now, err
 }
 
 func (v observedVersions) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, old Version) (Version, error) {
 	ctx, end := v.o.begin(ctx, "SetVersion")
 	now, err := v.s.SetVersion(ctx, key, data, ttl, old)
-	end(err)
+	end(unkeyed(err, key))
 	return now, err
 }
 
@@ -149,14 +171,14 @@ type observedBatches struct {
 func (b observedBatches) Batch(ctx context.Context, writes ...Write) ([]Version, error) {
 	ctx, end := b.o.begin(ctx, "Batch")
 	versions, err := b.s.Batch(ctx, writes...)
-	end(err)
+	end(unkeyedOf(err, writes))
 	return versions, err
 }
 
 func (b observedBatches) Append(ctx context.Context, key string, suffix []byte) ([]byte, Version, error) {
 	ctx, end := b.o.begin(ctx, "Append")
 	data, now, err := b.s.Append(ctx, key, suffix)
-	end(err)
+	end(unkeyed(err, key))
 	return data, now, err
 }
 
@@ -168,28 +190,28 @@ type observedLists struct {
 func (l observedLists) Owned(ctx context.Context, owner string) ([]string, error) {
 	ctx, end := l.o.begin(ctx, "Owned")
 	keys, err := l.s.Owned(ctx, owner)
-	end(err)
+	end(unkeyed(err, owner))
 	return keys, err
 }
 
 func (l observedLists) Own(ctx context.Context, owner, key string, ttl time.Duration) error {
 	ctx, end := l.o.begin(ctx, "Own")
 	err := l.s.Own(ctx, owner, key, ttl)
-	end(err)
+	end(unkeyed(err, owner, key))
 	return err
 }
 
 func (l observedLists) Disown(ctx context.Context, owner string, keys ...string) error {
 	ctx, end := l.o.begin(ctx, "Disown")
 	err := l.s.Disown(ctx, owner, keys...)
-	end(err)
+	end(unkeyed(unkeyed(err, owner), keys...))
 	return err
 }
 
 func (l observedLists) GetMany(ctx context.Context, keys ...string) ([]Payload, error) {
 	ctx, end := l.o.begin(ctx, "GetMany")
 	found, err := l.s.GetMany(ctx, keys...)
-	end(err)
+	end(unkeyed(err, keys...))
 	return found, err
 }
 
@@ -208,7 +230,7 @@ type observedTouches struct {
 func (t observedTouches) Touch(ctx context.Context, key string, ttl time.Duration) error {
 	ctx, end := t.o.begin(ctx, "Touch")
 	err := t.s.Touch(ctx, key, ttl)
-	end(err)
+	end(unkeyed(err, key))
 	return err
 }
 
@@ -226,21 +248,21 @@ type observedKeeper struct {
 func (k observedKeeper) View(ctx context.Context, key string) (string, Version, error) {
 	ctx, end := k.begin(ctx, "GetVersion")
 	text, now, err := k.keeper.View(ctx, key)
-	end(err)
+	end(unkeyed(err, key))
 	return text, now, err
 }
 
 func (k observedKeeper) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error) {
 	ctx, end := k.begin(ctx, "SetVersion")
 	now, err := k.keeper.Keep(ctx, text, keyLen, ttl, v)
-	end(err)
+	end(unkeyed(err, text[:keyLen]))
 	return now, err
 }
 
 func (k observedKeeper) KeepBatch(ctx context.Context, writes []Write) ([]Version, error) {
 	ctx, end := k.begin(ctx, "Batch")
 	versions, err := k.batches.KeepBatch(ctx, writes)
-	end(err)
+	end(unkeyedOf(err, writes))
 	return versions, err
 }
 
@@ -258,20 +280,20 @@ type observedIndex struct {
 func (i *observedIndex) View(ctx context.Context, key string) (string, Version, error) {
 	ctx, end := i.begin(ctx, "GetVersion")
 	text, now, err := i.keeper.View(ctx, key)
-	end(err)
+	end(unkeyed(err, key))
 	return text, now, err
 }
 
 func (i *observedIndex) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error) {
 	ctx, end := i.begin(ctx, "SetVersion")
 	now, err := i.keeper.Keep(ctx, text, keyLen, ttl, v)
-	end(err)
+	end(unkeyed(err, text[:keyLen]))
 	return now, err
 }
 
 func (i *observedIndex) KeepBatch(ctx context.Context, writes []Write) ([]Version, error) {
 	ctx, end := i.begin(ctx, "Batch")
 	versions, err := i.batches.KeepBatch(ctx, writes)
-	end(err)
+	end(unkeyedOf(err, writes))
 	return versions, err
 }

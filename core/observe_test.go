@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -259,3 +260,48 @@ func TestW41ObservedStore(t *testing.T) {
 		t.Errorf("calls %v", seen.calls)
 	}
 }
+
+// W41, R10: what observes a store sees no key, also where the store quotes it. The
+// caller of the store gets its error as it is.
+func TestW41AStoreThatQuotesItsKeys(t *testing.T) {
+	const key, other = "koa:sess:the-end-of-a-key", "the-end-of-another"
+	faulty := storetest.NewFaulty(newMemory(t))
+	var said []error
+	s := core.Observe(faulty, func(ctx context.Context, _ string) (context.Context, func(error)) {
+		return ctx, func(err error) { said = append(said, err) }
+	})
+	quoting := fmt.Errorf("%w: %s (the-end-of-a-key) of %q", core.ErrRefused, key, other)
+	faulty.Before(func(context.Context, storetest.Op, string) error { return quoting })
+	indexer, _ := core.As[core.Indexer](s)
+	toucher, _ := core.As[core.Toucher](s)
+	ctx := t.Context()
+	for method, err := range map[string]error{
+		"Get":        second(s.Get(ctx, key)),
+		"Set":        s.Set(ctx, key, nil, time.Hour),
+		"Destroy":    s.Destroy(ctx, key),
+		"GetVersion": second2(indexer.GetVersion(ctx, key)),
+		"SetVersion": second(indexer.SetVersion(ctx, key, nil, time.Hour, 0)),
+		"Batch":      second(indexer.Batch(ctx, core.Write{Key: other}, core.Write{Key: key})),
+		"Append":     second2(indexer.Append(ctx, key, nil)),
+		"Owned":      second(indexer.Owned(ctx, key)),
+		"Own":        indexer.Own(ctx, other, key, time.Hour),
+		"Disown":     indexer.Disown(ctx, other, key),
+		"GetMany":    second(indexer.GetMany(ctx, other, key)),
+		"Touch":      toucher.Touch(ctx, key, time.Hour),
+	} {
+		if err != quoting {
+			t.Errorf("%s returns %v", method, err)
+		}
+	}
+	if len(said) != 12 {
+		t.Errorf("%d calls", len(said))
+	}
+	for _, err := range said {
+		if text := fmt.Sprintf("%v %+v %#v", err, err, err); strings.Contains(text, "the-end-of-a-key") || !errors.Is(err, core.ErrRefused) {
+			t.Errorf("said: %s", text)
+		}
+	}
+}
+
+func second[A any](_ A, err error) error          { return err }
+func second2[A, B any](_ A, _ B, err error) error { return err }

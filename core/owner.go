@@ -150,7 +150,7 @@ func (m *Manager) RebuildOwners(ctx context.Context) (n int, err error) {
 		return nil
 	})
 	if err != nil {
-		return n, &Error{OpSet, classify(err, ErrTimeout)}
+		return n, &Error{OpSet, m.classify(err, ErrTimeout)}
 	}
 	return n, nil
 }
@@ -332,7 +332,7 @@ func (m *Manager) own(ctx context.Context, list, key string, ttl time.Duration) 
 func (m *Manager) ownOnce(ctx context.Context, list, key string, ttl time.Duration) error {
 	call := m.call(ctx)
 	defer call.end()
-	return classify(m.indexer.Own(call, list, key, ttl), ErrOutcomeUnknown)
+	return m.classify(m.indexer.Own(call, list, key, ttl), ErrOutcomeUnknown, key, list)
 }
 
 // hints is the memory of what own has done.
@@ -638,7 +638,7 @@ func (m *Manager) ownedKeys(ctx context.Context, list string) (keys []string, er
 		call := m.call(ctx)
 		defer call.end()
 		keys, err = m.indexer.Owned(call, list)
-		err = classify(err, ErrTimeout)
+		err = m.classify(err, ErrTimeout, list)
 	}
 	if ask(); m.again(ctx, err) {
 		ask()
@@ -662,7 +662,7 @@ func (m *Manager) getManyOf(ctx context.Context, indexer Indexer, keys []string)
 			call := m.call(ctx)
 			defer call.end()
 			payloads, err = indexer.GetMany(call, some...)
-			err = classify(err, ErrTimeout)
+			err = m.classify(err, ErrTimeout, some...)
 		}
 		if ask(); m.again(ctx, err) {
 			ask()

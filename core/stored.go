@@ -83,7 +83,7 @@ func (m *Manager) Stored(ctx context.Context, print string) iter.Seq2[*Stored, e
 			return nil
 		})
 		if err != nil && !errors.Is(err, errEnough) {
-			yield(nil, &Error{OpGet, classify(err, ErrTimeout)})
+			yield(nil, &Error{OpGet, m.classify(err, ErrTimeout)})
 		}
 	}
 }

@@ -130,7 +130,7 @@ func (w *watch) call(ctx context.Context, method string) (context.Context, func(
 	return ctx, func(err error) {
 		record := of.record
 		if failure := failureOf(err); failure != "" {
-			span.SetStatus(codes.Error, err.Error())
+			span.SetStatus(codes.Error, failure) // not its text, which a store may have put a key or a value into
 			span.SetAttributes(semconv.ErrorTypeKey.String(failure))
 			record = w.attributes(method, failure).record
 		}
