@@ -374,7 +374,7 @@ func (f *fault) sqlite(err error) {
 	case 13:
 		f.text = "the disk is full"
 	case 14:
-		f.class, f.health, f.text = core.ErrUnavailable, lost, "the file can't be opened"
+		f.class, f.health, f.text = core.ErrUnavailable, lost, "the file can't be opened, or its folder is read-only"
 	case 18:
 		f.class, f.text = core.ErrTooLarge, "for SQLite"
 	case 3, 23:

@@ -3,21 +3,31 @@ package sqlitestore
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
+	"fmt"
 	"strings"
+
+	"modernc.org/sqlite"
 )
 
 // SQLite compiles the text of a statement, which takes as long as executing it. So
 // each connection keeps the statements of the store compiled.
 
 // A connector makes connections that keep their statements.
-type connector struct{ driver.Connector }
+type connector struct {
+	driver.Connector
+	room *room
+}
 
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	inner, err := c.Connector.Connect(ctx)
+	if err != nil && isFull(err) && c.room.give() {
+		inner, err = c.Connector.Connect(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &conn{inner.(driverConn), make(map[string]driver.Stmt)}, nil
+	return &conn{inner.(driverConn), c.room, make(map[string]driver.Stmt)}, nil
 }
 
 // driverConn is what connections of the driver are.
@@ -42,6 +52,7 @@ type driverConn interface {
 // is the disk, from which the driver can't take it back either.
 type conn struct {
 	driverConn
+	room     *room
 	compiled map[string]driver.Stmt
 }
 
@@ -65,6 +76,47 @@ func (c *conn) statement(ctx context.Context, text string, args []driver.NamedVa
 }
 
 func (c *conn) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
+	payload := stores(text)
+	switch {
+	case payload && !c.room.forPayload():
+		return nil, code(full)
+	case !payload && c.room.spent.Load() && (strings.HasPrefix(text, "DELETE ") || strings.HasPrefix(text, "BEGIN ")):
+		// It may fail, as within a transaction. Then the statement tells.
+		_, _ = c.driverConn.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)", nil)
+	}
+	r, err := c.exec(ctx, text, args)
+	if err != nil && !payload && isFull(err) && c.room.give() {
+		return nil, code(busy) // the next try has room
+	}
+	return r, err
+}
+
+// stores reports whether a statement stores a payload, and may make the file grow.
+func stores(text string) bool {
+	return strings.HasPrefix(text, "INSERT ") || strings.Contains(text, " SET data = ")
+}
+
+// A code is an error of SQLite by its number, as the store reads it.
+type code int
+
+const (
+	busy code = 5
+	full code = 13
+)
+
+func (c code) Error() string { return fmt.Sprintf("SQLite's error %d", int(c)) }
+
+// Code returns the number.
+func (c code) Code() int { return int(c) }
+
+// isFull reports whether the disk has no room, for a page or for the index of the log.
+func isFull(err error) bool {
+	const index = 4874 // SQLITE_IOERR_SHMSIZE
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && (e.Code()&0xff == int(full) || e.Code() == index)
+}
+
+func (c *conn) exec(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
 	s, err := c.statement(ctx, text, args)
 	if err != nil {
 		return nil, err

@@ -122,6 +122,24 @@ func TestCreatedByAll(t *testing.T) {
 	}
 }
 
+// Whoever opens a file a second time in a process must not lose the locks of the first:
+// the system drops all that a process has on a file when it closes the file once.
+func TestOpenedTwice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.db")
+	s := open(t, path)
+	if err := s.Set(t.Context(), "n", []byte("0"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	before := locks(t, path)
+	if before == 0 {
+		t.Skip("this system does not tell of its locks")
+	}
+	open(t, path)
+	if after := locks(t, path); after < before {
+		t.Errorf("%d locks were %d", after, before)
+	}
+}
+
 // A process that is killed in the middle of a write has lost nothing that it had been
 // told is stored.
 func TestKilled(t *testing.T) {
@@ -233,40 +251,115 @@ func TestFull(t *testing.T) {
 	})
 }
 
-// A disk without room refuses what must be written, and what is there stays.
+// A disk without room refuses what must be stored, what is there stays, and sessions
+// can be ended (P12).
 func TestFullDisk(t *testing.T) {
-	folder := mount(t, "tmpfs", 0, "size=1m")
-	s := open(t, filepath.Join(folder, "sessions.db"))
-	if err := s.Set(t.Context(), "k", []byte("old"), time.Hour); err != nil {
-		t.Fatal(err)
+	folder := mount(t, "tmpfs", 0, "size=8m")
+	path := filepath.Join(folder, "sessions.db")
+	s, other := open(t, path), open(t, path) // as of two processes
+	var versions []core.Version
+	for i := range 300 {
+		v, err := s.SetVersion(t.Context(), fmt.Sprint("k", i), make([]byte, 3000), time.Hour, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		versions = append(versions, v)
 	}
-	filler := filepath.Join(folder, "filler")
-	if err := os.WriteFile(filler, make([]byte, 1<<20), 0o600); err == nil {
-		t.Fatal("the disk is larger than it should be")
-	}
-	var err error
-	for i := 0; i < 100 && err == nil; i++ {
-		err = s.Set(t.Context(), fmt.Sprint("more", i), make([]byte, 5000), time.Hour)
-	}
-	if !errors.Is(err, core.ErrRefused) {
-		t.Errorf("a write to a full disk: %v", err)
-	}
-	if data, err := s.Get(t.Context(), "k"); string(data) != "old" {
-		t.Errorf("a read: %q, %v", data, err)
+	filler, fill := filling(t, folder)
+	fill()
+	for round := range 3 {
+		var err error
+		for i := 0; i < 1000 && err == nil; i++ {
+			err = s.Set(t.Context(), fmt.Sprint("more", round, "-", i), make([]byte, 5000), time.Hour)
+		}
+		if !errors.Is(err, core.ErrRefused) || !strings.Contains(err.Error(), "the disk is full") {
+			t.Fatalf("a write to a full disk: %v", err)
+		}
+		for i := range 100 {
+			key := fmt.Sprint("k", 100*round+i)
+			if i%3 == 0 {
+				s, other = other, s
+			}
+			if i%2 == 0 {
+				err = s.Destroy(t.Context(), key)
+			} else { // as a logout
+				_, err = s.Batch(t.Context(), core.Write{Key: key, Version: versions[100*round+i]})
+			}
+			if err != nil {
+				t.Fatalf("round %d, a removal: %v", round, err)
+			}
+			if _, err := s.Get(t.Context(), key); !errors.Is(err, core.ErrNotFound) {
+				t.Fatal("it is still there:", err)
+			}
+			fill() // others take what becomes free
+		}
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Set(t.Context(), "k", []byte("new"), time.Hour); err != nil {
+	err := errors.New("not yet")
+	for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		err = s.Set(t.Context(), "new", []byte("new"), time.Hour)
+	}
+	if err != nil {
 		t.Error("when there is room again:", err)
 	}
-	if data, err := s.Get(t.Context(), "k"); string(data) != "new" {
+	if data, err := s.Get(t.Context(), "new"); string(data) != "new" {
 		t.Errorf("%q, %v", data, err)
 	}
 }
 
+// filling returns what fills the disk of folder, and the file that it uses.
+func filling(t *testing.T, folder string) (file string, fill func()) {
+	file = filepath.Join(folder, "filler")
+	return file, func() {
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for err == nil {
+			_, err = f.Write(make([]byte, 4096))
+		}
+	}
+}
+
+// A process that starts on a full disk can end sessions, too.
+func TestOpenedOnAFullDisk(t *testing.T) {
+	folder := mount(t, "tmpfs", 0, "size=8m")
+	path := filepath.Join(folder, "sessions.db")
+	s, err := sqlitestore.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		if err := s.Set(t.Context(), fmt.Sprint("k", i), make([]byte, 3000), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, fill := filling(t, folder)
+	fill()
+	s = open(t, path)
+	for i := range 100 {
+		fill()
+		key := fmt.Sprint("k", i)
+		if data, err := s.Get(t.Context(), key); len(data) != 3000 {
+			t.Fatal(err)
+		}
+		if err := s.Destroy(t.Context(), key); err != nil {
+			t.Fatalf("removal %d: %v", i, err)
+		}
+	}
+	if err := s.Set(t.Context(), "new", nil, time.Hour); !errors.Is(err, core.ErrRefused) {
+		t.Error("a write to a full disk:", err)
+	}
+}
+
 func TestReadOnly(t *testing.T) {
-	folder := mount(t, "tmpfs", 0, "size=1m")
+	folder := mount(t, "tmpfs", 0, "size=8m")
 	path := filepath.Join(folder, "sessions.db")
 	s, err := sqlitestore.Open(path, nil)
 	if err != nil {

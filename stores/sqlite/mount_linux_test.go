@@ -1,7 +1,9 @@
 package sqlitestore_test
 
 import (
+	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -33,4 +35,18 @@ func remount(t *testing.T, folder string, readOnly bool) {
 	if err := syscall.Mount("", folder, "", flags, ""); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// locks returns how many locks there are on a file.
+func locks(t *testing.T, path string) int {
+	t.Helper()
+	all, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return 0
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(all), fmt.Sprintf(":%d ", info.Sys().(*syscall.Stat_t).Ino))
 }

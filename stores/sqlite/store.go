@@ -26,9 +26,15 @@
 //
 // [Open] returns an error that tells it, and so does each call, if the file gets
 // damaged, read-only or full later: it is [core.ErrRefused], and what was stored
-// before is unchanged. Where the disk is full, removals fail too, since they are
-// written to the log first. A file that another process keeps locked is waited for
+// before is unchanged. A file that another process keeps locked is waited for
 // until the deadline of the call, and is then [core.ErrUnavailable].
+//
+// On a full disk sessions can still be read, prolonged and ended; what would have to be
+// stored is refused until a second after there is room again. For that a file of 2 MB
+// (FILE-reserve) lies beside the others, and is given up in parts. Without room for it
+// nothing is stored. Its use is up when the last process closes the file on a disk that
+// is still full; and on a file system that never overwrites in place, as btrfs and ZFS,
+// it lasts for some hundred removals.
 //
 // The file is created for its owner alone, since who can read it can read all
 // sessions. It does not become smaller, but uses again what has become free.
@@ -44,6 +50,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"modernc.org/sqlite"
@@ -81,23 +88,14 @@ func Open(path string, o *sqlstore.Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sqlitestore: %w", err)
 	}
-	// SQLite would create it for everybody to read. A file that is there keeps its mode.
-	switch f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); { // #nosec G304 -- the path is the caller's
-	case err == nil:
-		if err := f.Close(); err != nil {
-			return nil, fmt.Errorf("sqlitestore: %w", err)
-		}
-	default:
-		if e, ok := errors.AsType[*os.PathError](err); ok {
-			err = e.Err // without the path
-		}
-		return nil, fmt.Errorf("sqlitestore: the file can't be opened for writing: %w", err)
+	if err := create(path); err != nil {
+		return nil, err
 	}
 	plain, err := sqlite.NewConnector(dsn(path))
 	if err != nil {
 		return nil, fmt.Errorf("sqlitestore: %w", err)
 	}
-	db := sql.OpenDB(connector{plain})
+	db := sql.OpenDB(connector{plain, newRoom(path + "-reserve")})
 	connections := max(4, 2*runtime.GOMAXPROCS(0))
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
@@ -107,10 +105,39 @@ func Open(path string, o *sqlstore.Options) (*Store, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTime)
 	defer cancel()
-	if err := s.CreateTable(ctx); err != nil {
+	err = s.CreateTable(ctx)
+	if err == nil {
+		// It tells if nothing can be written. A file that others keep locked will do.
+		if e := s.Destroy(ctx, "none"); !errors.Is(e, core.ErrUnavailable) && !errors.Is(e, core.ErrTimeout) {
+			err = e
+		}
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("sqlitestore: %s: %w", filepath.Base(path), err), s.Close(), db.Close())
 	}
 	return &Store{s, db}, nil
+}
+
+var creating sync.Mutex
+
+// create creates the file where it is missing: SQLite would create it for everybody to
+// read. One that is there it does not open: the system drops all locks that a process
+// has on a file, those of SQLite too, when the process closes it once. So nobody else
+// of this process may be opening a file that is being created.
+func create(path string) error {
+	creating.Lock()
+	defer creating.Unlock()
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- the path is the caller's
+	if err == nil {
+		err = f.Close()
+	}
+	if err == nil || errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		err = e.Err // without the path
+	}
+	return fmt.Errorf("sqlitestore: the file can't be opened for writing: %w", err)
 }
 
 // dsn returns the name of the file for the driver, with the settings of each
@@ -128,7 +155,7 @@ func dsn(path string) string {
 		// The write that makes the log longer than so many pages moves it into the file
 		// and waits for the disk: with 250 for 3 ms, with SQLite's 1,000 for 10, and as
 		// much in sum.
-		"_pragma": {"wal_autocheckpoint(250)"},
+		"_pragma": {"wal_autocheckpoint(250)", "journal_size_limit(1048576)"},
 	}.Encode()}
 	return name.String()
 }
