@@ -456,3 +456,13 @@ func FuzzKey(f *testing.F) {
 		}
 	})
 }
+
+// Somebody gives the URL that another client takes.
+func TestAServerThatIsNoneIsNotQuoted(t *testing.T) {
+	for _, server := range []string{"memcached://app:the-secret@127.0.0.1:11211", "app:the-secret@127.0.0.1:11211", "the-secret"} {
+		_, err := memcachestore.Open([]string{"127.0.0.1:11211", server}, nil)
+		if err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "server 2 of 2") {
+			t.Errorf("%v", err)
+		}
+	}
+}

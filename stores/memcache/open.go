@@ -67,10 +67,11 @@ func Open(servers []string, o *Options) (*Store, error) {
 		return nil, errors.New("memcachestore: Open: the list of servers is empty")
 	}
 	var all nodes
-	for _, server := range servers {
+	for i, server := range servers {
 		network := networkOf(server)
 		if network == "" {
-			return nil, fmt.Errorf("memcachestore: server %q is neither host:port nor a path", server)
+			// It may be a URL with a password.
+			return nil, fmt.Errorf("memcachestore: server %d of %d is neither host:port nor a path", i+1, len(servers))
 		}
 		all = append(all, newNode(address{network, server}, dial, conns))
 	}
