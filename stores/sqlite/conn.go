@@ -16,10 +16,14 @@ import (
 // A connector makes connections that keep their statements.
 type connector struct {
 	driver.Connector
-	room *room
+	room  *room
+	place *place
 }
 
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	if err := c.place.check(); err != nil {
+		return nil, err
+	}
 	inner, err := c.Connector.Connect(ctx)
 	if err != nil && isFull(err) && c.room.give() {
 		inner, err = c.Connector.Connect(ctx)
@@ -27,7 +31,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{inner.(driverConn), c.room, make(map[string]driver.Stmt)}, nil
+	return &conn{inner.(driverConn), c.room, c.place, make(map[string]driver.Stmt)}, nil
 }
 
 // driverConn is what connections of the driver are.
@@ -53,6 +57,7 @@ type driverConn interface {
 type conn struct {
 	driverConn
 	room     *room
+	place    *place
 	compiled map[string]driver.Stmt
 }
 
@@ -142,6 +147,15 @@ func (c *conn) QueryContext(ctx context.Context, text string, args []driver.Name
 		return nil, err
 	}
 	return s.(driver.StmtQueryContext).QueryContext(context.Background(), args)
+}
+
+// ResetSession is called before a connection is used again. One that leads to another
+// file is of no use.
+func (c *conn) ResetSession(ctx context.Context) error {
+	if c.place.check() != nil {
+		return driver.ErrBadConn
+	}
+	return c.driverConn.ResetSession(ctx)
 }
 
 func (c *conn) Close() error {

@@ -13,3 +13,6 @@ func Limit(t testing.TB, s *Store, pages int) {
 		t.Error(err)
 	}
 }
+
+// Look looks at once whether the file is in its place.
+func Look(s *Store) { s.place.look() }

@@ -461,3 +461,50 @@ func TestCloseTwice(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A file that is removed or replaced under a running process was written as before, and
+// all that was written was lost at the next start.
+func TestMoved(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("an open file can't be moved")
+	}
+	dir := t.TempDir()
+	path, aside, other := filepath.Join(dir, "s.db"), filepath.Join(dir, "aside.db"), filepath.Join(dir, "other.db")
+	s, err := sqlitestore.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	second, err := sqlitestore.Open(other, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Set(t.Context(), "k", []byte("x"), time.Hour), second.Set(t.Context(), "other", []byte("x"), time.Hour), second.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for name, move := range map[string]func() error{
+		"removed":  func() error { return os.Rename(path, aside) },
+		"replaced": func() error { return errors.Join(os.Rename(path, aside), os.Link(other, path)) },
+	} {
+		if err := move(); err != nil {
+			t.Fatal(err)
+		}
+		sqlitestore.Look(s)
+		_, read := s.Get(t.Context(), "k")
+		for _, err := range []error{read, s.Set(t.Context(), "k2", []byte("x"), time.Hour), s.Destroy(t.Context(), "k")} {
+			if !errors.Is(err, core.ErrUnavailable) || !strings.Contains(err.Error(), "in its place") || strings.Contains(err.Error(), dir) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if err := os.Rename(aside, path); err != nil {
+			t.Fatal(err)
+		}
+		sqlitestore.Look(s)
+		if _, err := s.Get(t.Context(), "k"); err != nil {
+			t.Errorf("%s, and put back: %v", name, err)
+		}
+		if _, err := s.Get(t.Context(), "k2"); !errors.Is(err, core.ErrNotFound) {
+			t.Errorf("%s: it was written: %v", name, err)
+		}
+	}
+}

@@ -27,7 +27,9 @@
 // [Open] returns an error that tells it, and so does each call, if the file gets
 // damaged, read-only or full later: it is [core.ErrRefused], and what was stored
 // before is unchanged. A file that another process keeps locked is waited for
-// until the deadline of the call, and is then [core.ErrUnavailable].
+// until the deadline of the call, and is then [core.ErrUnavailable]. So is, within a
+// second, one that is removed or replaced while a process has it open, as by a backup
+// that is restored: stop all processes first.
 //
 // On a full disk sessions can still be read, prolonged and ended; what would have to be
 // stored is refused until a second after there is room again. For that a file of 2 MB
@@ -62,7 +64,8 @@ import (
 // A Store keeps sessions in a file. It is safe for concurrent use.
 type Store struct {
 	*sqlstore.Store
-	db *sql.DB
+	db    *sql.DB
+	place *place
 }
 
 var (
@@ -95,7 +98,16 @@ func Open(path string, o *sqlstore.Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sqlitestore: %w", err)
 	}
-	db := sql.OpenDB(connector{plain, newRoom(path + "-reserve")})
+	own, err := filepath.EvalSymlinks(path) // a link that leads elsewhere later moves no file
+	if err != nil {
+		own = path
+	}
+	file, err := os.Stat(own)
+	if err != nil {
+		return nil, fmt.Errorf("sqlitestore: %w", err)
+	}
+	place := newPlace(own, file)
+	db := sql.OpenDB(connector{plain, newRoom(path + "-reserve"), place})
 	connections := max(4, 2*runtime.GOMAXPROCS(0))
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
@@ -115,7 +127,7 @@ func Open(path string, o *sqlstore.Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("sqlitestore: %s: %w", filepath.Base(path), err), s.Close(), db.Close())
 	}
-	return &Store{s, db}, nil
+	return &Store{s, db, place}, nil
 }
 
 var creating sync.Mutex
