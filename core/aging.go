@@ -229,7 +229,9 @@ func (m *Manager) renewID(ctx context.Context, e *entry, since int64) error {
 	}
 	e.written(r, version)
 	e.id = id
-	m.prolonged(key)
+	if seen := m.touched.Load(); seen != nil { // the answer may be lost: the next request prolongs the cookie again
+		seen.forget(key)
+	}
 	return nil
 }
 
@@ -390,14 +392,23 @@ func (m *Manager) finish(ctx context.Context, old string, s lookup, key string, 
 	return lookup{record: r, version: version}, nil
 }
 
-// keepsQuiet reports whether the response must not carry the id of e: the browser
-// has another one, or is about to get it.
-func (m *Manager) keepsQuiet(e *entry) bool {
-	switch {
+// keepsQuiet reports whether the response must not carry the session's id: the browser
+// has another one, or is about to get it. That answer may be lost, so this one is sent
+// all the same where the cookie would end before the session, or is to end with the
+// browser from now on. Where it takes the place of the new one, that has a copy, which a
+// Carrier of the user's has not. op is held.
+func (v *Visit) keepsQuiet() bool {
+	s, m := v.session, v.manager
+	switch e := &s.entry; {
 	case e.aged:
 		return true
 	case e.stored.Next == "" || m.o.Prefix+e.stored.Next == m.key(e.id):
 		return false
+	case age(e.stored.Since, time.Now()) >= m.o.RenewGrace:
+		return false
 	}
-	return age(e.stored.Since, time.Now()) < m.o.RenewGrace
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.cookieOptions()
+	return m.cookie == nil || s.cookieRev == 0 && s.expiry(&o).IsZero()
 }

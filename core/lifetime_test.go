@@ -1,8 +1,11 @@
 package core_test
 
 import (
+	"cmp"
 	"errors"
+	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -339,59 +342,84 @@ func TestHardened(t *testing.T) {
 }
 
 // TestLifetimesAgree: for random Options that New accepts and random requests,
-// the life of the cookie, that of the record and what a request sees at any moment
-// are those of a model of ten lines (W30), and with KoaCompat those of a second one,
-// where the store and the cookie have each their own. RenewAfter is not drawn: see
-// TestP20CookieEnds and TestP18RememberedOverRenewals.
+// the life of the cookie, that of the record, the ids that lead to it and what a
+// request sees at any moment are those of a model of the three lifetimes (W30, P20),
+// also where answers are lost; and with KoaCompat those of a second one, where the
+// store and the cookie have each their own.
 func TestLifetimesAgree(t *testing.T) {
-	accepted, refused := 0, 0
-	rapid.Check(t, func(rt *rapid.T) {
-		rapid.SyncTest(rt, func(rt *rapid.T) {
-			life := func(name string) time.Duration {
-				return rapid.SampledFrom([]time.Duration{
-					0, 0, time.Second, 1234 * time.Millisecond, time.Minute, time.Hour, 12 * time.Hour, 30 * day, 86400, 86400000, -1, 500 * day,
-				}).Draw(rt, name)
-			}
-			o := core.Options{
-				IdleTimeout: life("IdleTimeout"), AbsoluteTimeout: life("AbsoluteTimeout"), RememberFor: life("RememberFor"),
-				Cookie: core.CookieOptions{MaxAge: life("MaxAge")}, Keys: [][]byte{testKey},
-			}
-			koa := rapid.Bool().Draw(rt, "koa")
-			if koa { // ttl, rolling, maxAge and expires as there
-				c := core.KoaCompat()
-				c.RememberFor, c.Cookie, c.Keys = o.RememberFor, o.Cookie, o.Keys
-				c.TTL, c.Rolling = life("TTL"), rapid.Bool().Draw(rt, "Rolling")
-				o = *c
-			}
-			if rapid.Bool().Draw(rt, "closes") {
-				o.Cookie.MaxAge = core.UntilBrowserCloses
-			}
-			if d := rapid.SampledFrom([]time.Duration{0, 0, 0, 1500 * time.Millisecond, time.Hour, 30 * day, 500 * day}).Draw(rt, "Expires"); d > 0 {
-				o.Cookie.Expires = time.Now().Add(d)
-				if rapid.Bool().Draw(rt, "alone") {
-					o.Cookie.MaxAge, o.IdleTimeout = 0, 0
+	stores := maps.Clone(renewingStores)
+	stores["no versions"] = func(s core.Store) core.Store { return plainStore{s} }
+	for name, wrap := range stores {
+		t.Run(name, func(t *testing.T) {
+			accepted, refused, renewed, arrived := 0, 0, 0, 0
+			play := func(rt *rapid.T) {
+				store := memorystore.New(nil)
+				defer store.Close()
+				o, koa := drawLifetimes(rt)
+				m, err := core.New(wrap(store), &o)
+				if err != nil {
+					refused++
+					return
 				}
+				defer m.Close()
+				accepted++
+				l := lifetimes{T: rt, o: o, m: m, koa: koa}
+				l.forget()
+				l.play()
+				renewed, arrived = renewed+l.renewed, arrived+l.arrived
 			}
-			if o.IdleTimeout > 0 {
-				o.TouchEvery = 1 // so that it can be counted to the millisecond
+			rounds := 4
+			if os.Getenv("SOAK") == "1" {
+				rounds = 400
 			}
-			store := memorystore.New(nil)
-			defer store.Close()
-			m, err := core.New(store, &o)
-			if err != nil {
-				refused++
-				return
+			for range rounds {
+				rapid.Check(t, func(rt *rapid.T) { rapid.SyncTest(rt, play) })
 			}
-			defer m.Close()
-			accepted++
-			l := lifetimes{T: rt, o: o, m: m, koa: koa}
-			l.forget()
-			l.play()
+			t.Logf("%d configurations were accepted, %d refused, %d ids were renewed, %d arrived", accepted, refused, renewed, arrived)
+			if accepted < refused/20 || accepted == 0 || arrived == 0 && name != "no versions" {
+				t.Error("too few to tell anything")
+			}
 		})
-	})
-	if accepted < refused/20 || accepted == 0 {
-		t.Errorf("%d configurations were accepted, %d refused: too few to tell anything", accepted, refused)
 	}
+}
+
+// drawLifetimes draws what a user may set, some of it by mistake.
+func drawLifetimes(rt *rapid.T) (o core.Options, koa bool) {
+	meant := []time.Duration{0, time.Minute, 12 * time.Hour, 1234 * time.Millisecond, time.Hour, 30 * day, time.Second}
+	life := func(name string) time.Duration {
+		if rapid.IntRange(0, 19).Draw(rt, name+", meant") == 19 {
+			return rapid.SampledFrom([]time.Duration{86400, 86400000, -1, 500 * day}).Draw(rt, name)
+		}
+		return meant[rapid.Uint64().Draw(rt, name)%uint64(len(meant))] // SampledFrom prefers the first
+	}
+	o = core.Options{RememberFor: life("RememberFor"), Keys: [][]byte{testKey}}
+	switch rapid.IntRange(0, 3).Draw(rt, "what limits it") {
+	case 0:
+		o.IdleTimeout = life("IdleTimeout")
+	case 1:
+		o.Cookie.MaxAge = life("MaxAge")
+	case 2:
+		o.IdleTimeout, o.Cookie.MaxAge = life("IdleTimeout"), life("MaxAge")
+	case 3:
+		o.Cookie.Expires = time.Now().Add(rapid.SampledFrom([]time.Duration{1500 * time.Millisecond, time.Hour, 30 * day, 500 * day}).Draw(rt, "Expires"))
+		o.IdleTimeout, o.Cookie.MaxAge = rapid.SampledFrom([]time.Duration{0, 0, time.Hour}).Draw(rt, "IdleTimeout"), rapid.SampledFrom([]time.Duration{0, 0, time.Hour}).Draw(rt, "MaxAge")
+	}
+	if rapid.Bool().Draw(rt, "closes") {
+		o.Cookie.MaxAge = core.UntilBrowserCloses
+	}
+	if koa = rapid.IntRange(0, 3).Draw(rt, "koa") == 3; koa { // ttl, rolling, maxAge and expires as there
+		c := core.KoaCompat()
+		c.RememberFor, c.Cookie, c.Keys = o.RememberFor, o.Cookie, o.Keys
+		c.TTL, c.Rolling = life("TTL"), rapid.Bool().Draw(rt, "Rolling")
+		return *c, true
+	}
+	o.AbsoluteTimeout = life("AbsoluteTimeout")
+	o.RenewAfter = rapid.SampledFrom([]time.Duration{2 * time.Second, time.Hour, 0, time.Minute, 12 * time.Hour, 86400}).Draw(rt, "RenewAfter")
+	o.RenewGrace = rapid.SampledFrom([]time.Duration{time.Second, 0, time.Minute}).Draw(rt, "RenewGrace")
+	if o.IdleTimeout > 0 {
+		o.TouchEvery = 1 // so that it can be counted to the millisecond
+	}
+	return o, false
 }
 
 // A lifetimes is one session as it should be.
@@ -405,6 +433,19 @@ type lifetimes struct {
 	began, used time.Time // zero: there is none
 	remembered  bool
 	own         core.Lifetime
+
+	issued   []core.ID
+	id, next core.ID               // in use, and the one after it, which no request has brought
+	waits    time.Time             // until when next leads to the session
+	rest     map[core.ID]time.Time // and those before id
+	since    time.Time             // the age of id
+
+	renewed, arrived int // how often
+
+	holds  core.ID // what the browser has
+	place  string  // in the cookie of that name
+	ends   time.Time
+	closes bool
 
 	koa    bool
 	cookie core.CookieOptions // of this session, there
@@ -473,36 +514,84 @@ func (l *lifetimes) end() (end time.Time, rolls, closes bool) {
 	return end, rolls, closes || l.own.UntilBrowserCloses
 }
 
-func (l *lifetimes) play() {
-	for range rapid.IntRange(1, 12).Draw(l.T, "steps") {
-		l.request(rapid.SampledFrom([]string{"read", "write", "login", "remember", "choose"}).Draw(l.T, "what"))
-		if l.began.IsZero() {
-			continue
-		}
-		end, _, _ := l.end()
-		left := time.Until(end)
-		time.Sleep(rapid.SampledFrom([]time.Duration{
-			0, left / 3, left / 2, max(left-time.Second, 0), max(left-time.Millisecond, 0), left, left + time.Millisecond,
-		}).Draw(l.T, "pass"))
-		l.look()
+// renewAfter is the third lifetime, zero for none.
+func (l *lifetimes) renewAfter() time.Duration {
+	if own := l.own.RenewAfter; own > 0 && (own < l.o.RenewAfter || l.o.RenewAfter == 0) {
+		return own
 	}
+	return l.o.RenewAfter
+}
+
+// isDue reports whether a request gets a new id. A session in the cookie of a late
+// request gets none.
+func (l *lifetimes) isDue() bool {
+	return l.renewAfter() > 0 && time.Since(l.since) >= l.renewAfter() && l.place == "koa.sid"
+}
+
+func (l *lifetimes) grace() time.Duration { return cmp.Or(l.o.RenewGrace, 30*time.Second) }
+
+// isNow is when id is the only one that leads to the session.
+func (l *lifetimes) isNow(id core.ID) {
+	l.id, l.next, l.rest, l.since = id, "", map[core.ID]time.Time{}, time.Now().Truncate(time.Millisecond)
+}
+
+// arrives is when a request has brought the new id: the old one has its rest, and the
+// life of the session begins anew.
+func (l *lifetimes) arrives() {
+	now := time.Now()
+	l.rest[l.id] = now.Truncate(time.Millisecond).Add(l.grace())
+	l.id, l.next, l.since, l.used = l.next, "", now.Truncate(time.Millisecond), now
+	l.arrived++
+}
+
+// isGiven is when a response has a new id beside the one in use. It waits for a day at
+// least, since requests with that one may prolong the session.
+func (l *lifetimes) isGiven(next core.ID) {
+	now := time.Now()
+	l.next, l.since, l.used = next, now.Truncate(time.Millisecond), now
+	if l.waits, _, _ = l.end(); l.waits.Before(now.Add(day)) {
+		l.waits = now.Add(day)
+	}
+	l.renewed++
+}
+
+// leads reports whether an id does.
+func (l *lifetimes) leads(id core.ID) bool {
+	return id == l.id || id == l.next && time.Now().Before(l.waits) || time.Now().Before(l.rest[id])
+}
+
+func (l *lifetimes) play() {
+	l.Repeat(map[string]func(*rapid.T){"request": func(*rapid.T) {
+		l.request(rapid.SampledFrom([]string{"read", "write", "read", "choose", "login", "remember"}).Draw(l.T, "what"))
+		if !l.began.IsZero() {
+			time.Sleep(l.pause())
+			l.look()
+		}
+	}})
+}
+
+// pause is how long the browser waits with its next request.
+func (l *lifetimes) pause() time.Duration {
+	end, _, _ := l.end()
+	left, due, grace := time.Until(end), l.renewAfter()-time.Since(l.since), l.grace()
+	return max(1, rapid.SampledFrom([]time.Duration{
+		due, 1, grace, left / 3, due - time.Millisecond, left - time.Millisecond, grace - time.Millisecond, left / 2,
+		left, left + time.Millisecond, left - time.Second,
+	}).Draw(l.T, "pass"))
 }
 
 // look compares what is there now.
 func (l *lifetimes) look() {
-	end, _, closes := l.end()
+	end, _, _ := l.end()
 	lives := time.Now().Before(end)
-	id, _ := l.slow.Value("/", "koa.sid")
-	_, err := l.m.GetByID(bg, core.ID(id))
-	if (err == nil) != lives {
-		l.Fatalf("the store has it: %v; it should end at %v, now is %v", err, end, time.Now())
+	for _, id := range l.issued {
+		if _, err := l.m.GetByID(bg, id); (err == nil) != (lives && l.leads(id)) {
+			l.Fatalf("by an id, the one in use %t, the next one %t, it is %v; it should end at %v, now is %v", id == l.id, id == l.next, err, end, time.Now())
+		}
 	}
-	_, has := l.browser.Value("/", "koa.sid")
-	if l.koa {
-		_, end, closes = l.endOfKoa()
-	}
-	if want := closes || time.Now().Before(end.Truncate(time.Second)); has != want {
-		l.Fatalf("the browser has the cookie: %t; it should end at %v, now is %v", has, end, time.Now())
+	_, has := l.browser.Value("/", l.place)
+	if want := l.closes || time.Now().Before(l.ends.Truncate(time.Second)); has != want {
+		l.Fatalf("the browser has the cookie: %t; it should end at %v, now is %v", has, l.ends, time.Now())
 	}
 	if !lives {
 		l.forget()
@@ -517,14 +606,17 @@ func (l *lifetimes) request(what string) {
 	if what == "read" && l.own.IdleTimeout > 0 && l.o.TouchEvery == 0 {
 		what = "write" // a read prolongs it now and then only
 	}
-	var chosen core.Lifetime
-	if what == "choose" {
-		chosen = core.Lifetime{
-			IdleTimeout:        rapid.SampledFrom([]time.Duration{0, time.Second, time.Minute, 3 * time.Hour, 40 * day}).Draw(l.T, "own idle"),
-			AbsoluteTimeout:    rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour, 40 * day}).Draw(l.T, "own absolute"),
-			UntilBrowserCloses: rapid.Bool().Draw(l.T, "own closes"),
-		}
+	logsIn := what == "login" || what == "remember"
+	lost := lived && !logsIn && rapid.IntRange(0, 3).Draw(l.T, "answer") == 0
+	if id, _ := l.slow.Value("/", l.place); lived && core.ID(id) != l.holds {
+		l.Fatal("the browser has another id")
 	}
+	answers := what != "read" || rolls && lived // with the cookie
+	if lived && l.holds == l.next {
+		l.arrives()
+		answers = true
+	}
+	due, own := l.isDue(), l.own
 	jar := l.slow.Jar("/")
 	v, _ := l.m.NewVisit(jar, nil)
 	ctx := core.NewContext(bg, v)
@@ -537,15 +629,7 @@ func (l *lifetimes) request(what string) {
 	}
 	switch what {
 	case "choose":
-		if l.koa {
-			c := core.CookieOptions{MaxAge: rapid.SampledFrom([]time.Duration{core.UntilBrowserCloses, time.Second, time.Minute, 40 * day}).Draw(l.T, "own MaxAge")}
-			if err := s.SetCookie(c); err != nil {
-				l.Fatal(err)
-			}
-			l.cookie = c
-		} else if s.SetLifetime(chosen) == nil {
-			l.own = chosen
-		}
+		l.choose(s)
 	case "login", "remember":
 		if remember := what == "remember" && l.o.RememberFor > 0; s.Login(core.LoginOptions{Remember: remember}) == nil {
 			l.remembered, l.own, l.cookie = remember, core.Lifetime{}, l.o.Cookie
@@ -573,8 +657,81 @@ func (l *lifetimes) request(what string) {
 	if err := v.Commit(ctx); err != nil {
 		l.Fatal(err)
 	}
-	l.browser.Take("/", jar.SetCookies...)
-	l.slow.Take("/", endless(jar.SetCookies)...)
+	if _, _, closes := l.end(); lived && closes && !logsIn && l.own == own && l.holds == l.id && l.next != "" && now.Sub(l.since) < l.grace() {
+		answers = false // the one with the new id may be on its way
+	}
+	l.answer(jar, lived, logsIn, answers, lost, due)
+}
+
+// answer is what came back from a request of a session that was due for a new id then.
+func (l *lifetimes) answer(jar *jartest.Jar, lived, logsIn, answers, lost, due bool) {
+	if !lost {
+		l.browser.Take("/", jar.SetCookies...)
+		l.slow.Take("/", endless(jar.SetCookies)...)
+	}
+	if l.began.IsZero() {
+		return
+	}
+	place, id := sentID(jar)
+	if id != "" {
+		l.issued = append(l.issued, id)
+	}
+	switch {
+	case !lived, logsIn:
+		l.isNow(id)
+	case due && l.isDue():
+		if l.isGiven(id); id == l.id {
+			l.Fatal("the id was not renewed")
+		}
+		answers = true
+	case answers && id != l.id:
+		l.Fatalf("the response has another id than the one in use: %q", jar.SetCookies)
+	}
+	if answers != (id != "") {
+		l.Fatalf("the response has an id: %t", id != "")
+	}
+	if lost || !answers {
+		return
+	}
+	l.holds, l.place = id, place
+	l.ends, _, l.closes = l.end()
+	if l.koa {
+		_, l.ends, l.closes = l.endOfKoa()
+	}
+}
+
+// sentID is the session's id in a response, and the name of its cookie. It is not the
+// first one if the request had an id that was given up.
+func sentID(jar *jartest.Jar) (name string, id core.ID) {
+	for _, line := range jar.SetCookies {
+		c, err := http.ParseSetCookie(line)
+		if err == nil && c.Value != "" && (c.Name == "koa.sid" || c.Name == "koa.sid.late" && name == "") {
+			name, id = c.Name, core.ID(c.Value)
+		}
+	}
+	return name, id
+}
+
+// choose is a request that chooses a life of the session's own.
+func (l *lifetimes) choose(s *core.Session) {
+	if l.koa {
+		c := core.CookieOptions{MaxAge: rapid.SampledFrom([]time.Duration{core.UntilBrowserCloses, time.Second, time.Minute, 40 * day}).Draw(l.T, "own MaxAge")}
+		if err := s.SetCookie(c); err != nil {
+			l.Fatal(err)
+		}
+		l.cookie = c
+		return
+	}
+	life := func(name string, of ...time.Duration) time.Duration { return rapid.SampledFrom(of).Draw(l.T, name) }
+	chosen := core.Lifetime{
+		IdleTimeout:        life("own idle", 0, time.Second, time.Minute, 3*time.Hour, 40*day),
+		AbsoluteTimeout:    life("own absolute", 0, time.Second, time.Hour, 40*day),
+		RenewAfter:         life("own renewal", 0, 0, 2*time.Second, time.Hour),
+		UntilBrowserCloses: rapid.Bool().Draw(l.T, "own closes"),
+	}
+	if s.SetLifetime(chosen) == nil {
+		l.own = chosen
+	}
 }
 
 // endless are the lines for a browser whose clock is slow: without an end, but for

@@ -545,7 +545,7 @@ func (v *Visit) send(ctx context.Context, last bool) error {
 	if v.jar.Begun() {
 		return v.report(ctx, OpCarrier, ErrCommitted)
 	}
-	if s := v.session; v.manager.keepsQuiet(&s.entry) || s.place == atNext && v.beside("").ids[atNext] == s.id {
+	if s := v.session; v.keepsQuiet() || s.place == atNext && v.beside("").ids[atNext] == s.id {
 		return nil
 	}
 	jar := v.jar

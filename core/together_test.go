@@ -354,6 +354,52 @@ func TestP20CookieEnds(t *testing.T) {
 	}
 }
 
+// TestP20LostBeforeTheEnd: where the answer with the new id is lost while the cookie of
+// the old one is about to end, the next answer prolongs that, also within RenewGrace and
+// TouchEvery. If the new id has come after all, it counts.
+func TestP20LostBeforeTheEnd(t *testing.T) {
+	for name, o := range map[string]core.Options{
+		"idle":      {IdleTimeout: 30 * time.Minute},
+		"each save": {Cookie: core.CookieOptions{MaxAge: 30 * time.Minute}},
+	} {
+		act := map[string]handler{"idle": nil, "each save": count(t)}[name]
+		for kind, wrap := range renewingStores {
+			for _, lost := range []bool{true, false} {
+				t.Run(fmt.Sprintf("P20 %s, %s, lost %t", name, kind, lost), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						o := o
+						o.RenewAfter = 25 * time.Minute
+						a := newAppOn(t, wrap(newMemory(t)), &o)
+						a.ok(a.get("/", count(t)))
+						old := a.value()
+						time.Sleep(30*time.Minute - 10*time.Second)
+						beside := a.browser.Jar("/")
+						answer := a.ok(a.send(a.browser.Jar("/"), act)).jar.SetCookies
+						if !lost {
+							a.browser.Take("/", answer...)
+						}
+						time.Sleep(5 * time.Second)
+						e := a.ok(a.send(beside, act)) // it has the old id
+						a.browser.Take("/", e.jar.SetCookies...)
+						time.Sleep(29 * time.Minute)
+						a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+							if visits.Get(s) == 0 {
+								t.Error("the user is logged out")
+							}
+						}))
+						time.Sleep(time.Minute)
+						a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+							if visits.Get(s) == 0 || a.value() == old {
+								t.Errorf("visits %d, by the old id: %t", visits.Get(s), a.value() == old)
+							}
+						}))
+					})
+				})
+			}
+		}
+	}
+}
+
 // TestW38AStoreHookThatPanics: a hook that looks at the session of an event that has
 // none does not end the process while the store is down.
 func TestW38AStoreHookThatPanics(t *testing.T) {
