@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -88,6 +89,21 @@ func TestW42TheCauseIsForTheLog(t *testing.T) {
 		server := httptest.NewUnstartedServer(own)
 		server.Config.ErrorLog = log.New(&out, "", 0)
 		server.Start()
+		defer server.Close()
+		res, err := http.Get(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != 500 || !strings.Contains(out.String(), "the middleware is missing") {
+			t.Errorf("%d, the log is %q", res.StatusCode, &out)
+		}
+	})
+	t.Run("the middleware is missing, and the server has no log of its own", func(t *testing.T) {
+		var out bytes.Buffer
+		log.SetOutput(&out)
+		defer log.SetOutput(os.Stderr)
+		server := httptest.NewServer(own)
 		defer server.Close()
 		res, err := http.Get(server.URL)
 		if err != nil {

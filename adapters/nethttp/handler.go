@@ -1,6 +1,7 @@
 package httpsession
 
 import (
+	"log"
 	"net/http"
 
 	"github.com/gensession/gensession/core"
@@ -26,8 +27,12 @@ type HandlerFunc func(w http.ResponseWriter, r *http.Request, s *core.Session) e
 func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	visit, err := Visit(r)
 	if err != nil {
-		if s, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && s.ErrorLog != nil {
-			s.ErrorLog.Printf("httpsession: %v", err) // the middleware is missing
+		if s, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok {
+			logf := log.Printf // as net/http does without an ErrorLog
+			if s.ErrorLog != nil {
+				logf = s.ErrorLog.Printf
+			}
+			logf("httpsession: %v", err) // the middleware is missing
 		}
 		answer(w, r, err)
 		return
