@@ -142,6 +142,7 @@ func backAfterLogin(s *scene) {
 	b.login("ada", false)
 	b.back()
 	s.same("the page before", b.path(), "/login")
+	s.same("the page before was kept", eval[bool](b, `(page => page.type !== "back_forward" || page.transferSize === 0)(performance.getEntriesByType("navigation")[0])`), false)
 	b.do("typing", chromedp.SetValue(chromedp.CSS("#name"), "bob"), chromedp.SetValue(chromedp.CSS("#password"), password))
 	s.same("the login of somebody else", b.click(loginButton), 200)
 	s.same("who is logged in", b.shown(), "bob")
