@@ -41,9 +41,9 @@ type LoginOptions struct {
 	// it the login ends those that logged in longest ago. Zero means no limit. It
 	// costs one more round trip.
 	MaxSessions int
-	// RefuseMore makes the login fail with [ErrTooMany] in place of that. It
-	// costs a second round trip. Of two logins at the same moment both may be
-	// refused, and the browser has lost its session then.
+	// RefuseMore makes the login fail with [ErrTooMany] in place of that: of
+	// logins at the same moment those that came last. The browser keeps what
+	// it had. It costs up to two round trips more.
 	RefuseMore bool
 }
 
@@ -191,13 +191,12 @@ func (e *entry) leave(m *Manager) {
 // that gives the old id up. It leaves in p.alone whether that was another one.
 func (m *Manager) logIn(p *plan) error {
 	ctx, e := p.ctx, &p.entry
-	if err := m.admits(p); err != nil {
-		return err
+	admit, err := m.admission(p)
+	if admit == nil {
+		err = m.endOthers(p, m.storeKey(e))
 	}
-	for _, other := range p.others {
-		if err := m.endOther(ctx, other, m.storeKey(e)); err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
 	options := m.blank
 	switch {
@@ -216,7 +215,7 @@ func (m *Manager) logIn(p *plan) error {
 			kept.ownSet = p.changes.ownSet
 			changes, p.alone = &kept, true
 		}
-		err := m.changeID(ctx, e, changes)
+		err := m.changeID(ctx, e, changes, admit)
 		if err == nil {
 			m.addLogin(ctx, e)
 			err = m.limit(p)
@@ -254,11 +253,26 @@ func (m *Manager) logIn(p *plan) error {
 		}
 		return err
 	}
+	if admit != nil {
+		if err := admit(m.storeKey(e), ""); err != nil {
+			return errors.Join(err, m.destroyOwned(ctx, m.storeKey(e), e.stored.Owned))
+		}
+	}
 	if passed != "" {
 		m.addSuccessor(ctx, passed, m.storeKey(e), nil)
 	}
 	m.addLogin(ctx, e)
 	return m.limit(p)
+}
+
+// endOthers ends the other sessions that the request of p carries.
+func (m *Manager) endOthers(p *plan, own string) error {
+	for _, other := range p.others {
+		if err := m.endOther(p.ctx, other, own); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // endOther ends the session that is found at p, unless it is the one at own. What has

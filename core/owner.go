@@ -756,27 +756,64 @@ func (m *Manager) leave(ctx context.Context, all []ownedSession, errs []error) {
 	m.disown(ctx, list, keys...)
 }
 
-// admits is ErrTooMany if p is a login that must not take place.
-func (m *Manager) admits(p *plan) error {
-	l := p.login
-	if !l.refuses {
-		return nil
+// admission decides about a login with RefuseMore, and is nil for any other. It runs
+// when the session is stored under key, and nothing has ended yet that it takes the
+// place of: the session of the owner with that serial, if there is one, and others that
+// the request carries. So a login that is refused leaves everything as it was. Mostly it
+// is refused here, before anything is stored.
+func (m *Manager) admission(p *plan) (func(key, serial string) error, error) {
+	if !p.login.refuses {
+		return nil, nil
 	}
-	keys, _, err := m.listed(p.ctx, l.owner)
-	if err != nil || len(keys) < l.most && !m.copies() {
-		return err
+	serial := ""
+	if p.entry.state == live {
+		serial = ownerOf(p.entry.stored.Owned).Serial
 	}
-	all, err := m.owned(p.ctx, l.owner)
-	if err != nil {
-		return err
-	}
-	own := ownerOf(p.entry.stored.Owned).Serial // this login takes its place
-	all = slices.DeleteFunc(all, func(s ownedSession) bool { return p.entry.state == live && s.is.Serial == own })
-	if len(all) >= l.most {
-		return ErrTooMany
-	}
-	return nil
+	own := m.storeKey(&p.entry)
+	return func(key, serial string) error {
+		if err := m.admits(p.ctx, p.login, key, serial); err != nil {
+			return err
+		}
+		return m.endOthers(p, own)
+	}, m.admits(p.ctx, p.login, "", serial)
 }
+
+// admits is ErrTooMany if the session at key is one too many, or, where that is "", if
+// one more would be. Logins beside each other see those that were stored before they
+// look, and agree who came first. Who did not gives up; who did waits for that. It waits
+// in vain if the other one had looked before it was stored, or has another clock.
+func (m *Manager) admits(ctx context.Context, l *login, key, serial string) error {
+	room := l.most
+	if key == "" {
+		room--
+	}
+	for tries := (tries{manager: m}); ; {
+		keys, _, err := m.listed(ctx, l.owner)
+		if err != nil || len(keys) <= room && !m.copies() {
+			return err
+		}
+		all, err := m.owned(ctx, l.owner)
+		if err != nil {
+			return err
+		}
+		all = slices.DeleteFunc(all, func(s ownedSession) bool { return serial != "" && s.is.Serial == serial })
+		own := slices.IndexFunc(all, func(s ownedSession) bool { return s.has(key) })
+		switch {
+		case len(all) <= room:
+			return nil
+		case key == "", own >= room, tries.n == admitTries:
+			return ErrTooMany
+		case own < 0: // somebody has ended it since
+			return nil
+		}
+		if err := tries.next(); err != nil {
+			return err
+		}
+	}
+}
+
+// admitTries is how often a login looks again whether another one has given up.
+const admitTries = 8
 
 // limit holds the owner of p, which has just logged in, to so many sessions. Logins
 // beside each other do this at the same time. All agree who is the oldest, and a
@@ -784,7 +821,7 @@ func (m *Manager) admits(p *plan) error {
 // each other.
 func (m *Manager) limit(p *plan) error {
 	l, e := p.login, &p.entry
-	if l.most == 0 {
+	if l.most == 0 || l.refuses {
 		return nil
 	}
 	err := m.limited(p.ctx, l, e)
@@ -809,8 +846,6 @@ func (m *Manager) limited(ctx context.Context, l *login, e *entry) error {
 		switch {
 		case own < 0:
 			return nil // it has been ended already, by a later one
-		case l.refuses: // one that has come at the same time may have seen less
-			return ErrTooMany
 		case own < len(all)-l.most: // by the clock of another process it is not the last
 			err = m.makeLast(ctx, e, &all[own], all[len(all)-1].record.Began())
 		default:

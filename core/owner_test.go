@@ -257,6 +257,87 @@ func TestSessionsAtMost(t *testing.T) {
 	})
 }
 
+var errAtFirst, errAtSecond = fmt.Errorf("%w: at the first look", core.ErrUnavailable), fmt.Errorf("%w: at the second one", core.ErrUnavailable)
+
+// P5: a login that is refused by RefuseMore, or that can't find out, leaves the store and
+// the browser as they were.
+func TestP5ARefusedLoginLosesNothing(t *testing.T) {
+	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
+		refuses := core.LoginOptions{Owner: "ada", MaxSessions: 1, RefuseMore: true}
+		for name, begin := range map[string]func(a, b *app) *jartest.Jar{
+			"a visitor": func(a, _ *app) *jartest.Jar {
+				a.ok(a.get("/", count(t)))
+				return a.browser.Jar("/")
+			},
+			"nobody yet": func(a, _ *app) *jartest.Jar { return a.browser.Jar("/") },
+			"somebody else": func(a, _ *app) *jartest.Jar {
+				a.mustLogin(core.LoginOptions{Owner: "bob"})
+				a.ok(a.get("/", count(t)))
+				return a.browser.Jar("/")
+			},
+			"two cookies": func(a, b *app) *jartest.Jar {
+				a.ok(a.get("/", count(t)))
+				b.ok(b.get("/", count(t)))
+				return both(a.browser, b.browser)
+			},
+		} {
+			for _, failure := range []error{nil, errAtFirst, errAtSecond} {
+				a := open(&core.Options{FailFast: true})
+				b := a.device()
+				if failure == nil {
+					a.device().mustLogin(refuses)
+				}
+				jar := begin(a, b)
+				owner, before := a.owner(), len(a.list("bob"))
+				looks := 0
+				a.store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+					if op != storetest.OpOwned {
+						return nil
+					}
+					if looks++; failure == errAtSecond && looks == 1 {
+						return nil
+					}
+					return failure
+				})
+				want := core.ErrTooMany
+				if failure != nil {
+					want = failure
+				}
+				e := a.send(jar, func(_ *core.Visit, s *core.Session) { must(t, s.Login(refuses)) })
+				a.store.Before(nil)
+				wantIs(t, e.err(), want)
+				if len(e.jar.SetCookies) != 0 {
+					t.Errorf("%s, %v: Set-Cookie: %q", name, failure, e.jar.SetCookies)
+				}
+				living := map[bool]int{true: 0, false: 1}[failure != nil]
+				if n := len(a.list("ada")); n != living || len(a.list("bob")) != before {
+					t.Errorf("%s, %v: ada has %d sessions", name, failure, n)
+				}
+				visited := 1
+				if name == "nobody yet" {
+					visited = 0
+				}
+				a.wantVisits(visited)
+				if name == "two cookies" {
+					b.wantVisits(1)
+				}
+				if a.owner() != owner {
+					t.Errorf("%s, %v: the owner is %q, was %q", name, failure, a.owner(), owner)
+				}
+				// Where there is a place, the same request logs in, and ends what it carries.
+				if failure != nil {
+					a.ok(a.send(jar, func(_ *core.Visit, s *core.Session) { must(t, s.Login(refuses)) }))
+					a.wantVisits(0)
+					b.wantVisits(0)
+					if n := len(a.list("ada")); n != 1 || len(a.list("bob")) != 0 {
+						t.Errorf("%s: after the login ada has %d sessions", name, n)
+					}
+				}
+			}
+		}
+	})
+}
+
 // P27: an entry moves with each touch, and "last used" is what the record says.
 func TestOwnersExpire(t *testing.T) {
 	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {

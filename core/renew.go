@@ -302,7 +302,7 @@ func (v *Visit) renew(ctx context.Context) error {
 	}
 	e := s.snapshot()
 	former := e.id
-	err = m.changeID(ctx, &e, &c)
+	err = m.changeID(ctx, &e, &c, nil)
 	v.tellConflict(ctx, &e)
 	switch {
 	case err == nil:

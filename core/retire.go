@@ -141,8 +141,9 @@ func (m *Manager) lookToWrite(ctx context.Context, key string, mine string, t *t
 
 // changeID moves e with the changes c to a new id: the record comes under an id
 // that nobody knows yet, and a tombstone in place of the old one. It is ErrGone
-// if another request has ended the session or given it another id.
-func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) (err error) {
+// if another request has ended the session or given it another id. admit, if it is not
+// nil, is that of a login: see admission.
+func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet, admit func(key, serial string) error) (err error) {
 	oldKey := m.storeKey(e)
 	if err := m.dropOther(ctx, e); err != nil {
 		return err
@@ -163,7 +164,11 @@ func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) (err err
 		if err != nil {
 			return err
 		}
-		err = m.exchange(ctx, e, former{oldKey, now.version, m.listOf(&now.record), c.login != 0}, &r)
+		old := former{oldKey, now.version, m.listOf(&now.record), c.login != 0, nil}
+		if admit != nil {
+			old.admit = func(key string) error { return admit(key, ownerOf(now.record.Owned).Serial) }
+		}
+		err = m.exchange(ctx, e, old, &r)
 		switch {
 		case err == nil:
 			return nil
@@ -201,8 +206,9 @@ func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet) (err err
 type former struct {
 	key     string
 	version Version
-	list    string // of its owner
-	login   bool   // by a login
+	list    string                 // of its owner
+	login   bool                   // by a login
+	admit   func(key string) error // whether the session at key may come in its place; nil if nobody asks
 }
 
 // exchange makes r the session of a new id, in place of the former one.
@@ -240,7 +246,7 @@ func (m *Manager) exchange(ctx context.Context, e *entry, old former, r *record.
 // inOneStep is errors.ErrUnsupported where the store can't do that.
 func (m *Manager) inOneStep(ctx context.Context, e *entry, from former, key string, text []byte, ttl time.Duration, r *record.Record) (Version, error) {
 	oldKey, version := from.key, from.version
-	if m.batcher == nil || version == 0 {
+	if m.batcher == nil || version == 0 || from.admit != nil {
 		return 0, errors.ErrUnsupported
 	}
 	old := Write{Key: oldKey, Version: version, Owner: from.list}
@@ -279,10 +285,16 @@ func (m *Manager) inTwoSteps(ctx context.Context, e *entry, old former, key stri
 	if err != nil {
 		return 0, err
 	}
-	if old.login {
+	if old.login && (old.admit == nil || m.apart.Load()) {
 		old.list = "" // a hint that leads nowhere, for less to wait: the next look at the list takes it out
 	}
-	if err = m.bury(ctx, e, old.key, old.version, key, old.list); err == nil {
+	if old.admit != nil {
+		err = old.admit(key)
+	}
+	if err == nil {
+		err = m.bury(ctx, e, old.key, old.version, key, old.list)
+	}
+	if err == nil {
 		return now, nil
 	}
 	// The old id lives on, so the new one must not.

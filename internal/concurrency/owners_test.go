@@ -274,7 +274,7 @@ var ownerScenes = []ownerScene{
 	}, 0, 1, noError},
 	{"login for one place, login for one place", core.Options{}, nil, [2]func(*ownerStage, []*jartest.Browser) error{
 		ownerLogin(2, 1, core.LoginOptions{MaxSessions: 3, RefuseMore: true}), ownerLogin(3, 2, core.LoginOptions{MaxSessions: 3, RefuseMore: true}),
-	}, 2, 3, func(_ *ownerStage, _ []*jartest.Browser, errs [2]error) string {
+	}, 3, 3, func(s *ownerStage, b []*jartest.Browser, errs [2]error) string {
 		refused := 0
 		for _, err := range errs {
 			if errors.Is(err, core.ErrTooMany) {
@@ -283,8 +283,30 @@ var ownerScenes = []ownerScene{
 				return err.Error()
 			}
 		}
-		if refused == 0 {
-			return "none was refused"
+		if refused != 1 {
+			return fmt.Sprintf("%d were refused; ", refused)
+		}
+		// Logged in or not, the visitor has what was in the session.
+		wrong := ""
+		err := s.visit(0, b[2], func(_ context.Context, session *core.Session) error {
+			if session.Get("cart") == nil || (session.Owner() == "ada") != (errs[0] == nil) {
+				wrong = fmt.Sprintf("the visitor has the cart %v and is %q; ", session.Get("cart"), session.Owner())
+			}
+			return nil
+		})
+		if err != nil {
+			wrong += err.Error()
+		}
+		return wrong
+	}},
+	{"login for one place, end of all", core.Options{}, nil, [2]func(*ownerStage, []*jartest.Browser) error{
+		ownerLogin(2, 1, core.LoginOptions{MaxSessions: 3, RefuseMore: true}), ownerEnd(2),
+	}, 0, 1, noError},
+	{"login for no place, logout", core.Options{}, nil, [2]func(*ownerStage, []*jartest.Browser) error{
+		ownerLeaves, ownerLogin(2, 2, core.LoginOptions{MaxSessions: 2, RefuseMore: true}),
+	}, 1, 2, func(_ *ownerStage, _ []*jartest.Browser, errs [2]error) string {
+		if errs[0] != nil || errs[1] != nil && !errors.Is(errs[1], core.ErrTooMany) {
+			return errors.Join(errs[:]...).Error()
 		}
 		return ""
 	}},
