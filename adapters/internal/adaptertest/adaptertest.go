@@ -39,7 +39,7 @@ var ErrHandler = jartest.ErrHandler
 // Run runs the suite for all adapters, and the rules of this one.
 func Run(t *testing.T, a Adapter) {
 	jartest.RunAdapter(t, a)
-	for _, r := range slices.Concat(rules, idRules, requestRules, storeRules, keyRules, injectionRules, canaryRules) {
+	for _, r := range slices.Concat(rules, idRules, requestRules, storeRules, keyRules, injectionRules, fieldRules, canaryRules) {
 		t.Run(r.name, func(t *testing.T) { r.test(t, &suite{t: t, a: a}) })
 	}
 }
