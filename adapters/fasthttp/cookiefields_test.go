@@ -133,7 +133,7 @@ func TestRequirement33CookieFields(t *testing.T) {
 		"values without a name":  func(name, field string) string { return strings.ReplaceAll(field, "="+name, name) },
 		"signatures as ids":      func(name, field string) string { return strings.ReplaceAll(field, name+".sig", name) },
 		"a blank of Unicode":     func(_, field string) string { return strings.ReplaceAll(field, "\xe2\x80\x80", "") },
-		"bytes that are blanks":  func(_, field string) string { return strings.Trim(field, "\x85\xa0") },
+		"bytes that are blanks":  func(_, field string) string { return strings.NewReplacer("\x85", "", "\xa0", "").Replace(field) },
 		"control characters":     func(_, field string) string { return strings.Map(visible, field) },
 		"percent signs":          func(_, field string) string { return strings.ReplaceAll(field, "%30", "0") },
 		"commas":                 func(_, field string) string { return strings.ReplaceAll(field, ",", ";") },
@@ -213,13 +213,23 @@ func TestW48Recorded(t *testing.T) {
 				if d != nil {
 					rows[d.What]++
 				}
+				signed := func(id string) bool {
+					return slices.ContainsFunc(s.Keys, func(key string) bool {
+						return strings.Contains(f.Text, ".sig") && strings.Contains(f.Text, signature(s, key, id))
+					})
+				}
 				if id != "" {
 					accepted++
-					if !slices.ContainsFunc(s.Keys, func(key string) bool {
-						return strings.Contains(f.Text, s.Name+".sig") && strings.Contains(f.Text, signature(s, key, id))
-					}) {
+					if !signed(id) {
 						t.Errorf("%q is accepted", f.Text)
 					}
+				}
+				want := id
+				if strings.Contains(f.Text, "9876zyxw") && signed("9876zyxw") && signed("0123456789abcdef") {
+					want = "" // two sessions live, and Koa takes the first
+				}
+				if later, err := cookiefields.ReadMigrating(s, f.Text); err != nil || later != want {
+					t.Errorf("%q: with Migrate the id is %q, want %q; %v", f.Text, later, want, err)
 				}
 			}
 			if accepted < 10 {

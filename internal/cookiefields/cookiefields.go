@@ -15,6 +15,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
+	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
 // A Parser is code that reads Cookie fields.
@@ -139,21 +140,57 @@ func NewReader(name string, s *Signer) (*Reader, error) {
 func newReader(name string, s *Signer, newID func(context.Context) (string, error)) (*Reader, error) {
 	o := core.KoaCompat() // whose keys in the store show the id
 	o.Name, o.NewID = name, newID
-	if strings.HasPrefix(name, "__Host-") {
-		o.Cookie.Secure = core.On
-	}
 	o.Cookie.Signed = core.Off
 	if s != nil {
-		o.Cookie.Signed = core.On
-		o.Koa = core.KoaOptions{Algorithm: s.Algorithm, Encoding: s.Encoding, ValidID: func(id string) bool { return strings.HasPrefix(id, "user:") }}
-		for _, key := range s.Keys {
-			o.Keys = append(o.Keys, []byte(key))
-		}
+		o.Cookie.Signed, o.Koa, o.Keys = core.On, koaOptions(s), keysOfKoa(s)
+	}
+	if strings.HasPrefix(name, "__Host-") {
+		o.Cookie.Secure = core.On
 	}
 	r := &Reader{name: name, store: &asked{}}
 	var err error
 	r.manager, err = core.New(r.store, o)
 	return r, err
+}
+
+func koaOptions(s *Signer) core.KoaOptions {
+	return core.KoaOptions{Algorithm: s.Algorithm, Encoding: s.Encoding, ValidID: func(id string) bool { return strings.HasPrefix(id, "user:") }}
+}
+
+func keysOfKoa(s *Signer) (keys core.Keyring) {
+	for _, key := range s.Keys {
+		keys = append(keys, []byte(key))
+	}
+	return keys
+}
+
+// ReadMigrating returns the id that an application finds which has left KoaCompat and
+// still takes the cookies of s, if the store has the records of all values in the field.
+func ReadMigrating(s *Signer, field string) (id string, err error) {
+	o := &core.Options{
+		Name: s.Name, Koa: koaOptions(s), Keys: core.Keyring{[]byte("HxB3p0q7Zk2mVtN8wRf5yLdGsJcE9uAa")},
+		Migrate: core.Migration{Keys: keysOfKoa(s), Until: time.Now().Add(time.Hour)}, InsecureShortKeys: true,
+	}
+	if strings.HasPrefix(s.Name, "__Host-") {
+		o.Cookie.Secure = core.On
+	}
+	store := memorystore.New(nil)
+	defer store.Close()
+	for _, pair := range pairsOf(field) {
+		// Those that are no key are no id either.
+		_ = store.Set(context.Background(), "koa:sess:"+bare(pair[1]), []byte(`{"cookie":{},"n":1}`), time.Hour)
+	}
+	m, err := core.New(store, o)
+	if err != nil {
+		return "", err
+	}
+	defer m.Close()
+	v, _ := m.NewVisit(&jartest.Jar{Cookies: []string{field}, TLS: true}, nil)
+	session, err := v.Session(context.Background())
+	if err != nil || session.IsNew() {
+		return "", err
+	}
+	return string(session.ID()), nil
 }
 
 // Close ends the Reader.
