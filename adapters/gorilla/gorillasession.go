@@ -60,6 +60,9 @@ type stored struct {
 	End    int64  `json:"e,omitempty"` // in Unix milliseconds; zero for none
 }
 
+// manyYears is a MaxAge that no session of a request reaches.
+const manyYears = 1<<31 - 1
+
 // key is the name of the value for the gorilla session of that name.
 func key(name string) core.Key[stored] { return core.Key[stored]("gorilla:" + name) }
 
@@ -119,7 +122,7 @@ func (s *Store) Save(r *http.Request, _ http.ResponseWriter, g *sessions.Session
 	if err != nil {
 		return err
 	}
-	if o.MaxAge > 0 {
+	if o.MaxAge > 0 && o.MaxAge < manyYears { // beyond that a Duration would overflow
 		v.End = time.Now().Add(time.Duration(o.MaxAge) * time.Second).UnixMilli()
 	}
 	return key(g.Name()).Set(session, v)

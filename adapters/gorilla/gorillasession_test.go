@@ -4,6 +4,7 @@ import (
 	"encoding/gob"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -157,7 +158,15 @@ func TestMaxAge(t *testing.T) {
 		s.store.MaxAge(60)
 		s.save("short", func(g *sessions.Session) { g.Values["x"] = 1 })
 		s.save("long", func(g *sessions.Session) { g.Values["x"], g.Options.MaxAge = 1, 0 })
+		s.save("forever", func(g *sessions.Session) { g.Values["x"], g.Options.MaxAge = 1, math.MaxInt })
+		if values, _ := s.values("forever"); values["x"] != 1 {
+			t.Error("one with the longest MaxAge is over at once")
+		}
 		s.save("ended", func(g *sessions.Session) { g.Values["x"] = 1 })
+		s.save("forever", func(g *sessions.Session) { g.Values["x"], g.Options.MaxAge = 1, math.MaxInt })
+		if values, _ := s.values("forever"); values["x"] != 1 {
+			t.Error("one with the longest MaxAge is over at once")
+		}
 		s.save("ended", func(g *sessions.Session) { g.Options.MaxAge = -1 })
 		time.Sleep(time.Minute - time.Millisecond)
 		for name, there := range map[string]bool{"short": true, "long": true, "ended": false} {
