@@ -111,11 +111,14 @@ type signedCookie struct {
 	names     []*formerName   // that it had before
 	domains   []string        // see Options.Domains
 	former    []CookieOptions // whose scopes the cookie had before
-	options   CookieOptions   // the configuration, complete
-	keys      atomic.Pointer[keyring]
-	verified  *verified       // nil if unsigned
-	scratches sync.Pool       // see scratch
-	key       func(ID) string // returns the store's key of an id
+	// formerOfNames are those that only a cookie of a former name can have had: one of
+	// __Host- has no domain.
+	formerOfNames []CookieOptions
+	options       CookieOptions // the configuration, complete
+	keys          atomic.Pointer[keyring]
+	verified      *verified       // nil if unsigned
+	scratches     sync.Pool       // see scratch
+	key           func(ID) string // returns the store's key of an id
 }
 
 // Get reads K10 to K13.

@@ -46,6 +46,32 @@ func TestW7FormerNames(t *testing.T) {
 		b.ok(b.get("/", nil)).wantCookies(t, "")
 		b.wantVisits(1)
 	})
+	// The cookie of a domain becomes one of __Host-, which has none, and back: each is
+	// removed where it is, with the attributes without which browsers ignore the line.
+	t.Run("W7 W9 from a domain to __Host- and back", func(t *testing.T) {
+		store := newMemory(t)
+		inDomain := core.CookieOptions{Domain: "example.com"}
+		old := newAppOn(t, store, &core.Options{Name: "a", Cookie: inDomain, FormerNames: []string{"__Host-b"}})
+		new := newAppOn(t, store, &core.Options{Name: "__Host-b", Cookie: core.CookieOptions{Secure: core.On}, FormerNames: []string{"a"}, FormerCookies: []core.CookieOptions{inDomain}})
+		for from, to := range map[*app]*app{old: new, new: old} {
+			from.browser = &jartest.Browser{TLS: true}
+			from.ok(from.get("/", count(t)))
+			to.browser = from.browser
+			removed := false
+			for _, line := range to.ok(to.get("/", nil)).jar.SetCookies {
+				cookie, err := http.ParseSetCookie(line)
+				must(t, err)
+				host := strings.HasPrefix(cookie.Name, "__Host-")
+				if host && (cookie.Domain != "" || !cookie.Secure || cookie.Path != "/") {
+					t.Errorf("browsers ignore %s", line)
+				}
+				removed = removed || cookie.Value == "" && (host || cookie.Domain == "example.com")
+			}
+			if !removed {
+				t.Error("the former cookie is not removed where it is")
+			}
+		}
+	})
 	t.Run("a logout removes every name in every scope", func(t *testing.T) {
 		store := newMemory(t)
 		a := newAppOn(t, store, &core.Options{Name: "a", Cookie: core.CookieOptions{Path: "/app"}})

@@ -225,6 +225,12 @@ func (m *Manager) checkLife(given CookieOptions, problem func(string, ...any)) {
 	if given.MaxAge > 0 && o.IdleTimeout > 0 {
 		problem("Options has both IdleTimeout and Cookie.MaxAge, which are a life from each request and one from each save, for the browser and the store: remove one, or set Cookie.MaxAge to core.UntilBrowserCloses")
 	}
+	if least := max(given.MaxAge, o.IdleTimeout); o.RememberFor >= time.Second && o.RememberFor < least {
+		problem("Options.RememberFor of %v is shorter than %v, for which an unused session lives that is not remembered: set a longer one", o.RememberFor, least)
+	}
+	if left := time.Until(given.Expires); !given.Expires.IsZero() && left <= 0 {
+		problem("Options.Cookie.Expires has passed: no browser would keep a session; set MaxAge or IdleTimeout for a life of each session")
+	}
 	if o.RenewAfter > 0 && m.swapper == nil {
 		problem("Options.RenewAfter %w: set it to zero", errNoVersions)
 	}

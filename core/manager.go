@@ -37,7 +37,8 @@ type Options struct {
 	// Path, Domain and Partitioned of each, nothing else. Browsers keep a cookie
 	// of each scope, and send them all. One that is known here is expired when
 	// its browser gets a new id, when it brings several sessions, and at a
-	// logout. Not with KoaCompat or a Carrier.
+	// logout. One that Name can't have, as a Domain with __Host-, is that of
+	// FormerNames. Not with KoaCompat or a Carrier.
 	FormerCookies []CookieOptions
 	// MountPath is the path prefix that a proxy strips, such as "/app" where the
 	// browser's /app/x arrives as /x. Cookie.Path is the browser's: without
@@ -471,8 +472,12 @@ func (m *Manager) check(problem func(string, ...any)) {
 		{"TouchEvery", o.TouchEvery}, {"LateWindow", o.LateWindow},
 		{"OpTimeout", o.OpTimeout}, {"ReconnectTimeout", o.ReconnectTimeout},
 	} {
-		if d.value < 0 {
+		switch {
+		case d.value < 0:
 			problem("Options.%s is negative: omit it for the default", d.name)
+		case d.value == 1 && d.name == "TouchEvery": // at each request
+		case d.value > 0 && d.value < time.Millisecond:
+			problem("Options.%s of %v is shorter than a millisecond: a number without a unit counts nanoseconds; write %d * time.Millisecond or time.Second", d.name, d.value, int64(d.value))
 		}
 	}
 	if o.MaxSize < 0 || o.MaxWaiters < 0 {
@@ -530,18 +535,25 @@ func (m *Manager) check(problem func(string, ...any)) {
 // newCookie makes the default carrier.
 func (m *Manager) newCookie() error {
 	o := &m.o
-	c := &signedCookie{name: o.Name, signed: m.config.Signed == On, shaped: m.shaped, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key, koa: o.koa, former: slices.Clone(o.FormerCookies)}
+	c := &signedCookie{name: o.Name, signed: m.config.Signed == On, shaped: m.shaped, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key, koa: o.koa, former: o.FormerCookies}
 	c.cookies, c.sigs = namesOf(o.Name)
 	if c.signed {
 		c.verified = newVerified()
 	}
 	errs := []error{checkName(o.Name), m.config.check(o.Name)}
-	for i, f := range c.former {
+	former := c.former
+	c.former = nil
+	for i, f := range former {
 		scope := CookieOptions{Path: f.Path, Domain: f.Domain, Partitioned: f.Partitioned}
 		full := scope.or(m.config)
 		full.Partitioned = f.Partitioned
 		full.Domain = f.Domain
-		switch err := full.check(o.Name); {
+		err := full.check(o.Name)
+		of := &c.former
+		if err != nil && slices.ContainsFunc(o.FormerNames, func(name string) bool { return full.check(name) == nil }) {
+			err, of = nil, &c.formerOfNames
+		}
+		switch {
 		case f != scope:
 			errs = append(errs, fmt.Errorf("Options.FormerCookies[%d] has more than Path, Domain and Partitioned: remove the rest", i))
 		case o.koa:
@@ -551,7 +563,7 @@ func (m *Manager) newCookie() error {
 		case full.scope() == m.config.scope() && len(o.Domains) == 0:
 			errs = append(errs, fmt.Errorf("Options.FormerCookies[%d] is the scope that the cookie has now: remove it", i))
 		default:
-			c.former[i] = full
+			*of = append(*of, full)
 		}
 	}
 	switch {

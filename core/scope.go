@@ -199,13 +199,19 @@ func (c *signedCookie) dropFormer(jar Jar, s *Session, o *CookieOptions) {
 	field := s.visit.jar.Cookie()
 	for _, name := range c.formerNamesIn(field) {
 		seen := map[scope]bool{}
-		for _, in := range append([]CookieOptions{*o, c.options}, c.former...) {
-			if seen[in.scope()] {
-				continue
-			}
-			seen[in.scope()] = true
+		for _, in := range slices.Concat([]CookieOptions{*o, c.options}, c.former, c.formerOfNames) {
 			gone := *o
 			gone.Domain, gone.Path, gone.Partitioned = in.Domain, in.Path, in.Partitioned
+			switch { // browsers take no line of such a name that has other attributes
+			case hasPrefixFold(name, "__Host-"):
+				gone.Secure, gone.Domain, gone.Path = On, "", "/"
+			case hasPrefixFold(name, "__"):
+				gone.Secure = On
+			}
+			if seen[gone.scope()] {
+				continue
+			}
+			seen[gone.scope()] = true
 			c.send(jar, name, &gone, signedID{}, time.Unix(0, 0), false)
 		}
 	}
