@@ -49,11 +49,12 @@ type Store struct {
 	maxSize int
 	batch   int
 
-	health     *health.Prober
-	closed     atomic.Bool
-	refused    atomic.Bool   // a write was refused since the last probe, as by a standby
-	committing atomic.Bool   // MariaDB and MySQL: they have said so
-	turn       chan struct{} // SQLite: the writes of this process take turns
+	health         *health.Prober
+	closed         atomic.Bool
+	refused        atomic.Bool   // a write was refused since the last probe, as by a standby
+	logsStatements atomic.Bool   // MariaDB and MySQL: binlog_format is STATEMENT
+	committing     atomic.Bool   // MariaDB and MySQL: they have said so
+	turn           chan struct{} // SQLite: the writes of this process take turns
 
 	once sync.Once
 	stop context.CancelFunc

@@ -93,17 +93,24 @@ func (s *Store) sweepSome(ctx context.Context, p *params) (removed, visited int,
 	}()
 	if s.dialect == MySQL {
 		err = s.doAny(ctx, false, func(ctx context.Context, c *sql.Conn) error {
-			// Without this level it would lock the gaps between the rows too.
-			if _, err := c.ExecContext(ctx, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"); err != nil {
-				return unappliedError{err}
-			}
-			return s.inTransaction(ctx, c, func() (bool, error) {
+			all := func() (bool, error) {
 				over, alive, err := s.due(ctx, c, p, &next)
 				if err == nil {
 					removed, visited, err = s.settle(ctx, c, over, alive)
 				}
 				return true, err
-			})
+			}
+			if !s.logsStatements.Load() {
+				// Without this level it would lock the gaps between the rows too.
+				if _, err := c.ExecContext(ctx, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"); err != nil {
+					return unappliedError{err}
+				}
+				if err := s.inTransaction(ctx, c, all); s.dialect.codeOf(err) != levelNotLogged {
+					return err
+				}
+				s.logsStatements.Store(true)
+			}
+			return s.inTransaction(ctx, c, all)
 		})
 		return removed, visited, err
 	}
@@ -121,7 +128,10 @@ func (s *Store) sweepSome(ctx context.Context, p *params) (removed, visited int,
 	return removed, visited, err
 }
 
-const noSuchIndex = "1176"
+const (
+	noSuchIndex    = "1176"
+	levelNotLogged = "1665" // with binlog_format=STATEMENT that level changes nothing
+)
 
 // sweepTime is the longest that a batch of the sweeper may take.
 const sweepTime = 10 * time.Second

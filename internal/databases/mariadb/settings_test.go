@@ -9,6 +9,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/internal/databases/suite"
+	"github.com/gensession/gensession/internal/servers"
 	sqlstore "github.com/gensession/gensession/stores/sql"
 )
 
@@ -137,5 +138,27 @@ func TestSweepAfterTheTableWasRenamed(t *testing.T) {
 	mariadb.Do(t, mariadb.Shared(t), "UPDATE "+o.Table+" SET expires_at = 5, sweep_at = 5")
 	if n, err := s.Sweep(t.Context()); n != 1 || err != nil {
 		t.Errorf("%d were removed: %v", n, err)
+	}
+}
+
+// A server that logs statements takes no changes in the level that the sweeper wants.
+func TestSweepWhereStatementsAreLogged(t *testing.T) {
+	server := servers.MariaDB(t, "--log-bin=bin", "--binlog-format=STATEMENT", "--server-id=1")
+	s, err := sqlstore.New(suite.Open(t, "mysql", mariadb.DSN(server.Addr(), "")), sqlstore.MySQL, &sqlstore.Options{NoSweep: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.CreateTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"a", "b"} {
+		if err := s.Set(t.Context(), key, []byte("x"), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		mariadb.Do(t, server.Addr(), "UPDATE gensession SET expires_at = 5, sweep_at = 5 WHERE session_key = '"+key+"'")
+		if n, err := s.Sweep(t.Context()); n != 1 || err != nil {
+			t.Errorf("%d were removed: %v", n, err)
+		}
 	}
 }
