@@ -27,8 +27,12 @@
 // clientFoundRows makes no difference; autocommit=0 is refused. Limit the pool
 // (SetMaxOpenConns) to what the server takes, and let it keep as many idle
 // (SetMaxIdleConns): database/sql keeps two, and opens a connection for most calls of a
-// busy process. A pool behind a proxy such as PgBouncer works, if the driver makes no
-// prepared statements where the proxy has none (default_query_exec_mode of pgx).
+// busy process.
+//
+// Behind a proxy that gives each transaction another connection, as PgBouncer with
+// pool_mode=transaction, set default_query_exec_mode=exec for pgx. Its default prepares
+// statements, which fails there; and describe_exec must not be used there: it may
+// execute what another client has prepared.
 //
 // # Guarantees
 //

@@ -288,8 +288,10 @@ func (f *fault) postgres() {
 	switch f.code {
 	case "40001", "40P01": // serialization, deadlock
 		f.class, f.again = core.ErrUnavailable, true
-	case "0A000", "26000": // the plan is of an older table; a proxy has another connection behind it
+	case "0A000": // the plan is of an older table
 		f.again, f.stale = true, true
+	case "26000", "42P05": // a proxy has another connection behind it
+		f.again, f.stale, f.text = true, true, "the driver prepares statements, which a proxy before the server does not keep apart"
 	case "55P03", "57014", "25P03", "25P04": // lock_timeout, statement_timeout, and the kin of a transaction
 		f.class, f.health, f.text = core.ErrTimeout, late, "the server has a timeout of its own"
 	case "25006":

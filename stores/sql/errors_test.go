@@ -63,6 +63,7 @@ func TestErrorsHaveTheirClass(t *testing.T) {
 		{sqlstore.PostgreSQL, &postgresError{"53300"}, unavailable, unavailable, "53300"},
 		{sqlstore.PostgreSQL, &postgresError{"08006"}, unavailable, core.ErrOutcomeUnknown, "08006"},
 		{sqlstore.PostgreSQL, &postgresError{"25006"}, unavailable, unavailable, "read-only"},
+		{sqlstore.PostgreSQL, &postgresError{"42P05"}, refused, refused, "prepares statements"},
 		{sqlstore.PostgreSQL, &postgresError{"23514"}, refused, refused, "23514"},
 		{sqlstore.PostgreSQL, fmt.Errorf("wrapped: %w", &postgresError{"XX001"}), refused, refused, "damaged"},
 		{sqlstore.MySQL, &mysqlError{1114}, refused, refused, "1114"},
@@ -133,7 +134,7 @@ func TestTriedAgain(t *testing.T) {
 		err error
 	}{
 		{sqlstore.PostgreSQL, &postgresError{"40001"}}, {sqlstore.PostgreSQL, &postgresError{"40P01"}}, {sqlstore.PostgreSQL, &postgresError{"0A000"}},
-		{sqlstore.PostgreSQL, &postgresError{"25006"}},
+		{sqlstore.PostgreSQL, &postgresError{"25006"}}, {sqlstore.PostgreSQL, &postgresError{"26000"}}, {sqlstore.PostgreSQL, &postgresError{"42P05"}},
 		{sqlstore.MySQL, &mysqlError{1213}}, {sqlstore.MySQL, &mysqlError{1205}}, {sqlstore.MySQL, &mysqlError{1290}},
 		{sqlstore.SQLite, &sqliteError{5}}, {sqlstore.SQLite, &sqliteError{5 | 2<<8}}, {sqlstore.SQLite, otherSQLiteError{6, 6 | 1<<8}},
 		{sqlstore.PostgreSQL, driver.ErrBadConn}, {sqlstore.MySQL, driver.ErrBadConn},
