@@ -62,7 +62,7 @@ func (h header) free() bool {
 }
 
 // errPlainHTTP is the error of K8.
-var errPlainHTTP = errors.New("the cookie is Secure, but the request did not come over TLS: serve TLS, configure the adapter to recognize TLS behind a proxy, or set InsecureAllowHTTP")
+var errPlainHTTP = errors.New("the cookie is Secure, but the request did not come over TLS: serve TLS; behind a proxy that ends TLS set TrustedProxies of the adapter, or InsecureAllowHTTP where the proxy does not announce it; for work on your machine set Cookie.Secure to core.Default, and a Name without __Host- or __Secure-")
 
 // A place is one of the cookies that a browser can have an id in. They are read in
 // this order, and each only where those before it lead to no session.

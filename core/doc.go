@@ -17,9 +17,11 @@
 //	}))
 //	http.ListenAndServe(addr, httpsession.New(sessions, nil)(mux))
 //
-// The adapters are adapters/nethttp, adapters/fasthttp and adapters/fiber; the
-// stores are in stores. This package depends on none of them, and on no HTTP
-// library. Comments in the source cite rules by number; RULES.md lists them.
+// The adapters are adapters/nethttp, which also serves chi, gorilla/mux and echo,
+// adapters/gin, adapters/fiber, adapters/fiberv3 and adapters/fasthttp; the stores
+// are stores/memory, redis, sql, sqlite and memcache. This package depends on none
+// of them, and on no HTTP library. Comments in the source cite rules by number;
+// RULES.md lists them.
 //
 // # The life of a session
 //

@@ -72,7 +72,8 @@ type login struct {
 // If the save fails, nothing of this request is stored, the session is as it
 // was, and the error is that of Save, or becomes the answer in place of the
 // handler's. If the handler itself fails (it returns an error), the login does
-// not happen. Until the save, ID is the old id.
+// not happen. Until the save, ID, [Session.Owner] and LoggedIn are those from
+// before.
 //
 // Login itself fails with [ErrCommitted] if the response has begun, with the
 // error of loading if the session could not be loaded, and for a lifetime that the

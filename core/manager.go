@@ -280,6 +280,14 @@ func KoaCompat() *Options {
 // 12 hours after the login; and a new id each hour. Set Keys, and change what does
 // not fit: each value stands for itself. It needs a store with versions, or
 // RenewAfter zero.
+//
+// Over plain HTTP it stores no session. For work on your own machine:
+//
+//	if !tls {
+//		o.Name, o.Cookie.Secure = "sid", core.Default
+//	}
+//
+// For "remember me" set RememberFor as well.
 func Hardened() *Options {
 	return &Options{
 		Name:            "__Host-sid",
