@@ -102,6 +102,12 @@ func (m mistake) Error() string { return string(m) }
 // errNone is that nothing is there that the command means.
 var errNone = errors.New("there is no such session")
 
+// noneOf is errNone of an owner. The lists of another application look the same as
+// none, so it says which ones were looked at.
+func (c *command) noneOf() error {
+	return fmt.Errorf("%w of this owner, in the lists of -name %q and -prefix %q under these keys: they have to be those of the application", errNone, c.cookie, c.prefix)
+}
+
 func run(ctx context.Context, args []string, env func(string) string, stdout, stderr io.Writer) int {
 	c, err := parse(args, env, stdout)
 	if errors.Is(err, flag.ErrHelp) {

@@ -241,7 +241,7 @@ func testSessions(t *testing.T, url string) {
 	if all := a.run("list", "-json", "-owner", "ada", "GENSESSION_OWNER_KEYS="+string(signing)).want(exitDone, "").lines(); len(all) != 2 || all[0]["label"] == all[1]["label"] || all[0]["owner"] != "ada" {
 		t.Errorf("list -owner has %v", all)
 	}
-	if all := a.run("list", "-owner", "ada", "-name", "other", "-owner-keys", ownerKeys).want(exitDone, ""); all.out != "" {
+	if all := a.run("list", "-owner", "ada", "-name", "other", "-owner-keys", ownerKeys).want(exitNone, `in the lists of -name "other"`); all.out != "" {
 		t.Errorf("the list of another application is\n%s", all.out)
 	}
 	a.run("end", "-owner", "ada", "-handle", handle, "-owner-keys", ownerKeys).want(exitDone, "")

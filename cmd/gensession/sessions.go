@@ -41,6 +41,9 @@ func (c *command) list(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if len(devices) == 0 {
+			return c.noneOf()
+		}
 		for _, d := range devices {
 			s := session{Handle: d.Handle, Owner: c.owner, Label: printable(d.Label), Created: timestamp(d.Created), LastUsed: timestamp(d.LastUsed)}
 			if err := c.out.row(s, "%-26s  %-20s  %-20s  %s", []any{"HANDLE", "LOGGED IN", "LAST USED", "LABEL"}, d.Handle, when(d.Created), when(d.LastUsed), orDash(d.Label)); err != nil {
@@ -153,7 +156,7 @@ func (c *command) end(ctx context.Context) error {
 	switch {
 	case c.owner != "" && c.handle != "":
 		if err := m.DestroyByHandle(ctx, c.owner, c.handle); errors.Is(err, core.ErrNotFound) {
-			return errNone
+			return c.noneOf()
 		} else if err != nil {
 			return err
 		}
@@ -167,7 +170,7 @@ func (c *command) end(ctx context.Context) error {
 			return err
 		}
 		if n = len(devices); n == 0 {
-			return errNone
+			return c.noneOf()
 		}
 	default:
 		if err := c.meant(ctx, m, func(s *core.Stored) error {
