@@ -429,7 +429,7 @@ func TestFlags(t *testing.T) {
 		{[]string{"-adapter", "gin"}, 2, "fiber, fasthttp and nethttp"},
 		{[]string{"-store", "redis://user:secret@local host:6379/%zz"}, 2, "redisstore: "},
 		{[]string{"-store", "redis://"}, 2, "-store"},
-		{[]string{"-store", "memcache://localhost"}, 2, "host:port"},
+		{[]string{"-store", "memcached://localhost"}, 2, "host:port"},
 		{[]string{"-store", "mongodb://user:secret@localhost"}, 2, "memory"},
 		{[]string{"-store", "sqlite:"}, 2, "memory"},
 		{[]string{"-store", "mysql://user:secret@local host/%zz"}, 2, "no URL"},

@@ -503,7 +503,7 @@ func TestStoreIsDown(t *testing.T) {
 func TestStores(t *testing.T) {
 	for name, url := range map[string]string{
 		"redis":     "redis://" + servers.Redis(t).Addr() + "/0",
-		"memcached": "memcache://" + servers.Memcached(t).Addr(),
+		"memcached": "memcached://" + servers.Memcached(t).Addr(),
 		"sqlite":    "sqlite:" + filepath.Join(t.TempDir(), "sessions.db"),
 		"postgres":  servers.Postgres(t).URL(),
 	} {

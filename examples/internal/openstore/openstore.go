@@ -24,7 +24,7 @@ import (
 )
 
 // Help says what there is.
-const Help = "memory, redis://host:port/db, memcache://host:port[,host:port], sqlite:file, postgres://user@host/db or mysql://user@host:port/db"
+const Help = "memory, redis://host:port/db, memcached://host:port[,host:port], sqlite:file, postgres://user@host/db or mysql://user@host:port/db"
 
 // A Store is what all stores of this project are.
 type Store interface {
@@ -45,7 +45,7 @@ func Check(spec string) error {
 		if address != "" {
 			return nil
 		}
-	case "redis", "rediss", "memcache", "postgres", "postgresql", "mysql":
+	case "redis", "rediss", "memcache", "memcached", "postgres", "postgresql", "mysql":
 		if rest, ok := strings.CutPrefix(address, "//"); ok && rest != "" {
 			return nil
 		}
@@ -66,7 +66,7 @@ func Open(spec string) (Store, error) {
 		return memorystore.New(nil), nil
 	case "redis", "rediss":
 		return redisstore.Open(spec, nil)
-	case "memcache":
+	case "memcache", "memcached":
 		return memcachestore.Open(strings.Split(strings.TrimPrefix(address, "//"), ","), nil)
 	case "sqlite":
 		return sqlitestore.Open(address, nil)
