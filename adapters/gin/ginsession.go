@@ -124,7 +124,8 @@ func Visit(c *gin.Context) (*core.Visit, error) { return httpsession.Visit(c.Req
 // it has no better answer; the remaining handlers of the request are not called. The
 // session is saved also after an error, but a [core.Session.Login] that is not saved
 // yet does not happen. An error that is returned after the response has begun
-// changes nothing: log it before.
+// changes nothing: log it before. Only that of a change of the session that came too
+// late ([core.ErrCommitted]) is a [core.EventFailed].
 func Handler(f func(c *gin.Context, s *core.Session) error) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		w := &handled{ResponseWriter: c.Writer, c: c}

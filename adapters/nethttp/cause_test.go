@@ -40,6 +40,14 @@ func TestW42TheCauseIsForTheLog(t *testing.T) {
 		return errors.Join(s.Set("n", 1), s.Save(r.Context()))
 	})
 	commit := httpsession.HandlerFunc(func(_ http.ResponseWriter, _ *http.Request, s *core.Session) error { return s.Set("n", 1) })
+	late := httpsession.HandlerFunc(func(w http.ResponseWriter, _ *http.Request, s *core.Session) error {
+		w.WriteHeader(200)
+		return s.Set("n", 1)
+	})
+	hangup := httpsession.HandlerFunc(func(w http.ResponseWriter, _ *http.Request, _ *core.Session) error {
+		w.WriteHeader(200)
+		return io.ErrClosedPipe
+	})
 	answers := func(_ http.ResponseWriter, _ *http.Request, err error) {}
 	for name, c := range map[string]struct {
 		handler http.Handler
@@ -48,12 +56,15 @@ func TestW42TheCauseIsForTheLog(t *testing.T) {
 		status  int
 		logged  string
 	}{
-		"of the handler":             {own, false, nil, 500, "no such table"},
-		"of the handler, with Error": {own, false, &httpsession.Options{Error: answers}, 200, ""},
-		"of Set":                     {encode, false, nil, 500, "chan int"},
-		"of Save":                    {save, true, nil, 503, "disk is full"},
-		"of the commit":              {commit, true, nil, 503, "disk is full"},
-		"of the commit, with Error":  {commit, true, &httpsession.Options{Error: answers}, 200, "disk is full"},
+		"of the handler":              {own, false, nil, 500, "no such table"},
+		"of the handler, with Error":  {own, false, &httpsession.Options{Error: answers}, 200, ""},
+		"of Set":                      {encode, false, nil, 500, "chan int"},
+		"of Save":                     {save, true, nil, 503, "disk is full"},
+		"of Set, too late":            {late, false, nil, 200, "already committed"},
+		"of Set, too late with Error": {late, false, &httpsession.Options{Error: answers}, 200, "already committed"},
+		"of a write":                  {hangup, false, nil, 200, ""},
+		"of the commit":               {commit, true, nil, 503, "disk is full"},
+		"of the commit, with Error":   {commit, true, &httpsession.Options{Error: answers}, 200, "disk is full"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out.Reset()

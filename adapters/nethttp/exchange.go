@@ -88,6 +88,9 @@ var errAnswered = errors.New("httpsession: the error of the handler has been ans
 // error. encoding is the Content-Encoding that w had before the handler.
 func (x *exchange) failWith(w http.ResponseWriter, encoding string, err error) {
 	if !x.state.CompareAndSwap(open, answering) {
+		if x.state.Load() == committed && errors.Is(err, core.ErrCommitted) {
+			x.visit.Tell(x.r.Context(), err) // a change is lost, and the response can't say so
+		}
 		return
 	}
 	x.visit.HandlerFailed()

@@ -18,9 +18,10 @@ import (
 // answer. The answer is written to w, so that a middleware that has wrapped w,
 // such as an access log, sees it. The session is saved also after an error, as it
 // is after a handler that has written an error page. An error that is returned
-// after the response has begun changes nothing: log it before. If a middleware
-// has wrapped w to hold the response back, return an error only before the first
-// write; otherwise the answer follows what was written.
+// after the response has begun changes nothing: log it before. Only that of a change
+// of the session that came too late ([core.ErrCommitted]) is a [core.EventFailed].
+// If a middleware has wrapped w to hold the response back, return an error only
+// before the first write; otherwise the answer follows what was written.
 type HandlerFunc func(w http.ResponseWriter, r *http.Request, s *core.Session) error
 
 // ServeHTTP calls f with the session of r.
