@@ -84,7 +84,7 @@ func (m *Manager) findOf(ctx context.Context, id ID, key string) (s lookup, err 
 // findInto is findOf for s, which is zero.
 func (m *Manager) findInto(ctx context.Context, s *lookup, id ID, key string) error {
 	err := m.lookInto(ctx, s, key)
-	if err == nil && !s.record.Moved && s.record.Old != record.OnTheWay {
+	if err == nil && !s.record.Moved && !s.record.Old.Comes() {
 		return nil // as nearly always
 	}
 	*s, err = m.follow(ctx, key, *s, err, false)

@@ -144,12 +144,9 @@ func (m *Manager) read(ctx context.Context, key string) (record.Record, Version,
 func (m *Manager) write(ctx context.Context, e *entry, c *changeSet) error {
 	before := e.unknownWrite
 	err := m.writeOnce(ctx, e, c)
-	if errors.Is(err, ErrGone) && e.state == live && m.swapper != nil && m.migrates() {
-		if s, lookErr := m.findOf(ctx, e.id, m.storeKey(e)); lookErr == nil { // another process had taken it over
-			e.moved(s)
-			e.version = s.version
-			err = m.writeOnce(ctx, e, c)
-		}
+	back, err := m.back(ctx, e, err)
+	if back {
+		err = m.writeOnce(ctx, e, c)
 	}
 	if e.unknownWrite != before && e.unknownWrite != nil && m.again(ctx, err) {
 		var applied bool
@@ -158,6 +155,22 @@ func (m *Manager) write(ctx context.Context, e *entry, c *changeSet) error {
 		}
 	}
 	return err
+}
+
+// back looks again for the session of e where err is ErrGone: it reports whether it is
+// there, since a process of the old place had taken it there. Else it returns err, or why
+// nobody can tell.
+func (m *Manager) back(ctx context.Context, e *entry, err error) (bool, error) {
+	if !errors.Is(err, ErrGone) || e.state != live || m.swapper == nil || !m.migrates() {
+		return false, err
+	}
+	s, err := m.findOf(ctx, e.id, m.storeKey(e))
+	if err != nil {
+		return false, err
+	}
+	e.moved(s)
+	e.version = 0 // somebody may have changed it there
+	return true, nil
 }
 
 func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
@@ -263,11 +276,14 @@ func (m *Manager) base(ctx context.Context, e *entry, c *changeSet, key string, 
 		return e.stored, e.version, nil
 	}
 	s, err := m.lookToWrite(ctx, key, "", t)
-	if err == nil {
-		e.moved(s)
-	}
-	if err == nil && m.refuses(e, c, &s.record) {
-		err = ErrConflict
+	switch {
+	case err != nil:
+	case s.record.Old.Comes(): // it was taken away, and comes back: see Manager.back
+		err = ErrGone
+	default:
+		if e.moved(s); m.refuses(e, c, &s.record) {
+			err = ErrConflict
+		}
 	}
 	return s.record, s.version, err
 }

@@ -403,6 +403,8 @@ func New(store Store, o *Options) (*Manager, error) {
 	if m.migrates() {
 		m.old = m.newOld(timeout)
 		m.old.o.Keys, m.old.o.OwnerKeys, m.old.o.Seal.Keys, m.old.o.Migrate.Keys = nil, nil, nil, nil
+	} else {
+		m.o.Migrate = Migration{} // it is over, also if the clock is set back
 	}
 	m.o.Keys, m.o.OwnerKeys, m.o.Seal.Keys, m.o.Migrate.Keys = nil, nil, nil, nil
 	return m, nil

@@ -163,17 +163,20 @@ func (m *Manager) oldKey(id ID) string {
 // orTakenOver goes on after a look at key, which is that of id: if there is nothing,
 // the session may be in the old place, or on its way from there.
 func (m *Manager) orTakenOver(ctx context.Context, id ID, key string, s lookup, err error) (lookup, error) {
-	gone := errors.Is(err, ErrGone)
-	if !gone && (err != nil || s.record.Old != record.OnTheWay) || !m.migrates() {
+	comes, gone := err == nil && s.record.Old.Comes(), errors.Is(err, ErrGone)
+	switch {
+	case comes && s.record.Old == record.Announced && !m.migrates():
+		return lookup{at: key, version: s.version}, ErrGone // it was not taken over in time
+	case !comes && !gone, !m.migrates():
 		return s, err
-	}
-	switch nothing := gone && s.version == 0 && s.tombstone == nil; {
 	case m.copies():
 		return m.takeOverAll(ctx, id, key, s, err)
-	case nothing || !gone:
+	case !comes && !s.nothing(err):
+		return s, err
+	case m.moves():
 		return m.takeOver(ctx, id, key, m.oldKey(id), s)
 	}
-	return s, err
+	return m.convert(ctx, id, key, m.oldKey(id))
 }
 
 // takeOverAll brings what the old place has under key: a session of ours, or what
@@ -185,9 +188,9 @@ func (m *Manager) takeOverAll(ctx context.Context, id ID, key string, s lookup, 
 		if s.at != at {
 			s, err = m.look(ctx, at)
 		}
-		if gone := errors.Is(err, ErrGone); gone && s.version == 0 || err == nil && s.record.Old == record.OnTheWay {
+		if s.nothing(err) || err == nil && s.record.Old.Comes() {
 			s, err = m.takeOver(ctx, id, at, at, s)
-		} else if gone && s.tombstone == nil { // it was ended, perhaps by a process of the old place, which knows more
+		} else if errors.Is(err, ErrGone) && s.tombstone == nil { // it was ended, perhaps by a process of the old place, which knows more
 			if old, err := m.old.look(ctx, at); errors.Is(err, ErrGone) && old.tombstone != nil {
 				s.tombstone = old.tombstone
 			}
@@ -225,14 +228,16 @@ func (m *Manager) fetch(ctx context.Context, from string) (s lookup, err error) 
 	switch {
 	case err != nil:
 		return s, err
-	case string(data) == movedText:
-		return s, ErrNotFound
 	case f == nil || isTombstone(data):
 		s, err = m.old.see(from, data, version, nil)
 	default:
 		s = lookup{at: from, version: version}
 		s.record.Fields, err = m.foreign(data)
 		s.corrupt = err != nil && !errors.Is(err, ErrGone)
+	}
+	switch s.record.Old {
+	case record.Left, record.Announced: // by a process that moves sessions the other way
+		return s, ErrNotFound
 	}
 	if m.old.dialect.koa != m.dialect.koa && err == nil {
 		s.record = record.Record{Fields: s.record.Fields, Cookie: m.blank, Created: time.Now().UnixMilli()}
@@ -282,72 +287,64 @@ func (m *Manager) foreign(data []byte) (record.Fields, error) {
 	return record.Fields{}, errForeignValues
 }
 
-// takeOver brings the session of id from the old place to key, where now is what was
-// there: nothing, or a record that is on its way. Of several requests that do so at
-// once, each finds it.
+// takeOver brings the session of id from the old store, where it is under from, to key.
+// now is what was found there: nothing, or a record of these steps.
 //
-// Between two stores there is no step for both. So the record comes marked as on its
-// way; then it goes in the old place; then the mark. While there is a mark, what the
-// old place has is the session, and nobody uses the marked record but to go on with
-// this. Whoever ends a session leaves a tombstone under its key here before he
-// removes it there, which stays for longer than anybody takes from reading it there
-// to writing it here (DESIGN: two places).
+// Between two stores there is no step for both, so each step leaves a mark by which
+// anybody can go on, and compares what the one before has left:
+//
+//	new place    old place
+//	             session      as it was
+//	Announced    session      it is looked at once more
+//	OnTheWay     session
+//	OnTheWay                  and removed, if it is still as it was looked at
+//	session
+//
+// Nobody uses a record with a mark but to go on. What ends a session ends it in the new
+// place, in the old one and in the new one again. So whoever has looked into the old
+// place before has announced it earlier still, and finds that this is gone, however
+// long he stood still (DESIGN: two places).
 func (m *Manager) takeOver(ctx context.Context, id ID, key, from string, now lookup) (lookup, error) {
 	work := withoutCancel(ctx)
 	for tries := (tries{manager: m}); ; {
-		began, onTheWay := time.Now(), now.version != 0
+		mark := now.record.Old
 		s, err := m.fetch(ctx, from)
-		pointer := from
-		if errors.Is(err, ErrGone) && m.o.Migrate.From == nil && s.tombstone.leads(false) {
-			from, s, err = m.fetchLed(ctx, from, s)
-		}
+		nothing, ended := errors.Is(err, ErrNotFound), errors.Is(err, ErrGone)
 		switch {
-		case errors.Is(err, ErrNotFound) && onTheWay: // whoever has brought it has stopped before the last step
-			err = m.arrived(work, id, key, now)
-		case errors.Is(err, ErrNotFound):
-			return m.look(ctx, key) // another request may have been faster
-		case errors.Is(err, ErrGone) && onTheWay: // ended there
-			if shutErr := m.shut(work, key, now.version, m.listOf(&now.record)); shutErr != nil && !errors.Is(shutErr, ErrConflict) && !errors.Is(shutErr, ErrNotFound) {
-				return lookup{}, shutErr
+		case err == nil && !mark.Comes():
+			if now, err = m.mark(work, id, key, s.record, record.Announced, now.version); err == nil {
+				continue
 			}
+		case err == nil:
+			now, err = m.bring(work, id, key, from, s, now.version)
+		case nothing && mark == record.OnTheWay: // whoever has brought it has stopped before the last step
+			now, err = m.arrived(work, id, key, now)
+		case ended && !mark.Comes() && m.copies() && s.tombstone.leads(true):
+			if err = m.takeOverLead(work, key, now.version, s.tombstone); err == nil {
+				return m.look(ctx, key)
+			}
+		case (nothing || ended) && mark.Comes():
+			if err = m.shut(work, key, now.version, m.listOf(&now.record)); err == nil {
+				return lookup{tombstone: s.tombstone}, ErrGone
+			}
+		case ended:
 			return lookup{tombstone: s.tombstone}, err
-		case errors.Is(err, ErrGone) && m.copies() && s.tombstone.leads(true):
-			return m.takeOverLead(work, key, s.tombstone)
-		case errors.Is(err, ErrGone):
-			return lookup{tombstone: s.tombstone}, err
-		case err != nil:
+		case !nothing:
 			return lookup{corrupt: s.corrupt}, err
-		case time.Since(began) > tombstoneTTL/2:
-			err = ErrConflict // what has ended it meanwhile may have left no trace any more
-		case m.o.Migrate.From == nil:
-			var text []byte
-			var ttl time.Duration
-			if text, ttl, err = m.prepare(&entry{id: id}, key, &s.record); err == nil {
-				err = m.moveHere(work, key, text, ttl, from, s.version)
-			}
-			if err == nil && pointer != from { // which leads nowhere now
-				_ = m.destroy(work, pointer)
-			}
-			from = pointer
-		default:
-			err = m.bring(work, id, key, from, s, now, began)
 		}
 		switch {
 		case err == nil:
 			m.debug(ctx, "session taken over", slog.Any("session", id))
+			return now, nil
 		case errors.Is(err, errExpired):
 			return lookup{}, ErrGone
-		case !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound):
+		case err != nil && !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound):
 			return lookup{}, err
 		}
-		there, lookErr := m.look(ctx, key)
-		switch {
-		case lookErr == nil && there.record.Old == record.OnTheWay:
-			now = there
-		case errors.Is(lookErr, ErrGone) && there.version == 0:
-			now = lookup{}
-		default:
-			return there, lookErr
+		// It has met somebody, or another one was faster.
+		now, err = m.look(ctx, key)
+		if here := now.nothing(err); !here && !(err == nil && now.record.Old.Comes()) || here && nothing && !mark.Comes() {
+			return now, err
 		}
 		if err := tries.next(); err != nil {
 			return lookup{}, err
@@ -355,43 +352,51 @@ func (m *Manager) takeOver(ctx context.Context, id ID, key, from string, now loo
 	}
 }
 
-// bring takes s, which was read after began under from in the old place, to key in
-// place of now. ErrConflict means that it has met somebody.
-func (m *Manager) bring(ctx context.Context, id ID, key, from string, s, now lookup, began time.Time) error {
-	s.record.Old = record.OnTheWay
-	text, ttl, err := m.prepare(&entry{id: id}, key, &s.record)
+// mark writes r under key with that mark, if key has version. ErrConflict means that a
+// look tells what is there.
+func (m *Manager) mark(ctx context.Context, id ID, key string, r record.Record, mark record.Old, version Version) (lookup, error) {
+	r.Old = mark
+	now, err := m.put(ctx, &entry{id: id}, key, &r, version)
+	if err == nil && now == 0 || errors.Is(err, ErrOutcomeUnknown) {
+		err = errors.Join(err, ErrConflict)
+	}
+	return lookup{record: r, version: now, at: key}, err
+}
+
+// bring takes s, which the old store has under from, to key in place of what has that
+// version and was announced.
+func (m *Manager) bring(ctx context.Context, id ID, key, from string, s lookup, version Version) (lookup, error) {
+	now, err := m.mark(ctx, id, key, s.record, record.OnTheWay, version)
 	if err != nil {
-		return err
-	}
-	version, err := m.setRecord(ctx, key, text, ttl, now.version, &s.record)
-	if errors.Is(err, ErrOutcomeUnknown) {
-		return errors.Join(err, ErrConflict) // a look tells
-	}
-	if err != nil {
-		return err
-	}
-	if time.Since(began) > tombstoneTTL/2 { // as it has waited for the store
-		if _, _, lookErr := m.old.get(ctx, from); lookErr != nil {
-			return errors.Join(lookErr, m.remove(ctx, key, version, m.listOf(&s.record)))
-		}
+		return now, err
 	}
 	err = m.old.letGo(ctx, from, s.version, m.old.listOf(&s.record))
 	switch {
-	case errors.Is(err, ErrNotFound): // by somebody who goes on with ours
+	case err == nil, errors.Is(err, ErrNotFound): // by somebody who goes on with ours, or ends that, too
+		return m.arrived(ctx, id, key, now)
 	case errors.Is(err, ErrOutcomeUnknown):
-		return errors.Join(err, ErrConflict)
-	case err != nil: // another write came first, or nobody knows: the next one goes on
-		return err
+		return now, errors.Join(err, ErrConflict)
 	}
-	return m.arrived(ctx, id, key, lookup{record: s.record, version: version})
+	return now, err
 }
 
-// movedText is a tombstone of what is elsewhere and has not ended.
-const movedText = tombstoneText + "\nmoved"
+// arrived takes the mark from s, which stands under key and is in the old store no
+// more.
+func (m *Manager) arrived(ctx context.Context, id ID, key string, s lookup) (lookup, error) {
+	mark := record.Old(0)
+	if m.o.Migrate.Foreign != nil {
+		mark = record.TakenOver
+	}
+	return m.mark(ctx, id, key, s.record, mark, s.version)
+}
 
-// letGo removes what is under key in the old place m, if it still has version. One
-// that can compare versions only when it writes gets a tombstone first, which says
-// that the session goes on.
+// leftText is a tombstone of what is elsewhere and has not ended.
+const leftText = tombstoneText + "\nleft"
+
+// letGo removes what is under key in the old store, that of m, if it still has version.
+// A store that can compare versions only when it writes gets a tombstone, which says that
+// the session goes on. It passes by itself: what a process of the old place has written
+// over it meanwhile must not be removed.
 func (m *Manager) letGo(ctx context.Context, key string, version Version, list string) error {
 	switch {
 	case m.swapper == nil, version == 0:
@@ -399,7 +404,7 @@ func (m *Manager) letGo(ctx context.Context, key string, version Version, list s
 	case m.batcher != nil:
 		return m.remove(ctx, key, version, list)
 	}
-	_, err := m.set(ctx, key, []byte(key+movedText), tombstoneTTL, version)
+	_, err := m.set(ctx, key, []byte(key+leftText), tombstoneTTL, version)
 	if errors.Is(err, ErrRefused) { // it is full
 		_, now, lookErr := m.get(ctx, key)
 		if lookErr != nil || now != version {
@@ -407,38 +412,67 @@ func (m *Manager) letGo(ctx context.Context, key string, version Version, list s
 		}
 		return m.destroy(ctx, key)
 	}
-	if err == nil {
-		_ = m.destroy(ctx, key) // the tombstone is as good, and passes by itself
+	return err
+}
+
+// takeOverLead brings the tombstone t, which leads to the session, to key, which must
+// have version.
+func (m *Manager) takeOverLead(ctx context.Context, key string, version Version, t *tombstone) error {
+	err := m.setTombstone(ctx, key, m.tombstoneText(key, t.lead, t.others()...), m.lasts(t), version, "")
+	if err != nil {
+		return err
+	}
+	err = m.old.letGo(ctx, key, t.version, "")
+	if errors.Is(err, ErrConflict) { // the session has come to its place meanwhile
+		if s, lookErr := m.look(ctx, key); errors.Is(lookErr, ErrGone) && s.tombstone.leads(true) {
+			err = errors.Join(err, m.remove(ctx, key, s.version, ""))
+		}
 	}
 	return err
 }
 
-// arrived takes the mark from s, which stands under key and is in the old place no
-// more.
-func (m *Manager) arrived(ctx context.Context, id ID, key string, s lookup) error {
-	if s.version == 0 { // the store does not tell what it has written
-		return ErrConflict
+// convert takes over what has the other form in the same store.
+func (m *Manager) convert(ctx context.Context, id ID, key, from string) (lookup, error) {
+	work := withoutCancel(ctx)
+	for tries := (tries{manager: m}); ; {
+		s, err := m.fetch(ctx, from)
+		nothing := errors.Is(err, ErrNotFound)
+		at := from
+		if errors.Is(err, ErrGone) && s.tombstone.leads(false) {
+			at, s, err = m.fetchLed(ctx, from, s)
+		}
+		var text []byte
+		var ttl time.Duration
+		switch {
+		case errors.Is(err, ErrGone):
+			return lookup{tombstone: s.tombstone}, err
+		case err != nil && !nothing:
+			return lookup{corrupt: s.corrupt}, err
+		case err == nil:
+			text, ttl, err = m.prepare(&entry{id: id}, key, &s.record)
+		}
+		if err == nil {
+			err = m.moveHere(work, key, text, ttl, at, s.version)
+		}
+		switch {
+		case err == nil && at != from: // which leads nowhere now
+			_ = m.destroy(work, from)
+			fallthrough
+		case err == nil:
+			m.debug(ctx, "session taken over", slog.Any("session", id))
+		case errors.Is(err, errExpired):
+			return lookup{}, ErrGone
+		case !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound):
+			return lookup{}, err
+		}
+		now, err := m.look(ctx, key)
+		if nothing || !now.nothing(err) { // another request may have been faster
+			return now, err
+		}
+		if err := tries.next(); err != nil {
+			return lookup{}, err
+		}
 	}
-	if s.record.Old = 0; m.o.Migrate.Foreign != nil {
-		s.record.Old = record.TakenOver
-	}
-	_, err := m.put(ctx, &entry{id: id}, key, &s.record, s.version)
-	if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) {
-		return nil // somebody else has done it, or has ended the session
-	}
-	return err
-}
-
-// takeOverLead brings the tombstone t, which leads to the session.
-func (m *Manager) takeOverLead(ctx context.Context, key string, t *tombstone) (lookup, error) {
-	err := m.setTombstone(ctx, key, m.tombstoneText(key, t.lead, t.others()...), m.lasts(t), 0, "")
-	if err == nil {
-		err = m.old.destroy(ctx, key)
-	}
-	if err != nil && !errors.Is(err, ErrConflict) {
-		return lookup{}, err
-	}
-	return m.look(ctx, key)
 }
 
 // moveHere creates text under key and removes what is under from in the same store,
@@ -480,15 +514,22 @@ func (m *Manager) moveHere(ctx context.Context, key string, text []byte, ttl tim
 }
 
 // dropOther ends what may be left of the session of e in the old place, before its
-// id is given up: or it would be found there again.
+// id is given up: or it would be found there again. If a process of the old place has
+// taken the session there, it comes back first.
 func (m *Manager) dropOther(ctx context.Context, e *entry) error {
-	if !m.migrates() {
+	switch {
+	case !m.migrates():
 		return nil
+	case !m.moves():
+		return m.destroy(ctx, m.oldKey(e.id))
+	case m.copies():
+		if s, err := m.old.look(ctx, m.storeKey(e)); err == nil && !s.record.Old.Comes() {
+			if _, err := m.back(ctx, e, ErrGone); err != nil && !errors.Is(err, ErrGone) {
+				return err
+			}
+		}
 	}
 	from := m.oldKey(e.id)
-	if !m.moves() {
-		return m.destroy(ctx, from)
-	}
 	_, err := m.old.endOne(ctx, target{key: from})
 	if at := m.storeKey(e); err == nil && m.copies() && at != from { // renewed of itself
 		_, err = m.old.endOne(ctx, target{key: at})
@@ -499,9 +540,10 @@ func (m *Manager) dropOther(ctx context.Context, e *entry) error {
 // both are the targets of the session of id: also where it is in the old place. Where
 // that has the same keys, end looks there anyway.
 func (m *Manager) both(id ID) []target {
-	targets := []target{{key: m.key(id)}}
+	key := m.key(id)
+	targets := []target{{key: key}}
 	if m.migrates() && !m.copies() {
-		targets = append(targets, target{key: m.oldKey(id), old: m.moves()})
+		targets = append(targets, target{key: m.oldKey(id), old: m.moves(), again: key})
 	}
 	return targets
 }

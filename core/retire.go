@@ -32,6 +32,12 @@ type lookup struct {
 	by *tombstone // by way of which, if it was found under a key that leads there: see find
 }
 
+// nothing reports whether err is that of a look that found no trace of a session: it may
+// be in the old place.
+func (s *lookup) nothing(err error) bool {
+	return errors.Is(err, ErrGone) && s.tombstone == nil && (s.version == 0 || s.record.Old == record.Left)
+}
+
 // look reads key: ErrGone if there is no session.
 func (m *Manager) look(ctx context.Context, key string) (s lookup, err error) {
 	err = m.lookInto(ctx, &s, key)
@@ -54,6 +60,9 @@ func (m *Manager) see(key string, data []byte, version Version, err error) (s lo
 func (m *Manager) seeInto(s *lookup, key string, data []byte, version Version, err error) error {
 	s.at, s.version = key, version
 	switch {
+	case err == nil && string(data) == leftText:
+		s.record.Old = record.Left
+		return ErrGone
 	case err == nil && isTombstone(data):
 		if t := m.parseTombstone(key, data, version); len(t.successors) > 0 { // else it was a removal
 			s.tombstone = t
@@ -144,10 +153,10 @@ func (m *Manager) lookToWrite(ctx context.Context, key string, mine string, t *t
 // if another request has ended the session or given it another id. admit, if it is not
 // nil, is that of a login: see admission.
 func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet, admit func(key, serial string) error) (err error) {
-	oldKey := m.storeKey(e)
 	if err := m.dropOther(ctx, e); err != nil {
 		return err
 	}
+	oldKey := m.storeKey(e)
 	now := lookup{record: e.stored, version: e.version}
 	reread := e.notLoaded || e.version == 0 && m.swapper != nil
 	mine, held := "", false
@@ -351,10 +360,10 @@ func (m *Manager) buried(ctx context.Context, e *entry, key string, version Vers
 // there then. A store without versions just writes, and KoaCompat removes the
 // record, as the original does.
 func (m *Manager) retireID(ctx context.Context, e *entry, successor string) (left *tombstone, err error) {
-	key, version, list := m.storeKey(e), e.version, m.listOf(&e.stored)
 	if err := m.dropOther(ctx, e); err != nil {
 		return nil, err
 	}
+	key, version, list := m.storeKey(e), e.version, m.listOf(&e.stored)
 	if !m.dialect.marks() {
 		return nil, m.destroy(ctx, key)
 	}

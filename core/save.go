@@ -268,6 +268,10 @@ func (m *Manager) saveAs(p *plan) error {
 		return err
 	case p.touch:
 		_, err := m.prolong(ctx, &p.entry)
+		back, err := m.back(ctx, &p.entry, err)
+		if back {
+			_, err = m.prolong(ctx, &p.entry)
+		}
 		return err
 	case p.why == signsIn:
 		return m.logIn(p)

@@ -202,7 +202,8 @@ type target struct {
 	version Version
 	id      ID
 	list    string // of its owner, "" if that is unknown or there is none
-	old     bool   // it is in the place that sessions are taken over from
+	old     bool   // it is in the store that sessions are taken over from
+	again   string // a key to look at once more after that: the session may have been taken over meanwhile
 }
 
 // maxEnded is how many sessions a logout ends at most, in case somebody renews
@@ -233,10 +234,14 @@ func (m *Manager) end(ctx context.Context, targets ...target) (unended []target,
 			if p.version == 0 {
 				failed = halfEnded(failed)
 			}
-			unended, err = append(unended, target{key: p.key, old: p.old}), errors.Join(err, failed)
+			unended, err = append(unended, target{key: p.key, old: p.old, again: p.again}), errors.Join(err, failed)
 		}
 		if !p.old && m.copies() {
-			targets = append(targets, target{key: p.key, old: true})
+			targets = append(targets, target{key: p.key, old: true, again: p.key})
+		}
+		if p.again != "" {
+			delete(ended, p.again)
+			targets = append(targets, target{key: p.again})
 		}
 		for _, s := range successors {
 			targets = append(targets, target{key: s})
@@ -279,6 +284,7 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 				return nil, m.destroy(ctx, key)
 			case err != nil:
 				return nil, err
+			case string(data) == leftText: // it must not come back
 			case isTombstone(data):
 				t := m.parseTombstone(key, data, version)
 				if successors = t.successors; t.lead.to == "" || t.lead.until != 0 || m.swapper == nil {

@@ -69,9 +69,14 @@ type Old uint8
 
 // The states of a session that is taken over.
 const (
-	OnTheWay  Old = 1 // what the other place has counts, if it has something
+	OnTheWay  Old = 1 // what the other place has counts; if that is nothing, this does
 	TakenOver Old = 2 // its id came from another library, and may come back in its form
+	Announced Old = 3 // what the other place has counts; if that is nothing, the session has ended
+	Left      Old = 4 // no record: it has gone to the other place
 )
+
+// Comes reports whether the other place may have the session.
+func (o Old) Comes() bool { return o == OnTheWay || o == Announced }
 
 // A Cookie is what one session has chosen for itself, as it is stored: its cookie
 // options and its life. It is immutable.
