@@ -144,9 +144,11 @@ func (m *Manager) read(ctx context.Context, key string) (record.Record, Version,
 func (m *Manager) write(ctx context.Context, e *entry, c *changeSet) error {
 	before := e.unknownWrite
 	err := m.writeOnce(ctx, e, c)
-	back, err := m.back(ctx, e, err)
-	if back {
-		err = m.writeOnce(ctx, e, c)
+	tries := tries{manager: m}
+	for back := false; ; err = m.writeOnce(ctx, e, c) {
+		if back, err = m.back(ctx, e, err, &tries); !back {
+			break
+		}
 	}
 	if e.unknownWrite != before && e.unknownWrite != nil && m.again(ctx, err) {
 		var applied bool
@@ -160,11 +162,14 @@ func (m *Manager) write(ctx context.Context, e *entry, c *changeSet) error {
 // back looks again for the session of e where err is ErrGone: it reports whether it is
 // there, since a process of the old place had taken it there. Else it returns err, or why
 // nobody can tell.
-func (m *Manager) back(ctx context.Context, e *entry, err error) (bool, error) {
+func (m *Manager) back(ctx context.Context, e *entry, err error, t *tries) (bool, error) {
 	if !errors.Is(err, ErrGone) || e.state != live || m.swapper == nil || !m.migrates() {
 		return false, err
 	}
 	s, err := m.findOf(ctx, e.id, m.storeKey(e))
+	if err == nil {
+		err = t.next()
+	}
 	if err != nil {
 		return false, err
 	}

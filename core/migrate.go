@@ -524,7 +524,7 @@ func (m *Manager) dropOther(ctx context.Context, e *entry) error {
 		return m.destroy(ctx, m.oldKey(e.id))
 	case m.copies():
 		if s, err := m.old.look(ctx, m.storeKey(e)); err == nil && !s.record.Old.Comes() {
-			if _, err := m.back(ctx, e, ErrGone); err != nil && !errors.Is(err, ErrGone) {
+			if _, err := m.back(ctx, e, ErrGone, &tries{manager: m}); err != nil && !errors.Is(err, ErrGone) {
 				return err
 			}
 		}

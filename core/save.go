@@ -268,7 +268,7 @@ func (m *Manager) saveAs(p *plan) error {
 		return err
 	case p.touch:
 		_, err := m.prolong(ctx, &p.entry)
-		back, err := m.back(ctx, &p.entry, err)
+		back, err := m.back(ctx, &p.entry, err, &tries{manager: m})
 		if back {
 			_, err = m.prolong(ctx, &p.entry)
 		}
