@@ -517,7 +517,8 @@ func byAge(a, b ownedSession) int {
 
 // ownedHere is owned in the store of m alone. Hints that lead nowhere go; but not
 // while sessions move between stores, since the tombstone would say that one has
-// ended which is in the other.
+// ended which is in the other. A login that is between its two steps then goes on, and
+// its session stays in the list: it counts as a later one.
 func (m *Manager) ownedHere(ctx context.Context, owner string) ([]ownedSession, error) {
 	if m.indexer == nil {
 		return nil, errNoOwners
@@ -597,7 +598,7 @@ func (m *Manager) lookAt(ctx context.Context, look *ownerLook, key string, p Pay
 		look.gone = append(look.gone, key)
 		return nil, nil
 	}
-	if look.at[s.at] || m.tooOld(&s.record) {
+	if look.at[s.at] || m.tooOld(&s.record) || s.record.Old == record.Announced {
 		return nil, nil
 	}
 	look.at[s.at] = true

@@ -34,7 +34,7 @@ type Stored struct {
 	// Size is that of the payload in bytes.
 	Size int
 	// Note reports that this is no session but what one has left that has lately
-	// got another id, or ended.
+	// got another id or gone to another store, or ended.
 	Note bool
 	// Err is why the payload is no session that can be read: an [ErrCorrupt], also
 	// if it is sealed with none of Options.Seal.Keys, or an [ErrTooLarge].
@@ -139,7 +139,7 @@ func (s *Stored) read(data []byte) {
 		return
 	}
 	r := &s.record
-	if r.Moved {
+	if r.Moved || r.Old == record.Announced {
 		s.Note = true
 		return
 	}
