@@ -312,8 +312,11 @@ func (m *Manager) takeOver(ctx context.Context, id ID, key, from string, now loo
 		nothing, ended := errors.Is(err, ErrNotFound), errors.Is(err, ErrGone)
 		switch {
 		case err == nil && !mark.Comes():
-			if now, err = m.mark(work, id, key, s.record, record.Announced, now.version); err == nil {
+			now, err = m.mark(work, id, key, s.record, record.Announced, now.version)
+			if err == nil && now.version != 0 {
 				continue
+			} else if err == nil {
+				err = ErrConflict
 			}
 		case err == nil:
 			now, err = m.bring(work, id, key, from, s, now.version)
@@ -353,11 +356,12 @@ func (m *Manager) takeOver(ctx context.Context, id ID, key, from string, now loo
 }
 
 // mark writes r under key with that mark, if key has version. ErrConflict means that a
-// look tells what is there.
+// look tells what is there. The version that it returns is zero if the store does not
+// tell what it has written.
 func (m *Manager) mark(ctx context.Context, id ID, key string, r record.Record, mark record.Old, version Version) (lookup, error) {
 	r.Old = mark
 	now, err := m.put(ctx, &entry{id: id}, key, &r, version)
-	if err == nil && now == 0 || errors.Is(err, ErrOutcomeUnknown) {
+	if errors.Is(err, ErrOutcomeUnknown) {
 		err = errors.Join(err, ErrConflict)
 	}
 	return lookup{record: r, version: now, at: key}, err
@@ -383,6 +387,9 @@ func (m *Manager) bring(ctx context.Context, id ID, key, from string, s lookup, 
 // arrived takes the mark from s, which stands under key and is in the old store no
 // more.
 func (m *Manager) arrived(ctx context.Context, id ID, key string, s lookup) (lookup, error) {
+	if s.version == 0 {
+		return s, ErrConflict
+	}
 	mark := record.Old(0)
 	if m.o.Migrate.Foreign != nil {
 		mark = record.TakenOver

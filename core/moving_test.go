@@ -50,6 +50,7 @@ func TestT9Stores(t *testing.T) {
 var storeKinds = map[string]func(core.Store) core.Store{
 	"batcher": func(s core.Store) core.Store { return s },
 	"swapper": func(s core.Store) core.Store { return stepwise(s) },
+	"untold":  untold, // which version it has written
 }
 
 // A move is one way to come over: a session with one visit, in the old place.

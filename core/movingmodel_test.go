@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -20,9 +21,8 @@ import (
 // more, what has not is found, and no change is lost.
 func TestP15Model(t *testing.T) {
 	t.Parallel()
-	kinds := map[string]func(core.Store) core.Store{
-		"batcher": storeKinds["batcher"], "swapper": storeKinds["swapper"], "keys apart": keysApart,
-	}
+	kinds := maps.Clone(storeKinds)
+	kinds["keys apart"] = keysApart
 	runs := 10
 	if os.Getenv("SOAK") == "1" {
 		runs = 2000
