@@ -15,7 +15,8 @@ import (
 
 // A Migration lets sessions continue, until a date, while an application moves from
 // one way to keep them to another. A session is taken over when its browser comes
-// back, under the same id, and removed where it was.
+// back, under the same id, and removed where it was. There is one move at a time: the
+// next one begins after the date of this one.
 //
 // From [KoaCompat] to the default Options: set Keys. Processes of both kinds may run
 // beside each other, each with a Migration. A session that has the other form is
@@ -25,23 +26,31 @@ import (
 //
 // From one store to another: set From. Sessions of this library, under the same
 // Prefix, are taken over as they are. So processes with the former store may run
-// beside those with the new one, if each has the other's as From. With Keys too they
-// are those of a Koa app, with Foreign those of another library.
+// beside those with the new one, if each has the other's as From. One that has no
+// Migration must not: it does not find what has moved, and a logout there ends nothing.
+// With Keys too the sessions are those of a Koa app, with Foreign those of another
+// library, whose processes must have stopped.
 //
 // Login, Renew, Reset and Destroy remove the session from both places, and their
-// error is that of either: what has ended is not found again.
+// error is that of either: what has ended is not found again, also if the process that
+// was about to take it over, or to end it, stood still meanwhile or has died. A request
+// that loads a session while others take it to and fro, at once and more than once, may
+// miss it.
 type Migration struct {
 	// Keys verify the cookies of the other form: with KoaCompat the future
 	// Options.Keys, else the keys of the Koa app.
 	Keys Keyring
 	// Until is when the former place is not looked at any more: after the longest
-	// life of a session. Zero means no migration.
+	// time that a session lives without being used. It is the same in all processes.
+	// Zero means no migration.
 	Until time.Time
-	// From is the store that the sessions are in. Until then it is asked for every
-	// id that the new store does not know, and an outage of it fails those
-	// requests. RenewAfter begins when it is over, but for sessions of this
-	// library. The new store must have versions ([Swapper]). The caller closes
-	// From, after the Manager. Default: the same store. Not with KoaCompat.
+	// From is the store that the sessions are in, and another one than that of the
+	// Manager. Until then it is asked for every id that the new store does not know,
+	// and at each login and logout; an outage of it fails those requests. What was
+	// taken over is removed there: a store that refuses that fails the request, too.
+	// RenewAfter begins when it is over, but for sessions of this library. The new
+	// store must have versions ([Swapper]). The caller closes From, after the
+	// Manager. Default: the same store. Not with KoaCompat.
 	From Store
 	// Foreign says how another library keeps its sessions in From. Its processes
 	// must have stopped: what they still write is lost, or found after its end.
