@@ -213,12 +213,7 @@ func (m *Manager) takeOverAll(ctx context.Context, id ID, key string, s lookup, 
 			next = m.o.Prefix + s.record.Next
 		case errors.Is(err, ErrGone) && s.tombstone.leads(true):
 			next = m.o.Prefix + s.tombstone.lead.to
-		case errors.Is(err, ErrGone) && at == key:
-			return s, err
-		case err != nil && !errors.Is(err, ErrGone):
-			return s, err
-		}
-		if next == "" && at == key {
+		case at == key, err != nil && !errors.Is(err, ErrGone):
 			return s, err
 		}
 		if next == "" || next == key {
@@ -297,22 +292,22 @@ func (m *Manager) foreign(data []byte) (record.Fields, error) {
 }
 
 // takeOver brings the session of id from the old store, where it is under from, to key.
-// now is what was found there: nothing, or a record of these steps.
+// now is what was found there: nothing, or a record with a mark.
 //
 // Between two stores there is no step for both, so each step leaves a mark by which
 // anybody can go on, and compares what the one before has left:
 //
-//	new place    old place
-//	             session      as it was
-//	Announced    session      it is looked at once more
-//	OnTheWay     session
-//	OnTheWay                  and removed, if it is still as it was looked at
-//	session
+//	in the new store   in the old one   what is done
+//	nothing            the session      it is announced, and looked at there once more
+//	Announced          the session      it becomes OnTheWay; is removed there; the mark goes
+//	OnTheWay           the session      likewise
+//	OnTheWay           nothing          the mark goes
+//	Announced          nothing          it has ended, and the announcement goes
 //
 // Nobody uses a record with a mark but to go on. What ends a session ends it in the new
-// place, in the old one and in the new one again. So whoever has looked into the old
-// place before has announced it earlier still, and finds that this is gone, however
-// long he stood still (DESIGN: two places).
+// store, in the old one and in the new one again. So whoever has looked into the old one
+// before that has announced it earlier still, and finds that this is gone, however long
+// he stood still, and however late his write arrives (DESIGN: two places).
 func (m *Manager) takeOver(ctx context.Context, id ID, key, from string, now lookup) (lookup, error) {
 	work := withoutCancel(ctx)
 	for tries := (tries{manager: m}); ; {
@@ -355,7 +350,9 @@ func (m *Manager) takeOver(ctx context.Context, id ID, key, from string, now loo
 		}
 		// It has met somebody, or another one was faster.
 		now, err = m.look(ctx, key)
-		if here := now.nothing(err); !here && !(err == nil && now.record.Old.Comes()) || here && nothing && !mark.Comes() {
+		switch {
+		case err == nil && now.record.Old.Comes():
+		case !now.nothing(err), nothing && !mark.Comes(): // it is here, or nowhere
 			return now, err
 		}
 		if err := tries.next(); err != nil {
@@ -376,8 +373,8 @@ func (m *Manager) mark(ctx context.Context, id ID, key string, r record.Record, 
 	return lookup{record: r, version: now, at: key}, err
 }
 
-// bring takes s, which the old store has under from, to key in place of what has that
-// version and was announced.
+// bring takes s, which the old store has under from, to key, in place of a record with a
+// mark that has version.
 func (m *Manager) bring(ctx context.Context, id ID, key, from string, s lookup, version Version) (lookup, error) {
 	now, err := m.mark(ctx, id, key, s.record, record.OnTheWay, version)
 	if err != nil {
@@ -590,7 +587,7 @@ func (m *Manager) foreignID(jar Jar) ID {
 		if f.ID != nil {
 			value = f.ID(value)
 		}
-		if id := ID(value); id.shaped() && !slices.Contains(ids, id) {
+		if id := ID(value); id.checkNew() == nil && !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}

@@ -493,6 +493,7 @@ func TestP15ForeignValues(t *testing.T) {
 		"a reserved name":       {"theirs {\"cookie\":1}", "session=" + foreignID, 0, true},
 		"its time is over":      {"theirs null", "session=" + foreignID, 0, false},
 		"two cookies":           {"theirs {\"visits\":3}", "session=" + foreignID + "; session=" + fixedID, 0, false},
+		"a short id":            {"theirs {\"visits\":3}", "session=" + foreignID[:15], 0, false},
 		"no id":                 {"theirs {\"visits\":3}", "session=" + strings.Repeat("x", 200), 0, false},
 		"the same cookie twice": {"theirs {\"visits\":3}", "session=" + foreignID + "; session=s:" + foreignID, 3, false},
 	} {
