@@ -35,53 +35,25 @@ type liar struct {
 // lie answers commands by their first two words; data is read away.
 func lie(t testing.TB, answer func(w io.Writer, verb, key string)) *liar {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	s := &liar{addr: l.Addr().String()}
-	var mu sync.Mutex
-	open := map[net.Conn]bool{}
-	wg.Go(func() {
+	s := &liar{}
+	s.addr = servers.Fake(t, func(c net.Conn) {
+		s.conns.Add(1)
+		r := bufio.NewReader(c)
 		for {
-			c, err := l.Accept()
+			line, err := r.ReadString('\n')
 			if err != nil {
 				return
 			}
-			s.conns.Add(1)
-			mu.Lock()
-			open[c] = true
-			mu.Unlock()
-			wg.Go(func() {
-				defer c.Close()
-				r := bufio.NewReader(c)
-				for {
-					line, err := r.ReadString('\n')
-					if err != nil {
-						return
-					}
-					words := append(strings.Fields(line), "", "")
-					switch words[0] {
-					case "version":
-						io.WriteString(c, "VERSION 0\r\n")
-						continue
-					case "add", "replace", "cas", "append":
-						r.ReadString('\n')
-					}
-					answer(c, words[0], words[1])
-				}
-			})
+			words := append(strings.Fields(line), "", "")
+			switch words[0] {
+			case "version":
+				io.WriteString(c, "VERSION 0\r\n")
+				continue
+			case "add", "replace", "cas", "append":
+				r.ReadString('\n')
+			}
+			answer(c, words[0], words[1])
 		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		mu.Lock()
-		for c := range open {
-			c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
 	})
 	return s
 }

@@ -285,25 +285,10 @@ func TestAReplyThatNobodyAskedForInRESP2(t *testing.T) {
 
 // greets is a server that says one thing, to whoever comes, and nothing more.
 func greets(t *testing.T, greeting string) (addr string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			c.Write([]byte(greeting))
-			go func() {
-				io.Copy(io.Discard, c)
-				c.Close()
-			}()
-		}
-	}()
-	return l.Addr().String()
+	return servers.Fake(t, func(c net.Conn) {
+		c.Write([]byte(greeting))
+		io.Copy(io.Discard, c)
+	})
 }
 
 // A dialer of the user's, and settings that the connection has to carry out

@@ -302,47 +302,32 @@ func fake(t *testing.T, line string) (addr string) { return fakeOf(t, 3, line) }
 // fakeOf is fake, in a version of the protocol.
 func fakeOf(t *testing.T, resp int, line string) (addr string) {
 	hello := map[int]string{2: "*4", 3: "%2"}[resp] + fmt.Sprintf("\r\n+proto\r\n:%d\r\n+version\r\n+7.0.0\r\n", resp)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
+	return servers.Fake(t, func(c net.Conn) {
+		in := make([]byte, 64<<10)
 		for {
-			c, err := l.Accept()
+			n, err := c.Read(in)
 			if err != nil {
 				return
 			}
-			go func() {
-				defer c.Close()
-				in := make([]byte, 64<<10)
-				for {
-					n, err := c.Read(in)
-					if err != nil {
-						return
+			text := string(in[:n])
+			switch {
+			case strings.Contains(text, "$5\r\nHELLO\r\n$1\r\n"): // the handshake; a probe has no number
+				for i := range strings.Count(text, "*") {
+					reply := "+OK\r\n"
+					if i == 0 {
+						reply = hello
 					}
-					text := string(in[:n])
-					switch {
-					case strings.Contains(text, "$5\r\nHELLO\r\n$1\r\n"): // the handshake; a probe has no number
-						for i := range strings.Count(text, "*") {
-							reply := "+OK\r\n"
-							if i == 0 {
-								reply = hello
-							}
-							c.Write([]byte(reply))
-						}
-					case strings.Contains(text, "SLOTS"):
-						c.Write([]byte("-ERR This instance has cluster support disabled\r\n"))
-					case line == "":
-						return
-					default:
-						c.Write([]byte(strings.Repeat(line+"\r\n", strings.Count(text, "*"))))
-					}
+					c.Write([]byte(reply))
 				}
-			}()
+			case strings.Contains(text, "SLOTS"):
+				c.Write([]byte("-ERR This instance has cluster support disabled\r\n"))
+			case line == "":
+				return
+			default:
+				c.Write([]byte(strings.Repeat(line+"\r\n", strings.Count(text, "*"))))
+			}
 		}
-	}()
-	return l.Addr().String()
+	})
 }
 
 func TestErrorsThatAreHardToProvoke(t *testing.T) {

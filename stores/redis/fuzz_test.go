@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/internal/servers"
 	redisstore "github.com/gensession/gensession/stores/redis"
 )
 
@@ -28,7 +30,7 @@ func FuzzReply(f *testing.F) {
 		"$0\r\n\r\n", "$7\r\nsession\r\n", "$7\r\nsess", "$70000\r\n" + long + "\r\n", "$1000000000000\r\nx", "$-2\r\n", "$9223372036854775807\r\n",
 		"=15\r\ntxt:Some string\r\n", "!21\r\nSYNTAX invalid syntax\r\n", "$?\r\n;4\r\nsess\r\n;0\r\n",
 		"*2\r\n$7\r\nsession\r\n$7\r\n1234567\r\n", "*2\r\n:1\r\n$-1\r\n", "*0\r\n", "*1000000\r\n:1\r\n", "*-5\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
-		"%1\r\n+a\r\n+b\r\n", "~2\r\n+a\r\n+a\r\n", "|1\r\n+ttl\r\n:3600\r\n$1\r\na\r\n", ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n", ">3\r\n+message\r\n+a\r\n+b\r\n",
+		"%1\r\n+a\r\n+b\r\n", "~2\r\n+a\r\n+a\r\n", "|1\r\n+ttl\r\n:3600\r\n$1\r\na\r\n", "_\x170", "#:1\r\n", "*1\n:1\r\n", ">-1\r\n", ">3\r\n+subscribe\r\n+a\r\n:1\r\n", ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n", ">3\r\n+message\r\n+a\r\n+b\r\n",
 		"-ERR unknown command\r\n", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
 		"-LOADING Redis is loading the dataset in memory\r\n", "-READONLY You can't write against a read only replica.\r\n", "-NOSCRIPT No matching script.\r\n", "-MOVED 1 127.0.0.1:1\r\n", "-ASK 1 127.0.0.1:1\r\n", "-CROSSSLOT Keys in request don't hash to the same slot\r\n", "-\r\n",
 		"-ERR Error running script: with '" + secretKey + "' '" + secretData + "'\r\n",
@@ -38,16 +40,27 @@ func FuzzReply(f *testing.F) {
 	}
 	var says atomic.Value // []byte
 	says.Store([]byte{})
-	addr, stop := sayer(f, &says)
+	addr := sayer(f, &says)
 	var closing sync.WaitGroup
-	f.Cleanup(func() { stop(); closing.Wait() })
+	f.Cleanup(closing.Wait)
+	// go test has no limit for the time of an input. The panic shows all goroutines.
+	watchdog := func(what string) (stop func() bool) {
+		return time.AfterFunc(time.Minute, func() {
+			debug.SetTraceback("all")
+			panic(what + " does not return")
+		}).Stop
+	}
 	f.Fuzz(func(t *testing.T, reply []byte) {
+		defer watchdog("a call")()
 		says.Store([]byte("$-1\r\n"))
 		s, err := redisstore.OpenOption(rueidis.ClientOption{InitAddress: []string{addr}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer closing.Go(func() { s.Close() }) // which waits for the server's answers, too
+		defer closing.Go(func() { // it waits for the server's answers, too
+			defer watchdog("Close")()
+			s.Close()
+		})
 		says.Store(reply)
 		within := func(name string, wait time.Duration, call func(ctx context.Context) error) {
 			ctx, cancel := context.WithTimeout(t.Context(), wait)
@@ -107,59 +120,26 @@ func FuzzReply(f *testing.F) {
 }
 
 // sayer is a server that answers every command but the handshake with what says has.
-func sayer(f *testing.F, says *atomic.Value) (addr string, stop func()) {
+func sayer(f *testing.F, says *atomic.Value) (addr string) {
 	const hello = "%2\r\n+proto\r\n:3\r\n+version\r\n+7.0.0\r\n"
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		f.Fatal(err)
-	}
-	var all sync.WaitGroup
-	var mu sync.Mutex
-	open := map[net.Conn]bool{}
-	all.Go(func() {
+	return servers.Fake(f, func(c net.Conn) {
+		in := make([]byte, 64<<10)
 		for {
-			c, err := l.Accept()
+			n, err := c.Read(in)
 			if err != nil {
 				return
 			}
-			mu.Lock()
-			open[c] = true
-			mu.Unlock()
-			all.Go(func() {
-				defer func() {
-					c.Close()
-					mu.Lock()
-					delete(open, c)
-					mu.Unlock()
-				}()
-				in := make([]byte, 64<<10)
-				for {
-					n, err := c.Read(in)
-					if err != nil {
-						return
-					}
-					switch text := string(in[:n]); {
-					case strings.Contains(text, "$5\r\nHELLO\r\n$1\r\n"):
-						_, err = c.Write([]byte(hello + strings.Repeat("+OK\r\n", strings.Count(text, "*")-1)))
-					case strings.Contains(text, "SLOTS"):
-						_, err = c.Write([]byte("-ERR This instance has cluster support disabled\r\n"))
-					default:
-						_, err = c.Write(bytes.Repeat(says.Load().([]byte), strings.Count(text, "\r\n$")/3+1)) // one for each command, or some too many
-					}
-					if err != nil {
-						return
-					}
-				}
-			})
+			switch text := string(in[:n]); {
+			case strings.Contains(text, "$5\r\nHELLO\r\n$1\r\n"):
+				_, err = c.Write([]byte(hello + strings.Repeat("+OK\r\n", strings.Count(text, "*")-1)))
+			case strings.Contains(text, "SLOTS"):
+				_, err = c.Write([]byte("-ERR This instance has cluster support disabled\r\n"))
+			default:
+				_, err = c.Write(bytes.Repeat(says.Load().([]byte), strings.Count(text, "\r\n$")/3+1)) // one for each command, or some too many
+			}
+			if err != nil {
+				return
+			}
 		}
 	})
-	return l.Addr().String(), func() {
-		l.Close()
-		mu.Lock()
-		for c := range open {
-			c.Close()
-		}
-		mu.Unlock()
-		all.Wait()
-	}
 }
