@@ -34,6 +34,7 @@ func watched(c rueidis.ClientOption, open *conns, crowded func() bool) rueidis.C
 		dial = dialTCP
 	}
 	noNoDelay := c.DisableTCPNoDelay
+	subscribes := c.Sentinel.MasterSet != ""
 	c.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
 		var inner net.Conn
 		var err error
@@ -45,7 +46,7 @@ func watched(c rueidis.ClientOption, open *conns, crowded func() bool) rueidis.C
 			return nil, err
 		}
 		c := watch(inner, noNoDelay, crowded)
-		c.open = open
+		c.open, c.subscribes = open, subscribes
 		open.add(c)
 		return c, nil
 	}
@@ -123,6 +124,8 @@ type conn struct {
 	crowded func() bool
 	hurried time.Time // used by the writing goroutine; see gather
 
+	subscribes bool // the client listens to Sentinel
+
 	leaving  atomic.Bool  // it ends before the next command
 	over     atomic.Bool  // no more bytes are written
 	sent     atomic.Int64 // commands of which at least one byte was written
@@ -189,7 +192,7 @@ func (c *conn) Read(p []byte) (int, error) {
 			c.resp3.Store(true) // the answer to HELLO 3
 		}
 		c.replies.read(p[:n])
-		if c.replies.strange {
+		if c.replies.strange || c.replies.subscribed && !c.subscribes {
 			return 0, c.end(errGarbage, false)
 		}
 		if c.replies.begun > c.sent.Load() && !c.listens.Load() {
@@ -285,17 +288,23 @@ func (c *conn) look() error {
 }
 
 // A stream finds the boundaries of messages in one direction of a connection. It
-// parses RESP3 without storing anything.
+// parses RESP3 without storing messages. It must not find fewer than rueidis, whose
+// parser takes a null and a boolean by their length, drops two bytes at the end of each
+// line, and so continues after lines that are none: see strange.
 type stream struct {
 	begun, ended int64 // number of messages, without pushes
 	strange      bool  // the data was invalid, or Redis never sends it; parsing has stopped
+	subscribed   bool  // a push confirmed a subscription, for which rueidis expects a caller
 
 	kind  byte // first byte of the current line, zero between lines
+	size  int  // bytes of the line after kind
+	cr    bool // the last of them is a carriage return
 	minus bool // sign and value of the number in the line
 	num   int64
 	skip  int // remaining bytes of a string, including its line end
 	left  int // remaining elements of the message
 	push  bool
+	word  []byte // beginning of the current element of a push
 }
 
 func (s *stream) within() bool { return s.left > 0 || s.skip > 0 || s.kind != 0 }
@@ -304,6 +313,9 @@ func (s *stream) read(p []byte) {
 	for len(p) > 0 && !s.strange {
 		if s.skip > 0 {
 			n := min(s.skip, len(p))
+			if s.push {
+				s.spell(p[:min(n, max(s.skip-2, 0))])
+			}
 			p = p[n:]
 			if s.skip -= n; s.skip == 0 {
 				s.element()
@@ -323,9 +335,13 @@ func (s *stream) read(p []byte) {
 			if strings.IndexByte("+-:$*_#,(!=%|~>", b) < 0 {
 				s.strange = true
 			}
-			s.kind, s.minus, s.num = b, false, 0
+			s.kind, s.size, s.cr, s.minus, s.num = b, 0, false, false, 0
+			s.word = s.word[:0]
+			continue
 		case b == '\n':
+			s.size++
 			s.line()
+			continue
 		case '0' <= b && b <= '9':
 			if s.num < 1<<40 { // a greater number occurs only in text
 				s.num = 10*s.num + int64(b-'0')
@@ -336,15 +352,40 @@ func (s *stream) read(p []byte) {
 			s.minus = true
 			// An array or a string of unknown length, which Redis never sends.
 			switch s.kind {
-			case '*', '~', '>', '%', '|', '$':
+			case '*', '~', '>', '%', '|', '$', '=', '!':
 				s.strange = true
 			}
+		}
+		if s.push && b != '\r' {
+			s.spell([]byte{b})
+		}
+		s.size++
+		s.cr = b == '\r'
+		if s.kind == '_' || s.kind == '#' {
+			s.strange = s.size > s.short()
 		}
 	}
 }
 
+// short is the size of a line without a number or a text: _\r\n or #t\r\n.
+func (s *stream) short() int {
+	if s.kind == '_' {
+		return 2
+	}
+	return 3
+}
+
+// spell notes bytes of an element of a push, as far as element needs them.
+func (s *stream) spell(p []byte) {
+	const longest = len("psubscribe") + 1
+	if len(s.word) < longest {
+		s.word = append(s.word, p[:min(len(p), longest-len(s.word))]...)
+	}
+}
+
 // Limits that no valid reply exceeds: a string of Redis has at most 512 MiB, and the
-// longest list is that of the slots of a cluster.
+// longest list is that of the slots of a cluster. rueidis makes room for a list when it
+// reads its length, so that longestList is also that of all open lists together.
 const (
 	longestString = 1 << 30
 	longestList   = 1 << 20
@@ -352,6 +393,10 @@ const (
 
 // line processes the end of a line.
 func (s *stream) line() {
+	if !s.cr || (s.kind == '_' || s.kind == '#') && s.size != s.short() {
+		s.strange = true
+		return
+	}
 	s.left--
 	n := int(min(s.num, math.MaxInt32)) // exceeds every limit all the same
 	if s.minus {
@@ -359,7 +404,7 @@ func (s *stream) line() {
 	}
 	switch s.kind {
 	case '*', '~', '>':
-		s.strange = n < -1 || n > longestList // -1 is a nil of RESP2
+		s.strange = n < -1 || n > longestList || n < 0 && s.kind == '>' // -1 is a nil of RESP2
 		s.left += max(n, 0)
 	case '%':
 		s.strange = n < 0 || n > longestList
@@ -371,8 +416,10 @@ func (s *stream) line() {
 		s.strange = n < -1 || n > longestString
 		if n >= 0 {
 			s.skip = n + 2
+			s.word = s.word[:0]
 		}
 	}
+	s.strange = s.strange || s.left > longestList
 	s.kind = 0
 	if s.skip == 0 {
 		s.element()
@@ -381,6 +428,12 @@ func (s *stream) line() {
 
 // element processes the end of an element, and of the message if it was the last.
 func (s *stream) element() {
+	if s.push {
+		switch string(s.word) {
+		case "subscribe", "psubscribe", "ssubscribe":
+			s.subscribed = true
+		}
+	}
 	if s.left == 0 && !s.push {
 		s.ended++
 	}

@@ -198,6 +198,18 @@ func TestAReplyThatNobodyAskedFor(t *testing.T) {
 			time.Sleep(time.Millisecond) // it has come
 		}
 	})
+	for _, name := range []string{"+subscribe", "$10\r\npsubscribe"} {
+		t.Run("confirms a subscription, "+name[len(name)-10:], func(t *testing.T) {
+			s := open(t, fake(t, "$-1\r\n>3\r\n"+name+"\r\n+a\r\n:1"))
+			for range 20 {
+				together(8, func() {
+					if _, err := s.Get(t.Context(), "k"); !errors.Is(err, core.ErrNotFound) && !errors.Is(err, core.ErrUnavailable) {
+						t.Error(err)
+					}
+				})
+			}
+		})
+	}
 	t.Run("from a proxy", func(t *testing.T) {
 		server := servers.Redis(t)
 		p := faultproxy.New(t, server.Addr())
@@ -257,14 +269,22 @@ func TestAReplyTooManyBeforeTheHandshake(t *testing.T) {
 // Sizes that no message has make the client's package panic, too, or use up
 // all memory.
 func TestRepliesThatAreNone(t *testing.T) {
-	for _, line := range []string{"$-2", "*-2", "%-1", "%-2", "|-1", "~-5", "$99999999999999", "*99999999", "*?", "$?", "!-3"} {
+	for _, line := range []string{"$-2", "*-2", "%-1", "%-2", "|-1", "~-5", "$99999999999999", "*99999999", "*?", "$?", "!-3", "=?", "!?",
+		// What the client's parser takes for more messages, or for something that nobody waits for.
+		"_\x170", "_:1", "#:1", "#t:1", "*12\n:1", ">-1",
+		"*1000000\r\n*1000000", // together too many
+	} {
 		t.Run(line, func(t *testing.T) {
 			s := open(t, fake(t, line))
-			for range 3 {
+			get := func() {
 				if _, err := s.Get(t.Context(), "k"); !errors.Is(err, core.ErrUnavailable) {
 					t.Error(err)
 				}
 			}
+			for range 3 {
+				get()
+			}
+			together(8, get) // read by another goroutine of the client
 		})
 	}
 }
