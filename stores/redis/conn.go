@@ -47,7 +47,10 @@ func watched(c rueidis.ClientOption, open *conns, crowded func() bool) rueidis.C
 		}
 		c := watch(inner, noNoDelay, crowded)
 		c.open, c.subscribes = open, subscribes
-		open.add(c)
+		if !open.add(c) {
+			_ = c.Close()
+			return nil, &net.OpError{Op: "dial", Err: net.ErrClosed} // nothing was sent
+		}
 		return c, nil
 	}
 	return c
@@ -75,17 +78,32 @@ func dialTCP(ctx context.Context, addr string, d *net.Dialer, t *tls.Config) (ne
 
 // conns are the open connections of a client.
 type conns struct {
-	mu  sync.Mutex
-	set map[*conn]struct{}
+	mu     sync.Mutex
+	set    map[*conn]struct{}
+	closed bool
 }
 
-func (o *conns) add(c *conn) {
+// add reports false if no connection may be opened any more.
+func (o *conns) add(c *conn) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.set == nil {
 		o.set = make(map[*conn]struct{})
 	}
-	o.set[c] = struct{}{}
+	if !o.closed {
+		o.set[c] = struct{}{}
+	}
+	return !o.closed
+}
+
+// close closes all connections for good. TLS is not told, which may take seconds.
+func (o *conns) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	for c := range o.set {
+		_ = c.outer.Close()
+	}
 }
 
 func (o *conns) remove(c *conn) {
@@ -118,6 +136,7 @@ func (o *conns) leave() {
 // recover. A conn returns an error instead, which ends the connection.
 type conn struct {
 	net.Conn
+	outer   net.Conn // below TLS
 	open    *conns
 	peeker  *peek.Peeker // used by the writing goroutine; nil if the connection can't be peeked
 	plain   bool         // the peeked bytes are those that Read returns (no TLS)
@@ -141,11 +160,11 @@ type conn struct {
 func watch(inner net.Conn, noNoDelay bool, crowded func() bool) *conn {
 	c := &conn{Conn: inner, crowded: crowded}
 	c.peeker, c.plain = peek.New(inner)
-	outer := inner
+	c.outer = inner
 	if t, ok := inner.(*tls.Conn); ok {
-		outer = t.NetConn()
+		c.outer = t.NetConn()
 	}
-	if t, ok := outer.(*net.TCPConn); ok && noNoDelay {
+	if t, ok := c.outer.(*net.TCPConn); ok && noNoDelay {
 		_ = t.SetNoDelay(false) // rueidis can't, since it gets the conn
 	}
 	return c

@@ -10,7 +10,9 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -18,6 +20,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/internal/faultproxy"
 	"github.com/gensession/gensession/internal/servers"
+	redisstore "github.com/gensession/gensession/stores/redis"
 )
 
 // writes are the calls that change something, each on a key that has a record
@@ -325,4 +328,86 @@ func TestADialerOfTheUsers(t *testing.T) {
 	if err := s.Set(t.Context(), "dialed", nil, time.Minute); err != nil || dialed == 0 {
 		t.Errorf("%d dials, %v", dialed, err)
 	}
+}
+
+// Close waits for no dial function of the user's for long.
+func TestCloseBesideADialThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		var dials atomic.Int64
+		option := rueidis.ClientOption{InitAddress: []string{"nowhere:1"}}
+		option.DialCtxFn = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+			if dials.Add(1) > 1 { // the first is that of Open
+				<-hang
+			}
+			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+		}
+		s, err := redisstore.OpenOption(option, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if dials.Load() < 2 {
+			t.Fatal("nobody dials")
+		}
+		s.Close() // else the bubble is stuck
+		close(hang)
+		time.Sleep(time.Minute) // for what the client still does
+	})
+}
+
+// A connection that is opened while the store is closed is not left open.
+func TestCloseBesideADial(t *testing.T) {
+	for name, after := range map[string]bool{"that ends before it": false, "that ends after it": true} {
+		t.Run(name, func(t *testing.T) {
+			server := fake(t, "$-1")
+			dialing, goOn := make(chan struct{}, 10), make(chan struct{})
+			var dials, open atomic.Int64
+			var first net.Conn
+			option := rueidis.ClientOption{InitAddress: []string{server}}
+			option.DialCtxFn = func(_ context.Context, _ string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+				late := dials.Add(1) > 1
+				if late {
+					dialing <- struct{}{}
+					<-goOn
+				}
+				c, err := d.Dial("tcp", server)
+				if err != nil {
+					return nil, err
+				}
+				if !late {
+					first = c
+				}
+				open.Add(1)
+				return closeTold{c, sync.OnceFunc(func() { open.Add(-1) })}, nil
+			}
+			s, err := redisstore.OpenOption(option, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first.Close()
+			var calls sync.WaitGroup
+			calls.Go(func() { s.Get(context.Background(), "k") })
+			<-dialing
+			if after {
+				s.Close()
+				close(goOn)
+			} else {
+				close(goOn)
+				s.Close()
+			}
+			calls.Wait()
+			waitFor(t, "no connection", func() bool { return open.Load() == 0 })
+		})
+	}
+}
+
+type closeTold struct {
+	net.Conn
+	tell func()
+}
+
+func (c closeTold) Close() error {
+	c.tell()
+	return c.Conn.Close()
 }

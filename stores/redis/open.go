@@ -222,16 +222,32 @@ func (d *dialer) down() error {
 	return fmt.Errorf("%w: %s", errDown, text)
 }
 
-// close closes the client. It waits for an attempt in progress.
-func (d *dialer) close(client *atomic.Pointer[rueidis.Client]) {
+// closing is the longest time that Close waits for the client. That takes a second by
+// its own account; a dial function of the user may take any time.
+const closing = 2 * time.Second
+
+// close closes the client, after an attempt in progress, and all its connections. A
+// call that dials just then lets the client forget a connection.
+func (d *dialer) close(client *atomic.Pointer[rueidis.Client], open *conns) {
 	d.mu.Lock()
 	d.closed = true
 	trying := d.trying
 	d.mu.Unlock()
-	if trying != nil {
-		<-trying
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if trying != nil {
+			<-trying
+		}
+		if c := client.Load(); c != nil {
+			(*c).Close()
+		}
+	}()
+	timer := time.NewTimer(closing)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
 	}
-	if c := client.Load(); c != nil {
-		(*c).Close()
-	}
+	open.close()
 }
