@@ -145,10 +145,15 @@ func TestALateRenewTakesNoLoginAway(t *testing.T) {
 	a.ok(a.get("/", count(t)))
 	jar := a.browser.Jar("/")
 	a.ok(a.get("/", signIn(t, "ada")))
+	without := cookiesOf(a.browser)
 	a.browser.Take("/", a.ok(a.send(jar, count(t))).jar.SetCookies...) // left over in NAME.late
 	has := cookiesOf(a.browser)
-	send := func(name string, h handler) flight { return flight{name, a.ok(a.send(has.Jar("/"), h))} }
-	flights := []flight{send("in time", count(t)), send("renewed", renewNow(t)), send("late", renewNow(t)), send("late", count(t))}
+	send := func(name string, b *jartest.Browser, h handler) flight {
+		return flight{name, a.ok(a.send(b.Jar("/"), h))}
+	}
+	// What renews was on its way before the browser had that cookie: else it ends the
+	// session there, and the second one is ErrGone.
+	flights := []flight{send("in time", has, count(t)), send("renewed", without, renewNow(t)), send("late", has, renewNow(t)), send("late", has, count(t))}
 	flights[2].wantCookies(t, latePair)
 	orders(flights, func(order []flight) {
 		b, in := cookiesOf(has), false
@@ -281,7 +286,8 @@ func TestW3AfterTheLogin(t *testing.T) {
 }
 
 // TestW6EndsWhatEachCookieHas: a login and a logout end every session that the
-// cookies lead to, and remove the cookies.
+// cookies lead to, and remove the cookies; so do Renew and Reset, whose response takes
+// them from the browser.
 func TestW6EndsWhatEachCookieHas(t *testing.T) {
 	// all is a browser with a session in each of the three.
 	all := func(t *testing.T, a *app) (ids []core.ID) {
@@ -318,6 +324,40 @@ func TestW6EndsWhatEachCookieHas(t *testing.T) {
 				}
 			}
 		})
+		for call, h := range map[string]func(s *core.Session) error{
+			"Renew": func(s *core.Session) error { return s.Renew(bg) },
+			"Reset": func(s *core.Session) error { return s.Reset(bg) },
+		} {
+			t.Run(call+name, func(t *testing.T) {
+				a := newApp(t, &o)
+				ids := all(t, a)
+				// Whoever has kept the cookies has them afterwards.
+				kept := cookiesOf(a.browser)
+				a.send(a.browser.Jar("/"), func(_ *core.Visit, s *core.Session) {
+					a.store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+						if op == storetest.OpGetVersion {
+							return core.ErrUnavailable
+						}
+						return nil
+					})
+					wantIs(t, h(s), core.ErrUnavailable)
+				})
+				a.store.Before(nil)
+				if !a.lives(ids[0]) {
+					t.Error("after an error the session is not as it was")
+				}
+				a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, h(s)); s.Set("user", "ada") }))
+				a.wantUser("ada")
+				for i, id := range ids {
+					if a.lives(id) {
+						t.Errorf("that of the cookie number %d lives", i)
+					}
+				}
+				if who := a.who(kept); who != "" {
+					t.Errorf("the cookies from before open a session of %q", who)
+				}
+			})
+		}
 		for logout, h := range map[string]func(v *core.Visit) error{
 			"Session.Destroy": func(v *core.Visit) error {
 				s, err := v.Session(bg)

@@ -31,7 +31,8 @@ func (s *Session) Destroy(ctx context.Context) error {
 }
 
 // Reset destroys the session and begins a new, empty one with a new id,
-// which is stored if something is put into it. After an error the old
+// which is stored if something is put into it. It also ends those of the cookies beside
+// the session's, NAME.next and NAME.late, which leave the browser with it. After an error the old
 // session is as it was, and this request saves nothing more until Reset or
 // Destroy succeeds. It is ErrGone if another request has ended the session
 // meanwhile, or given it another id, which a new session of this one must not
@@ -50,7 +51,8 @@ func (s *Session) Reset(ctx context.Context) error {
 // Renew gives the session a new id and keeps its values. Call it when the rights
 // of a user grow who is logged in already (ASVS 7.2.4); for a login there is
 // [Session.Login]. The session is saved under the new id at once and the old one
-// is dead. Requests that save it meanwhile can't hinder that. It is ErrGone if
+// is dead, as are those of the cookies beside it, NAME.next and NAME.late, which leave
+// the browser with it. Requests that save it meanwhile can't hinder that. It is ErrGone if
 // another request has ended the session, or given it another id.
 //
 // After an error the old session is as it was, and the grant must be refused:
@@ -206,6 +208,9 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 			return v.failAlways(ctx, OpCarrier, err)
 		}
 		if stored {
+			if err := v.endBeside(ctx); err != nil {
+				return err
+			}
 			e := s.snapshot()
 			left, err := m.retireID(ctx, &e, m.key(id))
 			if err != nil {
@@ -241,6 +246,19 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 	}
 	if stored && !held {
 		v.tell(ctx, was.id, Event{Kind: EventEnded, Why: "Reset"})
+	}
+	return nil
+}
+
+// endBeside ends the sessions of the cookies beside the first one, as a login does: the
+// response of a new id replaces or removes these, and a session that no browser has any
+// more would open to whoever has kept its id.
+func (v *Visit) endBeside(ctx context.Context) error {
+	s, m := v.session, v.manager
+	for _, other := range v.targetsBeside(s.place + 1) { // those before it lead nowhere
+		if err := m.endOther(ctx, other, m.storeKey(&s.entry)); err != nil {
+			return v.failAlways(ctx, OpDestroy, err)
+		}
 	}
 	return nil
 }
@@ -299,6 +317,9 @@ func (v *Visit) renew(ctx context.Context) error {
 	s.mu.Unlock()
 	if err != nil {
 		return v.failAlways(ctx, OpSet, err)
+	}
+	if err := v.endBeside(ctx); err != nil {
+		return err
 	}
 	e := s.snapshot()
 	former := e.id
