@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -88,6 +90,23 @@ func TestUsage(t *testing.T) {
 		}
 		if strings.Contains(r.err, canary) || strings.Contains(r.err, id) {
 			t.Errorf("%q quotes its arguments: %q", c.args, r.err)
+		}
+	}
+}
+
+// It takes the URLs that the examples take, who have a test of the same list.
+func TestURLs(t *testing.T) {
+	list, err := os.ReadFile("../../examples/internal/openstore/testdata/urls.txt")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("the module lies alone, without the examples")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(list)) {
+		want, url, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if _, err := (&command{store: url}).address(); (err == nil) != (want == "yes") {
+			t.Errorf("%q: %v, and the list says %s", url, err, want)
 		}
 	}
 }

@@ -32,7 +32,8 @@ type Store interface {
 	Close() error
 }
 
-// Check reports whether spec names a store. Its error has no part of spec, which may
+// Check reports whether spec names a store: memory, or what the command gensession takes
+// too. Its error has no part of spec, which may
 // contain a password.
 func Check(spec string) error {
 	scheme, address, _ := strings.Cut(spec, ":")
