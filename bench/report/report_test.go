@@ -234,3 +234,138 @@ func TestSections(t *testing.T) {
 		t.Errorf("%d sections are made of parts, of %d", seen, len(partOf))
 	}
 }
+
+// resultsOf reads the output of a part.
+func resultsOf(t *testing.T, part, output string) *results {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, part+".txt"), []byte(output), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r, err := readResults(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// tablesIn returns the tables of a text, each with its head.
+func tablesIn(text string) (all [][]string) {
+	in := false
+	for line := range strings.Lines(text) {
+		row := strings.HasPrefix(line, "|")
+		if row && !in {
+			all = append(all, nil)
+		}
+		if in = row; row {
+			all[len(all)-1] = append(all[len(all)-1], strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return all
+}
+
+// What the databases printed, and the rows that it makes: a cell is empty, or a row is not
+// there, where something of it was not measured.
+func TestDatabaseTables(t *testing.T) {
+	const noRows = "| SQLite | 1000 |  |  |  |  |  |  |  |  |  |  |\n| SQLite | 1000000 |  |  |  |  |  |  |  |  |  |  |\n| PostgreSQL | 1000 |  |  |  |  |  |  |  |  |  |  |\n| PostgreSQL | 1000000 |  |  |  |  |  |  |  |  |  |  |\n| MariaDB | 1000 |  |  |  |  |  |  |  |  |  |  |\n| MariaDB | 1000000 |  |  |  |  |  |  |  |  |  |  |"
+	const noBare = "| get |  |  |  |  |  |  |  |  |  |\n| set |  |  |  |  |  |  |  |  |  |\n| swap |  |  |  |  |  |  |  |  |  |\n| touch |  |  |  |  |  |  |  |  |  |"
+	for _, c := range []struct {
+		name, output       string
+		bare, beside, rows string
+		day                bool
+	}{
+		{
+			"only the bare driver", `BenchmarkDatabase/db=sqlite/op=get-2 5 0 ns/op 10000 ns-bare 12000 ns-store
+BenchmarkDatabase/db=mariadb/op=touch-2 5 0 ns/op 100000 ns-bare 110000 ns-store
+`,
+			"| get | 10.0 µs | 12.0 µs | 1.20× |  |  |  |  |  |  |\n| set |  |  |  |  |  |  |  |  |  |\n| swap |  |  |  |  |  |  |  |  |  |\n| touch |  |  |  |  |  |  | 100 µs | 110 µs | 1.10× |", "", noRows, false,
+		},
+		{
+			// A ratio is the median of the rounds', not that of the medians; a run that
+			// was ended in the middle of a round has one number more of some.
+			"rounds", `BenchmarkDatabase/db=postgres/op=set-2 5 0 ns/op 100000 ns-bare 110000 ns-store
+BenchmarkDatabase/db=postgres/op=set-2 5 0 ns/op 200000 ns-bare 240000 ns-store
+BenchmarkDatabase/db=postgres/op=set-2 5 0 ns/op 400000 ns-bare 440000 ns-store
+BenchmarkBeside/db=postgres/op=get/callers=1-2 5 0 ns/op 100000 ns-gensession 200000 ns-scs-pgxstore
+BenchmarkBeside/db=postgres/op=get/callers=1-2 5 0 ns/op 100000 ns-gensession
+`,
+			"| get |  |  |  |  |  |  |  |  |  |\n| set |  |  |  | 200 µs | 240 µs | 1.10× |  |  |  |\n| swap |  |  |  |  |  |  |  |  |  |\n| touch |  |  |  |  |  |  |  |  |  |",
+			"| PostgreSQL | get, 1 | scs's pgxstore | 200 µs | 100 µs | 2.00× |", noRows, false,
+		},
+		{
+			"beside one library", `BenchmarkBeside/db=sqlite/op=set+destroy/callers=1-2 5 0 ns/op 50000 ns-gensession 75000 ns-scs-sqlite3store
+BenchmarkBeside/db=sqlite/op=get/callers=1-2 5 0 ns/op 10000 ns-gensession 12000 ns-scs-sqlite3store
+BenchmarkBeside/db=mariadb/op=get/callers=16-2 5 0 ns/op 10000 ns-scs-mysqlstore
+BenchmarkBeside/db=mariadb/op=set/callers=16-2 5 0 ns/op 10000 ns-gensession
+BenchmarkBeside/db=oracle/op=set/callers=1-2 5 0 ns/op 10000 ns-gensession 10000 ns-scs-oraclestore
+`,
+			noBare, "| SQLite | get, 1 | scs's sqlite3store | 12.0 µs | 10.0 µs | 1.20× |\n| SQLite | set, destroy, 1 | scs's sqlite3store | 75.0 µs | 50.0 µs | 1.50× |", noRows, false,
+		},
+		{
+			"rows, and a sweeper that was not seen", `BenchmarkRows/db=sqlite/op=get/rows=1000-2 100 15000 ns/op
+BenchmarkRows/db=sqlite/op=touch/rows=1000-2 100 30000 ns/op
+BenchmarkRows/db=sqlite/op=sweep/rows=1000-2 1 0 ns/op 2.0 ms-alone-max 8000 removed/s
+`,
+			noBare, "", strings.Replace(noRows, "| SQLite | 1000 |  |  |  |  |  |  |  |  |  |  |", "| SQLite | 1000 | 15.0 µs |  | 30.0 µs | 8000 |  |  |  |  | 2.0 ms |  |", 1), false,
+		},
+		{
+			"a day", "BenchmarkDay-2 1 0 ns/op 5.0 MB-table-before 6.5 MB-table-after 1.0 MB-index-before 1.5 MB-index-after\n", noBare, "", noRows, true,
+		},
+		{
+			"half a day", "BenchmarkDay-2 1 0 ns/op 5.0 MB-table-before\n", noBare, "", noRows, false,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := resultsOf(t, tables, c.output)
+			var text strings.Builder
+			r.databases(&text)
+			all := tablesIn(text.String())
+			if len(all) != 3 {
+				t.Fatalf("%d tables in\n%s", len(all), text.String())
+			}
+			for i, want := range []string{c.bare, c.beside, c.rows} {
+				if got := strings.Join(all[i][2:], "\n"); got != want {
+					t.Errorf("table %d has\n%s\nand not\n%s", i, got, want)
+				}
+				for _, row := range all[i] {
+					if strings.Count(row, "|") != strings.Count(all[i][0], "|") {
+						t.Errorf("%q has another number of cells than %q", row, all[i][0])
+					}
+				}
+			}
+			if strings.Contains(text.String(), "in fast motion") != c.day {
+				t.Errorf("the day: %s", text.String())
+			}
+		})
+	}
+}
+
+// Goals of what was not measured are neither met nor missed.
+func TestDatabaseGoals(t *testing.T) {
+	r := resultsOf(t, tables, `BenchmarkDatabase/db=sqlite/op=get-2 5 0 ns/op 10000 ns-bare 12600 ns-store
+BenchmarkDatabase/db=mariadb/op=get-2 5 0 ns/op 10000 ns-bare 12500 ns-store
+BenchmarkRows/db=postgres/op=sweep/rows=1000000-2 1 0 ns/op 11.0 ms-alone-max 30.0 ms-beside-max
+BenchmarkRows/db=mariadb/op=sweep/rows=1000000-2 1 0 ns/op 9.9 sweep-max-ms
+`)
+	got := map[string]string{}
+	for _, g := range goals() {
+		text, met, ok := g.judge(r)
+		if ok {
+			got[g.what] = fmt.Sprint(met, " ", text)
+		}
+	}
+	for what, want := range map[string]string{
+		"SQLite, get, serial":  "false **1.26×** (12.6 µs against 10.0 µs)",
+		"MariaDB, get, serial": "true **1.25×** (12.5 µs against 10.0 µs)",
+		"PostgreSQL, a million rows, the longest request while the sweeper removes 100,000 of them": "false **30.0 ms**, 11.0 ms without it",
+		"MariaDB, a million rows, the longest turn of the sweeper":                                  "true **9.9 ms**",
+	} {
+		if got[what] != want {
+			t.Errorf("%s: %q, not %q", what, got[what], want)
+		}
+		delete(got, what)
+	}
+	if len(got) > 0 {
+		t.Errorf("also judged: %q", got)
+	}
+}
