@@ -294,6 +294,11 @@ func (p *patient) sqlite(ctx context.Context, a address) error {
 		length = wal.Size()
 	}
 	p.either("log", length < 64<<20, "the write-ahead log has "+size(length), note, "the write-ahead log has "+size(length), "Some process reads for very long, or has stopped while it did: the log can't move into the file")
+	// A store makes it when it opens the file, and shorter where the disk is full.
+	if reserve, err := os.Stat(file + "-reserve"); err == nil {
+		p.either("reserve", reserve.Size() >= 2<<20, "users could log out on a full disk", fault, "the disk is full, or was: of the reserve for logouts "+size(reserve.Size())+" are left",
+			"No session is stored until there is room again: make some, but not by removing the reserve")
+	}
 	if row := c.ask(ctx, "bloat", "SELECT (SELECT page_count FROM pragma_page_count), (SELECT freelist_count FROM pragma_freelist_count), (SELECT page_size FROM pragma_page_size)"); row != nil {
 		pages, free, page := number(row[0]), number(row[1]), number(row[2])
 		c.bloat(pages*page, 0, (pages-free)*page, "VACUUM gives the space back, and locks the file meanwhile")

@@ -185,7 +185,7 @@ func TestDoctorSQLite(t *testing.T) {
 	url := "sqlite:" + file
 	gensession(t, url, "schema", "-create").want(exitDone, "")
 	healthy := map[string]string{
-		"version": fine, "integrity": fine, "journal": fine, "log": fine, "bloat": fine, "table": fine, "index": fine, "sweeping": fine,
+		"version": fine, "integrity": fine, "journal": fine, "reserve": fine, "log": fine, "bloat": fine, "table": fine, "index": fine, "sweeping": fine,
 		"permissions": fine, "owners": fine,
 	}
 	if runtime.GOOS != "windows" {
@@ -216,6 +216,15 @@ func TestDoctorSQLite(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	// A part of it was given up.
+	if err := os.Truncate(file+"-reserve", 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	diagnose(t, url, healthy, map[string]string{"reserve": fault})
+	if err := os.Truncate(file+"-reserve", 2<<20); err != nil {
+		t.Fatal(err)
+	}
+
 	// A log that nobody has moved into the file.
 	if err := os.WriteFile(file+"-wal", nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -233,7 +242,7 @@ func TestDoctorSQLite(t *testing.T) {
 	if err := os.Chmod(other, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	diagnose(t, "sqlite:"+other, healthy, map[string]string{"journal": note, "index": fault})
+	diagnose(t, "sqlite:"+other, healthy, map[string]string{"journal": note, "reserve": "", "index": fault})
 
 	// Damage.
 	text, err := os.ReadFile(file)
