@@ -280,6 +280,9 @@ func TestFullDisk(t *testing.T) {
 			if i%3 == 0 {
 				s, other = other, s
 			}
+			if err := s.Touch(t.Context(), key, 2*time.Hour); err != nil {
+				t.Fatalf("round %d, it can't be prolonged: %v", round, err)
+			}
 			if i%2 == 0 {
 				err = s.Destroy(t.Context(), key)
 			} else { // as a logout
