@@ -44,13 +44,14 @@ type Migration struct {
 	// time that a session lives without being used. It is the same in all processes.
 	// Zero means no migration.
 	Until time.Time
-	// From is the store that the sessions are in, and another one than that of the
-	// Manager. Until then it is asked for every id that the new store does not know,
-	// and at each login and logout; an outage of it fails those requests. What was
-	// taken over is removed there: a store that refuses that fails the request, too.
-	// RenewAfter begins when it is over, but for sessions of this library. The new
-	// store must have versions ([Swapper]). The caller closes From, after the
-	// Manager. Default: the same store. Not with KoaCompat.
+	// From is the store that the sessions are in, and another place than the store of
+	// the Manager: a second store on the same server, table or file would end each
+	// session at its login. Until then it is asked for every id that the new store
+	// does not know, and at each login and logout; an outage of it fails those
+	// requests. What was taken over is removed there: a store that refuses that fails
+	// the request, too. RenewAfter begins when it is over, but for sessions of this
+	// library. The new store must have versions ([Swapper]). The caller closes From,
+	// after the Manager. Default: the same store. Not with KoaCompat.
 	From Store
 	// Foreign says how another library keeps its sessions in From. Its processes
 	// must have stopped: what they still write is lost, or found after its end.
@@ -115,13 +116,33 @@ func (g *Migration) checkFrom(m *Manager, store Store) error {
 		if err := checkName(f.Cookie); err != nil {
 			return fmt.Errorf("Options.Migrate.Foreign.Cookie: %w", err)
 		}
-	case len(g.Keys) == 0 && reflect.TypeOf(store).Comparable() && store == g.From:
+	case len(g.Keys) == 0 && same(innermost(store), innermost(g.From)):
 		return errors.New("Options.Migrate.From is the store itself: its sessions are there already")
 	}
 	if m.swapper == nil {
 		return fmt.Errorf("Options.Migrate.From needs a new store with versions (core.Swapper), which this store lacks: %w", errors.ErrUnsupported)
 	}
 	return nil
+}
+
+// innermost is the store that the others wrap.
+func innermost(s Store) Store {
+	for {
+		w, ok := s.(interface{ Unwrap() Store })
+		if !ok {
+			return s
+		}
+		inner := w.Unwrap()
+		if inner == nil || isNil(inner) {
+			return s
+		}
+		s = inner
+	}
+}
+
+// same reports whether a and b are one store, where that can be told.
+func same(a, b Store) bool {
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
 // newOld is the place that sessions are taken over from, as a manager of which only

@@ -746,3 +746,31 @@ func TestP15WhatItCosts(t *testing.T) {
 		}
 	}
 }
+
+// TestNewRefusesToMoveToTheSamePlace: also where one of them, or both, are wrapped.
+func TestNewRefusesToMoveToTheSamePlace(t *testing.T) {
+	store, other := newMemory(t), newMemory(t)
+	watched := func() core.Store {
+		return core.Observe(store, func(ctx context.Context, _ string) (context.Context, func(error)) { return ctx, nil })
+	}
+	for name, pair := range map[string][2]core.Store{
+		"itself": {store, store}, "wrapped": {watched(), store}, "from a wrapped one": {store, watched()},
+		"both": {watched(), watched()}, "embedded": {struct{ core.Store }{watched()}, struct{ core.Store }{watched()}}, "another": {watched(), other},
+	} {
+		m, err := core.New(pair[0], &core.Options{Keys: core.Keyring{testKey}, Migrate: core.Migration{From: pair[1], Until: time.Now().Add(time.Hour)}})
+		if err == nil {
+			m.Close()
+		}
+		switch name {
+		case "another":
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		case "embedded": // a wrapper that does not say what it wraps: no panic is all
+		default:
+			if err == nil || !strings.Contains(err.Error(), "is the store itself") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
