@@ -107,6 +107,7 @@ func mysqlConfig(spec string) (*mysql.Config, error) {
 	config.User = u.User.Username()
 	config.Passwd, _ = u.User.Password()
 	config.InterpolateParams = true // one round trip for each statement, not two
+	config.MaxAllowedPacket = 0     // that of the server, which it is asked for: what is larger is not sent
 	return config, nil
 }
 
