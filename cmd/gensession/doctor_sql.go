@@ -119,6 +119,10 @@ func (p *clinic) inTable(ctx context.Context, there bool) bool {
 		return true
 	}
 	defer s.Close()
+	if t, ok := s.(interface{ CreateTable(context.Context) error }); ok { // of a table that is there it only reads
+		err := t.CreateTable(ctx)
+		p.either("columns", err == nil, "they are those of the schema", note, fmt.Sprint(err), "Compare the table with the statements of gensession schema")
+	}
 	p.use(ctx, s, "The user needs SELECT, INSERT, UPDATE and DELETE on the table, and a server that may be written")
 	return true
 }

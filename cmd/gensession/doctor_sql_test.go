@@ -88,11 +88,11 @@ func TestDoctorPostgres(t *testing.T) {
 		t.Errorf("without fsync: %v", r)
 	}
 	healthy := map[string]string{
-		"reach": fine, "permissions": fine, "owners": fine, "version": fine, "role": fine, "durability": fine, "clock": fine, "table": fine,
+		"reach": fine, "permissions": fine, "owners": fine, "version": fine, "role": fine, "durability": fine, "clock": fine, "table": fine, "columns": fine,
 		"index": fine, "sweeping": fine, "vacuum": fine, "dead rows": fine, "hot": fine, "bloat": fine,
 	}
 	missing := map[string]string{"table": fault}
-	for _, check := range []string{"permissions", "owners", "index", "sweeping", "vacuum", "dead rows", "hot", "bloat"} {
+	for _, check := range []string{"columns", "permissions", "owners", "index", "sweeping", "vacuum", "dead rows", "hot", "bloat"} {
 		missing[check] = ""
 	}
 	diagnose(t, url, healthy, missing)
@@ -108,6 +108,7 @@ func TestDoctorPostgres(t *testing.T) {
 	const flush = "SELECT pg_stat_force_next_flush()"
 	p.try(url, healthy, []disease{
 		{"no autovacuum", map[string]string{"vacuum": fault}, []string{"ALTER TABLE gensession SET (autovacuum_enabled = false)"}, []string{"ALTER TABLE gensession RESET (autovacuum_enabled)"}},
+		{"a collation", map[string]string{"columns": note}, []string{`ALTER TABLE gensession ALTER session_key TYPE text COLLATE "en-x-icu"`}, []string{`ALTER TABLE gensession ALTER session_key TYPE text COLLATE "C"`}},
 		{"no index", map[string]string{"index": fault}, []string{"DROP INDEX gensession_sweep_at"}, []string{"CREATE INDEX gensession_sweep_at ON gensession (sweep_at)"}},
 		{"no index of owners", map[string]string{"index": note}, []string{"DROP INDEX gensession_owner"}, []string{"CREATE INDEX gensession_owner ON gensession (owner)"}},
 		{"nobody sweeps", map[string]string{"sweeping": fault}, []string{fmt.Sprintf(rows, 10, "1000000000000", 3)}, []string{"DELETE FROM gensession"}},
@@ -140,10 +141,10 @@ func TestDoctorMariaDB(t *testing.T) {
 	admin := poolOf(t, "mysql://kit@"+s.Addr()+"/app")
 	healthy := map[string]string{
 		"reach": fine, "permissions": fine, "owners": fine, "version": fine, "role": fine, "durability": fine, "packet": fine, "clock": fine,
-		"table": fine, "engine": fine, "keys": fine, "index": fine, "sweeping": fine, "bloat": fine,
+		"table": fine, "columns": fine, "engine": fine, "keys": fine, "index": fine, "sweeping": fine, "bloat": fine,
 	}
 	missing := map[string]string{"table": fault}
-	for _, check := range []string{"permissions", "owners", "engine", "keys", "index", "sweeping", "bloat"} {
+	for _, check := range []string{"columns", "permissions", "owners", "engine", "keys", "index", "sweeping", "bloat"} {
 		missing[check] = ""
 	}
 	diagnose(t, url, healthy, missing)
@@ -157,7 +158,8 @@ func TestDoctorMariaDB(t *testing.T) {
 	})
 	p.try(url, healthy, []disease{
 		{"MyISAM", map[string]string{"engine": fault}, []string{"ALTER TABLE gensession ENGINE=MyISAM"}, []string{"ALTER TABLE gensession ENGINE=InnoDB"}},
-		{"a collation", map[string]string{"keys": fault}, []string{"ALTER TABLE gensession MODIFY session_key varchar(250) CHARACTER SET ascii COLLATE ascii_general_ci"}, []string{"ALTER TABLE gensession MODIFY session_key varbinary(250) NOT NULL"}},
+		{"short payloads", map[string]string{"columns": note}, []string{"ALTER TABLE gensession MODIFY data blob NOT NULL"}, []string{"ALTER TABLE gensession MODIFY data longblob NOT NULL"}},
+		{"a collation", map[string]string{"keys": fault, "columns": note}, []string{"ALTER TABLE gensession MODIFY session_key varchar(250) CHARACTER SET ascii COLLATE ascii_general_ci"}, []string{"ALTER TABLE gensession MODIFY session_key varbinary(250) NOT NULL"}},
 		{"no index", map[string]string{"index": fault}, []string{"DROP INDEX gensession_sweep_at ON gensession"}, []string{"CREATE INDEX gensession_sweep_at ON gensession (sweep_at)"}},
 		{"no index of owners", map[string]string{"index": note}, []string{"DROP INDEX gensession_owner ON gensession"}, []string{"CREATE INDEX gensession_owner ON gensession (owner)"}},
 		{"nobody sweeps", map[string]string{"sweeping": fault}, []string{"INSERT INTO gensession (session_key, data, version, expires_at, sweep_at) VALUES ('junk', '', 1, 1000000000000, 1000000000000)"}, []string{"DELETE FROM gensession"}},
