@@ -2,10 +2,15 @@ package core
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash"
 	"math"
 	"net/http"
 	"os"
@@ -181,25 +186,38 @@ func FuzzSignature(f *testing.F) {
 		if len(first) == 0 || len(second) == 0 {
 			return
 		}
-		for _, sha1Sum := range []bool{false, true} {
-			r, err := newKeyring([][]byte{first, second}, sha1Sum, true)
-			if err != nil {
+		// Ours, and each form of keygrip's.
+		schemes := []KoaOptions{{}}
+		for _, algorithm := range []string{"sha1", "sha256", "sha384", "sha512"} {
+			schemes = append(schemes, KoaOptions{Algorithm: algorithm, Encoding: "base64"}, KoaOptions{Algorithm: algorithm, Encoding: "hex"})
+		}
+		sums := map[string]func() hash.Hash{"sha1": sha1.New, "": sha256.New, "sha256": sha256.New, "sha384": sha512.New384, "sha512": sha512.New}
+		for _, scheme := range schemes {
+			koa := scheme.Algorithm != ""
+			r := new(keyring)
+			if err := (&Options{Name: "koa.sid", Koa: scheme}).sign(r, koa, Keyring{first, second}, time.Time{}); err != nil {
 				t.Fatal(err)
 			}
-			sum, first, second := sha256.New, first, second
-			if sha1Sum {
-				sum = sha1.New
-			} else {
+			first, second := first, second
+			if !koa {
 				first, second = derived(first), derived(second)
 			}
+			directly := func(key []byte, text string) string {
+				m := hmac.New(sums[scheme.Algorithm], key)
+				m.Write([]byte(text))
+				if scheme.Encoding == "hex" {
+					return hex.EncodeToString(m.Sum(nil))
+				}
+				return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
+			}
 			sig := string(r.sign(nil, name, value))
-			if want := directly(sum, first, name+"="+value); sig != want {
+			if want := directly(first, name+"="+value); sig != want {
 				t.Fatalf("signature %q, want %q", sig, want)
 			}
 			if got := r.verify(name, value, sig); got != 0 {
 				t.Fatalf("the first key's signature is of key %d", got)
 			}
-			other := directly(sum, second, name+"="+value)
+			other := directly(second, name+"="+value)
 			if got := r.verify(name, value, other); got != 1 && other != sig {
 				t.Fatalf("the second key's signature is of key %d", got)
 			}
