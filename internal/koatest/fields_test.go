@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,10 +91,14 @@ func TestCookieFieldsAreThoseOfNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Equal(now, kept) {
+	// What the server refuses is up to the version of Node, not to the packages.
+	lines := func(text []byte) []string {
+		return strings.Split(strings.ReplaceAll(string(text), `,"refused"]`, "]"), "\n")
+	}
+	was, is := lines(kept), lines(now)
+	if slices.Equal(was, is) {
 		return
 	}
-	was, is := strings.Split(string(kept), "\n"), strings.Split(string(now), "\n")
 	for i := range min(len(was), len(is)) {
 		if was[i] != is[i] {
 			t.Fatalf("line %d of the recording is\n%.1000s\nand now\n%.1000s", i+1, was[i], is[i])
