@@ -279,14 +279,18 @@ func (m *Manager) endOthers(p *plan, own string) error {
 // endOther ends the session that is found at p, unless it is the one at own. What has
 // moved on is another login's by now: only a logout follows it.
 func (m *Manager) endOther(ctx context.Context, p target, own string) error {
+	old := m.copies()
 	for range maxTries {
 		at := p
 		if s, err := m.find(ctx, p.key); errors.Is(err, ErrGone) || err == nil && s.at == own {
-			if s.version == 0 && m.copies() {
-				_, err := m.old.endOne(ctx, target{key: p.key})
+			if !s.nothing(err) || !old {
+				return nil
+			}
+			if _, err := m.old.endOne(ctx, target{key: p.key}); err != nil {
 				return err
 			}
-			return nil
+			old = false // and here again: it may have been taken over meanwhile
+			continue
 		} else if err == nil {
 			at = target{key: s.at, version: s.version, list: m.listOf(&s.record)}
 		}

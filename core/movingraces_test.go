@@ -287,3 +287,40 @@ func TestP15APointerOnItsWay(t *testing.T) {
 		}
 	}
 }
+
+// TestP15AnEndInOneStore: as above, for a session that gets another form in its store,
+// before each call of DestroyByID.
+func TestP15AnEndInOneStore(t *testing.T) {
+	t.Parallel()
+	for kind, wrap := range storeKinds {
+		inBubble(t, kind, func(t *testing.T) {
+			for at, met := 1, true; met; at++ {
+				memory := memorystore.New(nil)
+				t.Cleanup(func() { memory.Close() })
+				store := wrap(memory)
+				must(t, store.Set(bg, "koa:sess:"+fixedID, []byte(`{"cookie":{},"visits":1}`), time.Hour))
+				cookies := "koa.sid=" + fixedID + "; koa.sid.sig=" + keygrip(string(koaA), "koa.sid", fixedID)
+				n := 0
+				met = false
+				process := func(s core.Store) *core.Manager {
+					m, err := core.New(s, &core.Options{Keys: core.Keyring{keyA}, Migrate: core.Migration{Keys: core.Keyring{koaA}, Until: time.Now().Add(time.Hour)}})
+					must(t, err)
+					t.Cleanup(func() { m.Close() })
+					return m
+				}
+				other, f := process(store), storetest.NewFaulty(store)
+				f.Before(func(context.Context, storetest.Op, string) error {
+					if n++; n == at {
+						met = true
+						_ = seen(t, other, cookies)
+					}
+					return nil
+				})
+				must(t, process(f).DestroyByID(bg, fixedID))
+				if n := seen(t, other, cookies); n != 0 {
+					t.Errorf("taken over before call %d: it lives, with %d visits", at, n)
+				}
+			}
+		})
+	}
+}
