@@ -195,7 +195,7 @@ func TestW23ThereIsNoMasterForAWhile(t *testing.T) {
 	} {
 		t.Run("without "+name, func(t *testing.T) {
 			server := servers.Redis(t, rules...)
-			s := open(t, server.Addr())
+			s := connected(t, open(t, server.Addr()))
 			var e ear
 			defer s.Notify(e.hear)()
 			if err := s.Set(t.Context(), "k", nil, 0); err != nil {
