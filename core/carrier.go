@@ -75,7 +75,8 @@ const (
 	// Reset in place of another one. A response that saved the session under the old
 	// id may reach the browser after the one with the new id. Then NAME leads
 	// nowhere, and the copy counts, however long the browser waits with its next
-	// request. Nothing else is ever sent there.
+	// request. Nothing else is sent there, but the same copy anew where the session
+	// chooses to end with the browser, which the copy would outlive.
 	atNext
 	// atLate is NAME.late. A request that carries an id which was given up may
 	// belong to a browser that has got another id by now, or to one that has never

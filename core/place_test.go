@@ -480,3 +480,43 @@ func TestOtherCookiesNames(t *testing.T) {
 		}
 	}
 }
+
+// A request that chooses "until the browser closes" sends the copies of its id anew,
+// which would outlive the browser. That is the one other thing that is sent to
+// NAME.next: so its answer must not come after that of a login beside it, as that of a
+// Renew must not (docs/concurrency.md). Nobody but such a request does so, once for each
+// choice, and only if the browser has a copy; the next login works.
+func TestUntilTheBrowserClosesBesideALogin(t *testing.T) {
+	closes := func(_ *core.Visit, s *core.Session) { must(t, s.SetLifetime(core.Lifetime{UntilBrowserCloses: true})) }
+	for state, copied := range map[string]bool{"a session": false, "a session and a copy of its id": true} {
+		t.Run(state, func(t *testing.T) {
+			a := newApp(t, &core.Options{IdleTimeout: time.Hour})
+			states[state](t, a)
+			has := cookiesOf(a.browser)
+			send := func(name string, h handler) flight { return flight{name, a.ok(a.send(has.Jar("/"), h))} }
+			flights := []flight{send("chosen", closes), send("chosen again", closes), send("stores", count(t)), send("logs in", signIn(t, "ada"))}
+			for i, want := range []bool{copied, false, false, true} {
+				if got := strings.Contains(fmt.Sprint(flights[i].jar.SetCookies), "koa.sid.next="); got != want {
+					t.Errorf("the answer of %q sends NAME.next: %t", flights[i].name, got)
+				}
+			}
+			orders(flights, func(order []flight) {
+				b, in, lost := cookiesOf(has), false, false
+				for _, f := range order {
+					b.Take("/", f.jar.SetCookies...)
+					in = in || f.name == "logs in"
+					lost = lost || in && f.name == "chosen" && copied
+					if want := map[bool]string{true: "ada"}[in && !lost]; a.who(b) != want {
+						t.Errorf("after the answer of %q: %q, want %q", f.name, a.who(b), want)
+					}
+				}
+				if lost {
+					again := *a
+					again.browser = b
+					again.ok(again.get("/", signIn(t, "bob")))
+					again.wantUser("bob")
+				}
+			})
+		})
+	}
+}
