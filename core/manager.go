@@ -117,7 +117,8 @@ type Options struct {
 	// with a stored session (generic-session's rolling).
 	Rolling bool
 
-	// Defer loads a session only when the handler uses it.
+	// Defer loads a session only when the handler uses it, which has to be before the
+	// response begins.
 	Defer bool
 	// AllowEmpty also stores new sessions without values.
 	AllowEmpty bool
