@@ -730,11 +730,12 @@ func (m *Manager) endOwned(ctx context.Context, all []ownedSession, by string) e
 	if apart {
 		m.leave(ctx, all, errs)
 	}
-	for _, err := range errs {
+	for i, err := range errs {
 		e := Event{Kind: EventEnded, Why: by}
 		if err != nil {
 			e = Event{Kind: EventNotRevoked, Err: &Error{OpDestroy, err}}
 		}
+		e.ID, _ = m.dialect.print(m.o.Prefix, all[i].at)
 		m.tell(ctx, nil, "", e)
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -893,7 +894,9 @@ func (m *Manager) endEach(ctx context.Context, all []ownedSession) error {
 				return err
 			}
 		}
-		m.tell(ctx, nil, "", Event{Kind: EventEnded, Why: "LoginOptions.MaxSessions"})
+		e := Event{Kind: EventEnded, Why: "LoginOptions.MaxSessions"}
+		e.ID, _ = m.dialect.print(m.o.Prefix, all[i].at)
+		m.tell(ctx, nil, "", e)
 	}
 	return nil
 }

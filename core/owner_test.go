@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/core/sessiontest"
 	"github.com/gensession/gensession/core/storetest"
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
@@ -549,5 +551,51 @@ func TestOwnersBehindWrappers(t *testing.T) {
 				t.Errorf("Guarantees: %s", g)
 			}
 		})
+	}
+}
+
+// An event about a session that was ended for its owner names it, as its login did.
+func TestEndedForTheOwner(t *testing.T) {
+	memory := memorystore.New(nil)
+	defer memory.Close()
+	store := storetest.NewFaulty(memory)
+	var mu sync.Mutex
+	var seen []core.Event
+	m, err := core.New(store, &core.Options{Keys: core.Keyring{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}, Owners: true, Hooks: core.Hooks{Event: func(_ context.Context, e core.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		if e.Kind == core.EventLoggedIn || e.Kind == core.EventEnded || e.Kind == core.EventNotRevoked {
+			seen = append(seen, e)
+		}
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for _, most := range []int{0, 1} { // the second login ends the first
+		sessiontest.New(t, m, func(s *core.Session) error {
+			return s.Login(core.LoginOptions{Owner: "ada", MaxSessions: most})
+		})
+	}
+	refuses := errors.New("no")
+	store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+		if strings.HasPrefix(string(op), "get") || op == storetest.OpOwned {
+			return nil
+		}
+		return errors.Join(core.ErrRefused, refuses)
+	})
+	if err := m.DestroyByOwner(t.Context(), "ada", nil); !errors.Is(err, refuses) {
+		t.Errorf("a store that refuses: %v", err)
+	}
+	store.Before(nil)
+	if err := m.DestroyByOwner(t.Context(), "ada", nil); err != nil {
+		t.Error(err)
+	}
+	byID := map[string][]core.EventKind{}
+	for _, e := range seen {
+		byID[e.ID] = append(byID[e.ID], e.Kind)
+	}
+	if len(seen) != 5 || len(byID) != 2 || byID[""] != nil {
+		t.Errorf("the events are %v", byID)
 	}
 }
