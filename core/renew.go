@@ -105,6 +105,7 @@ func (s *Session) note(call string, err error) error {
 func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s, m := v.session, v.manager
 	var targets []target
+	before := v.formerTargets()
 	s.mu.Lock()
 	id, held := s.id, s.save == SaveNever
 	s.apart = s.apart || held
@@ -114,9 +115,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 		if s.state == live && !s.notLoaded && s.unknownWrite == nil {
 			targets[0].version, targets[0].list = s.version, m.listOf(&s.stored)
 		}
-		if m.migrates() {
-			targets = append(targets, m.both(s.id)[1:]...)
-		}
+		targets = append(targets, before...)
 	}
 	if logout {
 		targets = append(append(targets, s.unended...), v.others...)
@@ -168,6 +167,22 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 		v.tellOthers(ctx, v.others, "Destroy")
 	}
 	return errors.Join(err, unset)
+}
+
+// formerTargets are where the session was before it was taken over. Foreign.Key is code
+// of the user, which may panic: mu is not held.
+func (v *Visit) formerTargets() []target {
+	s, m := v.session, v.manager
+	if !m.migrates() {
+		return nil
+	}
+	s.mu.Lock()
+	id := s.id
+	s.mu.Unlock()
+	if id == "" {
+		return nil
+	}
+	return m.both(id)[1:]
 }
 
 // tellOthers tells that other sessions of the request were ended.
