@@ -23,7 +23,7 @@ func TestP15Model(t *testing.T) {
 	t.Parallel()
 	kinds := maps.Clone(storeKinds)
 	kinds["keys apart"] = keysApart
-	runs := 10
+	runs := 4
 	if os.Getenv("SOAK") == "1" {
 		runs = 2000
 	}
