@@ -119,6 +119,9 @@ func (m *Manager) follow(ctx context.Context, key string, s lookup, err error, i
 		then, err := m.look(ctx, to)
 		if t := then.tombstone; errors.Is(err, ErrGone) && t.leads(inTime) && m.o.Prefix+t.lead.to == key {
 			then, err = m.finish(ctx, key, s, to, t)
+		} else if err == nil && then.record.Created == s.record.Created { // before the last step
+			ttl, _ := m.ttlOf(&entry{}, &then.record, time.Now())
+			m.layToRest(withoutCancel(ctx), key, s.version, to, ttl, &then.record)
 		}
 		if err == nil && then.record.Created != s.record.Created { // that one has ended: see later
 			return lookup{at: key, version: s.version}, ErrGone
@@ -381,15 +384,21 @@ func (m *Manager) finish(ctx context.Context, old string, s lookup, key string, 
 			s.version = then.version
 		}
 	}
-	if s.version != 0 {
-		rest := m.rest(old, key, ttl)
-		_, err := m.set(ctx, old, rest.Data, rest.TTL, s.version) // the mark is as good, but has no end of its own
-		if err == nil {
-			m.disown(ctx, m.listOf(&r), old)
-		}
-	}
+	m.layToRest(ctx, old, s.version, key, ttl, &r)
 	m.prolonged(key)
 	return lookup{record: r, version: version}, nil
+}
+
+// layToRest ends the old id of r, which has moved to key and lives for ttl. The mark at
+// version is as good, but has no end of its own: who finds it later does this.
+func (m *Manager) layToRest(ctx context.Context, old string, version Version, key string, ttl time.Duration, r *record.Record) {
+	if version == 0 {
+		return
+	}
+	rest := m.rest(old, key, ttl)
+	if _, err := m.set(ctx, old, rest.Data, rest.TTL, version); err == nil {
+		m.disown(ctx, m.listOf(r), old)
+	}
 }
 
 // keepsQuiet reports whether the response must not carry the session's id: the browser

@@ -698,3 +698,50 @@ func TestP18ClosesWithCopies(t *testing.T) {
 		}
 	}
 }
+
+// TestP20StoppedBeforeTheRest: on a store without a step for two keys, where a process
+// dies between the last two steps of a renewed id, the old one ends all the same, soon
+// after somebody has brought it.
+func TestP20StoppedBeforeTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := renewingOptions()
+		o.RenewGrace = time.Minute
+		a := newAppOn(t, stepwise(newMemory(t)), o)
+		a.ok(a.get("/", count(t)))
+		old := cookiesOf(a.browser)
+		time.Sleep(renewAfter)
+		a.ok(a.get("/", nil))
+		steps := 0
+		a.store.Before(func(_ context.Context, op storetest.Op, _ string) error {
+			if op == storetest.OpSetVersion {
+				if steps++; steps == 3 {
+					return core.ErrRefused
+				}
+			}
+			return nil
+		})
+		a.ok(a.get("/", nil)) // brings the new id
+		a.store.Before(nil)
+		if steps != 3 {
+			t.Fatalf("%d steps, want 3", steps)
+		}
+		visited := func(b *jartest.Browser) (n int) {
+			a.ok(a.send(b.Jar("/"), func(_ *core.Visit, s *core.Session) { n = visits.Get(s) }))
+			return n
+		}
+		writes := a.store.Calls(storetest.OpSetVersion)
+		for range 3 {
+			if visited(old) != 1 {
+				t.Error("the old id does not lead to the session in its rest")
+			}
+		}
+		if n := a.store.Calls(storetest.OpSetVersion) - writes; n != 1 {
+			t.Errorf("%d writes, want that of the rest", n)
+		}
+		time.Sleep(o.RenewGrace + time.Second)
+		if visited(old) != 0 {
+			t.Error("the old id leads on")
+		}
+		a.wantVisits(1)
+	})
+}
