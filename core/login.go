@@ -194,7 +194,7 @@ func (m *Manager) logIn(p *plan) error {
 	ctx, e := p.ctx, &p.entry
 	admit, err := m.admission(p)
 	if admit == nil {
-		err = m.endOthers(p, m.storeKey(e))
+		err = m.endOthers(p.ctx, p.others, m.storeKey(e))
 	}
 	if err != nil {
 		return err
@@ -255,7 +255,7 @@ func (m *Manager) logIn(p *plan) error {
 		return err
 	}
 	if admit != nil {
-		if err := admit(m.storeKey(e), ""); err != nil {
+		if err := m.admit(ctx, admit, m.storeKey(e), ""); err != nil {
 			return errors.Join(err, m.destroyOwned(ctx, m.storeKey(e), e.stored.Owned))
 		}
 	}
@@ -266,10 +266,10 @@ func (m *Manager) logIn(p *plan) error {
 	return m.limit(p)
 }
 
-// endOthers ends the other sessions that the request of p carries.
-func (m *Manager) endOthers(p *plan, own string) error {
-	for _, other := range p.others {
-		if err := m.endOther(p.ctx, other, own); err != nil {
+// endOthers ends the other sessions that the request carries.
+func (m *Manager) endOthers(ctx context.Context, others []target, own string) error {
+	for _, other := range others {
+		if err := m.endOther(ctx, other, own); err != nil {
 			return err
 		}
 	}

@@ -758,12 +758,16 @@ func (m *Manager) leave(ctx context.Context, all []ownedSession, errs []error) {
 	m.disown(ctx, list, keys...)
 }
 
-// admission decides about a login with RefuseMore, and is nil for any other. It runs
-// when the session is stored under key, and nothing has ended yet that it takes the
-// place of: the session of the owner with that serial, if there is one, and others that
-// the request carries. So a login that is refused leaves everything as it was. Mostly it
-// is refused here, before anything is stored.
-func (m *Manager) admission(p *plan) (func(key, serial string) error, error) {
+// An admission decides about a login with RefuseMore, which is nil for any other.
+type admission struct {
+	login  *login
+	others []target // that the request carries, which end then
+	own    string   // the key that the session had
+}
+
+// admission asks whether a login may take place before anything is stored. Mostly it is
+// refused here.
+func (m *Manager) admission(p *plan) (*admission, error) {
 	if !p.login.refuses {
 		return nil, nil
 	}
@@ -771,13 +775,17 @@ func (m *Manager) admission(p *plan) (func(key, serial string) error, error) {
 	if p.entry.state == live {
 		serial = ownerOf(p.entry.stored.Owned).Serial
 	}
-	own := m.storeKey(&p.entry)
-	return func(key, serial string) error {
-		if err := m.admits(p.ctx, p.login, key, serial); err != nil {
-			return err
-		}
-		return m.endOthers(p, own)
-	}, m.admits(p.ctx, p.login, "", serial)
+	return &admission{p.login, p.others, m.storeKey(&p.entry)}, m.admits(p.ctx, p.login, "", serial)
+}
+
+// admit asks when the session is stored under key, and nothing has ended yet that it
+// takes the place of: the session of the owner with that serial, if there is one, and
+// others. So a login that is refused leaves everything as it was.
+func (m *Manager) admit(ctx context.Context, a *admission, key, serial string) error {
+	if err := m.admits(ctx, a.login, key, serial); err != nil {
+		return err
+	}
+	return m.endOthers(ctx, a.others, a.own)
 }
 
 // admits is ErrTooMany if the session at key is one too many, or, where that is "", if

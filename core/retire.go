@@ -151,8 +151,8 @@ func (m *Manager) lookToWrite(ctx context.Context, key string, mine string, t *t
 // changeID moves e with the changes c to a new id: the record comes under an id
 // that nobody knows yet, and a tombstone in place of the old one. It is ErrGone
 // if another request has ended the session or given it another id. admit, if it is not
-// nil, is that of a login: see admission.
-func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet, admit func(key, serial string) error) (err error) {
+// nil, is that of a login.
+func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet, admit *admission) (err error) {
 	if err := m.dropOther(ctx, e); err != nil {
 		return err
 	}
@@ -173,9 +173,9 @@ func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet, admit fu
 		if err != nil {
 			return err
 		}
-		old := former{oldKey, now.version, m.listOf(&now.record), c.login != 0, nil}
+		old := former{key: oldKey, version: now.version, list: m.listOf(&now.record), login: c.login != 0, admit: admit}
 		if admit != nil {
-			old.admit = func(key string) error { return admit(key, ownerOf(now.record.Owned).Serial) }
+			old.serial = ownerOf(now.record.Owned).Serial
 		}
 		err = m.exchange(ctx, e, old, &r)
 		switch {
@@ -215,9 +215,10 @@ func (m *Manager) changeID(ctx context.Context, e *entry, c *changeSet, admit fu
 type former struct {
 	key     string
 	version Version
-	list    string                 // of its owner
-	login   bool                   // by a login
-	admit   func(key string) error // whether the session at key may come in its place; nil if nobody asks
+	list    string     // of its owner
+	login   bool       // by a login
+	admit   *admission // asks whether another one may come in its place; nil if nobody does
+	serial  string     // its own, for that
 }
 
 // exchange makes r the session of a new id, in place of the former one.
@@ -298,7 +299,7 @@ func (m *Manager) inTwoSteps(ctx context.Context, e *entry, old former, key stri
 		old.list = "" // a hint that leads nowhere, for less to wait: the next look at the list takes it out
 	}
 	if old.admit != nil {
-		err = old.admit(key)
+		err = m.admit(ctx, old.admit, key, old.serial)
 	}
 	if err == nil {
 		err = m.bury(ctx, e, old.key, old.version, key, old.list)
