@@ -8,6 +8,7 @@ import (
 	"net/textproto"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
@@ -39,7 +40,7 @@ func TestHandlers(t *testing.T) {
 	}
 	for name, o := range options {
 		t.Run(name, func(t *testing.T) {
-			o.RememberFor = 3600e9
+			o.RememberFor = 48 * time.Hour
 			for _, kind := range stores[:2] {
 				if o.Carrier != nil && kind.name != "memory" {
 					continue
