@@ -368,7 +368,7 @@ func TestLifetimesAgree(t *testing.T) {
 				l.play()
 				renewed, arrived = renewed+l.renewed, arrived+l.arrived
 			}
-			rounds := 4
+			rounds := 1
 			if os.Getenv("SOAK") == "1" {
 				rounds = 400
 			}

@@ -1,6 +1,7 @@
 package memcachestore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,8 +55,8 @@ func (c *conn) greet(r *request) error {
 	}
 	c.extendDeadline() // TLS may still have to shake hands
 	line, err := c.command("version\r\n")
-	if !c.end() && err == nil {
-		err = net.ErrClosed
+	if !c.end() && err == nil { // the reply came when the time was over
+		err = cmp.Or(r.ctx.Err(), net.ErrClosed)
 	}
 	word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
 	switch {
