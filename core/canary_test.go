@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -334,11 +335,14 @@ func TestR10AStoreThatQuotesItsKeys(t *testing.T) {
 			ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
 				c, failed := leaksOf(t), 0
 				a := open(&core.Options{FailFast: true, AbsoluteTimeout: time.Hour})
-				for _, class := range []error{core.ErrUnavailable, core.ErrOutcomeUnknown, core.ErrRefused, core.ErrConflict, core.ErrNotFound, context.DeadlineExceeded, errors.New("of no class")} {
-					for _, op := range []storetest.Op{
+				for i, class := range []error{core.ErrUnavailable, core.ErrOutcomeUnknown, core.ErrRefused, core.ErrConflict, core.ErrNotFound, context.DeadlineExceeded, errors.New("of no class")} {
+					for j, op := range []storetest.Op{
 						storetest.OpGetVersion, storetest.OpSetVersion, storetest.OpBatch, storetest.OpAppend, storetest.OpDestroy,
 						storetest.OpOwn, storetest.OpOwned, storetest.OpDisown, storetest.OpGetMany,
 					} {
+						if (i+j+len(name))%4 != 0 && os.Getenv("SOAK") != "1" {
+							continue // another spelling has this one
+						}
 						for _, act := range acts {
 							a.store.Before(nil)
 							b := a.device()
