@@ -26,7 +26,7 @@ func (t *turns) begin() {
 
 func (t *turns) end(text string) {
 	switch {
-	case text == "COMMIT" || text == "ROLLBACK":
+	case strings.HasPrefix(text, "COMMIT") || strings.HasPrefix(text, "ROLLBACK"):
 		t.within = false
 	case strings.HasPrefix(text, "BEGIN") || strings.HasPrefix(text, "START TRANSACTION"):
 		t.within = true
