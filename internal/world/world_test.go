@@ -1,3 +1,8 @@
+//go:build !386 && !arm
+
+// Middlewares of Fiber v3 that are played here (etag, compress) do not compile on 32
+// bits: all files of this module have the line above.
+
 // Package world_test is the library in other people's frames: programs with the
 // frameworks, and with the middleware that people mount beside sessions, each driven
 // over sockets by the same browser, with the same outcome.
