@@ -15,6 +15,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/allocs"
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
@@ -482,24 +483,24 @@ func TestW38TheLoggerNeedsNoHook(t *testing.T) {
 
 // When nobody listens, events cost nothing, and a hook costs the fingerprint only.
 func TestW38EventsAreCheap(t *testing.T) {
-	allocs := func(o core.Options) float64 {
+	cost := func(o core.Options) float64 {
 		store := memorystore.New(nil)
 		defer store.Close()
 		a := newAppOn(t, store, &o)
 		a.ok(a.get("/", count(t)))
 		jar := a.browser.Jar("/")
-		return testing.AllocsPerRun(200, func() {
+		return allocs.Fewest(200, func() {
 			v, _ := a.manager.NewVisit(jar, nil)
 			if v.Begin(bg) != nil || v.Commit(bg) != nil {
 				t.Error("the request failed")
 			}
 		})
 	}
-	quiet := allocs(core.Options{})
-	if heard := allocs(core.Options{Hooks: core.Hooks{Event: func(context.Context, core.Event) {}}}); heard > quiet+4 {
+	quiet := cost(core.Options{})
+	if heard := cost(core.Options{Hooks: core.Hooks{Event: func(context.Context, core.Event) {}}}); heard > quiet+4 {
 		t.Errorf("%v allocations with a hook, %v without", heard, quiet)
 	}
-	if logged := allocs(core.Options{Logger: slog.New(slog.DiscardHandler)}); logged > quiet {
+	if logged := cost(core.Options{Logger: slog.New(slog.DiscardHandler)}); logged > quiet {
 		t.Errorf("%v allocations with a Logger that drops debug messages, %v without", logged, quiet)
 	}
 }

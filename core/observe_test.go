@@ -17,6 +17,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/allocs"
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
@@ -211,14 +212,14 @@ func TestW41TheFastPath(t *testing.T) {
 		t.Errorf("calls %v", seen.calls)
 	}
 	// What observing costs is its own: neither a copy nor a context.
-	allocs := func(s core.Store) float64 {
+	cost := func(s core.Store) float64 {
 		m, err := core.New(s, &core.Options{Keys: [][]byte{testKey}})
 		must(t, err)
 		defer m.Close()
 		a := &app{t: t, manager: m, browser: &jartest.Browser{}}
 		a.ok(a.get("/", count(t)))
 		jar := a.browser.Jar("/")
-		return testing.AllocsPerRun(100, func() {
+		return allocs.Fewest(100, func() {
 			v, _ := m.NewVisit(jar, nil)
 			if v.Begin(bg) != nil || v.Commit(bg) != nil {
 				t.Error("the request failed")
@@ -226,7 +227,7 @@ func TestW41TheFastPath(t *testing.T) {
 		})
 	}
 	nothing := func(ctx context.Context, _ string) (context.Context, func(error)) { return ctx, nil }
-	if bare, observed := allocs(newMemory(t)), allocs(core.Observe(newMemory(t), nothing)); observed > bare {
+	if bare, observed := cost(newMemory(t)), cost(core.Observe(newMemory(t), nothing)); observed > bare {
 		t.Errorf("%v allocations, %v without", observed, bare)
 	}
 }

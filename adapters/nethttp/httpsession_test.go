@@ -20,6 +20,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/allocs"
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
@@ -507,13 +508,13 @@ func TestAllocations(t *testing.T) {
 	h := httpsession.New(m, nil)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) }))
 	w, r := nobody{make(http.Header)}, httptest.NewRequest("GET", "/", nil)
 	jar, ctx := new(jartest.Jar), context.Background()
-	alone := testing.AllocsPerRun(100, func() {
+	alone := allocs.Fewest(100, func() {
 		outer, _ := core.VisitFrom(ctx)
 		v, _ := m.NewVisit(jar, outer)
 		_ = v.Begin(ctx)
 		_ = v.Commit(ctx)
 	})
-	if n := testing.AllocsPerRun(100, func() { h.ServeHTTP(w, r) }); n > alone+4 {
+	if n := allocs.Fewest(100, func() { h.ServeHTTP(w, r) }); n > alone+4 {
 		t.Errorf("%v allocations, of which the core makes %v", n, alone)
 	}
 }
