@@ -110,7 +110,7 @@ func TestR22PanicsWhereNobodyWaits(t *testing.T) {
 	plants := map[string]func(o *core.Options, s *plantedStore){
 		"the touch of a running session": func(_ *core.Options, s *plantedStore) { s.touch = func() { panic(secret) } },
 		"its error":                      func(_ *core.Options, s *plantedStore) { s.touch = func() { panic(errors.New(secret)) } },
-		"a nil map":                      func(_ *core.Options, s *plantedStore) { s.touch = func() { map[string]int(nil)["a"] = 1 } },
+		"a nil pointer":                  func(_ *core.Options, s *plantedStore) { s.touch = func() { **new(*int) = 1 } },
 		"the cause of an outage":         func(_ *core.Options, s *plantedStore) { s.cause = func() { panic(secret) } },
 		"the hook that hears of it": func(o *core.Options, _ *plantedStore) {
 			o.Hooks.Event = func(_ context.Context, e core.Event) {
