@@ -56,14 +56,19 @@ func (j *Jar) Open(ctx *fasthttp.RequestCtx, secure bool) {
 // TimedOut reports whether the handler has answered by TimeoutError, or
 // fasthttp.TimeoutHandler for it. Call it when the handler has returned: the
 // response is complete then, and the handler may still run, so commit nothing, but
-// abandon the visit. What the visit has sent before goes into that response.
+// abandon the visit. What the visit has sent before goes into that response. Call it
+// on the goroutine that calls Close.
 func (j *Jar) TimedOut() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.ctx == nil || j.ctx.LastTimeoutErrorResponse() == nil {
+	if j.ctx == nil { // which only Close changes
 		return false
 	}
-	j.response = j.ctx.LastTimeoutErrorResponse()
+	answer := j.ctx.LastTimeoutErrorResponse()
+	if answer == nil {
+		return false
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.response = answer
 	return true
 }
 
