@@ -10,7 +10,10 @@ import (
 
 // A dialect is all in which sessions shared with koa-generic-session differ from
 // our own. New chooses it, and nothing else asks which it is.
-type dialect struct{ koa bool }
+type dialect struct {
+	koa    bool
+	prefix *record.Prefix // of the manager's keys; nil if that is not known
+}
 
 // key is where the store has the session of id.
 func (d dialect) key(prefix string, id ID) string {
@@ -25,7 +28,7 @@ func (d dialect) parse(r *record.Record, data []byte, key string) error {
 	if d.koa {
 		return r.ParseKoa(data)
 	}
-	return r.Parse(data, key)
+	return r.Parse(data, key, d.prefix)
 }
 
 // encode writes r behind key. It does not look at the size.
@@ -33,7 +36,7 @@ func (d dialect) encode(r *record.Record, key string) ([]byte, error) {
 	if d.koa {
 		return r.EncodeKoa(key), nil
 	}
-	return r.Encode(key)
+	return r.Encode(key, d.prefix)
 }
 
 // blank are the cookie options that a new session is stored with, and the complete

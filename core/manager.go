@@ -356,6 +356,7 @@ func New(store Store, o *Options) (*Manager, error) {
 	var problems []error
 	problem := func(format string, a ...any) { problems = append(problems, fmt.Errorf(format, a...)) }
 	m.fillIn(problem)
+	m.dialect.prefix = record.PrefixOf(m.o.Prefix)
 	m.check(problem)
 	m.checkOwners(problem)
 	if m.o.Carrier == nil {

@@ -38,7 +38,7 @@ func TestManyChangesOfNoJSON(t *testing.T) {
 	const rest = `,"a":[}`
 	sum := crc32.Checksum([]byte(rest), crc32.MakeTable(crc32.Castagnoli))
 	var r record.Record
-	err := r.Parse(fmt.Appendf(nil, `{"_gs":{"v":1,"k":"key","c":1,"s":"%08x"}%s`, sum, rest), "key")
+	err := r.Parse(fmt.Appendf(nil, `{"_gs":{"v":1,"k":"key","c":1,"s":"%08x"}%s`, sum, rest), "key", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

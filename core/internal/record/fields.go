@@ -298,23 +298,20 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli) // processors have an instruc
 // sumOf is the checksum of text.
 func sumOf(text []byte) uint32 { return crc32.Checksum(text, castagnoli) }
 
-const hexDigits = "0123456789abcdef"
+// hexSum is a checksum in hexadecimal digits, the first one in the highest byte. All
+// digits are made at once, since each request needs it.
+func hexSum(sum uint32) uint64 {
+	const each = 0x0101010101010101
+	x := uint64(sum)
+	x = (x<<16 | x) & 0x0000ffff0000ffff
+	x = (x<<8 | x) & 0x00ff00ff00ff00ff
+	x = (x<<4 | x) & 0x0f0f0f0f0f0f0f0f
+	letters := (x + 6*each) >> 4 & each
+	return x + '0'*each + letters*('a'-'0'-10)
+}
 
 // putSum writes a checksum into dst, in hexadecimal digits.
-func putSum(dst *[sumLen]byte, sum uint32) {
-	for i := range dst {
-		dst[i] = hexDigits[sum>>28]
-		sum <<= 4
-	}
-}
+func putSum(dst *[sumLen]byte, sum uint32) { binary.BigEndian.PutUint64(dst[:], hexSum(sum)) }
 
 // isSum reports whether text, which is as long, is what putSum writes.
-func isSum(text []byte, sum uint32) bool {
-	for _, digit := range text {
-		if digit != hexDigits[sum>>28] {
-			return false
-		}
-		sum <<= 4
-	}
-	return true
-}
+func isSum(text []byte, sum uint32) bool { return binary.BigEndian.Uint64(text) == hexSum(sum) }

@@ -71,7 +71,7 @@ func checkFields(t *testing.T, object, name, value []byte) {
 			same("changed", spliced, listed)
 			// Written with its head in front, and read back.
 			w.Fields = spliced
-			out, err := w.Encode("key")
+			out, err := w.Encode("key", nil)
 			if err != nil {
 				t.Fatal(err)
 			}

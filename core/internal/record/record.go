@@ -234,11 +234,36 @@ func keyMark(key string) string {
 	return key[:min(len(key), markLen)]
 }
 
-// prefixSum is the mark of the prefix of key: what stands before the hash, which
-// keyMark leaves out (W44). It is a member of its own, so that versions that know
-// only the other one read the record and carry it along.
-func prefixSum(key string) uint32 {
-	return sumOf(unsafe.Slice(unsafe.StringData(key), max(len(key)-hashLen, 0))) // #nosec G103 -- sumOf only reads
+// A Prefix is what the keys of one manager begin with, before the hash. It has the
+// mark ready that their records contain (W44), since hardly any key has another prefix.
+type Prefix struct {
+	text   string
+	marked string // what stands behind the mark of the key, up to the creation
+}
+
+// PrefixOf makes a Prefix.
+func PrefixOf(text string) *Prefix {
+	return &Prefix{text, string(appendPrefix(nil, text)) + headCreated}
+}
+
+// begins reports whether key begins with p, which may be nil.
+func (p *Prefix) begins(key string) bool {
+	return p != nil && prefixOf(key) == p.text
+}
+
+// prefixOf is the prefix of key: what keyMark leaves out.
+func prefixOf(key string) string { return key[:max(len(key)-hashLen, 0)] }
+
+// appendPrefix appends the mark of a prefix. It is a member of its own, so that
+// versions that know only keyMark read the record and carry it along.
+func appendPrefix(b []byte, prefix string) []byte {
+	b = append(append(b, headPrefix...), "00000000"...)
+	putSum((*[sumLen]byte)(b[len(b)-sumLen:]), prefixSum(prefix))
+	return b
+}
+
+func prefixSum(prefix string) uint32 {
+	return sumOf(unsafe.Slice(unsafe.StringData(prefix), len(prefix))) // #nosec G103 -- sumOf only reads
 }
 
 const (
@@ -266,10 +291,10 @@ const (
 	headClose   = `"}`
 )
 
-// Parse makes r what the bytes stored under key say. It keeps parts of data. After an
-// error r is of no use.
-func (r *Record) Parse(data []byte, key string) (err error) {
-	if !r.parseOwn(data, key) {
+// Parse makes r what the bytes stored under key say. It keeps parts of data. p is the
+// prefix that key likely has, nil for any. After an error r is of no use.
+func (r *Record) Parse(data []byte, key string, p *Prefix) (err error) {
+	if !r.parseOwn(data, key, p) {
 		*r, err = parseAny(data, key, false)
 	}
 	return err
@@ -284,7 +309,7 @@ func (r *Record) ParseKoa(data []byte) (err error) {
 // parseOwn reads a record that this library wrote for a session without
 // options of its own, as its checksum shows. The others are left to parseAny,
 // which also says what is wrong with them.
-func (r *Record) parseOwn(data []byte, key string) bool {
+func (r *Record) parseOwn(data []byte, key string, p *Prefix) bool {
 	*r = Record{}
 	mark := keyMark(key)
 	rest, ok := bytes.CutPrefix(data, []byte(headOpen))
@@ -292,13 +317,9 @@ func (r *Record) parseOwn(data []byte, key string) bool {
 		return false
 	}
 	rest = rest[len(mark):]
-	if marked, ok := bytes.CutPrefix(rest, []byte(headPrefix)); ok {
-		if len(marked) < sumLen || !isSum(marked[:sumLen], prefixSum(key)) {
-			return false
-		}
-		rest = marked[sumLen:]
-	}
-	if rest, ok = bytes.CutPrefix(rest, []byte(headCreated)); !ok {
+	if p.begins(key) && len(rest) >= len(p.marked) && string(rest[:len(p.marked)]) == p.marked {
+		rest = rest[len(p.marked):]
+	} else if rest, ok = cutMarked(rest, key); !ok {
 		return false
 	}
 	created, rest, ok := cutInt(rest)
@@ -329,6 +350,17 @@ func (r *Record) parseOwn(data []byte, key string) bool {
 	}
 	r.buf, r.Created = text[:len(text):len(text)], created
 	return true
+}
+
+// cutMarked cuts what stands between the mark of key and the creation.
+func cutMarked(rest []byte, key string) ([]byte, bool) {
+	if marked, ok := bytes.CutPrefix(rest, []byte(headPrefix)); ok {
+		if len(marked) < sumLen || !isSum(marked[:sumLen], prefixSum(prefixOf(key))) {
+			return rest, false
+		}
+		rest = marked[sumLen:]
+	}
+	return bytes.CutPrefix(rest, []byte(headCreated))
 }
 
 // parseRare reads what a record has between its creation and the checksum, if it has
@@ -442,7 +474,7 @@ func (r *Record) parseMeta(raw []byte, key string) (chosen Cookie, err error) {
 		switch own, ok := jsontext.PlainString(p); {
 		case !ok:
 			return chosen, corrupt("its mark of the prefix is no string")
-		case len(own) != sumLen || !isSum(own, prefixSum(key)):
+		case len(own) != sumLen || !isSum(own, prefixSum(prefixOf(key))):
 			return chosen, ErrForeign
 		}
 	}
@@ -577,14 +609,17 @@ func digits(n int64) int {
 	return count
 }
 
-// Encode writes what Parse reads, behind the key. Nobody must write into it any
-// more: it may be the text of r from now on.
-func (r *Record) Encode(key string) ([]byte, error) {
+// Encode writes what Parse reads, behind the key. p is the prefix that key likely
+// has, nil for any. Nobody must write into it any more: it may be the text of r from
+// now on.
+func (r *Record) Encode(key string, p *Prefix) ([]byte, error) {
 	var room [160]byte // more than a head without options takes
-	var prefix [sumLen]byte
-	putSum(&prefix, prefixSum(key))
-	head := append(append(append(room[:0], headOpen...), keyMark(key)...), headPrefix...)
-	head = append(append(head, prefix[:]...), headCreated...)
+	head := append(append(room[:0], headOpen...), keyMark(key)...)
+	if p.begins(key) {
+		head = append(head, p.marked...)
+	} else {
+		head = append(appendPrefix(head, prefixOf(key)), headCreated...)
+	}
 	head = strconv.AppendInt(head, r.Created, 10)
 	if r.Login != 0 {
 		head = append(head, headLogin...)

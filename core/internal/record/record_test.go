@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -196,9 +197,15 @@ func TestRecordMutated(t *testing.T) {
 	}
 }
 
-// Parse is Record.Parse of a new one.
+// Parse is Record.Parse of a new one, with and without the prefix of key.
 func Parse(data []byte, key string) (r Record, err error) {
-	err = r.Parse(data, key)
+	for _, prefix := range []string{prefixOf(key), "another:"} {
+		var same Record
+		if e := same.Parse(data, key, PrefixOf(prefix)); !reflect.DeepEqual(e, r.Parse(data, key, nil)) || e == nil && !reflect.DeepEqual(same, r) {
+			return r, fmt.Errorf("another record with the prefix %q: %w", prefix, e)
+		}
+	}
+	err = r.Parse(data, key, nil)
 	return r, err
 }
 
@@ -210,7 +217,7 @@ func ParseKoa(data []byte) (r Record, err error) {
 
 // parseOwn is Record.parseOwn of a new one.
 func parseOwn(data []byte, key string) (r Record, ok bool) {
-	ok = r.parseOwn(data, key)
+	ok = r.parseOwn(data, key, nil)
 	return r, ok
 }
 
@@ -226,8 +233,14 @@ func parse(data []byte, key string, koa bool) (Record, error) {
 func (r *Record) payload(key string, koa bool) (text []byte, err error) {
 	if koa {
 		text = r.EncodeKoa(key)
-	} else if text, err = r.Encode(key); err != nil {
-		return nil, err
+	} else {
+		again := *r
+		if text, err = again.Encode(key, PrefixOf(prefixOf(key))); err != nil {
+			return nil, err
+		}
+		if other, err := r.Encode(key, nil); err != nil || string(other) != string(text) {
+			return nil, fmt.Errorf("another text with the prefix: %w", err)
+		}
 	}
 	if string(text[:len(key)]) != key {
 		return nil, errors.New("the key does not stand in front")
