@@ -25,7 +25,7 @@ type entry struct {
 
 	unknownWrite *unknownWrite // a save that had no answer
 
-	unended []target // whose end the store has not confirmed
+	unended *[]target // whose end the store has not confirmed; nil for none, as mostly
 
 	state     state
 	place     place // the cookie that carries the id; of a late request not the first, which may be another one's by now

@@ -74,7 +74,7 @@ func (s *Session) Renew(ctx context.Context) error {
 		}
 		if s.signsIn() { // which changes the id
 			_ = s.note(callRenew, nil) // it is tried again
-			return s.visit.save(ctx, false)
+			return s.visit.save(ctx, false, true)
 		}
 		return s.visit.renew(withoutCancel(ctx))
 	})
@@ -118,7 +118,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 		targets = append(targets, before...)
 	}
 	if logout {
-		targets = append(append(targets, s.unended...), v.others...)
+		targets = append(append(targets, s.notEnded()...), v.others...)
 		targets = append(targets, v.targetsBeside(atNext)...)
 		for t := s.givenUp; t != nil; t = t.also {
 			targets = append(targets, target{key: t.key})
@@ -138,7 +138,12 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	}
 	var err error
 	if logout {
-		s.unended, err = m.end(ctx, targets...)
+		var left []target
+		if left, err = m.end(ctx, targets...); len(left) > 0 {
+			s.unended = &left
+		} else {
+			s.unended = nil
+		}
 	} else if m.moves() {
 		_, err = m.end(ctx, targets...)
 	} else {
@@ -203,7 +208,20 @@ var errOddCookie = fmt.Errorf("%w: the request carries a signed id of other char
 // mayBeStored reports whether the store has the session, or may have it: a save
 // may have come through, or a Destroy not. mu is held.
 func (s *Session) mayBeStored() bool {
-	return s.state == live || s.unknownWrite != nil || s.id != "" && slices.Contains(s.unended, target{key: s.visit.manager.storeKey(&s.entry)})
+	if s.state == live || s.unknownWrite != nil {
+		return true
+	}
+	return slices.ContainsFunc(s.notEnded(), func(t target) bool {
+		return s.id != "" && t.key == s.visit.manager.storeKey(&s.entry) && !t.old
+	})
+}
+
+// notEnded are those of unended.
+func (e *entry) notEnded() []target {
+	if e.unended == nil {
+		return nil
+	}
+	return *e.unended
 }
 
 // beginAnew begins an empty session in place of this one. op is held.
