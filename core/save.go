@@ -27,7 +27,7 @@ func (s *Session) Save(ctx context.Context) error {
 	if s.loadErr != nil {
 		return s.loadErr
 	}
-	return s.visit.save(requestless(ctx), false)
+	return s.visit.save(requestless(ctx), false, s.signsIn())
 }
 
 // enter takes op, unless the store can't be changed now. exit gives it back.
@@ -46,11 +46,13 @@ func (s *Session) enter() error {
 }
 
 // acts makes that events wait for exit: a hook that is called while a session is
-// stored and its cookie is not sent yet could leave it so, by a panic. op is held.
-func (s *Session) acts() {
+// stored and its cookie is not sent yet could leave it so, by a panic. It reports
+// whether a login is to be saved. op is held.
+func (s *Session) acts() (login bool) {
 	s.mu.Lock()
-	s.acting = true
+	s.acting, login = true, s.login != nil
 	s.mu.Unlock()
+	return login
 }
 
 // exit gives op back and tells what happened meanwhile.
@@ -125,15 +127,17 @@ type plan struct {
 // already.
 func (v *Visit) plan(ctx context.Context, last bool, p *plan) error {
 	s, m := v.session, v.manager
-	report := v.report
-	if s.signsIn() {
-		report = func(ctx context.Context, op Op, err error) error {
-			return s.loginFailed(v.failAlways(ctx, op, err))
-		}
-	}
 	// A renewal that is due runs the hook, too, whose changes are saved (W45).
 	hooked := m.o.Hooks.BeforeSave != nil && last && v.renewalIsDue()
 	s.mu.Lock()
+	if s.failed != nil {
+		s.mu.Unlock()
+		if err := v.whole(ctx, last); err != nil {
+			return err
+		}
+		s.mu.Lock()
+	}
+	login := s.login != nil
 	why, err := s.reason(last)
 	unchanged := why <= resend || why == renewal && m.toucher != nil && !hooked
 	if unchanged && last {
@@ -156,6 +160,12 @@ func (v *Visit) plan(ctx context.Context, last bool, p *plan) error {
 	p.why, p.last, p.touch = why, last, unchanged
 	if why == nothing {
 		return nil
+	}
+	report := v.report
+	if login {
+		report = func(ctx context.Context, op Op, err error) error {
+			return s.loginFailed(v.failAlways(ctx, op, err))
+		}
 	}
 	ctx = withoutCancel(ctx)
 	p.ctx = ctx

@@ -590,6 +590,13 @@ func (s *Session) weigh(e *edit) {
 
 // edit returns what the request did with name, nil for nothing. mu is held.
 func (s *Session) edit(name string) *edit {
+	if len(s.edits) == 0 { // as in most requests
+		return nil
+	}
+	return s.editAmong(name)
+}
+
+func (s *Session) editAmong(name string) *edit {
 	if many := s.index(); many != nil {
 		return many.byName[name].edit
 	}

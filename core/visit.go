@@ -27,15 +27,14 @@ type Visit struct {
 	jar     Jar
 	outer   *Visit
 
-	loading    sync.Mutex // held while the session is loaded; never by a commit
-	committing sync.Mutex // held by the one commit
+	loading sync.Mutex // held while the session is loaded; never by a commit
+	ending  sync.Once  // the one commit, or the abandonment
 
-	control   atomic.Int32  // how many guards say that the handler has control; see Enter
-	stage     atomic.Uint32 // changed while loading is held, but for the end of an untouched visit
-	committed bool          // guarded by committing
-	resend    bool          // the carrier wants the id sent again
-	sent      bool          // the response carries the id
-	carrying  bool          // the carrier has put something into the response; Session.op guards it
+	control  atomic.Int32  // how many guards say that the handler has control; see Enter
+	stage    atomic.Uint32 // changed while loading is held, but for the end of an untouched visit
+	resend   bool          // the carrier wants the id sent again
+	sent     bool          // the response carries the id
+	carrying bool          // the carrier has put something into the response; Session.op guards it
 
 	others    []target   // of the other sessions that the request carries
 	left      *leftScope // nil while the cookie keeps its scope in this request
@@ -653,19 +652,17 @@ func (v *Visit) Commit(ctx context.Context) error {
 	if !v.end() {
 		return nil
 	}
-	v.committing.Lock()
-	defer v.committing.Unlock()
-	s := v.session
-	if v.committed {
+	s, first := v.session, false
+	v.ending.Do(func() {
+		if first = true; v.Running() {
+			v.abandon(ctx)
+		} else {
+			v.last(ctx)
+		}
+	})
+	if !first {
 		s.putBack() // if it was abandoned
-		return s.err
 	}
-	v.committed = true
-	if v.Running() {
-		v.abandon(ctx)
-		return nil
-	}
-	v.last(ctx)
 	return s.err
 }
 
@@ -674,7 +671,7 @@ func (v *Visit) Commit(ctx context.Context) error {
 func (v *Visit) last(ctx context.Context) {
 	s := v.session
 	s.op.Lock()
-	s.acts()
+	login := s.acts()
 	defer s.exit()
 	defer v.finish()
 	defer v.stops()
@@ -684,13 +681,13 @@ func (v *Visit) last(ctx context.Context) {
 	defer func() { s.sent = nil }()
 	defer v.keepOut() // what was sent before may go out although a hook panics
 	s.err = errPanicked
-	s.err = v.save(ctx, true)
+	s.err = v.save(ctx, true, login)
 }
 
-// save stores the session if there is a reason to. last means the end of the request.
-// Session.op is held.
-func (v *Visit) save(ctx context.Context, last bool) error {
-	if s := v.session; s.signsIn() {
+// save stores the session if there is a reason to. last means the end of the request,
+// login that one is among what is saved. Session.op is held.
+func (v *Visit) save(ctx context.Context, last, login bool) error {
+	if s := v.session; login {
 		done := false
 		defer func() {
 			if !done {
@@ -707,6 +704,21 @@ func (v *Visit) save(ctx context.Context, last bool) error {
 // saveOnce does so in three steps: what is to be done and why; doing it to the store;
 // the cookie, the session's state and the report.
 func (v *Visit) saveOnce(ctx context.Context, last bool) error {
+	if v.session.unknownWrite != nil {
+		if err := v.resolved(ctx, last); err != nil {
+			return err
+		}
+	}
+	var p plan
+	if err := v.plan(ctx, last, &p); err != nil || p.why == nothing {
+		return err
+	}
+	return v.conclude(&p, v.manager.carryOut(&p))
+}
+
+// resolved finds out what became of a save of this request without an answer, before
+// another one.
+func (v *Visit) resolved(ctx context.Context, last bool) error {
 	if err := v.whole(ctx, last); err != nil {
 		return err
 	}
@@ -723,11 +735,7 @@ func (v *Visit) saveOnce(ctx context.Context, last bool) error {
 			s.mu.Unlock()
 		}
 	}
-	var p plan
-	if err := v.plan(ctx, last, &p); err != nil || p.why == nothing {
-		return err
-	}
-	return v.conclude(&p, v.manager.carryOut(&p))
+	return nil
 }
 
 // errPanicked is the result of a commit in which a hook panicked.
@@ -771,15 +779,11 @@ func (v *Visit) Abandon() {
 	if v.stage.Load() == ended {
 		return
 	}
-	v.committing.Lock()
-	defer v.committing.Unlock()
-	if v.committed {
-		return
-	}
-	v.committed = true
-	if v.end() {
-		v.abandon(v.session.ctx)
-	}
+	v.ending.Do(func() {
+		if v.end() {
+			v.abandon(v.session.ctx)
+		}
+	})
 }
 
 // The ways to have no session. They are made once, since each request of the
