@@ -195,6 +195,7 @@ func TestW11LeftRunning(t *testing.T) {
 			app.Get("/cart", fibersession.Handler(func(c *fiber.Ctx, s *core.Session) error {
 				return c.SendString(fmt.Sprint(cart.Get(s), count.Get(s)))
 			}))
+			//lint:ignore SA1019 applications have it: what it leaves running must not be saved
 			app.Get("/endless", timeout.New(guard(func(_ *fiber.Ctx, s *core.Session) error {
 				running.Add(1)
 				defer running.Done()

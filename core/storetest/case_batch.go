@@ -70,12 +70,12 @@ func (c *check) batch(writes ...core.Write) ([]core.Version, span) {
 	if len(versions) != len(writes) {
 		c.broken("Batch of %d writes returned %d versions", len(writes), len(versions))
 	}
-	for i, v := range versions {
-		switch {
-		case v != 0 && writes[i].Data == nil:
+	for i, write := range writes {
+		switch v := versions[i]; {
+		case v != 0 && write.Data == nil:
 			c.broken("Batch returned version %d for write %d of %d, which is a removal", v, i+1, len(writes))
-		case v == 0 && writes[i].Data != nil: // the store does not tell it
-			_, versions[i], err = c.batcher().GetVersion(c.ctx, writes[i].Key)
+		case v == 0 && write.Data != nil: // the store does not tell it
+			_, versions[i], err = c.batcher().GetVersion(c.ctx, write.Key)
 			c.ok("GetVersion after a Batch", err)
 		}
 	}

@@ -148,7 +148,7 @@ func (c *check) ownerApp(name string) *ownerApp {
 	var err error
 	a.m, err = core.New(a.store, &core.Options{Keys: core.Keyring{key}, Prefix: c.prefix + name + ":", Owners: true, OpTimeout: 10 * time.Second})
 	c.ok("core.New", err)
-	c.Cleanup(func() { a.m.Close() })
+	c.Cleanup(func() { _ = a.m.Close() })
 	return a
 }
 
