@@ -45,7 +45,6 @@ type ownerStage struct {
 	open    bool // calls don't wait
 	waiting []*ownerCall
 	ids     map[any]int
-	keys    map[string]bool
 	lists   map[string]bool
 }
 

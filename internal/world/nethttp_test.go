@@ -137,10 +137,10 @@ func crowd(t *testing.T) func(http.Handler) http.Handler {
 }
 
 func limitByIP() func(http.Handler) http.Handler {
-	return httprate.Limit(10000, time.Minute, httprate.WithKeyFuncs(func(r *http.Request) (string, error) {
+	return httprate.LimitBy(10000, time.Minute, func(r *http.Request) (string, error) {
 		host, _, err := net.SplitHostPort(r.RemoteAddr)
 		return host, err
-	}))
+	})
 }
 
 // aroundProxy is a program that has the sessions, and whose pages are made by an
