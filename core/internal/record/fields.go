@@ -128,13 +128,19 @@ func (f Fields) Splice(name string, raw []byte, front int) (Fields, bool) {
 	switch {
 	case raw != nil && was:
 		buf = append(append(append(buf, old[:at.raw]...), raw...), after...)
+		at.end = at.raw + uint32(len(raw)) // #nosec G115 -- as below
 	case raw != nil: // behind all others
 		buf = append(buf, before...)
 		if len(before) > 0 {
 			buf = append(buf, ',')
 		}
-		buf = append(append(jsontext.AppendString(buf, name), ':'), raw...)
+		at.name = uint32(len(buf) - front) // #nosec G115 -- likewise
+		buf = append(jsontext.AppendString(buf, name), ':')
+		at.raw = uint32(len(buf) - front) // #nosec G115 -- likewise
+		buf = append(buf, raw...)
+		at.end = uint32(len(buf) - front) // #nosec G115 -- likewise
 	default:
+		at = place{}
 		// With one of the commas beside it.
 		if len(before) > 0 {
 			before = before[:len(before)-1]
@@ -143,7 +149,8 @@ func (f Fields) Splice(name string, raw []byte, front int) (Fields, bool) {
 		}
 		buf = append(append(buf, before...), after...)
 	}
-	return Fields{buf: buf, room: uint32(front)}, true // #nosec G115 -- at most 4 GiB, as walk has found
+	// The save asks for the value once more.
+	return Fields{buf: buf, room: uint32(front), last: at}, true // #nosec G115 -- at most 4 GiB, as walk has found
 }
 
 // complete makes a whole record of the values, with the key before it, if there

@@ -42,6 +42,12 @@ func checkFields(t *testing.T, object, name, value []byte) {
 			t.Fatalf("%s: %s %q: %q, %v; %q, %v", data, what, name, as, errA, bs, errB)
 		}
 	}
+	finds := func(f Fields, name string, want []byte) {
+		t.Helper()
+		if got, err := f.Find(name); err != nil || !bytes.Equal(got, want) || (got == nil) != (want == nil) {
+			t.Fatalf("%s: after a change %q is %q, %v; want %q", data, name, got, err, want)
+		}
+	}
 	any, err := parseAny(data, "key", false)
 	if err != nil {
 		t.Fatalf("%s: %v", data, err)
@@ -68,6 +74,7 @@ func checkFields(t *testing.T, object, name, value []byte) {
 			if !ok {
 				spliced = tabulated(t, spliced, name, raw)
 			}
+			finds(spliced, name, raw)
 			same("changed", spliced, listed)
 			// Written with its head in front, and read back.
 			w.Fields = spliced
@@ -82,6 +89,7 @@ func checkFields(t *testing.T, object, name, value []byte) {
 			if !ok {
 				t.Fatalf("%s: after a change: %s", data, out)
 			}
+			finds(w.Fields, name, raw)
 			same("written", back.Fields, listed)
 			same("kept", w.Fields, listed)
 		}
