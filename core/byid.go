@@ -28,7 +28,7 @@ func (m *Manager) GetByID(ctx context.Context, id ID) ([]byte, error) {
 }
 
 // SetByID gives the session of id the values, as [Session.Replace] would, and
-// ttl; a ttl of zero means that of the Options. A session that does not exist
+// ttl, a second or more; a ttl of zero means that of the Options. A session that does not exist
 // is made: id must then have the shape that Options.NewID has to give. One that
 // ends meanwhile, or was given another id lately, is not brought back: ErrGone.
 func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Duration) error {
@@ -36,6 +36,9 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 	members, err := membersOf(values)
 	if err != nil {
 		return err
+	}
+	if err := unmeant("the ttl", ttl); ttl > 0 && err != nil {
+		return misused("session: SetByID: %w", err)
 	}
 	tries := tries{manager: m}
 	existed := false

@@ -138,8 +138,8 @@ func (m *Manager) newLife(l Lifetime, remembered bool, c CookieOptions) (record.
 	} {
 		switch {
 		case d.want == 0:
-		case d.want < time.Second:
-			return life, tooShort(d.name, d.want)
+		case unmeant(d.name, d.want) != nil:
+			return life, unmeant(d.name, d.want)
 		case d.max > 0 && d.want > d.max:
 			return life, fmt.Errorf("%s of %v is longer than %v, which the Options allow", d.name, d.want, d.max)
 		}
@@ -152,6 +152,20 @@ func (m *Manager) newLife(l Lifetime, remembered bool, c CookieOptions) (record.
 
 var errNoVersions = fmt.Errorf("needs a store with versions (core.Swapper), which this store lacks: %w", errors.ErrUnsupported)
 
+// unmeant is why nobody can mean that lifetime, nil if one can. What looks like
+// milliseconds of another language is mostly shorter than a second; days are not if
+// there are twelve or more, and then no time that anybody would write.
+func unmeant(name string, d time.Duration) error {
+	const aDay = 24 * 60 * 60 * 1000
+	switch {
+	case d < time.Second:
+		return tooShort(name, d)
+	case d%aDay == 0 && d/aDay <= maxCookieAge/(24*time.Hour):
+		return fmt.Errorf("%s of %v looks like the milliseconds of %d days: a number without a unit counts nanoseconds; write %d * 24 * time.Hour", name, d, d/aDay, d/aDay)
+	}
+	return nil
+}
+
 // tooShort is the error of a lifetime under a second. Mostly it is a number that
 // another language counts in seconds or milliseconds.
 func tooShort(name string, d time.Duration) error {
@@ -163,6 +177,25 @@ func tooShort(name string, d time.Duration) error {
 	default:
 		return fmt.Errorf("%s of %v is shorter than a second: a number without a unit counts nanoseconds; %d seconds are %d * time.Second, or %v", name, d, n, n, time.Duration(n)*time.Second)
 	}
+}
+
+// tooFar reports an end of a cookie at which no browser keeps it any more.
+func tooFar(expires time.Time) bool { return !expires.IsZero() && time.Until(expires) > maxCookieAge }
+
+var errTooFar = errors.New("is more than 400 days ahead, the maximum of browsers: for sessions without an end there is none")
+
+// checkLife reports a life that can't be meant, unless it is the one that a session
+// has already. Koa may have stored that.
+func (c *CookieOptions) checkLife(was *CookieOptions) error {
+	if c.MaxAge != was.MaxAge && c.MaxAge > 0 {
+		if err := unmeant("MaxAge", c.MaxAge); err != nil {
+			return err
+		}
+	}
+	if c.Expires != was.Expires && tooFar(c.Expires) {
+		return fmt.Errorf("Expires %w", errTooFar)
+	}
+	return nil
 }
 
 // withLife are the options own with that life.
@@ -191,12 +224,12 @@ func (m *Manager) checkLife(given CookieOptions, problem func(string, ...any)) {
 		{"TTL", o.TTL}, {"IdleTimeout", o.IdleTimeout}, {"AbsoluteTimeout", o.AbsoluteTimeout},
 		{"RenewAfter", o.RenewAfter}, {"RenewGrace", o.RenewGrace}, {"RememberFor", o.RememberFor},
 	} {
-		if d.value != 0 && d.value < time.Second {
-			problem("%w", tooShort("Options."+d.name, d.value))
+		if err := unmeant("Options."+d.name, d.value); d.value != 0 && err != nil {
+			problem("%w", err)
 		}
 	}
-	if a := given.MaxAge; a > 0 && a < time.Second {
-		problem("%w", tooShort("Options.Cookie.MaxAge", a))
+	if err := unmeant("Options.Cookie.MaxAge", given.MaxAge); given.MaxAge > 0 && err != nil {
+		problem("%w", err)
 	}
 	for _, d := range []struct {
 		name  string
@@ -206,8 +239,8 @@ func (m *Manager) checkLife(given CookieOptions, problem func(string, ...any)) {
 			problem("Options.%s of %v is longer than 400 days, the maximum of browsers", d.name, d.value)
 		}
 	}
-	if left := time.Until(given.Expires); !given.Expires.IsZero() && left > maxCookieAge {
-		problem("Options.Cookie.Expires is more than 400 days ahead, the maximum of browsers: for sessions without an end there is none")
+	if tooFar(given.Expires) {
+		problem("Options.Cookie.Expires %w", errTooFar)
 	}
 	if o.RenewAfter > 0 && o.RenewAfter >= time.Second && o.RenewAfter <= o.RenewGrace {
 		problem("Options.RenewAfter of %v is not longer than RenewGrace, %v, for which the old id is still good: set a longer RenewAfter or a shorter RenewGrace", o.RenewAfter, o.RenewGrace)

@@ -261,6 +261,7 @@ func TestSetLifetime(t *testing.T) {
 		}{
 			"negative":               {&core.Options{}, core.Lifetime{IdleTimeout: -time.Hour}},
 			"seconds":                {&core.Options{}, core.Lifetime{IdleTimeout: 1800}},
+			"days in milliseconds":   {&core.Options{}, core.Lifetime{AbsoluteTimeout: 30 * 86400000}},
 			"over MaxAge":            {&core.Options{}, core.Lifetime{IdleTimeout: 25 * time.Hour}},
 			"over IdleTimeout":       {&core.Options{IdleTimeout: time.Hour}, core.Lifetime{IdleTimeout: 2 * time.Hour}},
 			"over AbsoluteTimeout":   {&core.Options{AbsoluteTimeout: time.Hour}, core.Lifetime{AbsoluteTimeout: 2 * time.Hour}},
@@ -282,6 +283,58 @@ func TestSetLifetime(t *testing.T) {
 		a := newAppOn(t, plainStore{newMemory(t)}, nil)
 		a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
 			wantIs(t, s.SetLifetime(core.Lifetime{RenewAfter: time.Hour}), errors.ErrUnsupported)
+		}))
+	})
+}
+
+// TestW31WhatNobodyMeans: what New refuses as a lifetime, a session refuses as well,
+// but for the life that it has: Koa may have stored that.
+func TestW31WhatNobodyMeans(t *testing.T) {
+	lives := map[string]struct {
+		c    core.CookieOptions
+		want string
+	}{
+		"seconds":              {core.CookieOptions{MaxAge: 86400}, "or 24h0m0s"},
+		"milliseconds":         {core.CookieOptions{MaxAge: 86400000}, "or 24h0m0s"},
+		"days in milliseconds": {core.CookieOptions{MaxAge: 30 * 86400000}, "30 * 24 * time.Hour"},
+		"an end without end":   {core.CookieOptions{Expires: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}, "400 days"},
+	}
+	for name, o := range map[string]*core.Options{"default": {}, "KoaCompat": core.KoaCompat()} {
+		t.Run(name, func(t *testing.T) {
+			a := newApp(t, o)
+			a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+				count(t)(v, s)
+				was := s.Cookie()
+				for name, test := range lives {
+					if err := s.SetCookie(test.c); err == nil || !strings.Contains(err.Error(), test.want) || s.Cookie() != was {
+						t.Errorf("SetCookie, %s: %v, it has %+v", name, err, s.Cookie())
+					}
+				}
+			}))
+			a.wantVisits(1)
+			id := core.ID(a.value())
+			for _, ttl := range []time.Duration{1, 86400, 86400000, 14 * 86400000} {
+				if a.manager.SetByID(bg, id, map[string]int{"visits": 2}, ttl) == nil {
+					t.Errorf("SetByID: %d is taken", ttl)
+				}
+			}
+			a.wantVisits(1)
+			must(t, a.manager.SetByID(bg, id, map[string]int{"visits": 2}, time.Second))
+			a.wantVisits(2)
+		})
+	}
+	t.Run("the life that it has", func(t *testing.T) {
+		store := newMemory(t)
+		a := newAppOn(t, store, core.KoaCompat())
+		a.ok(a.get("/", count(t)))
+		must(t, store.Set(bg, "koa:sess:"+a.value(), []byte(`{"visits":1,"cookie":{"path":"/","httpOnly":true,"maxAge":500}}`), time.Hour))
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+			c := s.Cookie()
+			if c.MaxAge != 500*time.Millisecond {
+				t.Fatalf("it has %v", c.MaxAge)
+			}
+			c.Priority = core.PriorityHigh
+			must(t, s.SetCookie(c))
 		}))
 	})
 }

@@ -444,22 +444,27 @@ func (s *Session) setOwn(own *record.Cookie, complete *CookieOptions) {
 // Zero fields mean the configuration. Another MaxAge or Expires replaces the life
 // that a login or SetLifetime has given the session; Options.AbsoluteTimeout holds
 // all the same. For a login there is LoginOptions.Remember. It is an error, and
-// changes nothing, if browsers would refuse such a cookie.
+// changes nothing, if browsers would refuse such a cookie, and for another MaxAge
+// under a second or an Expires more than 400 days ahead.
 func (s *Session) SetCookie(c CookieOptions) error {
 	m := s.visit.manager
 	if c.MaxAge > 0 && !m.o.koa {
 		c.Expires = time.Time{}
 	}
 	c = c.or(m.config)
-	if err := c.check(m.o.Name); err != nil {
-		return misused("session: Session.SetCookie: %w", err)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	was := s.cookieOptions()
+	err := c.checkLife(&was)
+	if err == nil {
+		err = c.check(m.o.Name)
+	}
+	if err != nil {
+		return misused("session: Session.SetCookie: %w", err)
+	}
 	if err := s.writable(); err != nil {
 		return err
 	}
-	was := s.cookieOptions()
 	if c == was {
 		return nil
 	}
