@@ -61,7 +61,7 @@ var roundTrips = []struct{ operation, cells string }{
 	{"first visit, login", "1     | 1     | 1     | 1      | 1     | 1"},
 	{"owner: first visit, login", "1 | 1 | 2 | 2 | – | –"},
 	{"owner: login", "2 | 2 | 4 | 4 | – | –"},
-	{"owner: login, MaxSessions", "3 | 3 | 5 | 5 | – | –"},
+	{"owner: login, MaxSessions", "4 | 4 | 5 | 5 | – | –"},
 	{"owner: login, RefuseMore", "5 | 5 | 6 | 6 | – | –"},
 	{"owner: second login", "2 | 2 | 4 | 4 | – | –"},
 	{"owner: read", "1 | 1 | 1 | 1 | – | –"},

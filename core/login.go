@@ -38,12 +38,13 @@ type LoginOptions struct {
 	// characters become blanks.
 	Label string
 	// MaxSessions is how many sessions Owner may have, this one included: beyond
-	// it the login ends those that logged in longest ago. Zero means no limit. It
-	// costs one more round trip.
+	// it the login ends those that logged in longest ago. Zero means no limit. If
+	// one can't be ended the login fails, and the browser keeps what it had; of the
+	// others some may have ended. It costs up to two more round trips.
 	MaxSessions int
 	// RefuseMore makes the login fail with [ErrTooMany] in place of that: of
 	// logins at the same moment those that came last. The browser keeps what
-	// it had. It costs up to two round trips more.
+	// it had. It costs one round trip more than that.
 	RefuseMore bool
 }
 
@@ -219,7 +220,6 @@ func (m *Manager) logIn(p *plan) error {
 		err := m.changeID(ctx, e, changes, admit)
 		if err == nil {
 			m.addLogin(ctx, e)
-			err = m.limit(p)
 		}
 		if !errors.Is(err, ErrGone) && !errors.Is(err, errExpired) {
 			p.former = former
@@ -255,7 +255,7 @@ func (m *Manager) logIn(p *plan) error {
 		return err
 	}
 	if admit != nil {
-		if err := m.admit(ctx, admit, m.storeKey(e), ""); err != nil {
+		if err := m.admit(ctx, admit, e, ""); err != nil {
 			return errors.Join(err, m.destroyOwned(ctx, m.storeKey(e), e.stored.Owned))
 		}
 	}
@@ -263,7 +263,7 @@ func (m *Manager) logIn(p *plan) error {
 		m.addSuccessor(ctx, passed, m.storeKey(e), nil)
 	}
 	m.addLogin(ctx, e)
-	return m.limit(p)
+	return nil
 }
 
 // endOthers ends the other sessions that the request carries.

@@ -758,34 +758,45 @@ func (m *Manager) leave(ctx context.Context, all []ownedSession, errs []error) {
 	m.disown(ctx, list, keys...)
 }
 
-// An admission decides about a login with RefuseMore, which is nil for any other.
+// An admission is what a login with MaxSessions does about the sessions of its owner; it is
+// nil for any other.
 type admission struct {
 	login  *login
 	others []target // that the request carries, which end then
 	own    string   // the key that the session had
 }
 
-// admission asks whether a login may take place before anything is stored. Mostly it is
-// refused here.
+// admission asks whether a login with RefuseMore may take place before anything is
+// stored. Mostly it is refused here.
 func (m *Manager) admission(p *plan) (*admission, error) {
-	if !p.login.refuses {
+	if p.login.most == 0 {
 		return nil, nil
+	}
+	a := &admission{p.login, p.others, m.storeKey(&p.entry)}
+	if !p.login.refuses {
+		return a, nil
 	}
 	serial := ""
 	if p.entry.state == live {
 		serial = ownerOf(p.entry.stored.Owned).Serial
 	}
-	return &admission{p.login, p.others, m.storeKey(&p.entry)}, m.admits(p.ctx, p.login, "", serial)
+	return a, m.admits(p.ctx, p.login, "", serial)
 }
 
-// admit asks when the session is stored under key, and nothing has ended yet that it
-// takes the place of: the session of the owner with that serial, if there is one, and
-// others. So a login that is refused leaves everything as it was.
-func (m *Manager) admit(ctx context.Context, a *admission, key, serial string) error {
-	if err := m.admits(ctx, a.login, key, serial); err != nil {
+// admit comes when the session is stored as e, and nothing has ended yet that it takes the
+// place of: the session of the owner with that serial, if there is one, and others. So
+// after an error the browser has what it had.
+func (m *Manager) admit(ctx context.Context, a *admission, e *entry, serial string) error {
+	if a.login.refuses {
+		if err := m.admits(ctx, a.login, m.storeKey(e), serial); err != nil {
+			return err
+		}
+		return m.endOthers(ctx, a.others, a.own)
+	}
+	if err := m.endOthers(ctx, a.others, a.own); err != nil {
 		return err
 	}
-	return m.endOthers(ctx, a.others, a.own)
+	return m.limit(ctx, a.login, e, serial)
 }
 
 // admits is ErrTooMany if the session at key is one too many, or, where that is "", if
@@ -825,32 +836,23 @@ func (m *Manager) admits(ctx context.Context, l *login, key, serial string) erro
 // admitTries is how often a login looks again whether another one has given up.
 const admitTries = 8
 
-// limit holds the owner of p, which has just logged in, to so many sessions. Logins
-// beside each other do this at the same time. All agree who is the oldest, and a
-// session is ended only as it was when it was looked at: so two of them never end
-// each other.
-func (m *Manager) limit(p *plan) error {
-	l, e := p.login, &p.entry
-	if l.most == 0 || l.refuses {
-		return nil
-	}
-	err := m.limited(p.ctx, l, e)
-	if err != nil {
-		_, undone := m.end(p.ctx, target{key: m.storeKey(e), version: e.version, list: m.listOf(&e.stored)})
-		err = errors.Join(err, undone)
-	}
-	return err
-}
-
-func (m *Manager) limited(ctx context.Context, l *login, e *entry) error {
+// limit holds the owner of e, which a login has just stored, to so many sessions beside
+// the one with that serial. Logins beside each other do this at the same time. All agree
+// who is the oldest, and a session is ended only as it was when it was looked at:
+// so two of them never end each other.
+func (m *Manager) limit(ctx context.Context, l *login, e *entry, serial string) error {
 	for tries := (tries{manager: m}); ; {
 		keys, _, err := m.listed(ctx, l.owner)
 		if err != nil || len(keys) <= l.most && !m.copies() {
 			return err
 		}
 		all, err := m.owned(ctx, l.owner)
-		if err != nil || len(all) <= l.most {
+		if err != nil {
 			return err
+		}
+		all = slices.DeleteFunc(all, func(s ownedSession) bool { return serial != "" && s.is.Serial == serial })
+		if len(all) <= l.most {
+			return nil
 		}
 		own := slices.IndexFunc(all, func(s ownedSession) bool { return s.has(m.storeKey(e)) })
 		switch {

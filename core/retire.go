@@ -299,7 +299,11 @@ func (m *Manager) inTwoSteps(ctx context.Context, e *entry, old former, key stri
 		old.list = "" // a hint that leads nowhere, for less to wait: the next look at the list takes it out
 	}
 	if old.admit != nil {
-		err = m.admit(ctx, old.admit, key, old.serial)
+		made := *e
+		made.key = key
+		made.written(*r, now)
+		err = m.admit(ctx, old.admit, &made, old.serial)
+		*r, now = made.stored, made.version
 	}
 	if err == nil {
 		err = m.bury(ctx, e, old.key, old.version, key, old.list)

@@ -268,6 +268,12 @@ var ownerScenes = []ownerScene{
 	{"last login, last login", core.Options{}, nil, [2]func(*ownerStage, []*jartest.Browser) error{
 		ownerLogin(2, 1, core.LoginOptions{MaxSessions: 1}), ownerLogin(3, 2, core.LoginOptions{MaxSessions: 1}),
 	}, 1, 1, noError},
+	{"second login, last but one login", core.Options{}, nil, [2]func(*ownerStage, []*jartest.Browser) error{
+		ownerLogin(0, 1, core.LoginOptions{MaxSessions: 2}), ownerLogin(2, 2, core.LoginOptions{MaxSessions: 2}),
+	}, 2, 2, noError},
+	{"second login, second login", core.Options{}, nil, [2]func(*ownerStage, []*jartest.Browser) error{
+		ownerLogin(0, 1, core.LoginOptions{MaxSessions: 1}), ownerLogin(0, 2, core.LoginOptions{MaxSessions: 1}),
+	}, 1, 1, noError},
 	{"last login, end of all", core.Options{}, nil, [2]func(*ownerStage, []*jartest.Browser) error{
 		ownerLogin(2, 1, core.LoginOptions{MaxSessions: 1}), ownerEnd(2),
 	}, 0, 1, noError},
