@@ -838,7 +838,7 @@ const admitTries = 8
 
 // limit holds the owner of e, which a login has just stored, to so many sessions beside
 // the one with that serial. Logins beside each other do this at the same time. All agree
-// who is the oldest, and a session is ended only as it was when it was looked at:
+// who is the oldest, and a session is ended only as old as it was when it was looked at:
 // so two of them never end each other.
 func (m *Manager) limit(ctx context.Context, l *login, e *entry, serial string) error {
 	for tries := (tries{manager: m}); ; {
@@ -890,7 +890,7 @@ func (m *Manager) makeLast(ctx context.Context, e *entry, now *ownedSession, tha
 	return err
 }
 
-// endEach ends all as they are: ErrConflict if somebody has written one meanwhile.
+// endEach ends all as old as they are: ErrConflict if one has become younger, or has moved.
 func (m *Manager) endEach(ctx context.Context, all []ownedSession) error {
 	for i := range all {
 		for _, p := range append(all[i].copies, all[i].target(m)) {
@@ -898,7 +898,7 @@ func (m *Manager) endEach(ctx context.Context, all []ownedSession) error {
 			if all[i].old {
 				_, err = m.end(ctx, p)
 			} else {
-				err = m.remove(ctx, p.key, p.version, p.list)
+				err = m.removeAged(ctx, p, &all[i].record)
 			}
 			if err != nil && !errors.Is(err, ErrNotFound) {
 				return err
@@ -909,4 +909,23 @@ func (m *Manager) endEach(ctx context.Context, all []ownedSession) error {
 		m.tell(ctx, nil, "", e)
 	}
 	return nil
+}
+
+// removeAged removes what was r when it was looked at. Requests that save it can't hinder
+// that: it holds them back after the first one that it meets.
+func (m *Manager) removeAged(ctx context.Context, p target, r *record.Record) error {
+	err := m.remove(ctx, p.key, p.version, p.list)
+	if !errors.Is(err, ErrConflict) || m.batcher == nil {
+		return err
+	}
+	now, _, err := m.hold(ctx, p.key)
+	switch {
+	case errors.Is(err, ErrGone): // it has another id, or has ended
+		return ErrConflict
+	case err != nil:
+		return err
+	case now.at != p.key || now.record.Began() != r.Began():
+		return ErrConflict
+	}
+	return m.remove(ctx, p.key, now.version, p.list)
 }

@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -89,3 +90,37 @@ func failOn(set func(storetest.Hook), n, last int, err error) (met func() bool) 
 	})
 	return func() bool { return calls >= n }
 }
+
+// Requests that save the sessions of other devices can't hinder a login that ends them.
+func TestLoginLimitBesideWriters(t *testing.T) {
+	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
+		a := open(nil)
+		other := a.device()
+		other.mustLogin(core.LoginOptions{Owner: "ada"})
+		busy, writes := false, 0
+		a.store.After(func(_ context.Context, op storetest.Op, _ string) error {
+			if op != storetest.OpGetMany || busy {
+				return nil
+			}
+			busy = true // the other device saves whenever its session was looked at
+			defer func() { busy = false }()
+			if e := other.get("/", count(t)); e.err() != nil && !errors.Is(e.err(), core.ErrGone) {
+				t.Error(e.err())
+			}
+			writes++
+			return nil
+		})
+		err := a.login(core.LoginOptions{Owner: "ada", MaxSessions: 1})
+		a.store.After(nil)
+		if err != nil {
+			t.Errorf("the login: %v", err)
+		}
+		if writes > 3 {
+			t.Errorf("the other device has saved %d times meanwhile", writes)
+		}
+		if n := len(a.list("ada")); a.owner() != "ada" || other.owner() != "" || n != 1 {
+			t.Errorf("ada has %d sessions", n)
+		}
+	})
+}
+
