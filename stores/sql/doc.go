@@ -65,5 +65,6 @@
 // sweeper looks at it, in milliseconds since 1970. What a touch changes has no index,
 // so that on PostgreSQL it is a HOT update: the row's new version goes into the same
 // page, and no index grows. The sweeper sets those that were touched the time to look
-// again, once in their life. See [Options].SweepEvery and [Store.Sweep].
+// again, once in their life. See [Options].SweepEvery, [Options].Logger, which is told
+// when it fails, and [Store.Sweep].
 package sqlstore

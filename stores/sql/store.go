@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,12 @@ type Options struct {
 	// NoSweep leaves expired rows in the table until somebody calls
 	// [Store.Sweep], as a job of cron. They are never sessions, but take space.
 	NoSweep bool
+
+	// Logger gets a message at level WARN when a sweep that the store does by itself
+	// fails, one for all until sweeps work again, and then one at INFO. It has no key
+	// and no value. Calls of [Store.Sweep] return their error, and log nothing. Nil
+	// logs nothing.
+	Logger *slog.Logger
 }
 
 // A Store keeps sessions in a table of a database. It is safe for concurrent use.
@@ -48,6 +55,7 @@ type Store struct {
 	q       *statements
 	maxSize int
 	batch   int
+	logger  *slog.Logger // may be nil
 
 	health         *health.Prober
 	closed         atomic.Bool
@@ -92,7 +100,7 @@ func New(db *sql.DB, d Dialect, o *Options) (*Store, error) {
 	case o.SweepBatch < 0 || o.SweepBatch > 10_000:
 		return nil, fmt.Errorf("sqlstore: Options.SweepBatch is %d", o.SweepBatch)
 	}
-	s := &Store{db: db, dialect: d, table: t, q: statementsOf(t), maxSize: or(o.MaxSize, 8<<20-4<<10), batch: or(o.SweepBatch, 500)}
+	s := &Store{db: db, dialect: d, table: t, q: statementsOf(t), maxSize: or(o.MaxSize, 8<<20-4<<10), batch: or(o.SweepBatch, 500), logger: o.Logger}
 	if d == SQLite {
 		s.turn = make(chan struct{}, 1)
 	}

@@ -1,8 +1,10 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -25,15 +27,40 @@ import (
 func (s *Store) sweeper(ctx context.Context, every time.Duration) {
 	timer := time.NewTimer(rand.N(every)) // #nosec G404 -- only apart from others
 	defer timer.Stop()
+	var failing time.Time
 	for {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			return
 		}
-		_ = caught.Do(func() { _, _ = s.Sweep(ctx) }) // a request that meets the same error, or panic of the driver, tells it
+		var err error
+		panicked := caught.Do(func() { _, err = s.Sweep(ctx) })
+		if ctx.Err() != nil {
+			return
+		}
+		failing = s.swept(ctx, failing, cmp.Or(panicked, err))
 		timer.Reset(every)
 	}
+}
+
+// swept tells the Logger of a sweep that ended with err, if it is the first that has
+// failed since failing, or the first that has not. It returns since when sweeps fail,
+// the zero time if they do not.
+//
+// Requests may not meet what the sweeper meets: it has statements of its own.
+func (s *Store) swept(ctx context.Context, failing time.Time, err error) time.Time {
+	level, text, attr := slog.LevelInfo, "session sweeper works again", slog.Duration("after", time.Since(failing))
+	now := time.Time{}
+	if err != nil {
+		level, text, attr = slog.LevelWarn, "session sweeper failing", slog.Any("error", err)
+		now = time.Now()
+	}
+	if s.logger == nil || failing.IsZero() == now.IsZero() {
+		return cmp.Or(failing, now)
+	}
+	_ = caught.Do(func() { s.logger.LogAttrs(ctx, level, text, attr) }) // it is code of the user
+	return now
 }
 
 // Sweep removes the rows of all sessions that have expired, and returns how many it
