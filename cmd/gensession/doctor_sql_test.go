@@ -153,6 +153,7 @@ func TestDoctorMariaDB(t *testing.T) {
 
 	admin.try(url, healthy, []disease{
 		{"not on the disk", map[string]string{"durability": note}, []string{"SET GLOBAL innodb_flush_log_at_trx_commit = 2"}, []string{"SET GLOBAL innodb_flush_log_at_trx_commit = 1"}},
+		{"limits of statements", nil, []string{"SET GLOBAL max_join_size = 1", "SET GLOBAL sql_select_limit = 1"}, []string{"SET GLOBAL max_join_size = DEFAULT", "SET GLOBAL sql_select_limit = DEFAULT"}},
 		{"read-only", map[string]string{"role": fault, "permissions": fault, "owners": ""}, []string{"SET GLOBAL read_only = 1"}, []string{"SET GLOBAL read_only = 0"}},
 		{"small packets", map[string]string{"packet": fault}, []string{"SET GLOBAL max_allowed_packet = 65536"}, []string{"SET GLOBAL max_allowed_packet = 16777216"}},
 	})

@@ -148,6 +148,11 @@ func (a address) pool() (*sql.DB, error) {
 	config.User = u.User.Username()
 	config.Passwd, _ = u.User.Password()
 	config.InterpolateParams = true
+	if config.Params == nil {
+		config.Params = map[string]string{}
+	}
+	// The doctor reads whole tables, and small ones of the server.
+	config.Params["sql_big_selects"], config.Params["sql_select_limit"] = "1", "18446744073709551615"
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
 		return nil, errURL

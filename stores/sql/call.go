@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/gensession/gensession/stores/internal/storekey"
@@ -148,6 +149,66 @@ func exec(ctx context.Context, c *sql.Conn, s *statement, p *params) (int64, err
 		return 0, err
 	}
 	return r.RowsAffected()
+}
+
+// The codes of MariaDB and MySQL for a statement that may read more rows than
+// max_join_size, or that finds what it changes by no index although sql_safe_updates
+// is set. They judge by an estimate: a LIMIT, and an index that a hint names, are not
+// always seen. All statements on a single key pass.
+const (
+	tooManyRows = "1104"
+	noKeyUsed   = "1175"
+)
+
+// beyond executes a statement that reads or changes many rows, and does so once more
+// without these two limits if that is what it meets. They are lifted for the statement
+// alone: the connection belongs to a pool of the application, and goes back as it came.
+func (s *Store) beyond(text string, execute func(text string) error) error {
+	err := execute(text)
+	if s.dialect != MySQL {
+		return err
+	}
+	switch s.dialect.codeOf(err) {
+	case tooManyRows, noKeyUsed:
+		verb, rest, _ := strings.Cut(text, " ")
+		// The first is a comment for MySQL, the second for MariaDB.
+		return execute("/*M! SET STATEMENT sql_big_selects = 1, sql_safe_updates = 0 FOR */ " +
+			verb + " /*+ SET_VAR(sql_big_selects = 1) SET_VAR(sql_safe_updates = 0) */ " + rest)
+	}
+	return err
+}
+
+// execMany is exec for a statement with a list of keys.
+func (s *Store) execMany(ctx context.Context, c *sql.Conn, text string, args []any) (n int64, err error) {
+	err = s.beyond(text, func(text string) error {
+		r, err := c.ExecContext(ctx, text, args...)
+		if err != nil {
+			return err
+		}
+		n, err = r.RowsAffected()
+		return err
+	})
+	return n, err
+}
+
+// each calls f for each row.
+func (s *Store) each(ctx context.Context, c *sql.Conn, text string, args []any, f func(rows *sql.Rows) error) error {
+	return s.beyond(text, func(text string) error {
+		rows, err := c.QueryContext(ctx, text, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			if err := f(rows); err != nil {
+				return err
+			}
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		return rows.Close()
+	})
 }
 
 // inTransaction executes work in a transaction, which it ends by commit, or by

@@ -248,6 +248,7 @@ func millis(ttl time.Duration) any {
 type statement struct {
 	text   string
 	params []int
+	end    string // what follows the keys, if keys follow
 }
 
 func (s *statement) args(p *params) []any {
@@ -378,6 +379,11 @@ func statementsOf(t tableName) *statements {
 		due := func(hint string) statement {
 			return of(`SELECT session_key, sweep_at, expires_at <= {NOW} FROM {TABLE}` + hint + ` WHERE sweep_at >= $13 AND sweep_at <= {NOW} ORDER BY sweep_at LIMIT $6 FOR UPDATE SKIP LOCKED`)
 		}
+		// Without a limit of its own a SELECT has that of the session (sql_select_limit),
+		// and returns some of the rows as if they were all.
+		const all = ` LIMIT 18446744073709551615`
+		s.owned.text += all
+		s.getMany.end = all
 		s.due, s.dueUnnamed = due(` FORCE INDEX (`+t.quote(t.own+"_sweep_at")+`)`), due("")
 		s.sweepOver = of(`DELETE {TABLE} FROM {TABLE}` + primary + ` WHERE expires_at <= {NOW}`)
 		s.sweepAlive = of(`UPDATE {TABLE}` + primary + ` SET sweep_at = ` + later + ` WHERE expires_at > {NOW}`)

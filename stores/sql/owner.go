@@ -27,7 +27,7 @@ func (s *Store) Owned(ctx context.Context, owner string) ([]string, error) {
 func (s *Store) keysOf(ctx context.Context, key string, q *statement, p *params) (keys []string, err error) {
 	err = s.do(ctx, key, true, func(ctx context.Context, c *sql.Conn) error {
 		keys = nil
-		return each(ctx, c, q.text, q.args(p), func(rows *sql.Rows) error {
+		return s.each(ctx, c, q.text, q.args(p), func(rows *sql.Rows) error {
 			var key string
 			err := rows.Scan(&key)
 			keys = append(keys, key)
@@ -35,24 +35,6 @@ func (s *Store) keysOf(ctx context.Context, key string, q *statement, p *params)
 		})
 	})
 	return keys, err
-}
-
-// each calls f for each row.
-func each(ctx context.Context, c *sql.Conn, text string, args []any, f func(rows *sql.Rows) error) error {
-	rows, err := c.QueryContext(ctx, text, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows); err != nil {
-			return err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	return rows.Close()
 }
 
 // Own makes owner the list of the session under key, for as long as it lives.
@@ -76,7 +58,7 @@ func (s *Store) Disown(ctx context.Context, owner string, keys ...string) error 
 			return err
 		}
 		err = s.do(ctx, owner, false, func(ctx context.Context, c *sql.Conn) error {
-			_, err := c.ExecContext(ctx, text, args...)
+			_, err := s.execMany(ctx, c, text, args)
 			return err
 		})
 		if err != nil {
@@ -100,7 +82,7 @@ func (s *Store) in(q *statement, p *params, keys []string) (text string, args []
 		args = append(args, key)
 		list.WriteString(s.table.placeholder(len(args)))
 	}
-	return q.text + " AND session_key IN (" + list.String() + ")", args, nil
+	return q.text + " AND session_key IN (" + list.String() + ")" + q.end, args, nil
 }
 
 // GetMany returns the payload under each of the keys, and its version.
@@ -112,7 +94,7 @@ func (s *Store) GetMany(ctx context.Context, keys ...string) ([]core.Payload, er
 			return nil, err
 		}
 		err = s.do(ctx, some[0], true, func(ctx context.Context, c *sql.Conn) error {
-			return each(ctx, c, text, args, func(rows *sql.Rows) error {
+			return s.each(ctx, c, text, args, func(rows *sql.Rows) error {
 				var key string
 				var data []byte
 				var v int64

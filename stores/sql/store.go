@@ -151,7 +151,7 @@ func (s *Store) lookForTable(ctx context.Context) *fault {
 	var f *fault
 	err := s.doAny(ctx, true, func(ctx context.Context, c *sql.Conn) error {
 		f = nil
-		err := each(ctx, c, s.q.columns, nil, func(*sql.Rows) error { return nil })
+		err := s.each(ctx, c, s.q.columns, nil, func(*sql.Rows) error { return nil })
 		if err != nil && s.dialect.codeOf(err) != "" {
 			if told := s.dialect.classify(ctx, err, true, false); !told.again {
 				f = &told
@@ -175,7 +175,7 @@ func (s *Store) lookForTable(ctx context.Context) *fault {
 func (s *Store) misfit(ctx context.Context, c *sql.Conn) (*fault, error) {
 	var different int
 	var first string
-	switch err := c.QueryRowContext(ctx, s.q.compares).Scan(&different, &first); {
+	switch err := s.each(ctx, c, s.q.compares, nil, func(row *sql.Rows) error { return row.Scan(&different, &first) }); {
 	case err != nil:
 		return nil, err
 	case different != 3 || first != "B":
@@ -184,7 +184,7 @@ func (s *Store) misfit(ctx context.Context, c *sql.Conn) (*fault, error) {
 		return nil, nil
 	}
 	wrong := 0
-	switch err := c.QueryRowContext(ctx, s.q.narrow, s.maxSize).Scan(&wrong); {
+	switch err := s.each(ctx, c, s.q.narrow, []any{s.maxSize}, func(row *sql.Rows) error { return row.Scan(&wrong) }); {
 	case err != nil:
 		return nil, err
 	case wrong > 0:

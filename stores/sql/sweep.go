@@ -176,9 +176,9 @@ func (s *Store) due(ctx context.Context, c *sql.Conn, p *params, reach *int64) (
 		}
 		return err
 	}
-	err = each(ctx, c, s.q.due.text, s.q.due.args(p), row)
+	err = s.each(ctx, c, s.q.due.text, s.q.due.args(p), row)
 	if s.dialect == MySQL && s.dialect.codeOf(err) == noSuchIndex { // the table had another name
-		err = each(ctx, c, s.q.dueUnnamed.text, s.q.dueUnnamed.args(p), row)
+		err = s.each(ctx, c, s.q.dueUnnamed.text, s.q.dueUnnamed.args(p), row)
 	}
 	return over, alive, err
 }
@@ -196,11 +196,7 @@ func (s *Store) settle(ctx context.Context, c *sql.Conn, over, alive []any) (rem
 			continue
 		}
 		text := step.text + " AND session_key IN (?" + strings.Repeat(", ?", len(step.keys)-1) + ")" // #nosec G202 -- placeholders
-		r, err := c.ExecContext(ctx, text, step.keys...)
-		if err != nil {
-			return removed, visited, err
-		}
-		n, err := r.RowsAffected()
+		n, err := s.execMany(ctx, c, text, step.keys)
 		if err != nil {
 			return removed, visited, err
 		}

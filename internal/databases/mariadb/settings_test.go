@@ -3,6 +3,7 @@ package mariadb_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -160,5 +161,102 @@ func TestSweepWhereStatementsAreLogged(t *testing.T) {
 		if n, err := s.Sweep(t.Context()); n != 1 || err != nil {
 			t.Errorf("%d were removed: %v", n, err)
 		}
+	}
+}
+
+// Limits against statements that somebody has typed in by mistake. With two of them the
+// sweeper and the lists of owners were refused; with the third an owner had three
+// sessions at most, and "end all" left the others alive.
+func TestLimitsOfStatements(t *testing.T) {
+	for name, more := range map[string]string{
+		"sql_safe_updates": "sql_safe_updates=1",
+		"max_join_size":    "max_join_size=1",
+		"sql_select_limit": "sql_select_limit=3",
+		"all":              "sql_safe_updates=1&max_join_size=1&sql_select_limit=3",
+		"all, prepared":    "sql_safe_updates=1&max_join_size=1&sql_select_limit=3&interpolateParams=false",
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			o := sqlstore.Options{Table: suite.Table(), NoSweep: true}
+			s := open(t, more, o)
+			for range 2 {
+				if err := s.CreateTable(ctx); err != nil { // and looks at the one that is there
+					t.Fatal(err)
+				}
+			}
+			const n = 30
+			keys := make([]string, n)
+			for i := range keys {
+				keys[i] = fmt.Sprintf("k%02d", i)
+				if err := s.Set(ctx, keys[i], []byte(keys[i]), time.Hour); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Own(ctx, "o", keys[i], time.Hour); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if owned, err := s.Owned(ctx, "o"); err != nil || len(owned) != n {
+				t.Errorf("Owned: %d of %d, %v", len(owned), n, err)
+			}
+			all, err := s.GetMany(ctx, keys...)
+			if err != nil {
+				t.Errorf("GetMany: %v", err)
+			}
+			for i, p := range all {
+				if string(p.Data) != keys[i] {
+					t.Errorf("GetMany: %s has %q", keys[i], p.Data)
+				}
+			}
+			listed := 0
+			if err := s.Keys(ctx, "k", func(some []string) error { listed += len(some); return nil }); err != nil || listed != n {
+				t.Errorf("Keys: %d of %d, %v", listed, n, err)
+			}
+			if err := s.Disown(ctx, "o", keys[:10]...); err != nil {
+				t.Errorf("Disown: %v", err)
+			}
+			if owned, err := s.Owned(ctx, "o"); err != nil || len(owned) != n-10 {
+				t.Errorf("Owned after Disown: %d, %v", len(owned), err)
+			}
+			_, version, err := s.GetVersion(ctx, keys[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Batch(ctx, core.Write{Key: "new", Data: []byte("x"), TTL: time.Hour}, core.Write{Key: keys[0], Version: version}); err != nil {
+				t.Errorf("a login: %v", err)
+			}
+			mariadb.Do(t, mariadb.Shared(t), "UPDATE "+o.Table+" SET expires_at = 5, sweep_at = 5 WHERE session_key LIKE 'k1%'", "UPDATE "+o.Table+" SET sweep_at = 5 WHERE session_key LIKE 'k2%'")
+			if removed, err := s.Sweep(ctx); err != nil || removed != 10 {
+				t.Errorf("Sweep: %d, %v", removed, err)
+			}
+			if _, err := s.Get(ctx, "k20"); err != nil {
+				t.Errorf("one that lives: %v", err)
+			}
+		})
+	}
+}
+
+// The limits are lifted for single statements: the pool is the application's.
+func TestLimitsOfStatementsStay(t *testing.T) {
+	db := suite.Open(t, "mysql", mariadb.DSN(mariadb.Shared(t), "sql_safe_updates=1&max_join_size=1"))
+	db.SetMaxOpenConns(1)
+	o := sqlstore.Options{Table: suite.Table(), NoSweep: true}
+	s, err := sqlstore.New(db, sqlstore.MySQL, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if err := s.CreateTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Set(t.Context(), "k", []byte("x"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	mariadb.Do(t, mariadb.Shared(t), "UPDATE "+o.Table+" SET expires_at = 5, sweep_at = 5")
+	if n, err := s.Sweep(t.Context()); n != 1 || err != nil {
+		t.Errorf("%d were removed: %v", n, err)
+	}
+	var safe, big, most int
+	if err := db.QueryRowContext(t.Context(), "SELECT @@sql_safe_updates, @@sql_big_selects, @@max_join_size").Scan(&safe, &big, &most); err != nil || safe != 1 || big != 0 || most != 1 {
+		t.Errorf("the connection has sql_safe_updates %d, sql_big_selects %d, max_join_size %d, %v", safe, big, most, err)
 	}
 }
