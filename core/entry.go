@@ -218,7 +218,7 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 		}
 		switch {
 		case err == nil:
-			m.prolonged(key)
+			m.prolonged(key, &d.record, d.ttl)
 			e.written(d.record, version)
 			return nil
 		case err == errExpired && !reread && m.swapper != nil:
@@ -408,7 +408,7 @@ func (m *Manager) put(ctx context.Context, e *entry, key string, r *record.Recor
 		return 0, err
 	}
 	if version, err = m.setRecord(ctx, key, text, ttl, version, r); err == nil {
-		m.prolonged(key)
+		m.prolonged(key, r, ttl)
 	}
 	return version, err
 }
@@ -454,13 +454,23 @@ func (m *Manager) decode(r *record.Record, data []byte, key string) (err error) 
 	return m.dialect.parse(r, data, key)
 }
 
-// prolonged notes that key has its whole life again.
-func (m *Manager) prolonged(key string) {
-	if m.rolling {
-		m.recently().renewed(key)
-	} else if r := m.touched.Load(); r != nil {
-		r.renewed(key)
+// prolonged notes that key, which has r, has its whole life again, which is ttl. The answer
+// may be lost, and the browser's cookie ends when the life before would have. Where that is
+// near, what was noted before stays until then, so that the next answers prolong the cookie
+// as well: whoever has it afterwards has got one of them.
+func (m *Manager) prolonged(key string, r *record.Record, ttl time.Duration) {
+	seen := m.touched.Load()
+	if m.rolling || r.Cookie.Lives().Idle > 0 {
+		seen = m.recently()
 	}
+	if seen == nil {
+		return
+	}
+	if since, known := seen.since(key, time.Now()); known && since < ttl && ttl-since < ttl/4+m.touchEvery(ttl) &&
+		!m.limits(m.dialect.withOwn(m.config, r.Cookie), r.Cookie).closes {
+		return
+	}
+	seen.renewed(key)
 }
 
 // create stores a new session, never over one that is there.
@@ -626,6 +636,6 @@ func (m *Manager) prolong(ctx context.Context, e *entry) (other bool, err error)
 		}
 		reread = false
 	}
-	m.prolonged(key)
+	m.prolonged(key, &e.stored, ttl)
 	return other, nil
 }

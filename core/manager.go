@@ -101,8 +101,10 @@ type Options struct {
 	InsecureNoLimit bool
 	// TouchEvery is the minimum time between two prolongations of a session by
 	// IdleTimeout in this process, so that most reads need no write. It counts at
-	// most half of the session's lifetime. Default: a tenth of the lifetime, at
-	// most [DefaultTouchEvery]. With KoaCompat every request renews; set
+	// most a third of the session's lifetime. Default: a tenth of the lifetime, at
+	// most [DefaultTouchEvery]. Who comes back when less than a quarter of the
+	// lifetime is left is prolonged by each request until it would have been over,
+	// since an answer may be lost. With KoaCompat every request renews; set
 	// TouchEvery to 1 (a nanosecond) to choose that without KoaCompat.
 	TouchEvery time.Duration
 

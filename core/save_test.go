@@ -136,7 +136,7 @@ func TestK24Rolling(t *testing.T) {
 		}{
 			"a day":              {core.Options{}, time.Minute},
 			"a tenth":            {core.Options{IdleTimeout: 100 * time.Second}, 10 * time.Second},
-			"half of a life":     {core.Options{IdleTimeout: 100 * time.Second, TouchEvery: 90 * time.Second}, 50 * time.Second},
+			"a third of a life":  {core.Options{IdleTimeout: 90 * time.Second, TouchEvery: 80 * time.Second}, 30 * time.Second},
 			"KoaCompat: at once": {*core.KoaCompat(), 0},
 			"chosen: at once":    {core.Options{TouchEvery: 1}, 0},
 		} {

@@ -126,14 +126,21 @@ func (m *Manager) due(s *Session) bool {
 	if over {
 		return true
 	}
-	every, part := m.o.TouchEvery, time.Duration(2)
+	return m.recently().due(m.storeKey(&s.entry), now, m.touchEvery(ttl))
+}
+
+// touchEvery is the least time between two prolongations of a session that lives for
+// ttl: so short that there are two of them before the cookie ends, in case that the
+// answer of the first is lost.
+func (m *Manager) touchEvery(ttl time.Duration) time.Duration {
+	every, part := m.o.TouchEvery, time.Duration(3)
 	if every == 0 {
 		every, part = DefaultTouchEvery, 10
 	}
 	if ttl > 0 {
 		every = min(every, ttl/part)
 	}
-	return m.recently().due(m.storeKey(&s.entry), now, every)
+	return every
 }
 
 // recently is the memory of renewals, made when the first session rolls.
