@@ -123,4 +123,3 @@ func TestLoginLimitBesideWriters(t *testing.T) {
 		}
 	})
 }
-
