@@ -177,7 +177,8 @@ func (r *request) class(err error) error {
 }
 
 // refusal returns the error for an error reply, and whether err is one. What the server
-// says is left out if it quotes the request, as proxies may.
+// says is left out if it quotes the request, as proxies may, and from the first word on
+// that memcached itself would not say: a read doesn't know what payload is quoted to it.
 func (r *request) refusal(err error) (error, bool) {
 	text := err.Error()
 	if !strings.HasPrefix(text, "memcache: unexpected") {
@@ -207,5 +208,18 @@ func (r *request) refusal(err error) (error, bool) {
 			line = kind
 		}
 	}
-	return fmt.Errorf("memcachestore: %w: %s", class, line[:min(len(line), 100)]), true
+	return fmt.Errorf("memcachestore: %w: %s", class, plain(line)), true
+}
+
+// plain is the beginning of an error reply that consists of words, 100 bytes at most.
+func plain(line string) string {
+	end := 0
+	for word := range strings.FieldsSeq(line) {
+		at := end + strings.Index(line[end:], word)
+		if strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-.,()") != "" || at+len(word) > 100 {
+			break
+		}
+		end = at + len(word)
+	}
+	return line[:end]
 }

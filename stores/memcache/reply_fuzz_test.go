@@ -23,7 +23,7 @@ func FuzzReply(f *testing.F) {
 	for _, reply := range []string{
 		"STORED\r\n", "NOT_STORED\r\n", "EXISTS\r\n", "NOT_FOUND\r\n", "DELETED\r\n", "TOUCHED\r\n", "END\r\n", "OK\r\n", "ERROR\r\n",
 		"CLIENT_ERROR bad data chunk\r\n", "SERVER_ERROR out of memory storing object\r\n", "SERVER_ERROR object too large for cache\r\n", "CLIENT_ERROR line too long\r\n",
-		"SERVER_ERROR " + key + " " + data + "\r\n", "VERSION 1.6.18\r\n",
+		"SERVER_ERROR " + key + " " + data + "\r\n", "ERROR " + data + "\n", "SERVER_ERROR no such value: " + data + "\r\n", "VERSION 1.6.18\r\n",
 		value(key, data), value("alice", data), value(key, ""), value(key, long), value(key, data) + value(key, data), value(key, data)[:40],
 		"VALUE " + key + " 0 5 7\r\nsession\r\nEND\r\n", "VALUE " + key + " 0 9999999999 7\r\nx", "VALUE " + key + " 0 -1 7\r\n\r\nEND\r\n", "VALUE " + key + " 4294967296 1 18446744073709551616\r\na\r\nEND\r\n", "VALUE " + key + " 0 1\r\na\r\nEND\r\n", "VALUE " + key + "\r\n", "VALUE\r\n",
 		"HD\r\n", "HD c7\r\n", "NS\r\n", "EX\r\n", "NF\r\n", "EN\r\n", "MN\r\n", "VA 7 c7\r\nsession\r\n", "VA 7\r\nsess", "VA -1 c7\r\n",
