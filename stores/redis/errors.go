@@ -146,17 +146,18 @@ func describe(err, class error, r request) error {
 }
 
 // redact removes quotations from the error text of a server. A text with a code
-// stays whole unless it contains the key or the payload. Of an unknown command the
-// name stays. Other texts are cut before the first possible quotation.
+// stays unless it contains the key or the payload, up to where a payload may begin that
+// the call does not know. Of an unknown command the name stays. Other texts are cut
+// before the first possible quotation.
 func redact(text string, r request) string {
 	code, _, _ := strings.Cut(text, " ")
 	coded := code != "" && strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
-	if !coded {
-		if strings.HasPrefix(text, "unknown command") {
-			text, _, _ = strings.Cut(text, ", with args")
-		} else if i := strings.IndexAny(text, ":\"'`{[(<"); i >= 0 {
-			text = text[:i]
-		}
+	quotes := ":\"'`{[(<"
+	if text, _, _ = strings.Cut(text, ", with args"); coded || strings.HasPrefix(text, "unknown command") {
+		quotes = "\"{["
+	}
+	if i := strings.IndexFunc(text, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune(quotes, c) }); i >= 0 {
+		text = strings.TrimSpace(text[:i])
 	}
 	switch {
 	case len(text) <= 200 && !r.quotedIn(text):

@@ -1,10 +1,11 @@
 package redisstore_test
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime/debug"
 	"strings"
@@ -34,6 +35,7 @@ func FuzzReply(f *testing.F) {
 		"-ERR unknown command\r\n", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
 		"-LOADING Redis is loading the dataset in memory\r\n", "-READONLY You can't write against a read only replica.\r\n", "-NOSCRIPT No matching script.\r\n", "-MOVED 1 127.0.0.1:1\r\n", "-ASK 1 127.0.0.1:1\r\n", "-CROSSSLOT Keys in request don't hash to the same slot\r\n", "-\r\n",
 		"-ERR Error running script: with '" + secretKey + "' '" + secretData + "'\r\n",
+		"-WRONGTYPE " + secretData + "\r\n", "-MISCONF no room for '" + secretData + "'\r\n", "-ERR unknown command '" + secretData + "'\r\n",
 		"+OK\r\n+OK\r\n", "$1\r\na\r\n$1\r\nb\r\n", "", "\r\n", "\x00\xff", "HTTP/1.1 400 Bad Request\r\n\r\n",
 	} {
 		f.Add([]byte(reply))
@@ -121,25 +123,45 @@ func FuzzReply(f *testing.F) {
 
 // sayer is a server that answers every command but the handshake with what says has.
 func sayer(f *testing.F, says *atomic.Value) (addr string) {
-	const hello = "%2\r\n+proto\r\n:3\r\n+version\r\n+7.0.0\r\n"
 	return servers.Fake(f, func(c net.Conn) {
-		in := make([]byte, 64<<10)
+		in := bufio.NewReader(c)
 		for {
-			n, err := c.Read(in)
+			command, err := readCommand(in)
 			if err != nil {
 				return
 			}
-			switch text := string(in[:n]); {
-			case strings.Contains(text, "$5\r\nHELLO\r\n$1\r\n"):
-				_, err = c.Write([]byte(hello + strings.Repeat("+OK\r\n", strings.Count(text, "*")-1)))
-			case strings.Contains(text, "SLOTS"):
-				_, err = c.Write([]byte("-ERR This instance has cluster support disabled\r\n"))
+			switch {
+			case command[0] == "HELLO":
+				_, err = io.WriteString(c, "%2\r\n+proto\r\n:3\r\n+version\r\n+7.0.0\r\n")
+			case command[0] == "CLIENT":
+				_, err = io.WriteString(c, "+OK\r\n")
+			case command[0] == "CLUSTER":
+				_, err = io.WriteString(c, "-ERR This instance has cluster support disabled\r\n")
 			default:
-				_, err = c.Write(bytes.Repeat(says.Load().([]byte), strings.Count(text, "\r\n$")/3+1)) // one for each command, or some too many
+				_, err = c.Write(says.Load().([]byte))
 			}
 			if err != nil {
 				return
 			}
 		}
 	})
+}
+
+// readCommand reads what a client sends: an array of texts.
+func readCommand(in *bufio.Reader) (words []string, err error) {
+	var n, size int
+	if _, err := fmt.Fscanf(in, "*%d\r\n", &n); err != nil {
+		return nil, err
+	}
+	for range n {
+		if _, err := fmt.Fscanf(in, "$%d\r\n", &size); err != nil {
+			return nil, err
+		}
+		word := make([]byte, size+2)
+		if _, err := io.ReadFull(in, word); err != nil {
+			return nil, err
+		}
+		words = append(words, string(word[:size]))
+	}
+	return words, nil
 }
