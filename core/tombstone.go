@@ -168,6 +168,9 @@ func (m *Manager) lasts(t *tombstone) time.Duration {
 // addSuccessor notes successor as one of key, where no session is any more. t is
 // what stood there, if that is known. It does so as well as it goes: without it, a
 // logout with the id of key does not end the successor.
+//
+// Its tries have an end by time, and not by their number: each is lost to another login
+// that was noted, and many may log in with one id.
 func (m *Manager) addSuccessor(ctx context.Context, key, successor string, t *tombstone) {
 	if !m.dialect.marks() {
 		return
@@ -181,7 +184,10 @@ func (m *Manager) addSuccessor(ctx context.Context, key, successor string, t *to
 			t = m.parseTombstone(key, data, version)
 		}
 		err := m.setTombstone(ctx, key, m.tombstoneText(key, t.lead, append(t.others(), successor)...), m.lasts(t), t.version, "")
-		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) || tries.next() != nil {
+		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) {
+			return
+		}
+		if tries.n++; tries.rest() != nil {
 			return
 		}
 	}

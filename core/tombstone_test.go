@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"context"
 	"net/textproto"
 	"testing"
 	"testing/synctest"
@@ -285,4 +286,44 @@ func TestReplacedID(t *testing.T) {
 			must(t, visits.Set(s, 1))
 		})).wantCookies(t, pair)
 	})
+}
+
+// P2: a login that gets a session of its own is noted under the id that it came with,
+// whatever number of others are noted there meanwhile: a late logout ends it.
+func TestP2ALoginAmongMany(t *testing.T) {
+	for name, wrap := range map[string]func(core.Store) core.Store{"in one step": func(s core.Store) core.Store { return s }, "in two steps": stepwise} {
+		bubble(t, name, func(t *testing.T) {
+			a := newAppOn(t, wrap(newMemory(t)), nil)
+			a.ok(a.get("/", count(t)))
+			old := core.ID(a.value())
+			var at string // the store's key of old
+			var own core.ID
+			a.store.Before(func(_ context.Context, _ storetest.Op, key string) error { at = key; return nil })
+			others, stored := 0, false
+			a.ok(a.send(a.browser.Jar("/"), func(v *core.Visit, s *core.Session) {
+				signIn(t, "ada")(v, s)
+				a.store.Before(nil)
+				a.ok(a.get("/", signIn(t, "ada")))
+				a.store.Before(func(_ context.Context, op storetest.Op, key string) error {
+					switch {
+					case op == storetest.OpSetVersion && key != at:
+						stored = true
+					case op == storetest.OpSetVersion || op == storetest.OpBatch:
+						if stored && others < 200 {
+							others++
+							return core.ErrConflict
+						}
+					}
+					return nil
+				})
+				must(t, s.Save(bg))
+				a.store.Before(nil)
+				own = s.ID()
+			}))
+			must(t, a.manager.DestroyByID(bg, old))
+			if a.lives(own) || others != 200 {
+				t.Errorf("it lives: %t, after %d others", a.lives(own), others)
+			}
+		})
+	}
 }
