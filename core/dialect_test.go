@@ -108,10 +108,15 @@ func countUp(_ *core.Visit, s *core.Session) error {
 func inBubble(t *testing.T, name string, f func(t *testing.T)) {
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			time.Sleep(time.Until(time.UnixMilli(1767225600999)))
-			f(t)
-		})
+		lateInASecond(t, f)
+	})
+}
+
+// lateInASecond runs f in a bubble, at a time at which a second is nearly over.
+func lateInASecond(t *testing.T, f func(t *testing.T)) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.UnixMilli(1767225600999)))
+		f(t)
 	})
 }
 

@@ -3,7 +3,6 @@ package core_test
 import (
 	"context"
 	mathrand "math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/soak"
 	"github.com/gensession/gensession/internal/usercode"
 )
 
@@ -142,7 +142,7 @@ func played(t *testing.T, store core.Store) usercode.Open {
 func TestW38StoreAndResponseAgree(t *testing.T) {
 	for kind, wrap := range renewingStores {
 		for row := range usercode.Rows() {
-			if os.Getenv("SOAK") != "1" && mathrand.IntN(12) > 0 {
+			if !soak.On && mathrand.IntN(12) > 0 {
 				continue // another twelfth in each run
 			}
 			t.Run(kind+", "+row.String(), func(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/internal/soak"
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
@@ -421,11 +421,7 @@ func TestLifetimesAgree(t *testing.T) {
 				l.play()
 				renewed, arrived = renewed+l.renewed, arrived+l.arrived
 			}
-			rounds := 1
-			if os.Getenv("SOAK") == "1" {
-				rounds = 400
-			}
-			for range rounds {
+			for range soak.Rounds(len(stores), 1, 400) {
 				rapid.Check(t, func(rt *rapid.T) { rapid.SyncTest(rt, play) })
 			}
 			t.Logf("%d configurations were accepted, %d refused, %d ids were renewed, %d arrived", accepted, refused, renewed, arrived)

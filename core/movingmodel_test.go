@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/soak"
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
@@ -23,21 +23,20 @@ func TestP15Model(t *testing.T) {
 	t.Parallel()
 	kinds := maps.Clone(storeKinds)
 	kinds["keys apart"] = keysApart
-	runs := 4
-	if os.Getenv("SOAK") == "1" {
-		runs = 2000
-	}
 	for kind, wrap := range kinds {
 		for name, way := range ways {
 			for _, back := range []bool{false, true}[:1+strings.Count(name, "our sessions")] {
 				if back && strings.Contains(name, "without versions") {
 					continue // to it there is no way back
 				}
-				inBubble(t, fmt.Sprintf("%s, %s, processes of the old place: %v", kind, name, back), func(t *testing.T) {
-					for range runs {
-						seed := rand.Uint64()
-						m := &movingModel{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 15)), back: back}
-						m.run(way, wrap)
+				t.Run(fmt.Sprintf("%s, %s, processes of the old place: %v", kind, name, back), func(t *testing.T) {
+					t.Parallel()
+					for range soak.Rounds(2*len(kinds)*len(ways), 4, 2000) {
+						lateInASecond(t, func(t *testing.T) {
+							seed := rand.Uint64()
+							m := &movingModel{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 15)), back: back}
+							m.run(way, wrap)
+						})
 						if t.Failed() {
 							return
 						}

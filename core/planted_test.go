@@ -4,7 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 // TestP20Planted: whatever somebody does with the ids of a session at any moment of a
@@ -45,7 +45,7 @@ func TestP20Planted(t *testing.T) {
 						for _, victim := range []bool{false, true} {
 							for _, attacker := range []bool{false, true} {
 								for _, inner := range []bool{false, true} {
-									if os.Getenv("SOAK") != "1" && rand.IntN(10) > 0 {
+									if !soak.On && rand.IntN(10) > 0 {
 										continue
 									}
 									for at := 1; at < 40; at++ {

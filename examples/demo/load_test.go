@@ -18,14 +18,13 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/internal/servers"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 // Many users whose browsers send several requests at once, against the program
 // itself. With a server behind them there are three programs, one for each
 // HTTP library, and the requests of a user go to them in turn. With SOAK=1 it
 // is a hundred thousand increments and ten thousand logouts for each store.
-
-var soak = os.Getenv("SOAK") == "1"
 
 // A farm is programs that share their sessions.
 type farm struct {
@@ -146,7 +145,7 @@ func field(set []string) string {
 // and none is counted twice.
 func (f *farm) increments(t *testing.T, share int) {
 	users, atOnce, each := 15/share, 4, 25
-	if soak {
+	if soak.On {
 		users, each = 250/share+1, 100
 	}
 	var sent, doubtful atomic.Int64
@@ -218,7 +217,7 @@ func (f *farm) increments(t *testing.T, share int) {
 // regenerated.
 func (f *farm) logouts(t *testing.T, share int) {
 	races, busy := 200/share, 8
-	if soak {
+	if soak.On {
 		races = 10_000/share + 1
 	}
 	begun := time.Now()

@@ -12,18 +12,19 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 // Random handlers: every order of a few calls in one request, from every state that
 // a browser can be in, with somebody else's request in between, under many options.
 func TestHandlers(t *testing.T) {
 	t.Parallel()
-	n := uint64(6000)
+	n, from := 6000, uint64(0)
 	if raced {
 		n = 2000
 	}
-	if soak {
-		n = 400_000
+	if soak.On {
+		from = rand.Uint64N(1 << 60)
 	}
 	options := map[string]core.Options{
 		"default":         {},
@@ -47,7 +48,8 @@ func TestHandlers(t *testing.T) {
 				}
 				store := kind.open(t)
 				m := newManager(t, store, o)
-				for seed := range n / uint64(len(options)) {
+				for i := range soak.Rounds(2*len(options), n/len(options), 400_000/len(options)) {
+					seed := from + uint64(i)
 					if problems, log := handle(t, m, o, seed); len(problems) > 0 {
 						t.Fatalf("%s, seed %d: %s\n%s", kind.name, seed, strings.Join(problems, "\n"), strings.Join(log, "\n"))
 					}

@@ -15,6 +15,7 @@ import (
 
 	httpsession "github.com/gensession/gensession/adapters/nethttp"
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 // A site is the pages of the model on net/http.
@@ -157,15 +158,12 @@ func (s *site) login(t *testing.T, c *http.Client, name, tok string) {
 // Requests that really run at once, over connections.
 func TestHTTP(t *testing.T) {
 	t.Parallel()
-	rounds := 10
-	if soak {
-		rounds = 4000
-	}
+	options := map[string]core.Options{"default": {}, "Defer": {Defer: true}, "IdleTimeout": {IdleTimeout: core.DefaultMaxAge, TouchEvery: 1}}
 	for _, kind := range stores[:2] {
-		for name, o := range map[string]core.Options{"default": {}, "Defer": {Defer: true}, "IdleTimeout": {IdleTimeout: core.DefaultMaxAge, TouchEvery: 1}} {
+		for name, o := range options {
 			t.Run(kind.name+"/"+name, func(t *testing.T) {
 				s := newSite(t, kind.open(t), o)
-				for what, beside := range map[string][]string{
+				requests := map[string][]string{
 					"login and login":            {"/login", "/login"},
 					"logins and changes":         {"/login", "/change", "/login", "/change", "/change"},
 					"logout and login":           {"/logout", "/login"},
@@ -173,9 +171,10 @@ func TestHTTP(t *testing.T) {
 					"login and two changes":      {"/login", "/change", "/change"},
 					"role and login":             {"/role", "/login"},
 					"roles, logins and a change": {"/role", "/login", "/role", "/login", "/change"},
-				} {
+				}
+				for what, beside := range requests {
 					t.Run(what, func(t *testing.T) {
-						for range rounds {
+						for range soak.Rounds(2*len(options)*len(requests), 10, 4000) {
 							who, c := s.round(t, beside, strings.Contains(what, "role"))
 							if logout := strings.Contains(what, "logout"); who != "ada" && !logout {
 								t.Errorf("%q is logged in", who)
@@ -195,10 +194,6 @@ func TestHTTP(t *testing.T) {
 func TestHTTPLoginBesideMany(t *testing.T) {
 	t.Parallel()
 	many := []string{"/change", "/change", "/login", "/change", "/change", "/change", "/change"}
-	rounds := 60
-	if soak {
-		rounds = 20_000
-	}
 	for name, plant := range map[string]func() func(name, line string) (string, string){
 		"": nil,
 		"what a late request stores goes to where the copy is": renamed("koa.sid.late", "koa.sid.next"),
@@ -208,7 +203,10 @@ func TestHTTPLoginBesideMany(t *testing.T) {
 			s := newSite(t, newMemory(t), core.Options{})
 			s.far, s.plant = true, plant
 			lost, n := 0, 0
-			for ; n < rounds && (plant == nil || lost == 0); n++ {
+			for range soak.Rounds(3, 60, 20_000) {
+				if n++; plant != nil && lost > 0 {
+					break
+				}
 				who, c := s.round(t, many, false)
 				if who != "ada" {
 					lost++

@@ -10,13 +10,13 @@
 //   - Sequences that were looked for to break a promise (sequences_test.go),
 //     also over real HTTP (http_test.go).
 //
-// With SOAK=1 in the environment the schedules are a million.
+// With SOAK=1 in the environment the schedules are as many as there is time for: see
+// internal/soak.
 package browsers_test
 
 import (
 	"context"
 	"errors"
-	"os"
 	"strings"
 	"testing"
 
@@ -29,8 +29,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-var soak = os.Getenv("SOAK") == "1"
 
 var (
 	keyA = []byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")

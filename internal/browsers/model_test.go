@@ -19,6 +19,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 // Random schedules of three browsers. The second one, eve, holds copies of the
@@ -54,19 +55,20 @@ import (
 
 func TestSchedules(t *testing.T) {
 	t.Parallel()
-	n, from := uint64(1500), uint64(0)
+	n, from := 1500, uint64(0)
 	if raced {
 		n = 200
 	}
 	if f := os.Getenv("FROM"); f != "" { // seeds from here on
 		from, _ = strconv.ParseUint(f, 10, 64)
 	}
-	if soak {
-		n = 340_000 // a million in all
+	if soak.On && from == 0 {
+		from = rand.Uint64N(1 << 60)
 	}
 	for _, kind := range stores {
 		t.Run(kind.name, func(t *testing.T) {
-			for seed := from; seed < from+n; seed++ {
+			for i := range soak.Rounds(len(stores), n, 340_000) { // a million in all
+				seed := from + uint64(i)
 				if problems, log := schedule(t, kind.name, seed, faults{}); len(problems) > 0 {
 					t.Fatalf("seed %d:\n%s\n\n%s", seed, strings.Join(problems, "\n"), strings.Join(log, "\n"))
 				}

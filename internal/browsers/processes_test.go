@@ -6,6 +6,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 // Several processes on one store, and several applications on one host.
@@ -128,7 +129,7 @@ func TestDeploys(t *testing.T) {
 			for _, together := range []bool{true, false} {
 				for _, o := range []core.Options{{}, {IdleTimeout: core.DefaultMaxAge, TouchEvery: 1}, {Defer: true}} {
 					for _, former := range []bool{true, false} {
-						if played++; !soak && played%one != 0 {
+						if played++; !soak.On && played%one != 0 {
 							continue
 						}
 						t.Run(fmt.Sprintf("%d processes, %s, at once %t, IdleTimeout %v, Defer %t, FormerCookies %t", n, name, together, o.IdleTimeout, o.Defer, former), func(t *testing.T) {

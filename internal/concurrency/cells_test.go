@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write testdata/cells.txt anew from the machine of spec_test.go")
@@ -177,15 +178,17 @@ func TestOrders(t *testing.T) {
 				}
 			})
 			for _, kind := range stores {
-				if !soak && kind.name != "memory" && (tb.file != "cells" || tb.store != nil) {
+				if !soak.On && kind.name != "memory" && (tb.file != "cells" || tb.store != nil) {
 					continue
 				}
 				t.Run(kind.name, func(t *testing.T) {
 					t.Parallel() // stages share a server, and no ids
 					s := tb.stage(t, kind.open(t))
-					s.after = tb.rules == rules{} && (kind.name == "memory" || soak)
+					s.after = tb.rules == rules{} && (kind.name == "memory" || soak.On)
 					s.most = kind.most()
-					s.play(t, tb, cells, newShare(kind.share))
+					for some := range shares(len(tables)*len(stores), kind.share) {
+						s.play(t, tb, cells, some)
+					}
 				})
 			}
 		})
@@ -221,7 +224,9 @@ func TestOrdersThroughAdapters(t *testing.T) {
 				t.Parallel()
 				s := tb.stage(t, kind.open(t))
 				s.frame, s.most = frame, kind.most()
-				s.play(t, tb, cells, newShare(7*kind.share-6))
+				for some := range shares(len(stores)*len(frames), 7*kind.share-6) {
+					s.play(t, tb, cells, some)
+				}
 			})
 		}
 	}
@@ -234,8 +239,7 @@ var policies = []struct {
 }{{"merge", core.ConflictMerge}, {"refuse", core.ConflictRefuse}, {"last write wins", core.ConflictLastWriteWins}}
 
 // The same for two requests that do two things each, under every policy, and
-// with a store that does not tell the version of a write: some of the cells,
-// with SOAK=1 all of them.
+// with a store that does not tell the version of a write: a share of the cells.
 func TestOrdersOfTwoActs(t *testing.T) {
 	var twice []program
 	for a := range acts {
@@ -259,23 +263,24 @@ func TestOrdersOfTwoActs(t *testing.T) {
 					store = forgetful{store, store.(core.Swapper), store.(core.Toucher)}
 				}
 				s := newStage(t, store, core.Options{OnConflict: policy.policy})
-				some := newShare(211)
-				if !soak {
+				if !soak.On {
 					s.most = 50
 				}
 				runs, cells := 0, 0
-				for i, first := range twice {
-					for _, second := range twice[i:] {
-						if !some.next() {
-							continue
+				for some := range shares(2*len(policies), 211) {
+					for i, first := range twice {
+						for _, second := range twice[i:] {
+							if !some.next() {
+								continue
+							}
+							pair := [2]program{first, second}
+							want := slices.Sorted(maps.Keys(allowed(rules{policy: policy.policy}, pair)))
+							t.Run(first.name+" | "+second.name, func(t *testing.T) { runs += s.check(t, pair, want, false) })
+							cells++
 						}
-						pair := [2]program{first, second}
-						want := slices.Sorted(maps.Keys(allowed(rules{policy: policy.policy}, pair)))
-						t.Run(first.name+" | "+second.name, func(t *testing.T) { runs += s.check(t, pair, want, false) })
-						cells++
 					}
 				}
-				t.Logf("SHARE=%d: %d orders of %d cells", some.turn, runs, cells)
+				t.Logf("from SHARE=%d on: %d orders of %d cells", turn, runs, cells)
 			})
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/gensession/gensession/core/storetest"
 	"github.com/gensession/gensession/internal/faultproxy"
 	"github.com/gensession/gensession/internal/servers"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 // Histories of parallel clients on one session are linearizable: there is one
@@ -435,9 +436,9 @@ func trouble(t testing.TB, m memory, seed uint64) core.Store {
 // Half of the histories are under faults: calls are slow, are cut off on their
 // way there or back, get lost, come late, and the server stands still.
 func TestLinearizable(t *testing.T) {
-	plan, quiet, faulted := histPlan{clients: 5, requests: 30}, 12, 12
-	if soak {
-		plan, quiet, faulted = histPlan{clients: 8, requests: 200}, 500, 500
+	plan := histPlan{clients: 5, requests: 30}
+	if soak.On {
+		plan = histPlan{clients: 8, requests: 200}
 	}
 	for _, kind := range stores {
 		t.Run(kind.name, func(t *testing.T) {
@@ -451,7 +452,7 @@ func TestLinearizable(t *testing.T) {
 				n = wire(t, servers.Memcached(t), openMemcached(t))
 			}
 			sum := map[string]int{}
-			for i := range quiet + faulted {
+			for i := range soak.Rounds(len(stores), 24, 1000) {
 				plan, store, how := plan, plain, "quiet"
 				if i%2 == 1 {
 					if how = "under faults"; n != nil {
@@ -473,7 +474,7 @@ func TestLinearizable(t *testing.T) {
 				sum["failed requests"] += r.failed
 			}
 			t.Log(sum)
-			if sum["unknown outcomes"] == 0 || sum["too hard"] > faulted/10 {
+			if sum["unknown outcomes"] == 0 || sum["too hard"] > sum["histories under faults"]/10 {
 				t.Error("the faults missed, or nothing could be checked")
 			}
 		})

@@ -9,12 +9,13 @@
 //     (history_test.go).
 //   - Planted bugs that these tests have to find (planted_test.go).
 //
-// With SOAK=1 in the environment they run for long. Without, some of them play a
-// share of their cells, others in each run.
+// Some of them play a share of their cells, another one in each run. With SOAK=1 in the
+// environment they play share after share, while there is time: see internal/soak.
 package concurrency_test
 
 import (
 	"database/sql"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -27,6 +28,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/internal/servers"
+	"github.com/gensession/gensession/internal/soak"
 	memcachestore "github.com/gensession/gensession/stores/memcache"
 	memorystore "github.com/gensession/gensession/stores/memory"
 	redisstore "github.com/gensession/gensession/stores/redis"
@@ -43,8 +45,6 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient).redirectOrNew.func1"))
 }
 
-var soak = os.Getenv("SOAK") == "1"
-
 // turn says which share of the cells a run plays. SHARE=turn repeats it.
 var turn = func() int {
 	if n, err := strconv.Atoi(os.Getenv("SHARE")); err == nil {
@@ -53,15 +53,26 @@ var turn = func() int {
 	return rand.IntN(1000)
 }()
 
-// A share chooses one of so many cells, others in each turn, and with SOAK=1 all.
+// A share chooses one of so many cells, others in each turn.
 type share struct{ of, turn, cells int }
 
-func newShare(of int) *share { return &share{of: of, turn: turn} }
+// shares are one of so many, or with SOAK=1 as many as there is time for, in one of so
+// many parts of a test.
+func shares(parts, of int) iter.Seq[*share] {
+	rounds := soak.Rounds(parts, 1, of)
+	return func(yield func(*share) bool) {
+		for i := range rounds {
+			if !yield(&share{of: of, turn: turn + i}) {
+				return
+			}
+		}
+	}
+}
 
 // next reports whether the next cell is to be played.
 func (s *share) next() bool {
 	s.cells++
-	return soak || (s.cells+s.turn)%s.of == 0
+	return (s.cells+s.turn)%s.of == 0
 }
 
 var (
@@ -94,7 +105,7 @@ func databases() []kind {
 		}},
 		{"sqlite", 6, openFile},
 	}
-	if soak {
+	if soak.On {
 		return all
 	}
 	return all[turn%3 : turn%3+1]
@@ -102,7 +113,7 @@ func databases() []kind {
 
 // most bounds the orders of a cell, which on memcached are many: a save reads first.
 func (k kind) most() int {
-	if soak || k.share == 1 {
+	if soak.On || k.share == 1 {
 		return 0
 	}
 	return 30

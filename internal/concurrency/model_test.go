@@ -19,6 +19,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/soak"
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
@@ -40,8 +41,7 @@ import (
 //	I10  no value is lost, unless the policy is that the last write wins
 func TestModel(t *testing.T) {
 	steps := 0
-	sequences(t, 2500, 1_000_000)
-	rapid.Check(t, func(rt *rapid.T) {
+	sequences(t, 1, 2500, 400, func(rt *rapid.T) {
 		rapid.SyncTest(rt, func(rt *rapid.T) {
 			m := memorystore.New(nil)
 			defer m.Close()
@@ -74,10 +74,9 @@ var runsOnServers atomic.Int64
 func TestModelOnServers(t *testing.T) {
 	for _, kind := range stores[1:] {
 		t.Run(kind.name, func(t *testing.T) {
-			sequences(t, 60, 2000)
 			store := kind.open(t)
 			steps := 0
-			rapid.Check(t, func(rt *rapid.T) {
+			sequences(t, len(stores)-1, 60, 33, func(rt *rapid.T) {
 				w := newWorld(rt, store, store, 0)
 				defer w.close()
 				w.prefix = fmt.Sprintf("%d-", runsOnServers.Add(1))
@@ -89,9 +88,9 @@ func TestModelOnServers(t *testing.T) {
 	}
 }
 
-// sequences says how many rapid makes: few, always the same, or with SOAK=1
-// many, and others each time.
-func sequences(t *testing.T, few, many int) {
+// sequences lets rapid make so many, always the same, or with SOAK=1 others each time,
+// round by round, in one of so many parts of a test.
+func sequences(t *testing.T, parts, checks, rounds int, property func(*rapid.T)) {
 	set := func(name, value string) {
 		was := flag.Lookup(name).Value.String()
 		if err := flag.Set(name, value); err != nil {
@@ -99,13 +98,14 @@ func sequences(t *testing.T, few, many int) {
 		}
 		t.Cleanup(func() { _ = flag.Set(name, was) })
 	}
-	if soak {
-		set("rapid.checks", strconv.Itoa(many))
-		return
-	}
-	set("rapid.checks", strconv.Itoa(few))
-	if flag.Lookup("rapid.seed").Value.String() == "0" {
+	set("rapid.checks", strconv.Itoa(checks))
+	if !soak.On && flag.Lookup("rapid.seed").Value.String() == "0" {
 		set("rapid.seed", "1")
+	}
+	for range soak.Rounds(parts, 1, rounds) {
+		if rapid.Check(t, property); t.Failed() {
+			return
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/soak"
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
@@ -332,27 +333,26 @@ var ownerScenes = []ownerScene{
 
 // P27, P1: what runs beside the end of all.
 func TestOwnersInEveryOrder(t *testing.T) {
-	most := 25 // orders of each scene, systematic ones, and as many by chance if there are more
-	if soak {
-		most = 5_000
-	}
+	const few, many = 25, 5_000 // orders of each scene, systematic ones, and as many by chance if there are more
+	parts := 2 * 2 * len(ownerScenes)
 	for _, apart := range []bool{false, true} {
 		for _, scene := range ownerScenes {
 			t.Run(fmt.Sprintf("%s, lists apart %v", scene.name, apart), func(t *testing.T) {
 				t.Parallel()
 				runs, all := 0, false
-				for path := []choice(nil); ; {
+				path := []choice(nil)
+				for range soak.Rounds(parts, few, many) {
 					synctest.Test(t, func(t *testing.T) { path = scene.play(t, apart, path) })
 					runs++
 					for len(path) > 0 && path[len(path)-1].took+1 >= path[len(path)-1].of {
 						path = path[:len(path)-1]
 					}
-					if all = len(path) == 0; all || t.Failed() || runs == most {
+					if all = len(path) == 0; all || t.Failed() {
 						break
 					}
 					path[len(path)-1].took++
 				}
-				for n := range most {
+				for n := range soak.Rounds(parts, few, many) {
 					if all || t.Failed() {
 						break
 					}

@@ -11,6 +11,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 const token core.Key[string] = "token"
@@ -159,17 +160,14 @@ func TestP30EveryOrderOfTake(t *testing.T) {
 		}, false},
 		{"logout", func(s *core.Session) (string, error) { return "", s.Destroy(context.Background()) }, true},
 	}
-	bits := 5
-	if soak {
-		bits = 10
-	}
+	bits := soak.Longer(5, 10)
 	for _, policy := range []core.ConflictPolicy{core.ConflictMerge, core.ConflictLastWriteWins} {
 		for i, other := range acts {
 			if policy != core.ConflictMerge && i > 2 {
 				continue // the policy is for saves
 			}
 			for k, first := range acts[:3] {
-				if k > 0 && i > 0 && !soak {
+				if k > 0 && i > 0 && !soak.On {
 					continue
 				}
 				t.Run(fmt.Sprintf("policy %d, %s | %s", policy, first.name, other.name), func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/internal/servers"
+	"github.com/gensession/gensession/internal/soak"
 	redisstore "github.com/gensession/gensession/stores/redis"
 )
 
@@ -48,7 +49,7 @@ func TestClusterSlotsMoveUnderTraffic(t *testing.T) {
 	cluster := servers.RedisCluster(t, 3, 0)
 	c := onCluster(t, cluster, 2*time.Second) // a busy machine alone must not make calls fail
 	moved := 0
-	c.users(longer(100, 300), longer(4*time.Second, 2*time.Minute), false, func(stop <-chan struct{}) {
+	c.users(soak.Longer(100, 300), soak.Longer(4*time.Second, soak.Time), false, func(stop <-chan struct{}) {
 		time.Sleep(300 * time.Millisecond)
 		spread(t, cluster, 3)
 		nodes := cluster.Nodes()
@@ -94,7 +95,7 @@ func TestClusterSlotsMoveUnderTraffic(t *testing.T) {
 func TestClusterMasterDies(t *testing.T) {
 	cluster := servers.RedisCluster(t, 3, 1)
 	c := onCluster(t, cluster, opTimeout)
-	c.users(longer(100, 300), longer(5*time.Second, time.Minute), true, func(stop <-chan struct{}) {
+	c.users(soak.Longer(100, 300), soak.Longer(5*time.Second, soak.Time/2), true, func(stop <-chan struct{}) {
 		time.Sleep(500 * time.Millisecond)
 		spread(t, cluster, 3)
 		for n := 0; ; n++ {
@@ -103,7 +104,7 @@ func TestClusterMasterDies(t *testing.T) {
 			dead := cluster.KillMaster(slot)
 			cluster.WaitOK()
 			t.Logf("a replica has taken slot %d over after %v", slot, time.Since(begun).Round(time.Millisecond))
-			if !soak {
+			if !soak.On {
 				break
 			}
 			dead.Start()

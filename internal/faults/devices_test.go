@@ -21,6 +21,7 @@ import (
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
 	"github.com/gensession/gensession/internal/servers"
+	"github.com/gensession/gensession/internal/soak"
 	memcachestore "github.com/gensession/gensession/stores/memcache"
 	memorystore "github.com/gensession/gensession/stores/memory"
 	redisstore "github.com/gensession/gensession/stores/redis"
@@ -320,7 +321,7 @@ func TestOwnersUnderLoad(t *testing.T) {
 		"SQLite":     sqlitePlace,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if !soak {
+			if !soak.On {
 				t.Parallel()
 			}
 			ownersUnderLoad(t, open(t))
@@ -411,7 +412,7 @@ const deviceWorkers = 16
 
 func ownersUnderLoad(t *testing.T, place devicePlace) {
 	l := &deviceLoad{t: t, place: place, devices: map[string][]*device{}, lists: map[string]bool{}}
-	for i := range longer(20, 1000) {
+	for i := range soak.Longer(20, 1000) {
 		owner := fmt.Sprintf("owner-%d", i)
 		l.owners = append(l.owners, owner)
 		for j := range 10 {
@@ -446,7 +447,7 @@ func ownersUnderLoad(t *testing.T, place devicePlace) {
 			}
 		})
 	}
-	lasts := longer(500*time.Millisecond, 30*time.Second)
+	lasts := soak.Longer(500*time.Millisecond, soak.Time/4)
 	time.Sleep(lasts)
 	l.start() // a process is killed, and another one goes on
 	time.Sleep(lasts)

@@ -18,6 +18,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/internal/faultproxy"
 	"github.com/gensession/gensession/internal/servers"
+	"github.com/gensession/gensession/internal/soak"
 	redisstore "github.com/gensession/gensession/stores/redis"
 )
 
@@ -124,7 +125,7 @@ type tally struct {
 func TestW23FailoverUnderLoad(t *testing.T) {
 	const visitors, each = 40, 5 // requests a second
 	for _, way := range ways {
-		if !way.quick && !soak {
+		if !way.quick && !soak.On {
 			continue
 		}
 		t.Run(way.name, func(t *testing.T) {
@@ -139,14 +140,14 @@ func TestW23FailoverUnderLoad(t *testing.T) {
 				all[i] = &tally{v: &visitor{app: a, name: "old"}}
 				stop.Go(func() { all[i].run(t, time.Second/each, &over, &after, &back) })
 			}
-			time.Sleep(longer(500*time.Millisecond, 3*time.Second))
+			time.Sleep(soak.Longer(500*time.Millisecond, 3*time.Second))
 			if told := len(e.all()); told != 0 {
 				t.Fatalf("the store has told %d times before anything has happened", told)
 			}
 			f.promote()
 			after.Store(true)
 			promoted := time.Now()
-			time.Sleep(longer(300*time.Millisecond, 2*time.Second)) // the name is late
+			time.Sleep(soak.Longer(300*time.Millisecond, 2*time.Second)) // the name is late
 			before := f.dials()
 			f.move()
 			moved := time.Now()
@@ -168,7 +169,7 @@ func TestW23FailoverUnderLoad(t *testing.T) {
 				time.Sleep(2*time.Second + slack) // the client is told by Sentinel
 			}
 			back.Store(true)
-			time.Sleep(longer(time.Second, 5*time.Second))
+			time.Sleep(soak.Longer(time.Second, 5*time.Second))
 			over.Store(true)
 			stop.Wait()
 
@@ -255,14 +256,14 @@ func (c *tally) run(t *testing.T, gap time.Duration, over, after, back *atomic.B
 // the store would open, and then it is quiet.
 func TestW24ABurstAtTheLimitOfConnections(t *testing.T) {
 	for _, byNew := range []bool{false, true} {
-		if byNew && !soak {
+		if byNew && !soak.On {
 			continue
 		}
 		quick := 500
 		if raceDetector {
 			quick = 100
 		}
-		for _, visitors := range longer([]int{quick}, []int{100, 500}) {
+		for _, visitors := range soak.Longer([]int{quick}, []int{100, 500}) {
 			t.Run(fmt.Sprintf("New=%v, %d visitors", byNew, visitors), func(t *testing.T) {
 				r := newRigBy(t, startServer(t, "memcache", "-c", "60"), false, byNew)
 				a := start(t, "fasthttp", r.store, core.Options{OpTimeout: 3 * opTimeout}, visit)
@@ -292,7 +293,7 @@ func TestW24ABurstAtTheLimitOfConnections(t *testing.T) {
 				n := burst(5)
 				t.Logf("%d of %d requests failed in the burst: %s", n, 5*visitors, a.reported())
 				time.Sleep(time.Second)
-				for range longer(2, 10) {
+				for range soak.Longer(2, 10) {
 					for part := range slices.Chunk(all, 40) {
 						var wg sync.WaitGroup
 						for _, v := range part {
@@ -304,7 +305,7 @@ func TestW24ABurstAtTheLimitOfConnections(t *testing.T) {
 						}
 						wg.Wait()
 					}
-					time.Sleep(longer(100*time.Millisecond, 2*time.Second))
+					time.Sleep(soak.Longer(100*time.Millisecond, 2*time.Second))
 				}
 				if told := e.all(); len(told) > 0 && !told[len(told)-1].up {
 					t.Error("the store is down")

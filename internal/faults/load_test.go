@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 // visit counts the visits of a session, as most applications would.
@@ -217,7 +218,7 @@ func (o *outage) tell(what string, some []sample) (failed int, longest time.Dura
 // server goes is made once more. memcached has lost its sessions then, and
 // requests begin new ones.
 func TestAnOutageThatRequestsWaitFor(t *testing.T) {
-	rate, lasts := fullRate(), longer(1500*time.Millisecond, 3*time.Second)
+	rate, lasts := fullRate(), soak.Longer(1500*time.Millisecond, 3*time.Second)
 	each(t, []string{"redis killed", "memcache killed"}, func(t *testing.T, store, how string) {
 		// All who waited come at once then, and a busy machine takes its time.
 		o := runOutage(t, store, how, rate, lasts, core.Options{ReconnectTimeout: 10 * time.Second, OpTimeout: 3 * opTimeout})
@@ -249,7 +250,7 @@ func TestAnOutageThatRequestsWaitFor(t *testing.T) {
 // T17: gone for longer than requests wait: fast answers, then the return.
 func TestAnOutageThatIsTooLong(t *testing.T) {
 	rate := fullRate()
-	patience, lasts := longer(time.Second, 10*time.Second), longer(2500*time.Millisecond, 15*time.Second)
+	patience, lasts := soak.Longer(time.Second, 10*time.Second), soak.Longer(2500*time.Millisecond, 15*time.Second)
 	each(t, []string{"redis paused", "memcache killed"}, func(t *testing.T, store, how string) {
 		o := runOutage(t, store, how, rate, lasts, core.Options{ReconnectTimeout: patience})
 		over := o.gone.Add(patience)
@@ -261,7 +262,7 @@ func TestAnOutageThatIsTooLong(t *testing.T) {
 			t.Errorf("%d of %d failed", failed, len(some))
 		}
 		for _, s := range some {
-			if end := s.begun.Add(s.took); end.Before(over.Add(-apart)) || end.After(over.Add(longer(2*slack, 5*slack))) {
+			if end := s.begun.Add(s.took); end.Before(over.Add(-apart)) || end.After(over.Add(soak.Longer(2*slack, 5*slack))) {
 				t.Errorf("a request waited until %v after the time was over", end.Sub(over))
 				break
 			}
@@ -311,7 +312,7 @@ func fullRate() int {
 	if raceDetector {
 		return 200
 	}
-	return longer(200, 500)
+	return soak.Longer(200, 500)
 }
 
 func median(some []sample) time.Duration {
@@ -332,7 +333,7 @@ func each(t *testing.T, some []string, test func(t *testing.T, store, how string
 	for _, store := range []string{"redis", "memcache"} {
 		for _, how := range []string{"killed", "paused"} {
 			name := store + " " + how
-			if soak || slices.Contains(some, name) {
+			if soak.On || slices.Contains(some, name) {
 				t.Run(name, func(t *testing.T) { test(t, store, how) })
 			}
 		}

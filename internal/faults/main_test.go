@@ -2,12 +2,11 @@
 // to them: a browser's requests on one side, a real server that is ill-treated
 // on the other, and an adapter, the core and a store between them.
 //
-// What the tests do in seconds they do for minutes, and with many more cases,
-// if SOAK=1 is in the environment.
+// What the tests do in seconds they do for minutes, and with many more cases, if SOAK=1
+// is in the environment: see internal/soak.
 package faults_test
 
 import (
-	"os"
 	"testing"
 	"time"
 
@@ -31,16 +30,6 @@ func lasting() []goleak.Option {
 		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
 		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient).redirectOrNew.func1"),
 	}
-}
-
-var soak = os.Getenv("SOAK") == "1"
-
-// longer is what a test takes: quick by default, long with SOAK=1.
-func longer[T any](quick, long T) T {
-	if soak {
-		return long
-	}
-	return quick
 }
 
 // The bounds that the applications have.

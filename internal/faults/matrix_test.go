@@ -16,6 +16,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
 	"github.com/gensession/gensession/internal/servers"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 // A phase is the moment at which a fault strikes.
@@ -580,17 +581,17 @@ func TestMatrix(t *testing.T) {
 					continue
 				}
 				pair++
-				if byNew && !soak && pair%4 > 0 {
+				if byNew && !soak.On && pair%4 > 0 {
 					continue
 				}
 				for i, p := range phases {
-					if treat.want(p) == nil || !soak && !quick(pair, i) {
+					if treat.want(p) == nil || !soak.On && !quick(pair, i) {
 						continue
 					}
 					t.Run(string(p)+"/"+store, func(t *testing.T) {
 						s := startServer(t, base, treat.args...)
 						for j, a := range adapters {
-							if !soak && j != (pair+i)%len(adapters) {
+							if !soak.On && j != (pair+i)%len(adapters) {
 								continue
 							}
 							t.Run(a.name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 // An ear hears what a store tells of its server, and when.
@@ -103,7 +104,7 @@ func noticed(t *testing.T, store string, byNew bool) {
 			}
 			return !late
 		}
-		for range longer(1, 20) {
+		for range soak.Longer(1, 20) {
 			// A machine that is busy with other tests may be late itself, but
 			// not each time.
 			soon := false

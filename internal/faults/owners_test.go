@@ -17,6 +17,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/internal/faultproxy"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 const sealKey core.Key[string] = "seal"
@@ -449,7 +450,7 @@ func TestNobodyLosesHisSessionOrGetsAnothers(t *testing.T) {
 		{"memcache", "fiber", 10_000, false},
 		{"redis", "nethttp", 400, false}, // everybody at once
 	} {
-		if !soak && !run.quick {
+		if !soak.On && !run.quick {
 			continue
 		}
 		t.Run(fmt.Sprintf("%s/%s/%d", run.store, run.adapter, run.users), func(t *testing.T) {
@@ -459,7 +460,7 @@ func TestNobodyLosesHisSessionOrGetsAnothers(t *testing.T) {
 				c.places = make(chan struct{}, 200)
 			}
 			c.app = start(t, run.adapter, r.store, core.Options{OpTimeout: 300 * time.Millisecond}, c.handle)
-			c.users(run.users, longer(3*time.Second, 3*time.Minute), false, func(stop <-chan struct{}) {
+			c.users(run.users, soak.Longer(3*time.Second, soak.Time), false, func(stop <-chan struct{}) {
 				for {
 					select {
 					case <-stop:

@@ -4,22 +4,17 @@ import (
 	"encoding/json"
 	"math"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/internal/servers"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 // many is how often a test of random input runs: 10,000 times with SOAK=1.
-func many() int {
-	if os.Getenv("SOAK") == "1" {
-		return 10_000
-	}
-	return 300
-}
+func many() int { return soak.Longer(300, 10_000) }
 
 // TestT11Values: each side stores the same bytes for the same values, reads
 // those of the other, and leaves them as they are when it changes another

@@ -177,7 +177,7 @@ type World struct {
 
 	row    Row
 	client client
-	renew  time.Duration
+	due    time.Time // when a renewal is
 	old    core.ID
 }
 
@@ -189,7 +189,7 @@ type Open func(o *core.Options) (*core.Manager, *storetest.Faulty)
 // renewal is due; else it never is.
 func NewWorld(t *testing.T, row Row, renew time.Duration, from core.Store, open Open) *World {
 	t.Helper()
-	w := &World{T: t, Code: &Code{Name: row.Code, IDs: map[core.ID]bool{}}, row: row, renew: renew}
+	w := &World{T: t, Code: &Code{Name: row.Code, IDs: map[core.ID]bool{}}, row: row}
 	o := &core.Options{RenewAfter: time.Hour, Cookie: core.CookieOptions{MaxAge: core.UntilBrowserCloses}}
 	if row.Moment == Due {
 		if o.RenewAfter = renew; renew < time.Minute {
@@ -210,7 +210,7 @@ func NewWorld(t *testing.T, row Row, renew time.Duration, from core.Store, open 
 	} else {
 		w.mustSend(func(s *core.Session) error { return errors.Join(visits.Set(s, 1), once.Set(s, 1)) }, true)
 	}
-	w.old = w.client.id()
+	w.old, w.due = w.client.id(), time.Now().Add(renew)
 	return w
 }
 
@@ -252,7 +252,7 @@ func (w *World) Meanwhile() {
 			return nil
 		})
 	case Due:
-		time.Sleep(w.renew)
+		time.Sleep(time.Until(w.due))
 	}
 }
 

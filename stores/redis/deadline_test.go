@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/internal/servers"
+	"github.com/gensession/gensession/internal/soak"
 )
 
 // promise is how long after its deadline a call may return. Half of the calls
@@ -27,10 +27,7 @@ const (
 // each measures how late a machine is. How rueidis gives a call up depends on what
 // the connection did before.
 func TestDeadlinesOnAPausedServer(t *testing.T) {
-	waves, callers := 2, 1000 // the second wave meets what the first has left behind
-	if os.Getenv("SOAK") == "1" {
-		waves, callers = 4, 2000
-	}
+	waves, callers := soak.Longer(2, 4), soak.Longer(1000, 2000) // the second wave meets what the first has left behind
 	for _, warm := range []string{"new", "serial", "busy"} {
 		for _, name := range []string{"own", "lent"} {
 			t.Run(warm+"/"+name, func(t *testing.T) {
