@@ -49,7 +49,7 @@ func mixing(k int) func(int) int {
 
 // A histResult is what the client was told.
 type histResult struct {
-	n       int
+	n       int  // what it saw, or made of it
 	dead    bool // there is no session any more
 	unknown bool // what became of it
 }
@@ -82,6 +82,8 @@ var history = porcupine.NondeterministicModel{
 		case op.kind == histRead && (s.dead != r.dead || !s.dead && s.n != r.n):
 			return nil
 		case op.kind != histRead && op.kind != histDestroy && s.dead != r.dead:
+			return nil
+		case op.kind == histMix && !s.dead && after.n != r.n:
 			return nil
 		}
 		return []any{after}
@@ -211,7 +213,7 @@ func (r *recorder) request(t testing.TB, m *core.Manager, jar *jartest.Jar, clie
 	}
 	switch {
 	case err == nil:
-		r.add(client, op, call, histResult{})
+		r.add(client, op, call, histResult{n: n.Get(s)})
 	case errors.Is(err, core.ErrOutcomeUnknown):
 		r.add(client, op, call, histResult{unknown: true})
 	case errors.Is(err, core.ErrGone):
