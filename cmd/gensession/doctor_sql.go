@@ -119,12 +119,32 @@ func (p *clinic) inTable(ctx context.Context, there bool) bool {
 		return true
 	}
 	defer s.Close()
-	if t, ok := s.(interface{ CreateTable(context.Context) error }); ok { // of a table that is there it only reads
-		err := t.CreateTable(ctx)
-		p.either("columns", err == nil, "they are those of the schema", note, fmt.Sprint(err), "Compare the table with the statements of gensession schema")
-	}
+	p.columns(ctx)
 	p.use(ctx, s, "The user needs SELECT, INSERT, UPDATE and DELETE on the table, and a server that may be written")
 	return true
+}
+
+// columns looks whether somebody has made the table otherwise than the schema does. An
+// application may do with less room for a payload than there is by default.
+func (p *clinic) columns(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, p.c.timeout)
+	defer cancel()
+	const remedy = "Compare the table with the statements of gensession schema"
+	for _, try := range []struct {
+		maxSize int
+		level   string
+	}{{1, fault}, {0, note}} {
+		s, err := sqlstore.New(p.db, p.dialect, &sqlstore.Options{Table: p.c.table, NoSweep: true, MaxSize: try.maxSize})
+		if err == nil {
+			err = s.CreateTable(ctx) // of a table that is there it only reads
+			_ = s.Close()
+		}
+		if err != nil {
+			p.find("columns", try.level, err.Error(), remedy)
+			return
+		}
+	}
+	p.find("columns", fine, "they are those of the schema", "")
 }
 
 // indexes looks for those that the schema has. query asks for a column how many indexes
@@ -315,6 +335,7 @@ func (p *patient) sqlite(ctx context.Context, a address) error {
 	if there == "0" {
 		return nil
 	}
+	c.columns(ctx)
 	c.indexes(ctx, "SELECT count(*) FROM pragma_index_list(?) l, pragma_index_info(l.name) i WHERE i.seqno = 0 AND i.name = ?", c.table)
 	c.sweeping(ctx, `"`+c.table+`"`, "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)")
 	s, _, err := p.c.open()

@@ -108,7 +108,7 @@ func TestDoctorPostgres(t *testing.T) {
 	const flush = "SELECT pg_stat_force_next_flush()"
 	p.try(url, healthy, []disease{
 		{"no autovacuum", map[string]string{"vacuum": fault}, []string{"ALTER TABLE gensession SET (autovacuum_enabled = false)"}, []string{"ALTER TABLE gensession RESET (autovacuum_enabled)"}},
-		{"a collation", map[string]string{"columns": note}, []string{`ALTER TABLE gensession ALTER session_key TYPE text COLLATE "en-x-icu"`}, []string{`ALTER TABLE gensession ALTER session_key TYPE text COLLATE "C"`}},
+		{"a collation", map[string]string{"columns": fault}, []string{`ALTER TABLE gensession ALTER session_key TYPE text COLLATE "en-x-icu"`}, []string{`ALTER TABLE gensession ALTER session_key TYPE text COLLATE "C"`}},
 		{"no index", map[string]string{"index": fault}, []string{"DROP INDEX gensession_sweep_at"}, []string{"CREATE INDEX gensession_sweep_at ON gensession (sweep_at)"}},
 		{"no index of owners", map[string]string{"index": note}, []string{"DROP INDEX gensession_owner"}, []string{"CREATE INDEX gensession_owner ON gensession (owner)"}},
 		{"nobody sweeps", map[string]string{"sweeping": fault}, []string{fmt.Sprintf(rows, 10, "1000000000000", 3)}, []string{"DELETE FROM gensession"}},
@@ -158,9 +158,9 @@ func TestDoctorMariaDB(t *testing.T) {
 		{"small packets", map[string]string{"packet": fault}, []string{"SET GLOBAL max_allowed_packet = 65536"}, []string{"SET GLOBAL max_allowed_packet = 16777216"}},
 	})
 	p.try(url, healthy, []disease{
-		{"MyISAM", map[string]string{"engine": fault}, []string{"ALTER TABLE gensession ENGINE=MyISAM"}, []string{"ALTER TABLE gensession ENGINE=InnoDB"}},
+		{"MyISAM", map[string]string{"engine": fault, "columns": fault}, []string{"ALTER TABLE gensession ENGINE=MyISAM"}, []string{"ALTER TABLE gensession ENGINE=InnoDB"}},
 		{"short payloads", map[string]string{"columns": note}, []string{"ALTER TABLE gensession MODIFY data blob NOT NULL"}, []string{"ALTER TABLE gensession MODIFY data longblob NOT NULL"}},
-		{"a collation", map[string]string{"keys": fault, "columns": note}, []string{"ALTER TABLE gensession MODIFY session_key varchar(250) CHARACTER SET ascii COLLATE ascii_general_ci"}, []string{"ALTER TABLE gensession MODIFY session_key varbinary(250) NOT NULL"}},
+		{"a collation", map[string]string{"keys": fault, "columns": fault}, []string{"ALTER TABLE gensession MODIFY session_key varchar(250) CHARACTER SET ascii COLLATE ascii_general_ci"}, []string{"ALTER TABLE gensession MODIFY session_key varbinary(250) NOT NULL"}},
 		{"no index", map[string]string{"index": fault}, []string{"DROP INDEX gensession_sweep_at ON gensession"}, []string{"CREATE INDEX gensession_sweep_at ON gensession (sweep_at)"}},
 		{"no index of owners", map[string]string{"index": note}, []string{"DROP INDEX gensession_owner ON gensession"}, []string{"CREATE INDEX gensession_owner ON gensession (owner)"}},
 		{"nobody sweeps", map[string]string{"sweeping": fault}, []string{"INSERT INTO gensession (session_key, data, version, expires_at, sweep_at) VALUES ('junk', '', 1, 1000000000000, 1000000000000)"}, []string{"DELETE FROM gensession"}},
@@ -188,7 +188,7 @@ func TestDoctorSQLite(t *testing.T) {
 	url := "sqlite:" + file
 	gensession(t, url, "schema", "-create").want(exitDone, "")
 	healthy := map[string]string{
-		"version": fine, "integrity": fine, "journal": fine, "reserve": fine, "log": fine, "bloat": fine, "table": fine, "index": fine, "sweeping": fine,
+		"version": fine, "integrity": fine, "journal": fine, "reserve": fine, "log": fine, "bloat": fine, "table": fine, "columns": fine, "index": fine, "sweeping": fine,
 		"permissions": fine, "owners": fine,
 	}
 	if runtime.GOOS != "windows" {
@@ -201,7 +201,12 @@ func TestDoctorSQLite(t *testing.T) {
 		{"no index", map[string]string{"index": fault}, []string{"DROP INDEX gensession_sweep_at"}, []string{"CREATE INDEX gensession_sweep_at ON gensession (sweep_at)"}},
 		{"no index of owners", map[string]string{"index": note}, []string{"DROP INDEX gensession_owner"}, []string{"CREATE INDEX gensession_owner ON gensession (owner)"}},
 		{"nobody sweeps", map[string]string{"sweeping": fault}, []string{"INSERT INTO gensession (session_key, data, version, expires_at, sweep_at) VALUES ('junk', x'', 1, 1000000000000, 1000000000000)"}, []string{"DELETE FROM gensession"}},
-		{"another table", map[string]string{"table": fault, "index": "", "sweeping": "", "permissions": "", "owners": ""}, []string{"ALTER TABLE gensession RENAME TO other"}, []string{"ALTER TABLE other RENAME TO gensession"}},
+		{"another table", map[string]string{"table": fault, "columns": "", "index": "", "sweeping": "", "permissions": "", "owners": ""}, []string{"ALTER TABLE gensession RENAME TO other"}, []string{"ALTER TABLE other RENAME TO gensession"}},
+		{
+			"times as text", map[string]string{"columns": fault},
+			[]string{"ALTER TABLE gensession RENAME TO other", "CREATE TABLE gensession (session_key TEXT PRIMARY KEY, data BLOB, version INTEGER, expires_at TEXT, sweep_at INTEGER, owner TEXT)", "CREATE INDEX i ON gensession (sweep_at)", "CREATE INDEX j ON gensession (owner)"},
+			[]string{"DROP TABLE gensession", "ALTER TABLE other RENAME TO gensession"},
+		},
 		{"bloat", map[string]string{"bloat": note}, []string{
 			"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000) INSERT INTO gensession (session_key, data, version, expires_at, sweep_at) SELECT 'junk' || i, zeroblob(1500), 1, 9000000000000, 9000000000000 FROM n",
 			"DELETE FROM gensession", "PRAGMA wal_checkpoint(TRUNCATE)",

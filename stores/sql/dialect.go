@@ -271,8 +271,8 @@ type statements struct {
 	due, sweep                   statement // sweep: PostgreSQL
 	sweepOver, sweepAlive        statement // others; the keys follow
 	begin, commit, rollback      string
-	probe, columns               string
-	compares, narrow             string    // of the columns: how keys are compared; which are too narrow
+	probe, columns, compares     string    // compares: how the column of the keys does
+	unfit                        statement // how many columns and indexes are not as in the schema, where that matters
 	dueUnnamed                   statement // due without the name of the index
 }
 
@@ -387,12 +387,20 @@ func statementsOf(t tableName) *statements {
 		s.due, s.dueUnnamed = due(` FORCE INDEX (`+t.quote(t.own+"_sweep_at")+`)`), due("")
 		s.sweepOver = of(`DELETE {TABLE} FROM {TABLE}` + primary + ` WHERE expires_at <= {NOW}`)
 		s.sweepAlive = of(`UPDATE {TABLE}` + primary + ` SET sweep_at = ` + later + ` WHERE expires_at > {NOW}`)
+		const notBigint = "data_type <> 'bigint' OR column_type LIKE '%unsigned%'"
 		// Where completion_type of the server says otherwise, another transaction would begin.
 		s.commit, s.rollback = "COMMIT AND NO CHAIN NO RELEASE", "ROLLBACK AND NO CHAIN NO RELEASE"
-		s.narrow = "SELECT count(*) FROM information_schema.columns WHERE table_schema = " + t.database() + " AND table_name = '" + t.own + "' AND (" +
-			"column_name = 'session_key' AND column_key <> 'PRI' OR " +
-			"column_name = 'data' AND (data_type NOT LIKE '%blob' OR character_octet_length < ?) OR " +
-			"column_name IN ('version', 'expires_at', 'sweep_at') AND (data_type <> 'bigint' OR column_type LIKE '%unsigned%'))"
+		// Without a strict sql_mode a key is cut that has no room, and a fixed length pads it.
+		// By another unique index ON DUPLICATE KEY would meet the row of somebody else.
+		in := " WHERE table_schema = " + t.database() + " AND table_name = '" + t.own + "' AND "
+		s.unfit = of("SELECT (SELECT count(*) FROM information_schema.columns" + in + `CASE column_name
+			WHEN 'session_key' THEN data_type NOT IN ('varbinary', 'varchar') OR character_maximum_length < 250 OR column_key <> 'PRI'
+			WHEN 'data' THEN data_type NOT LIKE '%blob' OR character_octet_length < $6
+			WHEN 'owner' THEN data_type NOT IN ('varbinary', 'varchar') OR character_maximum_length < 250 OR is_nullable = 'NO'
+			WHEN 'version' THEN ` + notBigint + ` WHEN 'expires_at' THEN ` + notBigint + ` WHEN 'sweep_at' THEN ` + notBigint + `
+			ELSE is_nullable = 'NO' AND column_default IS NULL AND extra = '' END)
+			+ (SELECT count(*) FROM information_schema.statistics` + in + `non_unique = 0 AND (index_name <> 'PRIMARY' OR column_name <> 'session_key' OR sub_part IS NOT NULL))
+			+ (SELECT count(*) FROM information_schema.tables JOIN information_schema.engines USING (engine)` + in + `transactions <> 'YES')`)
 		s.probe = "SELECT @@global.read_only"
 		return s
 	}
@@ -401,6 +409,14 @@ func statementsOf(t tableName) *statements {
 	if t.d == SQLite {
 		s.begin = "BEGIN IMMEDIATE"
 		s.probe = "SELECT 0 * count(*) FROM sqlite_schema"
+		// A column converts what it is given, unless the table is STRICT. Text is larger
+		// than any number: a time that becomes text is never over.
+		const number = `upper(type) NOT LIKE '%INT%'`
+		const text = `type <> '' AND (upper(type) LIKE '%INT%' OR upper(type) NOT LIKE '%CHAR%' AND upper(type) NOT LIKE '%TEXT%' AND upper(type) NOT LIKE '%CLOB%' AND upper(type) NOT LIKE '%BLOB%')`
+		s.unfit = of(`SELECT count(*) FROM pragma_table_info('` + t.own + `') WHERE (pk > 0) <> (name = 'session_key') OR CASE name
+			WHEN 'session_key' THEN ` + text + ` WHEN 'data' THEN 0 WHEN 'owner' THEN ` + text + ` OR "notnull"
+			WHEN 'version' THEN ` + number + ` WHEN 'expires_at' THEN ` + number + ` WHEN 'sweep_at' THEN ` + number + `
+			ELSE "notnull" AND dflt_value IS NULL END`)
 		return s
 	}
 	s.append.text += " RETURNING data, version"
@@ -416,6 +432,15 @@ func statementsOf(t tableName) *statements {
 ), kept AS (
 	UPDATE {TABLE} t SET sweep_at = ` + later + ` FROM due WHERE t.session_key = due.session_key AND NOT due.over RETURNING 1
 ) SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM gone) + (SELECT count(*) FROM kept), (SELECT COALESCE(max(sweep_at), 0) FROM due)`)
+	// A type of fixed length pads a key or cuts it, and double precision rounds a version.
+	const notText = `atttypid NOT IN ('text'::regtype, 'varchar'::regtype) OR atttypmod BETWEEN 0 AND 253`
+	const notBigint = `atttypid <> 'bigint'::regtype`
+	s.unfit = of(`SELECT (SELECT count(*) FROM pg_attribute WHERE attrelid = '{TABLE}'::regclass AND attnum > 0 AND NOT attisdropped AND CASE attname
+		WHEN 'session_key' THEN ` + notText + ` WHEN 'data' THEN atttypid <> 'bytea'::regtype WHEN 'owner' THEN attnotnull OR ` + notText + `
+		WHEN 'version' THEN ` + notBigint + ` WHEN 'expires_at' THEN ` + notBigint + ` WHEN 'sweep_at' THEN ` + notBigint + `
+		ELSE attnotnull AND NOT atthasdef AND attidentity = '' END)
+		+ (SELECT CASE count(*) WHEN 0 THEN 1 ELSE 0 END FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+		WHERE indrelid = '{TABLE}'::regclass AND attname = 'session_key' AND indnkeyatts = 1 AND indisunique AND indimmediate AND indisvalid AND indpred IS NULL)`)
 	s.probe = "SELECT CASE current_setting('transaction_read_only') WHEN 'on' THEN 1 ELSE 0 END"
 	return s
 }

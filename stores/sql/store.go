@@ -123,8 +123,9 @@ func or[T comparable](v, otherwise T) T {
 
 // CreateTable creates the table with its indexes if it is missing, in one step.
 // [Dialect.Schema] has the statements. Of a table that is there it only reads, so
-// every process may call it at its start; one with other columns is an error, and so
-// is one whose columns take different keys for one, or have no room for Options.MaxSize.
+// every process may call it at its start. One that somebody has made otherwise is an
+// error: with other types, with less room than Options.MaxSize, without the primary key,
+// or with columns that take different keys for one.
 func (s *Store) CreateTable(ctx context.Context) error {
 	f := s.lookForTable(ctx)
 	if f == nil || !f.noTable {
@@ -169,26 +170,22 @@ func (s *Store) lookForTable(ctx context.Context) *fault {
 	return f
 }
 
-// misfit returns what is wrong with the columns of a table that somebody else has made,
-// and what the database would not tell when it is used: keys that differ are one, or
-// payloads are cut.
+// misfit returns what is wrong with a table that somebody else has made, and what the
+// database would not tell when it is used: keys that differ are one, or payloads are cut.
 func (s *Store) misfit(ctx context.Context, c *sql.Conn) (*fault, error) {
-	var different int
+	unfit, different := 0, 0
+	if _, err := readOn(ctx, c, &s.q.unfit, &params{limit: s.maxSize}, &unfit); err != nil {
+		return nil, err
+	}
+	if unfit > 0 {
+		return &fault{class: core.ErrRefused, text: "a column has another type or less room, or a key, an index or the engine is another: see Dialect.Schema and Options.MaxSize"}, nil
+	}
 	var first string
 	switch err := s.each(ctx, c, s.q.compares, nil, func(row *sql.Rows) error { return row.Scan(&different, &first) }); {
 	case err != nil:
 		return nil, err
 	case different != 3 || first != "B":
 		return &fault{class: core.ErrRefused, text: "the column session_key does not compare keys byte by byte: see Dialect.Schema"}, nil
-	case s.q.narrow == "":
-		return nil, nil
-	}
-	wrong := 0
-	switch err := s.each(ctx, c, s.q.narrow, []any{s.maxSize}, func(row *sql.Rows) error { return row.Scan(&wrong) }); {
-	case err != nil:
-		return nil, err
-	case wrong > 0:
-		return &fault{class: core.ErrRefused, text: "a column has another type, no PRIMARY KEY, or less room than Options.MaxSize: see Dialect.Schema"}, nil
 	}
 	return nil, nil
 }

@@ -511,3 +511,49 @@ func TestMoved(t *testing.T) {
 		}
 	}
 }
+
+// Tables that somebody has made by hand. A column that makes text of the times has no
+// session that ever ends, and one that rounds has no version that is ever the same.
+func TestTablesThatDoNotFit(t *testing.T) {
+	schema, err := sqlstore.SQLite.Schema("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		from, to string
+		fits     bool
+	}{
+		"without types":    {"TEXT    NOT NULL PRIMARY", "NOT NULL PRIMARY", true},
+		"a length":         {"TEXT    NOT NULL PRIMARY", "VARCHAR(250) NOT NULL PRIMARY", true},
+		"more columns":     {"BLOB ", "BLOB NOT NULL, note TEXT, made INTEGER NOT NULL DEFAULT 0, more DEFAULT 0 ", true},
+		"numbers as keys":  {"TEXT    NOT NULL PRIMARY", "NUMERIC NOT NULL PRIMARY", false},
+		"keys by case":     {"NOT NULL PRIMARY", "COLLATE NOCASE NOT NULL PRIMARY", false},
+		"no primary key":   {" PRIMARY KEY", "", false},
+		"times as text":    {"expires_at  INTEGER", "expires_at TEXT", false},
+		"rounded versions": {"version     INTEGER", "version REAL", false},
+		"one more":         {"BLOB ", "BLOB NOT NULL, more INTEGER ", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "s.db")
+			db, err := sql.Open("sqlite", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			made := strings.Replace(strings.TrimSuffix(schema[0], " STRICT"), c.from, c.to, 1)
+			if made == strings.TrimSuffix(schema[0], " STRICT") {
+				t.Fatal("nothing is different")
+			}
+			_, err = db.Exec(made)
+			if err = errors.Join(err, db.Close()); err != nil {
+				t.Fatal(err)
+			}
+			s, err := sqlitestore.Open(path, nil)
+			if err == nil {
+				s.Close()
+			}
+			if (err == nil) != c.fits || err != nil && (!errors.Is(err, core.ErrRefused) || !strings.Contains(err.Error(), "Schema")) {
+				t.Errorf("Open: %v", err)
+			}
+		})
+	}
+}

@@ -88,6 +88,15 @@ func TestTablesThatDoNotFit(t *testing.T) {
 		"short times":       {"expires_at  bigint", "expires_at  int"},
 		"unsigned":          {"version     bigint  ", "version bigint unsigned "},
 		"no primary key":    {" PRIMARY KEY", ""},
+		"padded keys":       {"session_key varbinary(250)", "session_key binary(250)"},
+		"short keys":        {"session_key varbinary(250)", "session_key varbinary(40)"},
+		"a part of the key": {"NOT NULL PRIMARY KEY", "NOT NULL, PRIMARY KEY (session_key(9))"},
+		"a longer key":      {"NOT NULL PRIMARY KEY", "NOT NULL, PRIMARY KEY (session_key, version)"},
+		"short owners":      {"owner       varbinary(250)", "owner varbinary(40)"},
+		"always an owner":   {"owner       varbinary(250)", "owner varbinary(250) NOT NULL"},
+		"one of an owner":   {"owner       varbinary(250)", "owner varbinary(250) UNIQUE"},
+		"no transactions":   {"InnoDB", "MyISAM"},
+		"one more":          {"longblob NOT NULL", "longblob NOT NULL, more int NOT NULL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := sqlstore.Options{Table: suite.Table(), NoSweep: true}
@@ -117,7 +126,7 @@ func TestTablesThatDoNotFit(t *testing.T) {
 	}
 	o := sqlstore.Options{Table: suite.Table(), NoSweep: true}
 	schema, _ := sqlstore.MySQL.Schema(o.Table)
-	mariadb.Do(t, mariadb.Shared(t), strings.Replace(schema[0], "session_key varbinary(250)", "session_key varchar(250) CHARACTER SET ascii COLLATE ascii_bin", 1))
+	mariadb.Do(t, mariadb.Shared(t), strings.Replace(schema[0], "session_key varbinary(250)", "made timestamp NOT NULL DEFAULT now(), n int NOT NULL AUTO_INCREMENT, KEY (n), session_key varchar(250) CHARACTER SET ascii COLLATE ascii_bin", 1))
 	if err := open(t, "", o).CreateTable(t.Context()); err != nil {
 		t.Errorf("that compares byte by byte: %v", err)
 	}

@@ -3,6 +3,7 @@ package postgres_test
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -172,22 +173,53 @@ func TestATouchIsHOT(t *testing.T) {
 	}
 }
 
-// A table that somebody has made by hand, in a database of another collation.
-func TestKeysAreComparedByteByByte(t *testing.T) {
-	for collation, fits := range map[string]bool{"C": true, "POSIX": true, "en-x-icu": false} {
-		o := sqlstore.Options{Table: suite.Table(), NoSweep: true}
-		schema, err := sqlstore.PostgreSQL.Schema(o.Table)
-		if err != nil {
-			t.Fatal(err)
-		}
-		postgres.Do(t, postgres.Shared(t), strings.ReplaceAll(schema[0], `COLLATE "C"`, `COLLATE "`+collation+`"`))
-		s, err := sqlstore.New(suite.Open(t, "pgx", dsn(postgres.Shared(t), "")), sqlstore.PostgreSQL, &o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
-		if err := s.CreateTable(t.Context()); (err == nil) != fits {
-			t.Errorf("%s: %v", collation, err)
-		}
+// Tables that somebody has made by hand: what does not fit is told.
+func TestTablesThatDoNotFit(t *testing.T) {
+	const key, owner = `session_key text COLLATE "C"`, `owner       text COLLATE "C"`
+	for name, c := range map[string]struct {
+		from, to string
+		fits     bool
+	}{
+		"another name of the order": {key, `session_key text COLLATE "POSIX"`, true},
+		"room for a key":            {key, `session_key varchar(250) COLLATE "C"`, true},
+		"more columns":              {`data `, `n int GENERATED ALWAYS AS IDENTITY, made timestamptz NOT NULL DEFAULT now(), note text, data `, true},
+		"a unique constraint":       {`PRIMARY KEY`, `NOT NULL UNIQUE`, true},
+		"another order":             {key, `session_key text COLLATE "en-x-icu"`, false},
+		"padded keys":               {key, `session_key char(250) COLLATE "C"`, false},
+		"cut keys":                  {key, `session_key name COLLATE "C"`, false},
+		"short keys":                {key, `session_key varchar(40) COLLATE "C"`, false},
+		"binary keys":               {key, `session_key bytea`, false},
+		"no primary key":            {`PRIMARY KEY`, ``, false},
+		"a longer key":              {`PRIMARY KEY`, `, PRIMARY KEY (session_key, version)`, false},
+		"a deferred key":            {`PRIMARY KEY`, `PRIMARY KEY DEFERRABLE`, false},
+		"text":                      {`bytea `, `text `, false},
+		"jsonb":                     {`bytea `, `jsonb `, false},
+		"short times":               {`expires_at  bigint`, `expires_at int`, false},
+		"rounded versions":          {`version     bigint`, `version double precision`, false},
+		"short owners":              {owner, `owner varchar(40) COLLATE "C"`, false},
+		"always an owner":           {owner, owner + ` NOT NULL`, false},
+		"one more":                  {`data `, `more int NOT NULL, data `, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := sqlstore.Options{Table: suite.Table(), NoSweep: true}
+			schema, err := sqlstore.PostgreSQL.Schema(o.Table)
+			if err != nil {
+				t.Fatal(err)
+			}
+			made := strings.Replace(schema[0], c.from, c.to, 1)
+			if made == schema[0] {
+				t.Fatal("nothing is different")
+			}
+			postgres.Do(t, postgres.Shared(t), made)
+			s, err := sqlstore.New(suite.Open(t, "pgx", dsn(postgres.Shared(t), "")), sqlstore.PostgreSQL, &o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			err = s.CreateTable(t.Context())
+			if (err == nil) != c.fits || err != nil && (!errors.Is(err, core.ErrRefused) || !strings.Contains(err.Error(), "Schema")) {
+				t.Errorf("CreateTable: %v", err)
+			}
+		})
 	}
 }
