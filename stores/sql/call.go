@@ -96,7 +96,7 @@ func (s *Store) try(ctx context.Context, work func(ctx context.Context, c *sql.C
 	if err != nil {
 		return err, true
 	}
-	if err = s.commits(ctx, c); err == nil {
+	if err = s.suits(ctx, c); err == nil {
 		err = work(ctx, c)
 	}
 	if err != nil && s.dialect.classify(ctx, err, true, false).drop {
@@ -106,21 +106,38 @@ func (s *Store) try(ctx context.Context, work func(ctx context.Context, c *sql.C
 	return err, false
 }
 
-// commits asks once whether each statement is committed at its end, as the store relies
-// on. MariaDB and MySQL have a setting with which a write waits for a COMMIT: it would
-// be told to be stored, lock its row, and be undone with the connection.
-func (s *Store) commits(ctx context.Context, c *sql.Conn) error {
-	if s.dialect != MySQL || s.committing.Load() {
+// suits asks once whether the settings of a session do what the store relies on. MariaDB
+// and MySQL have some that change what a statement means, and nothing tells then: a write
+// is undone with the connection, a list of an owner has sessions that have left it, a read
+// sees what is never committed.
+func (s *Store) suits(ctx context.Context, c *sql.Conn) error {
+	if s.dialect != MySQL || s.suited.Load() {
 		return nil
 	}
-	off := 0
-	if err := c.QueryRowContext(ctx, "SELECT 1 - @@autocommit").Scan(&off); err != nil {
+	bad := 0
+	if err := c.QueryRowContext(ctx, "SELECT (1 - @@autocommit) + 2 * (@@sql_mode LIKE '%EMPTY_STRING_IS_NULL%')").Scan(&bad); err != nil {
 		return unappliedError{err}
 	}
-	if off != 0 {
+	switch {
+	case bad&1 != 0:
 		return errAutocommit
+	case bad != 0:
+		return errEmptyIsNull
 	}
-	s.committing.Store(true)
+	// The variable has two names, and no server has had both all the time.
+	if err := s.each(ctx, c, "SHOW SESSION VARIABLES LIKE 't%isolation'", nil, func(rows *sql.Rows) error {
+		var name, level string
+		if err := rows.Scan(&name, &level); err != nil {
+			return err
+		}
+		if strings.HasSuffix(level, "UNCOMMITTED") {
+			return errUncommitted
+		}
+		return nil
+	}); err != nil {
+		return unappliedError{err}
+	}
+	s.suited.Store(true)
 	return nil
 }
 

@@ -24,7 +24,9 @@
 // With go-sql-driver/mysql set interpolateParams=true in the DSN: without it, each
 // statement is two round trips; and maxAllowedPacket=0, so that a payload that is too
 // large for the server is [core.ErrTooLarge] and not a connection that breaks.
-// clientFoundRows makes no difference; autocommit=0 is refused. Limit the pool
+// clientFoundRows makes no difference. Settings that change what a statement means are
+// refused: autocommit=0, EMPTY_STRING_IS_NULL in sql_mode, and the
+// isolation level READ UNCOMMITTED. Limit the pool
 // (SetMaxOpenConns) to what the server takes, and let it keep as many idle
 // (SetMaxIdleConns): database/sql keeps two, and opens a connection for most calls of a
 // busy process.
@@ -39,8 +41,8 @@
 // The store has all capabilities. Each call but a batch is one statement; only one
 // that is refused asks in a second one why, and on databases other than PostgreSQL
 // Append reads what it has written. A batch is a transaction, and on PostgreSQL that
-// of a login is one statement. The isolation level does not matter: each statement
-// compares the version in the row that it locks.
+// of a login is one statement. From READ COMMITTED on the isolation level does not
+// matter: each statement compares the version in the row that it locks.
 //
 // The clock of the server decides when a session ends; no time of a process is ever
 // sent. A ttl is exact to one or two milliseconds. MariaDB and MySQL read the clock

@@ -20,17 +20,31 @@ import (
 
 // Frequent errors are created once. They contain no key.
 var (
-	errNotFound   = fmt.Errorf("sqlstore: %w", core.ErrNotFound)
-	errConflict   = fmt.Errorf("sqlstore: %w", core.ErrConflict)
-	errClosed     = fmt.Errorf("sqlstore: %w: it is closed", core.ErrUnavailable)
-	errNegative   = fmt.Errorf("sqlstore: %w: the ttl is negative", core.ErrRefused)
-	errKey        = fmt.Errorf("sqlstore: %w: %s", core.ErrRefused, storekey.Rule)
-	errTooLarge   = fmt.Errorf("sqlstore: %w for Options.MaxSize", core.ErrTooLarge)
-	errRemoval    = fmt.Errorf("sqlstore: %w: a removal without a version", core.ErrRefused)
-	errTwice      = fmt.Errorf("sqlstore: %w: two writes of one key", core.ErrRefused)
-	errAutocommit = fmt.Errorf("sqlstore: %w: autocommit is off in the sessions of this pool: set it to 1 in the DSN, or leave it out of init_connect", core.ErrRefused)
-	errReadOnly   = errors.New("sqlstore: the database is read-only, as a standby is")
+	errNotFound = fmt.Errorf("sqlstore: %w", core.ErrNotFound)
+	errConflict = fmt.Errorf("sqlstore: %w", core.ErrConflict)
+	errClosed   = fmt.Errorf("sqlstore: %w: it is closed", core.ErrUnavailable)
+	errNegative = fmt.Errorf("sqlstore: %w: the ttl is negative", core.ErrRefused)
+	errKey      = fmt.Errorf("sqlstore: %w: %s", core.ErrRefused, storekey.Rule)
+	errTooLarge = fmt.Errorf("sqlstore: %w for Options.MaxSize", core.ErrTooLarge)
+	errRemoval  = fmt.Errorf("sqlstore: %w: a removal without a version", core.ErrRefused)
+	errTwice    = fmt.Errorf("sqlstore: %w: two writes of one key", core.ErrRefused)
+	errReadOnly = errors.New("sqlstore: the database is read-only, as a standby is")
 )
+
+// Settings of a session with which the store does not work.
+var (
+	errAutocommit  = setting("autocommit is off", "autocommit=1")
+	errEmptyIsNull = setting("sql_mode has EMPTY_STRING_IS_NULL", "another sql_mode")
+	errUncommitted = setting("the isolation level is READ UNCOMMITTED", "another level")
+)
+
+type settingError struct{ error }
+
+func (e settingError) Unwrap() error { return e.error }
+
+func setting(bad, good string) error {
+	return settingError{fmt.Errorf("sqlstore: %w: %s in the sessions of this pool: set %s in the DSN, or change the server's settings or its init_connect", core.ErrRefused, bad, good)}
+}
 
 // A fault is what the error of a driver tells.
 type fault struct {
@@ -109,8 +123,8 @@ func (e appliedError) Unwrap() error { return e.error }
 // classify returns what err tells, which a driver has returned for a statement, or
 // for a connection if connecting.
 func (d Dialect) classify(ctx context.Context, err error, reads, connecting bool) fault {
-	if errors.Is(err, errAutocommit) {
-		return fault{whole: err, undone: true, health: lost}
+	if e, ok := errors.AsType[settingError](err); ok {
+		return fault{whole: e.error, undone: true, health: lost}
 	}
 	f := d.classifyStep(ctx, err, reads, connecting)
 	if _, applied := errors.AsType[appliedError](err); applied {

@@ -86,6 +86,9 @@ func (c *fakeConn) ExecContext(_ context.Context, text string, args []driver.Nam
 }
 
 func (c *fakeConn) QueryContext(_ context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
+	if strings.HasPrefix(text, "SHOW ") { // of settings
+		return &fakeRows{[]driver.Value{"tx_isolation", "REPEATABLE-READ"}}, nil
+	}
 	if !strings.Contains(text, "gensession") { // a probe, at any time
 		return &fakeRows{[]driver.Value{int64(0)}}, nil
 	}

@@ -61,7 +61,7 @@ type Store struct {
 	closed         atomic.Bool
 	refused        atomic.Bool   // a write was refused since the last probe, as by a standby
 	logsStatements atomic.Bool   // MariaDB and MySQL: binlog_format is STATEMENT
-	committing     atomic.Bool   // MariaDB and MySQL: they have said so
+	suited         atomic.Bool   // MariaDB and MySQL: their settings do
 	turn           chan struct{} // SQLite: the writes of this process take turns
 
 	once sync.Once
