@@ -174,7 +174,13 @@ func (s *Store) lookForTable(ctx context.Context) *fault {
 // database would not tell when it is used: keys that differ are one, or payloads are cut.
 func (s *Store) misfit(ctx context.Context, c *sql.Conn) (*fault, error) {
 	unfit, different := 0, 0
-	if _, err := readOn(ctx, c, &s.q.unfit, &params{limit: s.maxSize}, &unfit); err != nil {
+	look := s.q.unfit
+	err := s.beyond(look.text, func(text string) error {
+		look.text = text
+		_, err := readOn(ctx, c, &look, &params{limit: s.maxSize}, &unfit)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	if unfit > 0 {
