@@ -7,6 +7,7 @@ require (
 	github.com/gensession/gensession/stores/sql v0.1.0
 	github.com/go-sql-driver/mysql v1.10.1
 	github.com/jackc/pgx/v5 v5.13.0
+	github.com/lib/pq v1.12.3
 	go.uber.org/goleak v1.3.0
 )
 

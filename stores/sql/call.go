@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -98,6 +99,9 @@ func (s *Store) try(ctx context.Context, work func(ctx context.Context, c *sql.C
 	}
 	if err = s.suits(ctx, c); err == nil {
 		err = work(ctx, c)
+	}
+	if s.vague && errors.Is(err, driver.ErrBadConn) {
+		err = vagueError{err}
 	}
 	if err != nil && s.dialect.classify(ctx, err, true, false).drop {
 		leave(c)

@@ -19,7 +19,8 @@
 //
 // A call ends when its ctx ends as far as the driver lets it. pgx, go-sql-driver/mysql
 // and modernc.org/sqlite do. lib/pq does not: its calls wait for a server that is silent,
-// and so do the requests.
+// and so do the requests; and a write of which it does not tell whether it was sent is
+// [core.ErrOutcomeUnknown]. Prefer pgx.
 //
 // With go-sql-driver/mysql set interpolateParams=true in the DSN: without it, each
 // statement is two round trips; and maxAllowedPacket=0, so that a payload that is too

@@ -120,6 +120,21 @@ type appliedError struct{ error }
 
 func (e appliedError) Unwrap() error { return e.error }
 
+// A vagueError is a driver.ErrBadConn of lib/pq, which returns it for a reply that did
+// not come, too, although it means to others that nothing was sent.
+type vagueError struct{ error }
+
+func (e vagueError) Unwrap() error { return e.error }
+
+// isVague reports whether the errors of a driver are vague.
+func isVague(d driver.Driver) bool {
+	t := reflect.TypeOf(d)
+	if t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t != nil && t.PkgPath() == "github.com/lib/pq"
+}
+
 // classify returns what err tells, which a driver has returned for a statement, or
 // for a connection if connecting.
 func (d Dialect) classify(ctx context.Context, err error, reads, connecting bool) fault {
@@ -214,6 +229,9 @@ func innermost(err error) error {
 
 // neverSent reports whether nothing of a statement has left.
 func neverSent(err error) bool {
+	if _, vague := errors.AsType[vagueError](err); vague {
+		return false
+	}
 	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {
 		return true
 	}
