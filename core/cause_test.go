@@ -278,3 +278,52 @@ func TestW25OneOfSeveralServersIsDown(t *testing.T) {
 		})
 	})
 }
+
+// An operator reads that the store is down which sessions are taken over from, in place
+// of a warning for each request that needs it; after the date nobody needs it.
+func TestP15AnOutageOfTheOldPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := new(logbook)
+		var kinds []core.EventKind
+		faulty := storetest.NewFaulty(newMemory(t))
+		old := &patient{Store: faulty}
+		o := core.Options{Keys: core.Keyring{keyA}, Logger: slog.New(log)}
+		o.Hooks.Event = func(_ context.Context, e core.Event) {
+			if e.Why == "Options.Migrate.From" {
+				kinds = append(kinds, e.Kind)
+			}
+		}
+		o.Migrate = core.Migration{From: old, Until: time.Now().Add(time.Hour)}
+		m, err := core.New(newMemory(t), &o)
+		must(t, err)
+		defer m.Close()
+
+		old.goes(false, "connection refused")
+		want := []string{"WARN session store down why=Options.Migrate.From error=connection refused"}
+		if got := log.take(); !slices.Equal(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		faulty.Down()
+		cookies := signed(fixedID)
+		for range 3 { // of ids that only the old store may know
+			if _, err := browse(t, m, cookies, count(t)); !errors.Is(err, core.ErrUnavailable) {
+				t.Errorf("a look: %v", err)
+			}
+		}
+		if got := log.take(); len(got) != 0 {
+			t.Errorf("of the requests that fail with it is told %q", got)
+		}
+		old.goes(true, "")
+		if got := log.take(); len(got) != 1 || !strings.HasPrefix(got[0], "INFO session store up why=Options.Migrate.From after=") {
+			t.Errorf("told %q", got)
+		}
+		if want := []core.EventKind{core.EventStoreDown, core.EventStoreUp}; !slices.Equal(kinds, want) {
+			t.Errorf("the hook was told %q, want %q", kinds, want)
+		}
+		time.Sleep(time.Hour)
+		old.goes(false, "it was switched off")
+		if got := log.take(); len(got) != 0 {
+			t.Errorf("after the date is told %q", got)
+		}
+	})
+}

@@ -41,6 +41,8 @@ const (
 	EventUnchecked     EventKind = "unchecked"     // warning: what the handler can change in place was not looked at, and such changes are not saved; Why says why not
 	EventMisconfigured EventKind = "misconfigured" // warning, once for each reason: by the way that requests come sessions are lost, or cookies unsafe; Why says the remedy
 
+	// Those of the store that Options.Migrate takes sessions from have "Options.Migrate.From" as Why.
+
 	EventStoreDown    EventKind = "store down"    // warning: Err says why, if the store tells (Causer)
 	EventStoreUp      EventKind = "store up"      // info: Lasted and Waited are about the outage that is over
 	EventStoreFailing EventKind = "store failing" // warning: calls fail though the store is up, such as those to one of several servers; once, until they work again
@@ -81,8 +83,11 @@ func (m *Manager) level(e *Event) slog.Level {
 	case EventMisconfigured, EventNotRevoked, EventCookieRefused, EventUnreadable, EventForeign, EventUnchecked, EventStoreDown, EventStoreFailing:
 		return slog.LevelWarn
 	case EventFailed:
-		if m.health.down.Load() || m.health.partial.Load() || errors.Is(e.Err, ErrConflict) || errors.Is(e.Err, ErrGone) {
+		switch {
+		case m.health.failing(), m.old != nil && m.old.health.failing() && errors.Is(e.Err, ErrUnavailable):
 			return slog.LevelDebug // EventStoreDown or EventStoreFailing has told it
+		case errors.Is(e.Err, ErrConflict), errors.Is(e.Err, ErrGone):
+			return slog.LevelDebug
 		}
 		return slog.LevelWarn
 	}
@@ -197,19 +202,31 @@ func (e *Event) attrs() []slog.Attr {
 	return attrs
 }
 
-// storeChanged tells of a change of the store, and of what has made it go down. It runs
-// on a goroutine of its own.
-func (m *Manager) storeChanged(now storeState, cause func() error) {
-	e := Event{Kind: EventStoreDown, Err: now.cause, Lasted: now.lasted, Waited: now.waited}
-	switch {
-	case now.partial:
-		e.Kind = EventStoreFailing
-	case now.up:
-		e.Kind = EventStoreUp
-	default:
-		m.alone(func() { e.Err = cause() })
+// whyFrom is the Why of events of the store that sessions are taken over from.
+const whyFrom = "Options.Migrate.From"
+
+// storeChanged returns what tells of a change of a store, and of what has made it go
+// down, on a goroutine of its own; nil if nobody listens. The store that sessions are
+// taken over from has whyFrom as why.
+func (m *Manager) storeChanged(why string) func(now storeState, cause func() error) {
+	if !m.listens() {
+		return nil
 	}
-	m.alone(func() { m.tell(context.Background(), nil, "", e) })
+	return func(now storeState, cause func() error) {
+		if why == whyFrom && !now.up && !m.migrates() {
+			return // nobody asks it any more
+		}
+		e := Event{Kind: EventStoreDown, Why: why, Err: now.cause, Lasted: now.lasted, Waited: now.waited}
+		switch {
+		case now.partial:
+			e.Kind = EventStoreFailing
+		case now.up:
+			e.Kind = EventStoreUp
+		default:
+			m.alone(func() { e.Err = cause() })
+		}
+		m.alone(func() { m.tell(context.Background(), nil, "", e) })
+	}
 }
 
 // tell is that of the manager, in this visit.

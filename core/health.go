@@ -289,6 +289,9 @@ func (h *health) unnoticed(err error) {
 	}
 }
 
+// failing reports whether the store is down, or calls fail although it is up.
+func (h *health) failing() bool { return h.down.Load() || h.partial.Load() }
+
 // close releases all waiters with ErrUnavailable and removes the listener. No
 // change is told after it, except for one that is being told.
 func (h *health) close() {

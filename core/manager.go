@@ -399,11 +399,7 @@ func New(store Store, o *Options) (*Manager, error) {
 	if m.o.FailFast {
 		timeout = 0
 	}
-	var changed func(storeState, func() error)
-	if m.listens() {
-		changed = m.storeChanged
-	}
-	m.health = newHealth(store, timeout, m.o.MaxWaiters, changed)
+	m.health = newHealth(store, timeout, m.o.MaxWaiters, m.storeChanged(""))
 	if m.migrates() {
 		m.old = m.newOld(timeout)
 		m.old.o.Keys, m.old.o.OwnerKeys, m.old.o.Seal.Keys, m.old.o.Migrate.Keys = nil, nil, nil, nil

@@ -48,7 +48,7 @@ type Migration struct {
 	// the Manager: a second store on the same server, table or file would end each
 	// session at its login. Until then it is asked for every id that the new store
 	// does not know, and at each login and logout; an outage of it fails those
-	// requests. What was taken over is removed there: a store that refuses that fails
+	// requests, and is told as one of the store is, with a Why. What was taken over is removed there: a store that refuses that fails
 	// the request, too. RenewAfter begins when it is over, but for sessions of this
 	// library. The new store must have versions ([Swapper]). The caller closes From,
 	// after the Manager. Default: the same store. Not with KoaCompat.
@@ -153,7 +153,7 @@ func (m *Manager) newOld(timeout time.Duration) *Manager {
 	old := &Manager{o: m.o, dialect: dialect{!m.dialect.koa, m.dialect.prefix}, store: m.store, born: m.born, config: m.config, health: m.health}
 	if g.From != nil {
 		old.store = g.From
-		old.health = newHealth(g.From, timeout, m.o.MaxWaiters, nil)
+		old.health = newHealth(g.From, timeout, m.o.MaxWaiters, m.storeChanged(whyFrom))
 		if old.dialect.koa = g.Foreign != nil || len(g.Keys) > 0; !old.dialect.koa {
 			old.sealer = m.sealer
 			old.ownerKeys.Store(m.ownerKeys.Load())
