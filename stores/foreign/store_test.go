@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"runtime"
 	"strings"
@@ -213,12 +214,12 @@ func TestADriverThatHangsIsNotAskedForEver(t *testing.T) {
 	})
 }
 
-// R22: a panic of the driver is one of the call.
+// R22: a panic of the driver is one of the call, without its text.
 func TestAPanicOfADriverIsTheCallers(t *testing.T) {
 	s := must[*foreignstore.Store](t)(foreignstore.FromFiber(panicking{}, nil))
 	defer func() {
-		if recover() != "no luck" {
-			t.Error("it is lost")
+		if p := recover(); p == nil || fmt.Sprint(p) != "panic: string" {
+			t.Errorf("the panic is %v", p)
 		}
 	}()
 	_, _ = s.Get(t.Context(), "k")
@@ -246,7 +247,7 @@ func (panicking) Set(string, []byte, time.Duration) error {
 	return nil
 }
 
-func (panicking) Get(string) ([]byte, error) { panic("no luck") }
+func (panicking) Get(string) ([]byte, error) { panic("the-key-of-somebody") }
 
 // The driver may keep what it got, and change what it has given away.
 func TestBytesAreNotShared(t *testing.T) {

@@ -137,6 +137,7 @@ func (n *node) use(l *connClient, r *request) error {
 			l.hangUp()
 		}
 		n.put(l)
+		caught.Again(recover())
 	}()
 	err := l.do(r)
 	returned = true

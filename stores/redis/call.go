@@ -118,7 +118,10 @@ func (s *Store) send(ctx context.Context, client rueidis.Client, r request) ruei
 	if !s.limiter.enter(r.began, deadline, 2*s.timeout) {
 		return s.handOff(ctx, client, r)
 	}
-	defer s.limiter.leave() // also if the client panics
+	defer func() {
+		s.limiter.leave() // also if the client panics
+		caught.Again(recover())
+	}()
 	return r.run(ctx, client)
 }
 

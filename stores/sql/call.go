@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gensession/gensession/stores/internal/caught"
 	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
@@ -91,8 +92,11 @@ func (s *Store) doAny(ctx context.Context, reads bool, work func(ctx context.Con
 	}
 }
 
-// try makes one try. connecting means that it got no connection.
+// try makes one try. connecting means that it got no connection. database/sql does not
+// take a connection back whose driver has panicked, nor could it be given back: its
+// lock is not released.
 func (s *Store) try(ctx context.Context, work func(ctx context.Context, c *sql.Conn) error) (err error, connecting bool) {
+	defer func() { caught.Again(recover()) }()
 	c, err := s.db.Conn(ctx)
 	if err != nil {
 		return err, true

@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"database/sql"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -185,5 +186,25 @@ func TestR22ADriverThatPanicsInTheSweeper(t *testing.T) {
 				t.Errorf("dialect %v: it sweeps no more", d)
 			}
 		})
+	}
+}
+
+// R22: in a call the panic goes on, without its text.
+func TestR22ADriverThatPanicsInACall(t *testing.T) {
+	for _, d := range dialects {
+		for name, call := range map[string]func(s *sqlstore.Store){
+			"a read":  func(s *sqlstore.Store) { _, _ = s.Get(t.Context(), secret) },
+			"a write": func(s *sqlstore.Store) { _ = s.Destroy(t.Context(), secret) },
+		} {
+			s, _ := open(t, d, answer{panics: secret})
+			func() {
+				defer func() {
+					if p := recover(); p == nil || fmt.Sprint(p) != "panic: string" {
+						t.Errorf("%v: %s: the panic is %v", d, name, p)
+					}
+				}()
+				call(s)
+			}()
+		}
 	}
 }

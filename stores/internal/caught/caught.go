@@ -1,5 +1,7 @@
-// Package caught is for code of the user that a store calls on a goroutine of its own,
-// such as a client or a function that dials: a panic there would end the process.
+// Package caught is for code of others that a store calls, such as a driver, a client or
+// a function that dials. On a goroutine of the store's a panic of it would end the
+// process. In a call of the store it goes on without its text: that may quote a key or a
+// value, and whoever recovers it writes it to a log, or into the response.
 package caught
 
 import (
@@ -15,15 +17,41 @@ type End struct {
 	value any // of its panic; nil for runtime.Goexit
 }
 
-// Raise ends the caller as the function has ended, if it has not returned.
+// Raise ends the caller as the function has ended, if it has not returned: its panic
+// goes on as by [Again].
 func (e End) Raise() {
 	switch {
 	case !e.early:
 	case e.value == nil:
 		runtime.Goexit()
 	default:
-		panic(e.value)
+		Again(e.value)
 	}
+}
+
+// Again lets the panic of value p, which recover has returned, go on without its text.
+// Errors of the runtime go on as they are: they quote nothing. Nil does nothing. Called
+// where recover is, it leaves the place of the panic in the stack.
+func Again(p any) {
+	switch p.(type) {
+	case nil:
+	case runtime.Error:
+		panic(p)
+	default:
+		panic(withhold(p))
+	}
+}
+
+// A withheld stands for a panic of a type, without its text.
+type withheld struct{ kind string }
+
+func (w *withheld) Error() string { return "panic: " + w.kind }
+
+func withhold(p any) *withheld {
+	if w, ok := p.(*withheld); ok { // a store on another one
+		return w
+	}
+	return &withheld{fmt.Sprintf("%T", p)}
 }
 
 // Err is an error if the function has not returned, for where nobody can be made to
@@ -33,7 +61,7 @@ func (e End) Err() error {
 		return fmt.Errorf("panic: %w", err)
 	}
 	if e.early {
-		return fmt.Errorf("panic: %T", e.value)
+		return withhold(e.value)
 	}
 	return nil
 }
@@ -59,7 +87,7 @@ func run(f func(), done func(End)) {
 	e.early = false
 }
 
-// All calls f(0) to f(n-1) at once, and panics as one of them has.
+// All calls f(0) to f(n-1) at once, and raises as one of them has ended.
 func All(n int, f func(i int)) {
 	ends := make([]End, n)
 	var all sync.WaitGroup

@@ -2,6 +2,7 @@ package caught_test
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"sync"
@@ -10,19 +11,22 @@ import (
 	"github.com/gensession/gensession/stores/internal/caught"
 )
 
-// R22: a panic goes on where somebody waits, with its value, and is an error without
-// its text where nobody does. So does the end of a goroutine.
+// R22: a panic goes on where somebody waits, and is an error where nobody does: both
+// without its text, unless it is the runtime's. So does the end of a goroutine.
 func TestHowAFunctionEnds(t *testing.T) {
 	planted := errors.New("a-key-of-the-store")
 	for name, c := range map[string]struct {
 		f      func()
-		value  any
+		panics bool
 		exits  bool
 		errors string
 	}{
 		"returns":         {f: func() {}},
-		"panics":          {f: func() { panic(planted) }, value: planted, errors: "panic: *errors.errorString"},
-		"a runtime error": {f: func() { _ = []int{}[len(planted.Error())] }, value: "runtime", errors: "panic: runtime error: index out of range [18] with length 0"},
+		"panics":          {f: func() { panic(planted) }, panics: true, errors: "panic: *errors.errorString"},
+		"again":           {f: func() { caught.Again(planted) }, panics: true, errors: "panic: *errors.errorString"},
+		"again and again": {f: func() { defer func() { caught.Again(recover()) }(); caught.Again(planted) }, panics: true, errors: "panic: *errors.errorString"},
+		"of nil":          {f: func() { caught.Again(nil) }},
+		"a runtime error": {f: func() { _ = []int{}[len(planted.Error())] }, panics: true, errors: "panic: runtime error: index out of range [18] with length 0"},
 		"exits":           {f: runtime.Goexit, exits: true, errors: "panic: <nil>"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -65,11 +69,14 @@ func TestHowAFunctionEnds(t *testing.T) {
 					returned = true
 				}()
 				<-over
-				if _, ok := p.(runtime.Error); ok {
-					p = "runtime"
-				}
-				if p != c.value || returned != (c.value == nil && !c.exits) {
+				if (p != nil) != c.panics || returned != (!c.panics && !c.exits) {
 					t.Errorf("%s: returned %v, panic %v", way, returned, p)
+				}
+				if _, runtimes := p.(runtime.Error); runtimes != strings.Contains(c.errors, "runtime") {
+					t.Errorf("%s: panic of type %T", way, p)
+				}
+				if strings.Contains(fmt.Sprintf("%+v %#v", p, p), planted.Error()) {
+					t.Errorf("%s: the panic quotes: %v", way, p)
 				}
 			}
 			if c.exits {
