@@ -64,7 +64,7 @@ var faultList = []struct {
 		}},
 		"memory": {strike: undone(fillMemory), want: func(p phase) []outcome {
 			switch p {
-			case swap, regenerate, bury: // what is there has its room
+			case swap, regenerate, renew, bury: // what is there has its room
 				return works(p)
 			}
 			return full(p)
