@@ -8,7 +8,8 @@
 source "$(dirname "$0")/lib.sh"
 : "${SOAKTIME:=2m}"
 [[ $SOAKTIME =~ ^([0-9]+)([smh])$ ]] || { echo "SOAKTIME is $SOAKTIME, and should be a time like 30m" >&2; exit 2; }
-seconds=$((BASH_REMATCH[1] * $(case ${BASH_REMATCH[2]} in s) echo 1 ;; m) echo 60 ;; h) echo 3600 ;; esac)))
+declare -A unit=([s]=1 [m]=60 [h]=3600)
+seconds=$((BASH_REMATCH[1] * unit[${BASH_REMATCH[2]}]))
 # The longest tests have eight parts of SOAKTIME. A busy machine gets half an hour more
 # before a part that hangs is ended with all its goroutines shown.
 limit=$((10 * seconds + 1800))
@@ -54,23 +55,21 @@ tests() {
 		if [ ! -e "$program" ]; then
 			go test -c $([ "$program" = "$work/unraced" ] || echo $race) -o "$program" "$p"
 		fi
-		cd "$(go list -f '{{.Dir}}' "$p")"
-		part "$p $t" "$program" -test.count=1 -test.timeout="${limit}s" -test.run "^$t\$"
-		cd - >/dev/null
+		part "$p $t" env -C "$(go list -f '{{.Dir}}' "$p")" "$program" -test.count=1 -test.timeout="${limit}s" -test.run "^$t\$"
 	done
 }
 
 export GOWORK=off
+root=$PWD
 for m in $(modules | grep -vx ./internal/e2e); do # a browser: make e2e
 	say "long tests of $m"
-	cd "$m"
+	cd "$root/$m"
 	for p in $(go list ./...); do
 		case $p in
 		*/internal/faults | */internal/concurrency | */internal/browsers) tests "$p" ;;
 		*) part "$p" go test $race -shuffle=on -count=1 -timeout="${limit}s" "$p" ;;
 		esac
 	done
-	cd - >/dev/null
 done
 say "$passed parts passed, ${#failed[@]} failed, in $((SECONDS / 60)) minutes"
 [ ${#failed[@]} = 0 ] || { printf 'failed: %s\n' "${failed[@]}"; exit 1; }
