@@ -48,7 +48,8 @@ func (c *command) address() (address, error) {
 		a.scheme = "postgres"
 	case "mysql":
 	case "sqlite":
-		if a.rest == "" {
+		// With two slashes a name would be a file in the root directory.
+		if a.rest == "" || slashes && !strings.HasPrefix(rest, "/") {
 			return a, errURL
 		}
 		return a, nil
@@ -80,13 +81,16 @@ func (c *command) open() (store, address, error) {
 	case a.scheme == "memcached":
 		servers := strings.Split(a.rest, ",")
 		var m *memcachestore.Store
-		if m, err = memcachestore.Open(servers, nil); err == nil {
-			s = &dumped{m, servers}
+		if m, err = memcachestore.Open(servers, nil); err != nil {
+			return nil, a, mistake(err.Error())
 		}
+		s = &dumped{m, servers}
 	case a.dialect() != 0:
 		s, err = c.openDatabase(a, o)
 	default:
-		s, err = redisstore.Open(a.whole, nil)
+		if s, err = redisstore.Open(a.whole, nil); err != nil {
+			return nil, a, mistake(err.Error())
+		}
 	}
 	if err != nil {
 		return nil, a, err
@@ -109,7 +113,7 @@ func (c *command) openDatabase(a address, o *sqlstore.Options) (store, error) {
 	}
 	s, err := sqlstore.New(db, a.dialect(), o)
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(mistake(err.Error()), db.Close())
 	}
 	return databaseStore{s, db}, nil
 }

@@ -347,7 +347,9 @@ func (f *fault) postgres() {
 		f.again, f.text = f.undone, "the server ended the connection"
 	case "53100", "53200", "53400", "54000", "58030":
 		f.text = "the server is full"
-	case "42P01", "3F000", "42703":
+	case "3F000":
+		f.text = "the schema is missing"
+	case "42P01", "42703":
 		f.noTable = f.code == "42P01"
 		f.text = "the table is missing, or has other columns: see Store.CreateTable"
 	case "42501":

@@ -56,6 +56,7 @@ func TestErrorsHaveTheirClass(t *testing.T) {
 	}{
 		{sqlstore.PostgreSQL, &postgresError{"53100"}, refused, refused, "53100"},
 		{sqlstore.PostgreSQL, &postgresError{"42P01"}, refused, refused, "CreateTable"},
+		{sqlstore.PostgreSQL, &postgresError{"3F000"}, refused, refused, "schema is missing"},
 		{sqlstore.PostgreSQL, &postgresError{"42501"}, refused, refused, "42501"},
 		{sqlstore.PostgreSQL, &postgresError{"57014"}, timeout, timeout, "57014"},
 		{sqlstore.PostgreSQL, &postgresError{"57P01"}, unavailable, core.ErrOutcomeUnknown, "57P01"},

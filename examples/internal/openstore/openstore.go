@@ -43,7 +43,8 @@ func Check(spec string) error {
 			return nil
 		}
 	case "sqlite":
-		if address != "" {
+		// With two slashes a name would be a file in the root directory.
+		if address != "" && (!strings.HasPrefix(address, "//") || strings.HasPrefix(address, "///")) {
 			return nil
 		}
 	case "redis", "rediss", "memcache", "memcached", "postgres", "postgresql", "mysql":
