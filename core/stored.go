@@ -195,7 +195,8 @@ func (d dialect) print(prefix, key string) (print string, ok bool) {
 		return "", false
 	}
 	if d.koa {
-		return ID(end).String(), end != ""
+		// Others may have any key below the prefix. No store reads one that it could not have written.
+		return ID(end).String(), end != "" && len(key) <= 250 && keyText(end)
 	}
 	sum, err := base64.RawURLEncoding.Strict().DecodeString(end)
 	if err != nil || len(sum) != 32 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
+	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
 // storedIn is what a manager finds in its store, by fingerprint.
@@ -177,6 +178,43 @@ func TestStoredEndsEarlyAndFails(t *testing.T) {
 		if s != nil || !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("of a store without Keys: %v, %v", s, err)
 		}
+	}
+}
+
+// othersKeys is a store whose server has keys of others.
+type othersKeys struct{ *memorystore.Store }
+
+func (s othersKeys) Keys(ctx context.Context, prefix string, f func(keys []string) error) error {
+	if err := f([]string{prefix + "a b", prefix + "\x1b[31m", prefix + "é", prefix + strings.Repeat("x", 250), prefix}); err != nil {
+		return err
+	}
+	return s.Store.Keys(ctx, prefix, f)
+}
+
+func (s othersKeys) GetMany(ctx context.Context, keys ...string) ([]core.Payload, error) {
+	for _, key := range keys {
+		if len(key) > 250 || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return nil, core.ErrRefused
+		}
+	}
+	return s.Store.GetMany(ctx, keys...)
+}
+
+// One key of somebody else, which no store reads, hid all sessions.
+func TestStoredBesideKeysOfOthers(t *testing.T) {
+	for name, o := range map[string]*core.Options{"by default": {}, "KoaCompat": core.KoaCompat(), "no prefix": {NoPrefix: true}} {
+		t.Run(name, func(t *testing.T) {
+			o.Keys = [][]byte{testKey}
+			store := newMemory(t)
+			m, err := core.New(othersKeys{store}, o)
+			must(t, err)
+			defer m.Close()
+			b := &jartest.Browser{}
+			must(t, serve(t, m, b.Jar("/"), count(t)).err())
+			if all := storedIn(t, m, ""); len(all) != 1 {
+				t.Errorf("%d sessions, want 1", len(all))
+			}
+		})
 	}
 }
 
