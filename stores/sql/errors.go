@@ -173,9 +173,11 @@ func (d Dialect) classifyStep(ctx context.Context, err error, reads, connecting 
 	}
 	f.drop = true
 	ended := ctx.Err()
+	never := neverSent(err)
+	f.undone = f.undone || never
 	switch {
-	case neverSent(err):
-		f.class, f.health, f.undone, f.again, f.stale = core.ErrUnavailable, lost, true, true, true
+	case never && ended == nil: // else the driver says so since it looked at ctx before
+		f.class, f.health, f.again, f.stale = core.ErrUnavailable, lost, true, true
 		f.text, f.cause = "no connection", plain(err)
 	case errors.Is(err, context.Canceled) || ended == context.Canceled:
 		f.health, f.cause = left, context.Canceled

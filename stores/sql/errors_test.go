@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,6 +126,37 @@ func TestErrorsHaveTheirClass(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A driver that looks at ctx before it sends may return what it returns for a dead
+// connection. That is no outage: it is nothing but the end of ctx.
+func TestAContextThatEndsBeforeItIsSent(t *testing.T) {
+	for _, d := range dialects {
+		for end, want := range map[error]error{context.Canceled: context.Canceled, context.DeadlineExceeded: core.ErrTimeout} {
+			ctx := &endingContext{Context: t.Context()}
+			s, f := open(t, d, answer{err: driver.ErrBadConn, before: func() { ctx.end.Store(&end) }})
+			err := s.Destroy(ctx, secret)
+			if !errors.Is(err, want) || !errors.Is(err, end) || strings.Contains(err.Error(), "no connection") || errors.Is(err, core.ErrOutcomeUnknown) {
+				t.Errorf("%v: %v, not %v", d, err, want)
+			}
+			if n := len(f.said()); n != 1 {
+				t.Errorf("%v: %d tries", d, n)
+			}
+		}
+	}
+}
+
+// An endingContext ends when it is told to.
+type endingContext struct {
+	context.Context
+	end atomic.Pointer[error]
+}
+
+func (c *endingContext) Err() error {
+	if end := c.end.Load(); end != nil {
+		return *end
+	}
+	return c.Context.Err()
 }
 
 // What was certainly not carried out is tried again until it works or the deadline is

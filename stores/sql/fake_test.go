@@ -34,7 +34,8 @@ type sent struct {
 
 type answer struct {
 	err     error
-	panics  any // in place of an answer
+	panics  any    // in place of an answer
+	before  func() // is called first
 	changed int64
 	row     []driver.Value // nil: no row
 }
@@ -59,6 +60,9 @@ func (f *fake) answer(text string, args []driver.NamedValue) answer {
 	}
 	a := f.answers[0]
 	f.answers = f.answers[1:]
+	if a.before != nil {
+		a.before()
+	}
 	if a.panics != nil {
 		panic(a.panics)
 	}
