@@ -208,7 +208,7 @@ var mayRequire = map[string][]string{
 	"examples/frameworks":  {"connectrpc.com/connect", "github.com/gin-gonic/gin", "github.com/gofiber/fiber/v3", "github.com/go-chi/chi/v5", "github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "google.golang.org/protobuf"},
 	"bench":                {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/jackc/pgx/v5", "github.com/go-sql-driver/mysql", "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/sdk/metric"},
 	"internal/concurrency": {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/anishathalye/porcupine", "github.com/redis/rueidis", "github.com/jackc/pgx/v5", "github.com/go-sql-driver/mysql"},
-	"internal/databases":   {"github.com/jackc/pgx/v5", "github.com/go-sql-driver/mysql"},
+	"internal/databases":   {"github.com/jackc/pgx/v5", "github.com/go-sql-driver/mysql", "github.com/lib/pq"},
 	"internal/e2e":         {"github.com/chromedp/cdproto", "github.com/chromedp/chromedp", "github.com/valyala/fasthttp", "golang.org/x/crypto"},
 	"internal/faults":      {"github.com/gofiber/fiber/v2", "github.com/valyala/fasthttp", "github.com/redis/rueidis", "github.com/bradfitz/gomemcache", "github.com/jackc/pgx/v5"},
 	"internal/foreign":     {"github.com/alexedwards/scs/v2", "github.com/alexedwards/scs/goredisstore", "github.com/alexedwards/scs/postgresstore", "github.com/gin-contrib/sessions", "github.com/gin-gonic/gin", "github.com/gofiber/fiber/v2", "github.com/gofiber/fiber/v3", "github.com/gofiber/storage/redis/v3", "github.com/gorilla/sessions", "github.com/jackc/pgx/v5", "github.com/labstack/echo-contrib", "github.com/labstack/echo/v4", "github.com/markbates/goth", "github.com/redis/go-redis/v9"},
