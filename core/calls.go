@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 	"unsafe"
 )
@@ -58,16 +57,16 @@ func (m *Manager) set(ctx context.Context, key string, text []byte, ttl time.Dur
 func (m *Manager) setOnce(ctx context.Context, key string, text []byte, ttl time.Duration, version Version) (Version, error) {
 	if m.keeper != nil {
 		version, err := m.keeper.Keep(ctx, kept(text), len(key), ttl, version)
-		return version, m.classify(err, ErrOutcomeUnknown, key)
+		return version, withholdValue(m.classify(err, ErrOutcomeUnknown, key), text[len(key):])
 	}
 	data := text[len(key):]
 	call := m.call(ctx)
 	defer call.end()
 	if m.swapper == nil {
-		return 0, m.classify(m.store.Set(call, key, data, ttl), ErrOutcomeUnknown, key)
+		return 0, withholdValue(m.classify(m.store.Set(call, key, data, ttl), ErrOutcomeUnknown, key), data)
 	}
 	version, err := m.swapper.SetVersion(call, key, data, ttl, version)
-	return version, m.classify(err, ErrOutcomeUnknown, key)
+	return version, withholdValue(m.classify(err, ErrOutcomeUnknown, key), data)
 }
 
 // batch carries out writes in one step, or none of them. Each Data has its key in
@@ -114,7 +113,7 @@ func (m *Manager) appendOnce(ctx context.Context, key string, suffix []byte) (da
 	call := m.call(ctx)
 	defer call.end()
 	data, version, err = m.batcher.Append(call, key, suffix)
-	return data, version, m.classify(err, ErrOutcomeUnknown, key)
+	return data, version, withholdValue(m.classify(err, ErrOutcomeUnknown, key), suffix)
 }
 
 func (m *Manager) touch(ctx context.Context, key string, ttl time.Duration) error {
@@ -168,7 +167,8 @@ func (m *Manager) again(ctx context.Context, err error) bool {
 }
 
 // classify gives a store's error the class of an operation that ran out of time, if
-// the store did not name one itself, and withholds the keys of the call.
+// the store did not name one itself, and withholds the keys of the call. What a call
+// writes is withheld by withholdValue.
 func (m *Manager) classify(err, late error, keys ...string) error {
 	if err == nil {
 		return nil
@@ -187,31 +187,9 @@ func (m *Manager) classifyBatch(err error, writes []Write) error {
 	err = m.classify(err, ErrOutcomeUnknown)
 	for _, w := range writes {
 		err = withhold(err, m.keyEnd(w.Key))
+		if w.Data != nil {
+			err = withholdValue(err, w.Data[len(w.Key):])
+		}
 	}
 	return err
-}
-
-// A withheld is an error of a store that quotes a key, though it must not, without it.
-// What it wraps can be asked for, but does not print.
-type withheld struct {
-	text  string
-	inner func() error
-}
-
-func (w *withheld) Error() string        { return w.text }
-func (w *withheld) Is(target error) bool { return errors.Is(w.inner(), target) }
-func (w *withheld) As(target any) bool   { return errors.As(w.inner(), target) }
-
-// withhold returns err without secret in its text. A short one is an id of nobody, and
-// would stand in many a text by chance.
-func withhold(err error, secret string) error {
-	const least = 8
-	if err == nil || len(secret) < least {
-		return err
-	}
-	text := err.Error()
-	if !strings.Contains(text, secret) {
-		return err
-	}
-	return &withheld{strings.ReplaceAll(text, secret, "[key]"), func() error { return err }}
 }

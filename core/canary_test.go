@@ -393,3 +393,108 @@ func TestR10WhatIsWithheldCanBeAskedFor(t *testing.T) {
 		t.Errorf("the text is %v", err)
 	}
 }
+
+// R10: a store that hands on the text of its server, in which that quotes what it was to
+// store, says no part of it. The texts are those of real servers.
+func TestR10ValuesAreWithheld(t *testing.T) {
+	const secret = `alice's token "9f8e7d6c5b4a3210" – ünïcode`
+	quote := func(s string) string { return strings.ReplaceAll(strings.ReplaceAll(s, `\`, `\\`), `"`, `\"`) }
+	for name, text := range map[string]func(data []byte) string{
+		"as it is":      func(d []byte) string { return fmt.Sprintf("CHECK failed for %s.", d) },
+		"the beginning": func(d []byte) string { return fmt.Sprintf("CHECK failed for %s...", d[:len(d)-9]) },
+		"the end":       func(d []byte) string { return fmt.Sprintf("near '%s' at line 1", d[20:]) },
+		"a word": func(d []byte) string {
+			_, word, _ := strings.Cut(string(d), `"secret":"`)
+			return "no column for " + word[:len("alice's token")]
+		},
+		"a string of Go":    func(d []byte) string { return fmt.Sprintf("can't store %q", d) },
+		"a string of MySQL": func(d []byte) string { return fmt.Sprintf("syntax error near '%s' at line 1", quote(string(d))) },
+		"a string of SQL": func(d []byte) string {
+			return fmt.Sprintf("syntax error at or near '%s'", strings.ReplaceAll(string(d), "'", "''"))
+		},
+		"bytes of PostgreSQL": func(d []byte) string { return fmt.Sprintf(`Failing row contains (7, \x%x, 1).`, d) },
+		"bytes of SQL":        func(d []byte) string { return fmt.Sprintf(`near X'%X' at line 1`, d) },
+		"bytes of MariaDB": func(d []byte) string {
+			var b strings.Builder
+			for _, c := range d {
+				if c < ' ' || c > '~' {
+					fmt.Fprintf(&b, `\x%02X`, c)
+				} else {
+					b.WriteByte(c)
+				}
+			}
+			return fmt.Sprintf("Incorrect string value: '%s' for column `data`", &b)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for kind, act := range map[string]func(s *core.Session) error{
+				"a save":  func(s *core.Session) error { return s.Save(bg) },
+				"a batch": func(s *core.Session) error { return s.Renew(bg) },
+			} {
+				memory := newMemory(t)
+				store := &refusing{Store: memory, Swapper: memory, Batcher: memory}
+				log := new(logbook)
+				var seen []error // by around
+				observed := core.Observe(store, func(ctx context.Context, _ string) (context.Context, func(error)) {
+					return ctx, func(err error) { seen = append(seen, err) }
+				})
+				m, err := core.New(observed, &core.Options{Keys: core.Keyring{testKey}, Logger: slog.New(log)})
+				must(t, err)
+				defer m.Close()
+				cookies, err := browse(t, m, "", count(t))
+				must(t, err)
+				store.text = text
+				_, err = browse(t, m, cookies, func(_ *core.Visit, s *core.Session) {
+					must(t, core.Key[string]("secret").Set(s, secret))
+					err := act(s)
+					if !errors.Is(err, core.ErrRefused) || !strings.Contains(err.Error(), "[value]") {
+						t.Errorf("%s: %v", kind, err)
+					}
+					seen = append(seen, err)
+				})
+				for _, said := range append(log.lines, fmt.Sprint(err, seen)) {
+					for _, part := range []string{"alice", "9f8e7d6c", "9F8E7D6C", "token", "code", hex.EncodeToString([]byte("token")), strings.ToUpper(hex.EncodeToString([]byte("token")))} {
+						if strings.Contains(said, part) {
+							t.Errorf("%s: %q is said in %s", kind, part, said)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// A refusing store refuses each payload with a text that quotes it, once it has one.
+type refusing struct {
+	core.Store
+	core.Swapper
+	core.Batcher
+	text func(data []byte) string
+}
+
+func (r *refusing) refusal(data []byte) error {
+	return fmt.Errorf("%w: %s", core.ErrRefused, r.text(data))
+}
+
+func (r *refusing) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+	if r.text != nil {
+		return r.refusal(data)
+	}
+	return r.Store.Set(ctx, key, data, ttl)
+}
+
+func (r *refusing) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, v core.Version) (core.Version, error) {
+	if r.text != nil {
+		return 0, r.refusal(data)
+	}
+	return r.Swapper.SetVersion(ctx, key, data, ttl, v)
+}
+
+func (r *refusing) Batch(ctx context.Context, writes ...core.Write) ([]core.Version, error) {
+	for _, w := range writes {
+		if r.text != nil && len(w.Data) > 100 {
+			return nil, r.refusal(w.Data)
+		}
+	}
+	return r.Batcher.Batch(ctx, writes...)
+}

@@ -11,7 +11,8 @@ import (
 // The errors of this package and of every store, for errors.Is. Stores wrap them
 // with the cause, and the core wraps them in an [*Error] with the operation. No
 // message contains an id, a cookie, a key or a payload: where a store quotes a key all
-// the same, [key] stands in its place.
+// the same, [key] stands in its place, and [value] in that of eight bytes or more of what
+// it should store.
 var (
 	// ErrNotFound: the store has no such key, or its ttl has expired.
 	ErrNotFound = errors.New("not found")

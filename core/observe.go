@@ -15,7 +15,8 @@ import (
 // are lost. The function that it returns, if it is not nil, gets the error when
 // the call is over: [ErrNotFound] and [ErrConflict] are ordinary answers.
 // around is called by several goroutines at the same time. It sees no key and no
-// payload: an error in which s quotes a key has [key] in its place. Closing s stays the caller's. Observe returns nil if s is nil.
+// payload: an error in which s quotes a key has [key] in its place, and [value] in that
+// of what the call writes. Closing s stays the caller's. Observe returns nil if s is nil.
 func Observe(s Store, around func(ctx context.Context, method string) (context.Context, func(error))) Store {
 	if isNil(s) {
 		return nil
@@ -82,7 +83,8 @@ func Observe(s Store, around func(ctx context.Context, method string) (context.C
 	return o
 }
 
-// unkeyed is err for around, which sees no key: not even what follows a prefix.
+// unkeyed is err for around, which sees no key: not even what follows a prefix. What a
+// call writes is withheld by withholdValue.
 func unkeyed(err error, keys ...string) error {
 	if err == nil {
 		return nil
@@ -98,7 +100,7 @@ func unkeyedOf(err error, writes []Write) error {
 		return nil
 	}
 	for _, w := range writes {
-		err = unkeyed(err, w.Key)
+		err = withholdValue(unkeyed(err, w.Key), w.Data)
 	}
 	return err
 }
@@ -131,7 +133,7 @@ func (o observed) Get(ctx context.Context, key string) ([]byte, error) {
 func (o observed) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
 	ctx, end := o.begin(ctx, "Set")
 	err := o.store.Set(ctx, key, data, ttl)
-	end(unkeyed(err, key))
+	end(withholdValue(unkeyed(err, key), data))
 	return err
 }
 
@@ -159,7 +161,7 @@ func (v observedVersions) GetVersion(ctx context.Context, key string) ([]byte, V
 func (v observedVersions) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, old Version) (Version, error) {
 	ctx, end := v.o.begin(ctx, "SetVersion")
 	now, err := v.s.SetVersion(ctx, key, data, ttl, old)
-	end(unkeyed(err, key))
+	end(withholdValue(unkeyed(err, key), data))
 	return now, err
 }
 
@@ -178,7 +180,7 @@ func (b observedBatches) Batch(ctx context.Context, writes ...Write) ([]Version,
 func (b observedBatches) Append(ctx context.Context, key string, suffix []byte) ([]byte, Version, error) {
 	ctx, end := b.o.begin(ctx, "Append")
 	data, now, err := b.s.Append(ctx, key, suffix)
-	end(unkeyed(err, key))
+	end(withholdValue(unkeyed(err, key), suffix))
 	return data, now, err
 }
 
