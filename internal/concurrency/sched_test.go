@@ -2,6 +2,7 @@ package concurrency_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ type player struct {
 
 func newStage(t testing.TB, store core.Store, options core.Options) *stage {
 	options.Keys = [][]byte{firstKey}
-	options.OpTimeout = time.Minute
+	options.OpTimeout = cmp.Or(options.OpTimeout, time.Minute)
 	options.FailFast = true // nobody here brings a store back
 	s := &stage{t: t, store: store, options: options, frame: bare, rules: rules{policy: options.OnConflict}}
 	s.round = rand.IntN(1e9) // servers have the sessions of other stages
