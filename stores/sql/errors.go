@@ -330,6 +330,8 @@ func (d Dialect) classifyCode(f *fault, err error) {
 	}
 }
 
+const taken = "an index of the new table has the name of one that is there, perhaps of a table that was renamed: rename it, too"
+
 func (f *fault) postgres() {
 	switch f.code {
 	case "40001", "40P01": // serialization, deadlock
@@ -351,6 +353,8 @@ func (f *fault) postgres() {
 		f.text = "the server is full"
 	case "3F000":
 		f.text = "the schema is missing"
+	case "42P07":
+		f.text = taken
 	case "42P01", "42703":
 		f.noTable = f.code == "42P01"
 		f.text = "the table is missing, or has other columns: see Store.CreateTable"
@@ -432,6 +436,9 @@ func (f *fault) sqlite(err error) {
 	case 1:
 		f.text = "an error of SQLite"
 		f.noTable = strings.Contains(err.Error(), "no such table")
+		if strings.Contains(err.Error(), "already exists") {
+			f.text = taken
+		}
 		if f.noTable || strings.Contains(err.Error(), "no such column") {
 			f.text = "the table is missing, or has other columns: see Store.CreateTable"
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -122,7 +123,8 @@ func or[T comparable](v, otherwise T) T {
 	return v
 }
 
-// CreateTable creates the table with its indexes if it is missing, in one step.
+// CreateTable creates the table with its indexes if it is missing, in one step. Indexes
+// of these names on another table are an error.
 // [Dialect.Schema] has the statements. Of a table that is there it only reads, so
 // every process may call it at its start. One that somebody has made otherwise is an
 // error: with other types, with less room than Options.MaxSize, without the primary key,
@@ -135,6 +137,9 @@ func (s *Store) CreateTable(ctx context.Context) error {
 	err := s.doAny(ctx, false, func(ctx context.Context, c *sql.Conn) error {
 		return s.inTransaction(ctx, c, func() (bool, error) { // MariaDB and MySQL end it with their one statement
 			for _, text := range s.table.schema() {
+				// An index of that name belongs to another table, as to a former one that was
+				// renamed: this one would be without.
+				text = strings.Replace(text, "CREATE INDEX IF NOT EXISTS", "CREATE INDEX", 1)
 				if _, err := c.ExecContext(ctx, text); err != nil {
 					return false, err
 				}

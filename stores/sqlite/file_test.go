@@ -557,3 +557,31 @@ func TestTablesThatDoNotFit(t *testing.T) {
 		})
 	}
 }
+
+// An index keeps its name when its table gets another. The new table was without.
+func TestCreatedAfterARename(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.db")
+	if err := open(t, path).Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("ALTER TABLE gensession RENAME TO former"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if s, err := sqlitestore.Open(path, nil); !errors.Is(err, core.ErrRefused) || !strings.Contains(err.Error(), "renamed") {
+			t.Errorf("beside the indexes of the former one: %v", err)
+			if err == nil {
+				s.Close()
+			}
+		}
+	}
+	if _, err := db.Exec("DROP INDEX gensession_sweep_at; DROP INDEX gensession_owner"); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path)
+}

@@ -223,3 +223,29 @@ func TestTablesThatDoNotFit(t *testing.T) {
 		})
 	}
 }
+
+// An index keeps its name when its table gets another. The new table was without.
+func TestCreateTableAfterARename(t *testing.T) {
+	o := sqlstore.Options{Table: suite.Table(), NoSweep: true}
+	s, err := sqlstore.New(suite.Open(t, "pgx", dsn(postgres.Shared(t), "")), sqlstore.PostgreSQL, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.CreateTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	former := suite.Table()
+	postgres.Do(t, postgres.Shared(t), "ALTER TABLE "+o.Table+" RENAME TO "+former)
+	for range 2 {
+		if err := s.CreateTable(t.Context()); !errors.Is(err, core.ErrRefused) || !strings.Contains(err.Error(), "renamed") {
+			t.Errorf("beside the indexes of the former one: %v", err)
+		}
+	}
+	for _, column := range []string{"sweep_at", "owner"} {
+		postgres.Do(t, postgres.Shared(t), fmt.Sprintf("ALTER INDEX %s_%s RENAME TO %s_%[2]s", o.Table, column, former))
+	}
+	if err := s.CreateTable(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
