@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"reflect"
 	"strings"
 	"syscall"
 
@@ -79,7 +80,7 @@ func refused(err error) bool {
 		return false
 	case strings.HasPrefix(code, "SQLSTATE"):
 		state := strings.TrimPrefix(code, "SQLSTATE ")
-		return !strings.HasPrefix(state, "08") && !strings.HasPrefix(state, "57P")
+		return !strings.HasPrefix(state, "08") && !strings.HasPrefix(state, "57P") && state != "70100"
 	}
 	return true
 }
@@ -87,18 +88,33 @@ func refused(err error) bool {
 // replyCode is what the server calls the error, without any of its text; "" if that
 // is unknown.
 func replyCode(err error) string {
-	if sql, ok := errors.AsType[interface {
-		error
-		SQLState() string
-	}](err); ok {
-		if state := sql.SQLState(); len(state) == 5 && upperOrDigit(state) {
-			return "SQLSTATE " + state
-		}
+	if state := stateOf(err); len(state) == 5 && upperOrDigit(state) {
+		return "SQLSTATE " + state
 	}
 	word, _, _ := strings.Cut(innermost(err).Error(), " ")
 	switch word {
 	case "OOM", "READONLY", "NOPERM", "NOAUTH", "WRONGPASS", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN":
 		return word
+	}
+	return ""
+}
+
+// stateOf is the SQLSTATE of the error: drivers of PostgreSQL have a method that returns
+// it, and go-sql-driver/mysql has a field.
+func stateOf(err error) string {
+	if sql, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err); ok {
+		return sql.SQLState()
+	}
+	v := reflect.Indirect(reflect.ValueOf(innermost(err)))
+	if v.Kind() == reflect.Struct {
+		if f := v.FieldByName("SQLState"); f.IsValid() && f.CanInterface() {
+			if state, ok := f.Interface().([5]byte); ok {
+				return string(state[:])
+			}
+		}
 	}
 	return ""
 }

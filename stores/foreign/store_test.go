@@ -120,6 +120,10 @@ func TestErrorsHaveAClassAndNoSecret(t *testing.T) {
 			"full Redis":         {errors.New("OOM command not allowed, secret-value"), core.ErrRefused, core.ErrRefused, "OOM"},
 			"SQL, read-only":     {sqlError("25006"), core.ErrRefused, core.ErrRefused, "SQLSTATE 25006"},
 			"SQL, shutdown":      {sqlError("57P01"), core.ErrUnavailable, core.ErrOutcomeUnknown, "SQLSTATE 57P01"},
+			"MySQL, too long":    {&mysqlError{1406, [5]byte{'2', '2', '0', '0', '1'}}, core.ErrRefused, core.ErrRefused, "SQLSTATE 22001"},
+			"MySQL, shutdown":    {fmt.Errorf("wrapped: %w", &mysqlError{1053, [5]byte{'0', '8', 'S', '0', '1'}}), core.ErrUnavailable, core.ErrOutcomeUnknown, "SQLSTATE 08S01"},
+			"MySQL, killed":      {&mysqlError{1927, [5]byte{'7', '0', '1', '0', '0'}}, core.ErrUnavailable, core.ErrOutcomeUnknown, "SQLSTATE 70100"},
+			"MySQL, no state":    {&mysqlError{Number: 1045}, core.ErrUnavailable, core.ErrOutcomeUnknown, "*foreignstore_test.mysqlError"},
 			"deadline":           {context.DeadlineExceeded, core.ErrTimeout, core.ErrOutcomeUnknown, "deadline"},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -153,6 +157,14 @@ type sqlError string
 
 func (e sqlError) Error() string    { return "secret-value is no good" }
 func (e sqlError) SQLState() string { return string(e) }
+
+// That of go-sql-driver/mysql.
+type mysqlError struct {
+	Number   uint16
+	SQLState [5]byte
+}
+
+func (e *mysqlError) Error() string { return "Error: Duplicate entry 'secret-value'" }
 
 func TestADriverThatHangs(t *testing.T) {
 	each(t, func(t *testing.T, open func(t testing.TB, o *foreignstore.Options) (core.Store, faulty)) {
