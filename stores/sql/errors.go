@@ -346,7 +346,9 @@ func (f *fault) postgres() {
 		f.standby()
 	case "53300", "57P03":
 		f.class, f.health, f.text = core.ErrUnavailable, lost, "the server takes no connections now"
-	case "57P01", "57P02", "57P04", "57P05":
+	case "57P05": // idle_session_timeout, which ends no connection that has something to do
+		f.class, f.drop, f.again, f.stale, f.text = core.ErrUnavailable, true, true, true, "the server ended the connection, which was idle"
+	case "57P01", "57P02", "57P04":
 		f.class, f.health, f.stale = core.ErrOutcomeUnknown, lost, true
 		f.again, f.text = f.undone, "the server ended the connection"
 	case "53100", "53200", "53400", "54000", "58030":
@@ -388,7 +390,7 @@ func (f *fault) mysql() {
 		f.class, f.health, f.text = core.ErrTimeout, late, "the server has a timeout of its own"
 	case "1290", "1836", "1792":
 		f.standby()
-	case "1040", "1203", "1226":
+	case "1040", "1047", "1203", "1226": // 1047: a node of a Galera cluster that is not in it
 		f.class, f.health, f.text = core.ErrUnavailable, lost, "the server takes no connections now"
 	case "1053", "1079", "1927", "1152", "1158", "1159", "1160", "1161":
 		f.class, f.health, f.stale = core.ErrOutcomeUnknown, lost, true

@@ -61,6 +61,8 @@ func TestErrorsHaveTheirClass(t *testing.T) {
 		{sqlstore.PostgreSQL, &postgresError{"42501"}, refused, refused, "42501"},
 		{sqlstore.PostgreSQL, &postgresError{"57014"}, timeout, timeout, "57014"},
 		{sqlstore.PostgreSQL, &postgresError{"57P01"}, unavailable, core.ErrOutcomeUnknown, "57P01"},
+		{sqlstore.PostgreSQL, &postgresError{"57P05"}, unavailable, unavailable, "idle"},
+		{sqlstore.MySQL, &mysqlError{1047}, unavailable, unavailable, "1047"},
 		{sqlstore.PostgreSQL, &postgresError{"57P03"}, unavailable, unavailable, "57P03"},
 		{sqlstore.PostgreSQL, &postgresError{"53300"}, unavailable, unavailable, "53300"},
 		{sqlstore.PostgreSQL, &postgresError{"08006"}, unavailable, core.ErrOutcomeUnknown, "08006"},
@@ -167,7 +169,7 @@ func TestTriedAgain(t *testing.T) {
 		err error
 	}{
 		{sqlstore.PostgreSQL, &postgresError{"40001"}}, {sqlstore.PostgreSQL, &postgresError{"40P01"}}, {sqlstore.PostgreSQL, &postgresError{"0A000"}},
-		{sqlstore.PostgreSQL, &postgresError{"25006"}}, {sqlstore.PostgreSQL, &postgresError{"26000"}}, {sqlstore.PostgreSQL, &postgresError{"42P05"}},
+		{sqlstore.PostgreSQL, &postgresError{"25006"}}, {sqlstore.PostgreSQL, &postgresError{"26000"}}, {sqlstore.PostgreSQL, &postgresError{"57P05"}}, {sqlstore.PostgreSQL, &postgresError{"42P05"}},
 		{sqlstore.MySQL, &mysqlError{1213}}, {sqlstore.MySQL, &mysqlError{1205}}, {sqlstore.MySQL, &mysqlError{1290}},
 		{sqlstore.SQLite, &sqliteError{5}}, {sqlstore.SQLite, &sqliteError{5 | 2<<8}}, {sqlstore.SQLite, otherSQLiteError{6, 6 | 1<<8}},
 		{sqlstore.PostgreSQL, driver.ErrBadConn}, {sqlstore.MySQL, driver.ErrBadConn},
