@@ -399,3 +399,48 @@ func TestLogoutOverCopyEndsSiblings(t *testing.T) {
 	visit(t, m, b, logout(t))
 	wantUser(t, m, one, "")
 }
+
+// A request that makes its session end with the browser, or chooses a lifetime or
+// cookie options for one that does, is answered after a login beside it. The login stands,
+// but where the session had a copy in NAME.next, which would outlive the browser: then
+// the user logs in again, as docs/concurrency.md says.
+func TestClosesBesideALogin(t *testing.T) {
+	closes := core.Lifetime{UntilBrowserCloses: true}
+	for name, c := range map[string]struct {
+		o      core.Options
+		chosen core.Lifetime
+		copied bool // the session has a copy
+		out    bool
+	}{
+		"no copy":                          {chosen: closes},
+		"a copy":                           {chosen: closes, copied: true, out: true},
+		"ends with the browser already":    {o: core.Options{IdleTimeout: time.Hour, Cookie: core.CookieOptions{MaxAge: core.UntilBrowserCloses}}, chosen: core.Lifetime{IdleTimeout: time.Minute}, copied: true, out: true},
+		"another choice":                   {o: core.Options{IdleTimeout: time.Hour}, chosen: core.Lifetime{IdleTimeout: time.Minute}, copied: true},
+		"a copy of an id that was renewed": {o: core.Options{RenewAfter: time.Minute}, chosen: closes},
+		"no copy, ends with the browser":   {o: core.Options{IdleTimeout: time.Hour, Cookie: core.CookieOptions{MaxAge: core.UntilBrowserCloses}}, chosen: core.Lifetime{IdleTimeout: time.Minute}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, b := newManager(t, newMemory(t), c.o), &jartest.Browser{}
+				visit(t, m, b, set(t, 1))
+				if c.o.RenewAfter > 0 {
+					time.Sleep(c.o.RenewAfter)
+					visit(t, m, b, nil)
+				}
+				if c.copied {
+					visit(t, m, b, loginAs(t, "ada"))
+				}
+				late := request(t, m, b, func(_ *core.Visit, s *core.Session) { must(t, s.SetLifetime(c.chosen)) })
+				visit(t, m, b, loginAs(t, "ada"))
+				late.to(b)
+				want := "ada"
+				if c.out {
+					want = ""
+				}
+				wantUser(t, m, b, want)
+				visit(t, m, b, loginAs(t, "ada"))
+				wantUser(t, m, b, "ada")
+			})
+		})
+	}
+}
