@@ -191,7 +191,7 @@ func (e *entry) leave(m *Manager) {
 
 // logIn does to the store what a login does: the values go to the one request
 // that gives the old id up. It leaves in p.alone whether that was another one.
-func (m *Manager) logIn(p *plan) error {
+func (m *Manager) logIn(p *plan) (failed error) {
 	ctx, e := p.ctx, &p.entry
 	admit, err := m.admission(p)
 	if admit == nil {
@@ -224,6 +224,13 @@ func (m *Manager) logIn(p *plan) error {
 		if !errors.Is(err, ErrGone) && !errors.Is(err, errExpired) {
 			p.former = former
 			return err
+		}
+		if errors.Is(err, ErrOutcomeUnknown) { // it may have been this login that ended it
+			defer func() {
+				if failed != nil {
+					failed = halfEnded(failed)
+				}
+			}()
 		}
 		m.debug(ctx, "session is gone, the login gets one of its own", slog.Any("session", e.id))
 		e.leave(m)

@@ -274,7 +274,11 @@ func (m *Manager) inOneStep(ctx context.Context, e *entry, from former, key stri
 		if data, now, lookErr := m.get(ctx, key); lookErr == nil && bytes.Equal(data, text[len(key):]) {
 			return now, nil
 		}
-		return 0, errors.Join(err, m.fence(ctx, e, oldKey, version))
+		done, fenced := m.fence(ctx, e, oldKey, version, key)
+		if done {
+			return 0, nil // of a version that nobody has told
+		}
+		return 0, errors.Join(err, fenced)
 	}
 	return 0, err
 }
@@ -356,7 +360,11 @@ func (m *Manager) buried(ctx context.Context, e *entry, key string, version Vers
 	case !m.dialect.marks() && bytes.Equal(data, tombstone), slices.Contains(m.parseTombstone(key, data, 0).successors, successor):
 		return nil
 	}
-	return errors.Join(err, m.fence(ctx, e, key, version))
+	done, fenced := m.fence(ctx, e, key, version, successor)
+	if done {
+		return nil
+	}
+	return errors.Join(err, fenced)
 }
 
 // retireID gives the id of e up for that of successor, which is not stored yet.
@@ -414,18 +422,22 @@ func (m *Manager) retireID(ctx context.Context, e *entry, successor string) (lef
 
 // fence makes sure that a write to key at version which had no answer does not
 // come late and kill the session after all: a record written anew has another
-// version. It can do no more than try.
-func (m *Manager) fence(ctx context.Context, e *entry, key string, version Version) error {
+// version. It can do no more than try. done means that the write has come through: what
+// stands there names successor.
+func (m *Manager) fence(ctx context.Context, e *entry, key string, version Version, successor string) (done bool, err error) {
 	now, err := m.look(ctx, key)
+	if errors.Is(err, ErrGone) && now.tombstone.names(successor) {
+		return true, nil
+	}
 	if err != nil || version != 0 && now.version != version {
-		return err
+		return false, err
 	}
 	// #nosec G404 -- two that differ by chance; it keeps no secret
 	now.record.Fence = rand.Uint32() | 1 // for stores whose version is a digest
 	f := *e
 	_, err = m.put(ctx, &f, key, &now.record, now.version)
 	if errors.Is(err, ErrConflict) {
-		return nil // another request wrote it anew
+		return false, nil // another request wrote it anew
 	}
-	return err
+	return false, err
 }

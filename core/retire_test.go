@@ -74,3 +74,76 @@ func TestRenewFencesALateTombstone(t *testing.T) {
 	a.ok(a.get("/", count(t)))
 	a.wantVisits(2)
 }
+
+// A change of the id that loses the answer of one call, and that of another one or the
+// call itself when it looks what became of the first: it succeeds and keeps the values, or
+// is told to be of unknown outcome, or has changed nothing.
+func TestTwoAnswersAreLost(t *testing.T) {
+	for what, change := range map[string]func(s *core.Session) error{
+		"Login": func(s *core.Session) error {
+			if err := s.Login(core.LoginOptions{}); err != nil {
+				return err
+			}
+			return s.Save(bg)
+		},
+		"Renew": func(s *core.Session) error { return s.Renew(bg) },
+		"Reset": func(s *core.Session) error { return s.Reset(bg) },
+	} {
+		for kind, wrap := range renewingStores {
+			for name, second := range map[string]func(s *storetest.Faulty, h storetest.Hook){
+				"a call fails":           func(s *storetest.Faulty, h storetest.Hook) { s.Before(h) },
+				"another answer is lost": nil,
+			} {
+				t.Run(what+", "+kind+", "+name, func(t *testing.T) {
+					for first := 1; ; first++ {
+						met := false
+						for next := first + 1; ; next++ {
+							a := newAppOn(t, wrap(newMemory(t)), &core.Options{FailFast: true})
+							a.ok(a.get("/", count(t)))
+							calls, began := 0, 0
+							var err error
+							e := a.get("/", func(_ *core.Visit, s *core.Session) {
+								a.store.After(func(context.Context, storetest.Op, string) error {
+									if calls++; calls == first || second == nil && calls == next {
+										return core.ErrOutcomeUnknown
+									}
+									return nil
+								})
+								if second != nil {
+									second(a.store, func(context.Context, storetest.Op, string) error {
+										if began++; began == next {
+											return core.ErrUnavailable
+										}
+										return nil
+									})
+								}
+								err = change(s)
+								a.store.After(nil)
+								a.store.Before(nil)
+								if errors.Is(err, core.ErrGone) {
+									t.Errorf("answer %d and call %d: %v", first, next, err)
+								}
+							})
+							met = met || calls >= first
+							switch {
+							case err == nil:
+								a.ok(e)
+								if what != "Reset" {
+									a.wantVisits(1)
+								}
+							case !errors.Is(err, core.ErrOutcomeUnknown):
+								a.wantVisits(1)
+							}
+							if max(calls, began) < next {
+								break
+							}
+						}
+						if !met {
+							break
+						}
+					}
+				})
+			}
+		}
+	}
+}
