@@ -232,9 +232,7 @@ func (m *Manager) renewID(ctx context.Context, e *entry, since int64) error {
 	}
 	e.written(r, version)
 	e.id = id
-	if seen := m.touched.Load(); seen != nil { // the answer may be lost: the next request prolongs the cookie again
-		seen.forget(key)
-	}
+	m.dueAgain(key, ttl) // the answer may be lost: the next request prolongs the cookie again
 	return nil
 }
 

@@ -473,6 +473,13 @@ func (m *Manager) prolonged(key string, r *record.Record, ttl time.Duration) {
 	seen.renewed(key)
 }
 
+// dueAgain makes that the next request prolongs key, which lives for ttl.
+func (m *Manager) dueAgain(key string, ttl time.Duration) {
+	if seen := m.touched.Load(); seen != nil && !seen.due(key, time.Now(), m.touchEvery(ttl)) {
+		seen.forget(key)
+	}
+}
+
 // create stores a new session, never over one that is there.
 func (m *Manager) create(ctx context.Context, e *entry, c *changeSet) error {
 	key := m.storeKey(e)

@@ -90,8 +90,8 @@ func (v *Visit) prolongRunning() {
 // for it: where there is one, the commit renews the session once more.
 func (m *Manager) prolongUsed(ctx context.Context, e *entry) (other bool, err error) {
 	other, err = m.prolong(ctx, e)
-	if key := m.storeKey(e); err == nil && m.o.Hooks.BeforeSave != nil && !m.recently().due(key, time.Now(), time.Second) {
-		m.recently().forget(key)
+	if err == nil && m.o.Hooks.BeforeSave != nil {
+		m.dueAgain(m.storeKey(e), e.lasts)
 	}
 	return other, err
 }

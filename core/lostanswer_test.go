@@ -24,6 +24,7 @@ func TestALostAnswerThatProlongs(t *testing.T) {
 		"a session of its own life": {life: core.Lifetime{IdleTimeout: idle}},
 		"with a hook":               {o: core.Options{IdleTimeout: idle, Hooks: hook}},
 		"rarely":                    {o: core.Options{IdleTimeout: idle, TouchEvery: 14 * time.Minute}},
+		"ids are renewed":           {o: core.Options{IdleTimeout: idle, RenewAfter: 20 * time.Minute}},
 		"with an end":               {o: core.Options{IdleTimeout: idle, AbsoluteTimeout: 2 * time.Hour}},
 	} {
 		for act, h := range map[string]handler{"reads": nil, "saves": count(t)} {
