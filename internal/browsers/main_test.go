@@ -5,6 +5,8 @@
 //   - Random schedules of a few browsers, in the time of testing/synctest, with
 //     invariants (model_test.go), and planted faults that they have to find
 //     (planted_test.go).
+//   - Random lives of one user, with pauses as long as a session lives and calls of the
+//     store that fail (lives_test.go).
 //   - Several processes and applications (processes_test.go), and several scopes
 //     of one cookie (scopes_test.go).
 //   - Sequences that were looked for to break a promise (sequences_test.go),
