@@ -17,13 +17,15 @@ func TestALostAnswerThatProlongs(t *testing.T) {
 	const idle = 30 * time.Minute
 	hook := core.Hooks{BeforeSave: func(context.Context, core.Jar, *core.Session) error { return nil }}
 	for name, c := range map[string]struct {
-		o    core.Options
-		life core.Lifetime
+		o      core.Options
+		life   core.Lifetime
+		logsIn bool
 	}{
 		"IdleTimeout":               {o: core.Options{IdleTimeout: idle}},
 		"a session of its own life": {life: core.Lifetime{IdleTimeout: idle}},
 		"with a hook":               {o: core.Options{IdleTimeout: idle, Hooks: hook}},
 		"rarely":                    {o: core.Options{IdleTimeout: idle, TouchEvery: 14 * time.Minute}},
+		"since a login":             {o: core.Options{IdleTimeout: idle}, logsIn: true},
 		"ids are renewed":           {o: core.Options{IdleTimeout: idle, RenewAfter: 20 * time.Minute}},
 		"with an end":               {o: core.Options{IdleTimeout: idle, AbsoluteTimeout: 2 * time.Hour}},
 	} {
@@ -41,6 +43,9 @@ func TestALostAnswerThatProlongs(t *testing.T) {
 									}
 									must(t, s.Set("name", "ada"))
 								}))
+								if c.logsIn {
+									a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Login(core.LoginOptions{})) }))
+								}
 								in := func(when string) {
 									t.Helper()
 									a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {

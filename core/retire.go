@@ -249,6 +249,7 @@ func (m *Manager) exchange(ctx context.Context, e *entry, old former, r *record.
 		}
 		e.id, e.key, e.aged = id, key, false
 		e.written(*r, now)
+		m.prolonged(key, r, ttl)
 		return nil
 	}
 }
