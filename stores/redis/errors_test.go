@@ -196,6 +196,21 @@ func TestTooLarge(t *testing.T) {
 	if n := server.Do("STRLEN", "k"); n != int64(1<<20) {
 		t.Error("length", n)
 	}
+	if s, _ := redisstore.Open("redis://"+server.Addr(), &redisstore.Options{MaxSize: 1000}); s != nil { // long before the server's
+		defer s.Close()
+		before := server.Do("STRLEN", "k")
+		for what, err := range map[string]error{
+			"Set": s.Set(t.Context(), "k", make([]byte, 1001), 0),
+			"SetVersion": func() error {
+				_, err := s.SetVersion(t.Context(), "k", make([]byte, 1001), 0, v)
+				return err
+			}(),
+		} {
+			if !errors.Is(err, core.ErrTooLarge) || server.Do("STRLEN", "k") != before {
+				t.Errorf("%s of more than MaxSize: %v", what, err)
+			}
+		}
+	}
 	if s, _ := redisstore.Open("redis://"+server.Addr(), nil); s != nil { // whose limit is above the server's
 		defer s.Close()
 		if err := s.Set(t.Context(), "k", make([]byte, 2<<20), 0); !errors.Is(err, core.ErrTooLarge) && !errors.Is(err, core.ErrOutcomeUnknown) {

@@ -151,6 +151,26 @@ func TestATTLIsExactToTheMillisecond(t *testing.T) {
 	s := open(t, server.Addr())
 	const key = "ttl"
 	pttl := func() int64 { return server.Do("PTTL", key).(int64) }
+	// Rounded up: less than a millisecond is one, and never "for ever".
+	for _, write := range []func() error{
+		func() error { return s.Set(t.Context(), key, []byte("x"), time.Nanosecond) },
+		func() error {
+			_, err := s.SetVersion(t.Context(), key, []byte("x"), time.Nanosecond, 0)
+			return err
+		},
+		func() error {
+			if err := s.Set(t.Context(), key, []byte("x"), time.Hour); err != nil {
+				return err
+			}
+			return s.Touch(t.Context(), key, time.Nanosecond)
+		},
+	} {
+		err := write()
+		if ms := pttl(); err != nil || ms != -2 && ms != 0 && ms != 1 {
+			t.Errorf("a ttl of a nanosecond: %d ms, %v", ms, err)
+		}
+		_ = s.Destroy(t.Context(), key)
+	}
 	for _, ttl := range []time.Duration{0, time.Hour, time.Hour + 1, time.Hour + time.Millisecond - 1, 1<<63 - 1} {
 		want := int64((ttl + min(time.Millisecond-1, 1<<63-1-ttl)) / time.Millisecond)
 		if ttl == 0 {
