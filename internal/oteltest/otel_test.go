@@ -261,6 +261,20 @@ func TestW41Store(t *testing.T) {
 	if len(r.counts()) < 8 {
 		t.Errorf("%d kinds of calls", len(r.counts()))
 	}
+	// A store may put a payload into its error, too.
+	memory := memorystore.New(nil)
+	defer memory.Close()
+	broken := storetest.NewFaulty(memory)
+	broken.Before(func(context.Context, storetest.Op, string) error {
+		return fmt.Errorf("%w: a-secret-payload", core.ErrUnavailable)
+	})
+	s, err := sessionotel.Store(broken, "memory", r.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get(t.Context(), "a-secret-key"); !errors.Is(err, core.ErrUnavailable) {
+		t.Error(err)
+	}
 	wantNoSecret(t, fmt.Sprintf("%+v %+v", r.spans.GetSpans(), r.metrics()), "storetest:", "a-secret-key", "a-secret-payload")
 }
 
