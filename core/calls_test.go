@@ -20,6 +20,15 @@ func TestDeadlines(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
+	synctest.Test(t, func(t *testing.T) { // the default
+		a := newApp(t, &core.Options{FailFast: true})
+		a.store.Before(untilDone)
+		begin := time.Now()
+		wantIs(t, a.get("/", count(t)).commit, core.ErrOutcomeUnknown)
+		if d := time.Since(begin); d < 500*time.Millisecond || d > 502*time.Millisecond {
+			t.Errorf("a write took %v", d)
+		}
+	})
 	synctest.Test(t, func(t *testing.T) {
 		a := newApp(t, &core.Options{OpTimeout: 300 * time.Millisecond, FailFast: true})
 		a.ok(a.get("/", count(t)))

@@ -27,6 +27,11 @@ func TestK1Defaults(t *testing.T) {
 		if got := a.value(); len(got) != 32 {
 			t.Errorf("K15: the id has %d characters, want 32", len(got))
 		}
+		for name, values := range e.jar.Response {
+			if strings.Contains(strings.Join(values, " "), a.value()) {
+				t.Errorf("the field %s has the id, too", name)
+			}
+		}
 	})
 }
 
@@ -83,6 +88,35 @@ func TestK13Forged(t *testing.T) {
 	a.ok(a.send(jar, count(t))).wantCookies(t, pair)
 }
 
+// TestK13ForgedBesideAGenuineOne: that a signature of the id was verified, however
+// often, says nothing about another one.
+func TestK13ForgedBesideAGenuineOne(t *testing.T) {
+	a := newApp(t, nil)
+	a.ok(a.get("/", count(t)))
+	for range 5 {
+		a.ok(a.get("/", nil))
+	}
+	id, before := a.value(), a.store.Calls(storetest.OpGetVersion)
+	genuine, _ := a.browser.Value("/", "koa.sid.sig")
+	first := "A"
+	if genuine[0] == 'A' {
+		first = "B"
+	}
+	for _, rest := range []string{
+		"", "; koa.sid.sig=", "; koa.sid.sig=" + genuine[:42], "; koa.sid.sig=" + genuine + "A",
+		"; koa.sid.sig=" + strings.Repeat("A", 43), "; koa.sid.sig=" + first + genuine[1:], "; other.sig=" + genuine,
+	} {
+		a.ok(a.send(&jartest.Jar{Cookies: []string{"koa.sid=" + id + rest}}, func(_ *core.Visit, s *core.Session) {
+			if !s.IsNew() {
+				t.Errorf("%q opens the session", rest)
+			}
+		}))
+	}
+	if a.store.Calls(storetest.OpGetVersion) != before {
+		t.Error("the store was asked")
+	}
+}
+
 func TestRequirement32SeveralCookies(t *testing.T) {
 	a, b := newApp(t, nil), newApp(t, nil)
 	a.ok(a.get("/", count(t)))
@@ -130,6 +164,38 @@ func TestK31IDFromElsewhere(t *testing.T) {
 	}
 	id = "bad id"
 	a.ok(a.get("/", nil))
+}
+
+// TestRequirement4OnlyTheCookie: without a choice in the Options an id counts in the
+// cookie alone, whatever else has it, with its signature.
+func TestRequirement4OnlyTheCookie(t *testing.T) {
+	a := newApp(t, nil)
+	a.ok(a.get("/", count(t)))
+	id, pair := a.value(), a.browser.Cookie("/")
+	reads := a.store.Calls(storetest.OpGetVersion)
+	_, sig, _ := strings.Cut(pair, "; ")
+	_, signature, _ := strings.Cut(sig, "=")
+	for _, query := range []string{"koa.sid=" + id, "koa.sid=" + id + "&" + sig, "sid=" + id, "session=" + id} {
+		jar := &jartest.Jar{Target: "/?" + query, Request: map[string][]string{"Referer": {"https://example.com/?" + query}}}
+		a.ok(a.send(jar, func(_ *core.Visit, s *core.Session) {
+			if !s.IsNew() {
+				t.Errorf("the query %q opens a session", query)
+			}
+		}))
+	}
+	for _, name := range []string{"Koa.sid", "X-Session", "X-Session-Id", "X-Session-Token", "Session", "Session-Id", "Authorization", "X-Koa.sid", "Cookie2"} {
+		for _, value := range []string{id, pair, "Bearer " + id, id + "." + signature} {
+			jar := &jartest.Jar{Request: map[string][]string{name: {value}}}
+			a.ok(a.send(jar, func(_ *core.Visit, s *core.Session) {
+				if !s.IsNew() {
+					t.Errorf("the field %s opens a session", name)
+				}
+			}))
+		}
+	}
+	if a.store.Calls(storetest.OpGetVersion) != reads {
+		t.Error("the store was asked")
+	}
 }
 
 func TestK34Carrier(t *testing.T) {

@@ -200,6 +200,33 @@ func TestNoResurrection(t *testing.T) {
 			}
 		}
 	}
+	t.Run("on a store without anything around it", func(t *testing.T) { // which has a fast path
+		m, err := core.New(newMemory(t), &core.Options{Keys: core.Keyring{testKey}})
+		must(t, err)
+		defer m.Close()
+		for name, second := range end {
+			b := &jartest.Browser{}
+			request := func(jar *jartest.Jar, h handler) *exchange {
+				e := serve(t, m, jar, h)
+				must(t, e.begin)
+				b.Take("/", jar.SetCookies...)
+				return e
+			}
+			must(t, request(b.Jar("/"), set(t, "x", 0)).commit)
+			old, _ := b.Value("/", "koa.sid")
+			e := request(b.Jar("/"), func(_ *core.Visit, s *core.Session) {
+				must(t, request(b.Jar("/"), second).commit)
+				must(t, s.Set("a", 1))
+			})
+			if err := e.commit; err != nil && !errors.Is(err, core.ErrGone) {
+				t.Error(err)
+			}
+			if _, err := m.GetByID(bg, core.ID(old)); !errors.Is(err, core.ErrNotFound) {
+				t.Errorf("%s: the old session is back: %v", name, err)
+			}
+			e.wantCookies(t, "")
+		}
+	})
 	t.Run("Save returns ErrGone", func(t *testing.T) {
 		a := newApp(t, nil)
 		a.ok(a.get("/", count(t)))

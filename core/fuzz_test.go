@@ -281,6 +281,8 @@ func FuzzTTL(f *testing.F) {
 	f.Add(int64(1), int64(-1), int64(1), int64(1), int64(1), int64(1), byte(0xff))
 	f.Add(int64(math.MaxInt64), int64(math.MaxInt64), int64(math.MaxInt64), int64(1500e6), int64(253402300799999), int64(-62135596800000), byte(0x55))
 	f.Add(int64(0), int64(math.MinInt64), int64(0), int64(0), int64(math.MinInt64), int64(math.MaxInt64), byte(3))
+	f.Add(int64(0), int64(0), int64(0), int64(0), int64(1_700_000_000_000), int64(0), byte(16)) // an end that has passed
+	f.Add(int64(1500e6), int64(0), int64(0), int64(0), int64(0), int64(0), byte(2))             // no whole second
 	f.Fuzz(func(t *testing.T, ttl, says, absolute, maxAge, expires, created int64, flags byte) {
 		o := Options{InsecureNoLimit: flags&1 != 0, koa: flags&2 != 0}
 		switch {
@@ -318,7 +320,7 @@ func FuzzTTL(f *testing.F) {
 			t.Fatalf("over, and %v left", got)
 		case got < 0:
 			t.Fatalf("negative: %v", got)
-		case got == 0 && !over && (!o.InsecureNoLimit || o.TTL != 0 || o.IdleTimeout != 0 || o.AbsoluteTimeout != 0 || c.MaxAge != UntilBrowserCloses):
+		case got == 0 && !over && (!o.InsecureNoLimit || o.TTL != 0 || o.IdleTimeout != 0 || o.AbsoluteTimeout != 0 || c.MaxAge != UntilBrowserCloses || !c.Expires.IsZero()):
 			t.Fatal("for ever, and nobody asked for it")
 		case o.AbsoluteTimeout > 0 && got > o.AbsoluteTimeout && !remembered:
 			t.Fatalf("%v outlives AbsoluteTimeout %v", got, o.AbsoluteTimeout)

@@ -125,10 +125,18 @@ func TestK15Generator(t *testing.T) {
 // session of somebody else, neither by a new session nor by a login or Renew.
 func TestW10AGeneratorRepeatsItself(t *testing.T) {
 	t.Parallel()
-	for name, koa := range map[string]bool{"default": false, "KoaCompat": true} {
+	for name, c := range map[string]struct {
+		koa   bool
+		store func(t *testing.T) core.Store
+	}{
+		"default":             {false, func(t *testing.T) core.Store { return plainStore{newMemory(t)} }},
+		"KoaCompat":           {true, func(t *testing.T) core.Store { return plainStore{newMemory(t)} }},
+		"versions":            {false, func(t *testing.T) core.Store { return newMemory(t) }},
+		"KoaCompat, versions": {true, func(t *testing.T) core.Store { return newMemory(t) }},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			repeat := false
+			koa, repeat := c.koa, false
 			o := &core.Options{}
 			if koa {
 				o = core.KoaCompat()
@@ -140,7 +148,7 @@ func TestW10AGeneratorRepeatsItself(t *testing.T) {
 				}
 				return fmt.Sprintf("%s-%d", fixedID, n), nil
 			}
-			a := newAppOn(t, plainStore{newMemory(t)}, o)
+			a := newAppOn(t, c.store(t), o)
 			repeat = true
 			a.ok(a.get("/", signIn(t, "ada")))
 			first := a.browser

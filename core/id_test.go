@@ -10,6 +10,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"testing/cryptotest"
 )
 
 // TestK15NewID is requirement 1, too.
@@ -45,6 +46,20 @@ func TestK15NewID(t *testing.T) {
 	// Once in ten thousand times chance alone is five sigma off in some bit.
 	if first := biased(); first != nil && biased() != nil {
 		t.Errorf("bits such as %d are off by more than 5 sigma, in two runs", first)
+	}
+}
+
+// TestK15CryptoRand: all of an id comes from crypto/rand. Another source would look the
+// same to TestK15NewID.
+func TestK15CryptoRand(t *testing.T) {
+	ids := map[ID]bool{}
+	for range 3 {
+		cryptotest.SetGlobalRandom(t, 1)
+		ids[newID()] = true
+	}
+	cryptotest.SetGlobalRandom(t, 2)
+	if ids[newID()] || len(ids) != 1 {
+		t.Errorf("crypto/rand does not decide about the id: %d ids of one seed", len(ids))
 	}
 }
 

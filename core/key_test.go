@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gensession/gensession/core"
 )
@@ -113,6 +114,29 @@ func TestW37TheSameType(t *testing.T) {
 // W39: the type of a value was changed at a deployment.
 func TestW39AnotherType(t *testing.T) {
 	t.Parallel()
+	t.Run("R10: no value comes with the error", func(t *testing.T) {
+		t.Parallel()
+		const secret, digits = "a-secret-of-ada", 4815162342
+		a := newApp(t, nil)
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+			must(t, s.Set("text", secret))
+			must(t, s.Set("number", digits))
+			must(t, s.Set("some", []any{1, secret}))
+		}))
+		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+			at, ok1, err1 := core.Key[time.Time]("text").Lookup(s)
+			n, ok2, err2 := core.Key[int8]("number").Lookup(s)
+			some, ok3, err3 := core.Key[[]int]("some").Lookup(s) // of which a part can be decoded
+			if !at.IsZero() || n != 0 || some != nil || ok1 || ok2 || ok3 {
+				t.Errorf("%v, %v, %v", at, n, some)
+			}
+			for _, err := range []error{err1, err2, err3} {
+				if wantIs(t, err, core.ErrType); strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), fmt.Sprint(digits)) {
+					t.Errorf("the error quotes the value: %v", err)
+				}
+			}
+		}))
+	})
 	const (
 		old core.Key[[]string]       = "cart"
 		now core.Key[map[string]int] = "cart"

@@ -362,7 +362,80 @@ func TestOwnersExpire(t *testing.T) {
 		if len(a.list("ada")) != 0 {
 			t.Error("an expired session is listed")
 		}
+		// The store keeps it for longer than a new deployment allows.
+		a.mustLogin(core.LoginOptions{Owner: "ada"})
+		stricter, err := core.New(a.store, &core.Options{Keys: core.Keyring{testKey}, Owners: true, AbsoluteTimeout: 10 * time.Minute})
+		must(t, err)
+		defer stricter.Close()
+		time.Sleep(10 * time.Minute)
+		if all, err := stricter.ListByOwner(t.Context(), "ada", nil); len(all) != 0 || err != nil {
+			t.Errorf("%d sessions whose time is over are listed: %v", len(all), err)
+		}
 	})
+}
+
+// P27: the record says whose a session is, whatever a list says.
+func TestP27AListThatHasAnothersSession(t *testing.T) {
+	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
+		a := open(nil)
+		a.mustLogin(core.LoginOptions{Owner: "ada"})
+		var list string
+		a.store.Before(func(_ context.Context, op storetest.Op, key string) error {
+			if op == storetest.OpOwned {
+				list = key
+			}
+			return nil
+		})
+		a.list("ada")
+		a.store.Before(nil)
+		b := a.device()
+		b.mustLogin(core.LoginOptions{Owner: "bob"})
+		indexer, ok := core.As[core.Indexer](a.store)
+		if !ok || list == "" {
+			t.Fatalf("no list: %v, %q", ok, list)
+		}
+		must(t, indexer.Own(bg, list, hashedKey(core.ID(b.value())), time.Hour))
+		if all := a.list("ada"); len(all) != 1 {
+			t.Errorf("%d sessions", len(all))
+		}
+		must(t, indexer.Own(bg, list, hashedKey(core.ID(b.value())), time.Hour))
+		must(t, a.manager.DestroyByOwner(bg, "ada", nil))
+		if a.owner() != "" || b.owner() != "bob" {
+			t.Errorf("%q and %q are logged in", a.owner(), b.owner())
+		}
+	})
+}
+
+// P26: the name of a list is a keyed hash of the owner, the prefix and the name of the
+// cookie: of two applications on one server neither finds the other one's lists.
+func TestP26NamesOfLists(t *testing.T) {
+	names := map[string]string{}
+	for what, o := range map[string]core.Options{
+		"default":        {},
+		"another name":   {Name: "other.sid"},
+		"another prefix": {Prefix: "other:"},
+		"another key":    {Keys: core.Keyring{otherKey}},
+		"keys for it":    {OwnerKeys: core.Keyring{[]byte("Hd7sK2mWq9Rz4Yt6Bv1Nx8Lp3Jc5Gf0U")}},
+	} {
+		o.Owners = true
+		a := newApp(t, &o)
+		a.store.Before(func(_ context.Context, op storetest.Op, key string) error {
+			if op == storetest.OpOwned {
+				end := key[strings.LastIndexByte(key, ':')+1:]
+				if before, twice := names[end]; twice && before != what {
+					t.Errorf("%s: the list is named as with %s", what, before)
+				}
+				if names[end] = what; len(end) != 43 || strings.Contains(key, "ada") {
+					t.Errorf("%s: the list is %q", what, key)
+				}
+			}
+			return nil
+		})
+		a.list("ada")
+	}
+	if len(names) != 5 {
+		t.Errorf("%d names", len(names))
+	}
 }
 
 // P26: what an owner is.
@@ -482,6 +555,30 @@ func TestOwnerKeys(t *testing.T) {
 			t.Errorf("the lists are %q", lists)
 		}
 	})
+}
+
+// evicting is a store whose server may drop a list.
+type evicting struct{ *memorystore.Store }
+
+func (evicting) Evicts() bool { return true }
+
+// P27: what a store can't promise, Guarantees says.
+func TestP27Guarantees(t *testing.T) {
+	for want, c := range map[string]struct {
+		store  core.Store
+		owners bool
+	}{
+		"ending the sessions of an owner misses none":    {newMemory(t), true},
+		"ending the sessions of an owner is best effort": {evicting{newMemory(t)}, true},
+		"writers can't hinder a login":                   {evicting{newMemory(t)}, false},
+	} {
+		m, err := core.New(c.store, &core.Options{Keys: core.Keyring{testKey}, Owners: c.owners})
+		must(t, err)
+		if g := m.Guarantees(); !strings.Contains(g, want) || strings.Contains(g, "owner") != c.owners {
+			t.Errorf("%q, without %q", g, want)
+		}
+		m.Close()
+	}
 }
 
 // P27: what a list has lost comes again with the next save.

@@ -65,6 +65,21 @@ func TestK23BeforeSave(t *testing.T) {
 	e := a.get("/", count(t))
 	wantIs(t, e.commit, fail)
 	e.wantCookies(t, "")
+	for name, h := range map[string]handler{
+		"Renew": func(v *core.Visit, s *core.Session) { wantIs(t, s.Renew(core.NewContext(bg, v)), fail) },
+		"Login": func(_ *core.Visit, s *core.Session) { must(t, s.Login(core.LoginOptions{})) },
+		"Save": func(v *core.Visit, s *core.Session) {
+			must(t, visits.Set(s, 9))
+			wantIs(t, s.Save(core.NewContext(bg, v)), fail)
+		},
+	} {
+		id := a.value()
+		e := a.get("/", h)
+		wantIs(t, e.commit, fail)
+		if e.wantCookies(t, ""); a.value() != id {
+			t.Errorf("%s: the hook has failed, and the browser has another id", name)
+		}
+	}
 	fail = nil
 	a.wantVisits(1)
 }

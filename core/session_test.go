@@ -28,6 +28,7 @@ func TestK22Changes(t *testing.T) {
 		must(t, pointer.Set(s, &profile{Name: "ada", Tags: []string{"x"}, More: map[string]string{"k": "v"}}))
 		must(t, value.Set(s, profile{Name: "ada", Tags: []string{"x"}}))
 		must(t, s.Set("null", nil))
+		must(t, s.Set("words", map[string]string{"a": "plumless"}))
 	}
 	for name, c := range map[string]struct {
 		changes bool
@@ -69,8 +70,9 @@ func TestK22Changes(t *testing.T) {
 			dict.Set(s, m)
 			m["z"] = 1
 		}},
-		"replaced": {true, func(s *core.Session) { s.Replace(map[string]int{"visits": 1}) }},
-		"cookie":   {true, func(s *core.Session) { c := s.Cookie(); c.MaxAge = time.Hour; s.SetCookie(c) }},
+		"replaced":                      {true, func(s *core.Session) { s.Replace(map[string]int{"visits": 1}) }},
+		"cookie":                        {true, func(s *core.Session) { c := s.Cookie(); c.MaxAge = time.Hour; s.SetCookie(c) }},
+		"plumless to buckeroo in place": {true, func(s *core.Session) { s.Get("words").(map[string]any)["a"] = "buckeroo" }},
 		"plumless to buckeroo": {true, func(s *core.Session) { // one CRC-32
 			list.Set(s, nil)
 			s.Set("word", "buckeroo")

@@ -5,6 +5,9 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"
+	"go/ast"
+	"go/parser"
+	gotoken "go/token"
 	"hash"
 	"strings"
 	"sync"
@@ -197,4 +200,65 @@ func TestKeyringConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestRequirement6ConstantTime: where a signature that came with a request meets a genuine
+// one, nothing but crypto/subtle compares them. Time can't be measured in a test, so this
+// looks at the source.
+func TestRequirement6ConstantTime(t *testing.T) {
+	t.Parallel()
+	for file, function := range map[string]string{"sign.go": "verify", "verified.go": "lookup"} {
+		parsed, err := parser.ParseFile(gotoken.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		constant, found := 0, false
+		for _, d := range parsed.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || f.Name.Name != function || f.Recv == nil {
+				continue
+			}
+			found = true
+			// Those that hold a signature, or bytes of one.
+			secret := map[string]bool{"signature": true, "s": true, "want": true, "got": true}
+			names := func(e ast.Expr) (has bool) {
+				ast.Inspect(e, func(n ast.Node) bool {
+					if call, ok := n.(*ast.CallExpr); ok {
+						if length, ok := call.Fun.(*ast.Ident); ok && (length.Name == "len" || length.Name == "cap") {
+							return false
+						}
+						if of, ok := call.Fun.(*ast.SelectorExpr); ok && of.Sel.Name == "ConstantTimeCompare" {
+							return false // its result
+						}
+					}
+					if id, ok := n.(*ast.Ident); ok {
+						has = has || secret[id.Name]
+					}
+					return true
+				})
+				return has
+			}
+			ast.Inspect(f.Body, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.BinaryExpr:
+					if (n.Op == gotoken.EQL || n.Op == gotoken.NEQ) && (names(n.X) || names(n.Y)) {
+						t.Errorf("%s: %s compares a signature by %s", file, function, n.Op)
+					}
+				case *ast.CallExpr:
+					if of, ok := n.Fun.(*ast.SelectorExpr); ok {
+						switch of.Sel.Name {
+						case "ConstantTimeCompare":
+							constant++
+						case "Equal", "Compare", "HasPrefix", "HasSuffix", "Contains", "EqualFold":
+							t.Errorf("%s: %s compares by %s", file, function, of.Sel.Name)
+						}
+					}
+				}
+				return true
+			})
+		}
+		if !found || constant != 1 {
+			t.Errorf("%s: %s is found: %v, with %d comparisons in constant time", file, function, found, constant)
+		}
+	}
 }

@@ -3,6 +3,10 @@ package core_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +31,53 @@ func TestK16AskedForUsableIDsOnly(t *testing.T) {
 	a.wantCalls(map[storetest.Op]int{storetest.OpSetVersion: 1, storetest.OpGetVersion: 1})
 }
 
+// TestRequirement5TheFormOfAnID: what has not the form of an id reaches no store and no
+// log, also if a genuine signature comes with it, or by another way than the cookie.
+func TestRequirement5TheFormOfAnID(t *testing.T) {
+	odd := []core.ID{
+		"../../etc/passwd-0123", "a{slot}0123456789abcdef", "koa:sess:0123456789abcdef", "0123456789abcdef.",
+		"0123456789abcdef/x", "0123456789abcd%0d%0a", "0123456789abcdef\x7f", "0123456789\xc3\xa9abcdef", "with blank 0123456789", core.ID(strings.Repeat("a", 129)),
+	}
+	var from core.ID
+	for name, c := range map[string]struct {
+		o   core.Options
+		jar func(id core.ID) *jartest.Jar
+	}{
+		"cookie": {core.Options{}, func(id core.ID) *jartest.Jar { return &jartest.Jar{Cookies: []string{signed(id)}} }},
+		"unsigned": {core.Options{Cookie: core.CookieOptions{Signed: core.Off}}, func(id core.ID) *jartest.Jar {
+			return &jartest.Jar{Cookies: []string{"koa.sid=" + string(id)}}
+		}},
+		"header": {core.Options{Carrier: core.Header("X-Session")}, func(id core.ID) *jartest.Jar {
+			return &jartest.Jar{Request: map[string][]string{"X-Session": {string(id)}}}
+		}},
+		"InsecureIDFrom": {core.Options{InsecureIDFrom: func(context.Context, core.Jar) core.ID { return from }}, func(id core.ID) *jartest.Jar {
+			from = id
+			return &jartest.Jar{}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log strings.Builder
+			o := c.o
+			o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			a := newApp(t, &o)
+			for _, id := range odd {
+				log.Reset()
+				a.ok(a.send(c.jar(id), func(_ *core.Visit, s *core.Session) {
+					if !s.IsNew() {
+						t.Errorf("%q opens a session", string(id))
+					}
+				}))
+				for _, form := range []string{string(id), strings.Trim(strconv.Quote(string(id)), `"`), strings.Trim(strconv.QuoteToASCII(string(id)), `"`)} {
+					if strings.Contains(log.String(), form) {
+						t.Errorf("%q is in the log", string(id))
+					}
+				}
+			}
+			a.wantCalls(nil)
+		})
+	}
+}
+
 func TestK17UnknownID(t *testing.T) {
 	for _, reset := range []bool{false, true} {
 		a := newApp(t, &core.Options{ResetUnknown: reset})
@@ -44,6 +95,18 @@ func TestK17UnknownID(t *testing.T) {
 			t.Error("the client's id was adopted")
 		}
 	}
+	t.Run("Visit.Replace", func(t *testing.T) { // which does not look before
+		a := newApp(t, &core.Options{Defer: true})
+		a.ok(a.get("/", count(t)))
+		old := a.value()
+		must(t, a.manager.DestroyByID(bg, core.ID(old)))
+		e := a.ok(a.visit(a.browser.Jar("/"), func(v *core.Visit) { must(t, v.Replace(bg, map[string]int{"visits": 1})) }))
+		e.wantCookies(t, pair)
+		a.browser.Take("/", e.jar.SetCookies...)
+		if a.value() == old {
+			t.Error("the client's id was adopted")
+		}
+	})
 }
 
 func TestK18Valid(t *testing.T) {
@@ -223,7 +286,8 @@ func TestK39Corrupt(t *testing.T) {
 }
 
 func TestRequirement42ForeignRecord(t *testing.T) {
-	a := newApp(t, nil)
+	var told []core.EventKind
+	a := newApp(t, &core.Options{Hooks: core.Hooks{Event: func(_ context.Context, e core.Event) { told = append(told, e.Kind) }}})
 	a.ok(a.get("/", count(t)))
 	mine := hashedKey(core.ID(a.value()))
 	b := newAppOn(t, a.store, nil)
@@ -231,9 +295,13 @@ func TestRequirement42ForeignRecord(t *testing.T) {
 	theirs, err := a.store.Get(bg, hashedKey(core.ID(b.value())))
 	must(t, err)
 	must(t, a.store.Set(bg, mine, theirs, time.Hour))
+	told = nil
 	e := a.get("/", func(_ *core.Visit, s *core.Session) { t.Error("the handler ran") })
 	wantIs(t, e.begin, core.ErrCorrupt)
 	e.wantCookies(t, "")
+	if !slices.Equal(told, []core.EventKind{core.EventForeign}) {
+		t.Errorf("told %q", told)
+	}
 	if core.Status(e.begin) != 500 {
 		t.Errorf("status %d", core.Status(e.begin))
 	}

@@ -193,6 +193,22 @@ func TestW47OwnIDs(t *testing.T) {
 				a.wantVisits(1)
 				a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) }))
 			}
+			// Also about what comes with a request, or from the application.
+			must(t, a.store.Set(bg, "koa:sess:"+id, record, time.Hour))
+			keys := asked(a.store)
+			cookie := "koa.sid=" + id + "; koa.sid.sig=" + keygrip(string(testKey), "koa.sid", id)
+			e = a.send(&jartest.Jar{Cookies: []string{cookie}}, func(_ *core.Visit, s *core.Session) {
+				if opens := id != "admin:1"; s.IsNew() == opens {
+					t.Errorf("a request with %q: new %v", id, s.IsNew())
+				}
+			})
+			a.ok(e)
+			_, getErr := a.manager.GetByID(bg, core.ID(id))
+			destroyErr := a.manager.DestroyByID(bg, core.ID(id))
+			if refused := id == "admin:1"; (getErr != nil) != refused || (destroyErr != nil) != refused || refused != (len(*keys) == 0) {
+				t.Errorf("%q: %v, %v; the store was asked for %q", id, getErr, destroyErr, *keys)
+			}
+			a.store.Before(nil)
 		}
 	})
 }
