@@ -227,6 +227,21 @@ func TestMigration(t *testing.T) {
 			t.Errorf("not signed anew: %d characters", len(sig))
 		}
 	})
+	inBubble(t, "a signature of the app after the date", func(t *testing.T) { // also with the id of a session of ours
+		until := time.Now().Add(time.Hour)
+		a := newApp(t, &core.Options{Keys: core.Keyring{keyA}, Migrate: core.Migration{Keys: core.Keyring{koaA}, Until: until}})
+		a.ok(a.get("/", count(t)))
+		id := a.value()
+		jar := &jartest.Jar{Cookies: []string{"koa.sid=" + id + "; koa.sid.sig=" + keygrip(string(koaA), "koa.sid", id)}}
+		for _, opens := range []bool{true, false} {
+			a.ok(a.send(jar, func(_ *core.Visit, s *core.Session) {
+				if s.IsNew() == opens {
+					t.Errorf("it opens a session: %v, at %v of %v", !opens, time.Now(), until)
+				}
+			}))
+			time.Sleep(time.Until(until))
+		}
+	})
 	t.Run("many at once", func(t *testing.T) {
 		t.Parallel()
 		for _, store := range []core.Store{newMemory(t), stepwise(newMemory(t))} {

@@ -164,6 +164,20 @@ func TestRecordMutated(t *testing.T) {
 		fmt.Sprintf(`{"_gs":{"v":1,"k":"%s","c":1700000000000,"d":{"s":1,"h":1,"x":1,"a":86400000}},"a":true}`, keyMark("key")),
 		fmt.Sprintf(`{"_gs":{"v":1,"k":"%s","c":1700000000000,"w":"ada","x":{"y":[1]},"s":"00000000"},"a":true}`, keyMark("key")),
 	}
+	// As this library writes it, which has a fast path.
+	some := Listed([]jsontext.Member{{Name: []byte("user"), Raw: []byte(`"ada"`)}, {Name: []byte("n"), Raw: []byte(`[1,{"x":null}]`)}})
+	owned := AppendOwned(nil, Owned{Owner: "ada", Serial: "1", Label: "a browser"})
+	for _, r := range []Record{
+		{Created: 1700000000000},
+		{Created: 1700000000000, Fields: some},
+		{Created: 1700000000000, Login: 1700000000001, Owned: owned, Used: 1700000000002, Since: 1700000000003, Fence: 4, Fields: some},
+	} {
+		text, err := r.payload("key", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seeds = append(seeds, string(text))
+	}
 	const near = `{}[]",:\u0123456789eE+-.truefalsnl` + "\x00\xff \n"
 	for _, seed := range seeds { // a store that has kept the beginning
 		for end := range len(seed) {
