@@ -22,6 +22,9 @@
 // and so do the requests; and a write of which it does not tell whether it was sent is
 // [core.ErrOutcomeUnknown]. Prefer pgx.
 //
+// A database of SQLite in memory (:memory:) ends with its connection, which the store
+// leaves after a call that was cancelled: stores/memory keeps sessions in memory.
+//
 // With go-sql-driver/mysql set interpolateParams=true in the DSN: without it, each
 // statement is two round trips; and maxAllowedPacket=0, so that a payload that is too
 // large for the server is [core.ErrTooLarge] and not a connection that breaks.

@@ -271,13 +271,13 @@ func (d Dialect) codeOf(err error) string {
 	return ""
 }
 
-// numberIn returns the first of the fields or methods with these names that an
-// error in the chain of err has and that is a number.
+// numberIn returns the first of the fields or methods with these names that err has, or
+// an error that it wraps, and that is a number.
 func numberIn(err error, names ...string) (int64, bool) {
-	for ; err != nil; err = errors.Unwrap(err) {
+	for err != nil {
 		v := reflect.ValueOf(err)
 		for _, name := range names {
-			if m := method(v, name); m.IsValid() && m.Type().NumIn() == 0 && m.Type().NumOut() == 1 {
+			if m := v.MethodByName(name); m.IsValid() && m.Type().NumIn() == 0 && m.Type().NumOut() == 1 {
 				if n, ok := number(m.Call(nil)[0]); ok {
 					return n, true
 				}
@@ -288,20 +288,17 @@ func numberIn(err error, names ...string) (int64, bool) {
 				}
 			}
 		}
+		if joined, ok := err.(interface{ Unwrap() []error }); ok { // as those of ncruces/go-sqlite3
+			for _, e := range joined.Unwrap() {
+				if n, ok := numberIn(e, names...); ok {
+					return n, true
+				}
+			}
+			return 0, false
+		}
+		err = errors.Unwrap(err)
 	}
 	return 0, false
-}
-
-// method returns the method of v with the name. To reflect it is a constant: for one
-// that it could not know, the linker would keep each exported method of the program.
-func method(v reflect.Value, name string) reflect.Value {
-	switch name {
-	case "ExtendedCode":
-		return v.MethodByName("ExtendedCode")
-	case "Code":
-		return v.MethodByName("Code")
-	}
-	return reflect.Value{}
 }
 
 func number(v reflect.Value) (int64, bool) {
@@ -431,6 +428,8 @@ func (f *fault) sqlite(err error) {
 		f.text = "the disk is full"
 	case 14:
 		f.class, f.health, f.text = core.ErrUnavailable, lost, "the file can't be opened, or its folder is read-only"
+	case 17:
+		f.class, f.again, f.text = core.ErrUnavailable, true, "another connection has changed the schema"
 	case 18:
 		f.class, f.text = core.ErrTooLarge, "for SQLite"
 	case 3, 23:

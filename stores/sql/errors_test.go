@@ -171,6 +171,7 @@ func TestTriedAgain(t *testing.T) {
 		{sqlstore.PostgreSQL, &postgresError{"40001"}}, {sqlstore.PostgreSQL, &postgresError{"40P01"}}, {sqlstore.PostgreSQL, &postgresError{"0A000"}},
 		{sqlstore.PostgreSQL, &postgresError{"25006"}}, {sqlstore.PostgreSQL, &postgresError{"26000"}}, {sqlstore.PostgreSQL, &postgresError{"57P05"}}, {sqlstore.PostgreSQL, &postgresError{"42P05"}},
 		{sqlstore.MySQL, &mysqlError{1213}}, {sqlstore.MySQL, &mysqlError{1205}}, {sqlstore.MySQL, &mysqlError{1290}},
+		{sqlstore.SQLite, &sqliteError{17}}, {sqlstore.SQLite, errors.Join(fmt.Errorf("wrapped: %w", &sqliteError{5}))},
 		{sqlstore.SQLite, &sqliteError{5}}, {sqlstore.SQLite, &sqliteError{5 | 2<<8}}, {sqlstore.SQLite, otherSQLiteError{6, 6 | 1<<8}},
 		{sqlstore.PostgreSQL, driver.ErrBadConn}, {sqlstore.MySQL, driver.ErrBadConn},
 	} {
