@@ -186,7 +186,7 @@ func testSessions(t *testing.T, url string) {
 	first, firstLives := a.login(core.LoginOptions{})
 	second, secondLives := a.login(core.LoginOptions{})
 	phone, phoneLives := a.login(core.LoginOptions{Owner: "ada", Label: "phone"})
-	desk, deskLives := a.login(core.LoginOptions{Owner: "ada", Label: "desk"})
+	desk, deskLives := a.login(core.LoginOptions{Owner: "ada", Label: "de\u202esk"})
 	_, bobLives := a.login(core.LoginOptions{Owner: "bob"})
 	for _, lives := range []func() bool{firstLives, secondLives, phoneLives, deskLives, bobLives} {
 		if !lives() {
@@ -233,6 +233,13 @@ func testSessions(t *testing.T, url string) {
 	a.run("end", first).want(exitNone, "there is no such session")
 	if firstLives() || !secondLives() {
 		t.Error("end has not ended the one, or has ended another")
+	}
+	labels := map[any]bool{listed[desk]["label"]: true}
+	for _, s := range a.run("list", "-owner", "ada", "-owner-keys", ownerKeys, "-json").want(exitDone, "").lines() {
+		labels[s["label"]] = true
+	}
+	if !labels["de\u202esk"] || len(labels) != 2 { // escaped once
+		t.Errorf("the labels are %v", labels)
 	}
 	a.run("list", "-owner", "ada").want(exitUsage, "needs the keys of the lists")
 	if r := a.run("list", "-owner", "ada", "-owner-keys", ownerKeys).want(exitDone, ""); strings.Count(r.out, "\n") != 3 || !strings.Contains(r.out, "  phone\n") {

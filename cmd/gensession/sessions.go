@@ -45,7 +45,7 @@ func (c *command) list(ctx context.Context) error {
 			return c.noneOf()
 		}
 		for _, d := range devices {
-			s := session{Handle: d.Handle, Owner: c.owner, Label: printable(d.Label), Created: timestamp(d.Created), LastUsed: timestamp(d.LastUsed)}
+			s := session{Handle: d.Handle, Owner: c.owner, Label: d.Label, Created: timestamp(d.Created), LastUsed: timestamp(d.LastUsed)}
 			if err := c.out.row(s, "%-26s  %-20s  %-20s  %s", []any{"HANDLE", "LOGGED IN", "LAST USED", "LABEL"}, d.Handle, when(d.Created), when(d.LastUsed), orDash(d.Label)); err != nil {
 				return err
 			}
