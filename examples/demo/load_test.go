@@ -24,7 +24,11 @@ import (
 // Many users whose browsers send several requests at once, against the program
 // itself. With a server behind them there are three programs, one for each
 // HTTP library, and the requests of a user go to them in turn. With SOAK=1 it
-// is a hundred thousand increments and ten thousand logouts for each store.
+// is a hundred thousand increments and ten thousand logouts for each store, if there
+// is time for so many.
+
+// parts are those of TestLoad: two on each of five farms.
+const parts = 2 * 5
 
 // A farm is programs that share their sessions.
 type farm struct {
@@ -144,15 +148,14 @@ func field(set []string) string {
 // sent: none is lost, whatever else the user's requests do at the same time,
 // and none is counted twice.
 func (f *farm) increments(t *testing.T, share int) {
-	users, atOnce, each := 15/share, 4, 25
-	if soak.On {
-		users, each = 250/share+1, 100
-	}
+	atOnce, each := 4, soak.Longer(25, 100)
 	var sent, doubtful atomic.Int64
 	begun := time.Now()
 	var all sync.WaitGroup
 	crowd := make(chan struct{}, 6) // of users at a time
-	for range users {
+	users := 0
+	for range soak.Rounds(parts, 15/share, 250/share+1) {
+		users++
 		crowd <- struct{}{}
 		all.Go(func() {
 			defer func() { <-crowd }()
@@ -216,16 +219,14 @@ func (f *farm) increments(t *testing.T, share int) {
 // bring it back that was running then. The same for an id that was renewed or
 // regenerated.
 func (f *farm) logouts(t *testing.T, share int) {
-	races, busy := 200/share, 8
-	if soak.On {
-		races = 10_000/share + 1
-	}
+	const busy = 8
 	begun := time.Now()
-	var next, during, after atomic.Int64
+	var during, after atomic.Int64
 	var all sync.WaitGroup
+	next := make(chan int)
 	for range busy {
 		all.Go(func() {
-			for i := next.Add(1); i <= int64(races) && !t.Failed(); i = next.Add(1) {
+			for i := range next {
 				end := "/remove"
 				switch i % 10 {
 				case 8:
@@ -242,6 +243,15 @@ func (f *farm) logouts(t *testing.T, share int) {
 			}
 		})
 	}
+	races := 0
+	for i := range soak.Rounds(parts, 200/share, 10_000/share+1) {
+		if t.Failed() {
+			break
+		}
+		next <- i
+		races++
+	}
+	close(next)
 	all.Wait()
 	t.Logf("%d races in %v: %d requests beside the end, %d after it", races, time.Since(begun).Round(time.Millisecond), during.Load(), after.Load())
 	if during.Load() == 0 || after.Load() == 0 {
