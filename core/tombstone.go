@@ -62,6 +62,13 @@ func (t *tombstone) names(key string) bool {
 	return t != nil && (slices.Contains(t.successors, key) || t.also.names(key))
 }
 
+// notes reports whether one of them says that an id was given up within the last minute.
+// One that leads somewhere, since the session has got another id of itself, stays longer,
+// and says nothing of others.
+func (t *tombstone) notes() bool {
+	return t != nil && (t.lead.to == "" || len(t.others()) > 0 || t.also.notes())
+}
+
 // isLate reports whether one of them is late.
 func (t *tombstone) isLate() bool { return t != nil && (t.late || t.also.isLate()) }
 

@@ -376,7 +376,7 @@ func (v *Visit) noSession(ctx context.Context, id ID, t *tombstone) error {
 		s.givenUp = t
 		named := t.names(key)
 		v.untrusted = v.untrusted || !named && unknown != "" // one of several that the request carries
-		if named || at == atNext && t == nil && !v.longAgo() {
+		if named || at == atNext && !t.notes() && !v.longAgo() {
 			// A response from before has replaced the cookie of a new id. This one
 			// puts it back, unless another request may have got a newer one.
 			v.resend, v.expires = true, true

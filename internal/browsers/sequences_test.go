@@ -444,3 +444,34 @@ func TestClosesBesideALogin(t *testing.T) {
 		})
 	}
 }
+
+// A session gets a new id of itself beside a login, and that answer comes after that of the
+// login. The copy of the login counts, and the first cookie is put back: so it is
+// prolonged as long as the session is used.
+func TestRenewedBesideALogin(t *testing.T) {
+	for name, used := range map[string]bool{"before its first use": false, "after it": true} {
+		for _, kind := range stores[:2] {
+			t.Run(name+", "+kind.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					m, b := newManager(t, kind.open(t), core.Options{IdleTimeout: 10 * time.Minute, RenewAfter: 5 * time.Minute}), &jartest.Browser{}
+					visit(t, m, b, set(t, 1))
+					time.Sleep(5 * time.Minute)
+					before := request(t, m, b, set(t, 2)) // and renews, on its way
+					late := before
+					if used { // the answer that comes late is of a request from before the renewal
+						late = request(t, m, b, set(t, 3))
+						before.to(b)
+						visit(t, m, b, nil)
+					}
+					visit(t, m, b, loginAs(t, "ada"))
+					late.to(b)
+					for range 20 {
+						time.Sleep(2 * time.Minute)
+						visit(t, m, b, nil)
+					}
+					wantUser(t, m, b, "ada")
+				})
+			})
+		}
+	}
+}
