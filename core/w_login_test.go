@@ -254,6 +254,19 @@ func TestP12ALogoutWorksOnAFullServer(t *testing.T) {
 			if a.lives(id) {
 				t.Error("the session lives")
 			}
+			// Also where another request has saved it meanwhile, just before that.
+			a.ok(a.get("/", count(t)))
+			id = core.ID(a.value())
+			jar := a.browser.Jar("/")
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				a.ok(a.send(jar, count(t)))
+				a.store.Before(full)
+				must(t, s.Destroy(bg))
+			}))
+			a.store.Before(nil)
+			if a.lives(id) {
+				t.Error("the session that was saved meanwhile lives")
+			}
 		})
 	}
 }
