@@ -47,7 +47,7 @@ func LongCookieCosts(t *testing.T, serve func(request string) (handle func())) {
 	for name := range large {
 		t.Run("W19 "+name, func(t *testing.T) {
 			few, many := cost(small[name]), cost(large[name])
-			if many > 2<<20 || many > few*most/least+64<<10 {
+			if many > 640<<10 || many > few*most/least+64<<10 {
 				t.Errorf("1 MiB costs %d bytes, 64 KiB %d", many, few)
 			}
 		})
