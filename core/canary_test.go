@@ -414,6 +414,9 @@ func TestR10ValuesAreWithheld(t *testing.T) {
 		},
 		"bytes of PostgreSQL": func(d []byte) string { return fmt.Sprintf(`Failing row contains (7, \x%x, 1).`, d) },
 		"bytes of SQL":        func(d []byte) string { return fmt.Sprintf(`near X'%X' at line 1`, d) },
+		"some bytes of MariaDB": func(d []byte) string {
+			return fmt.Sprintf(`value: '\xE2\x80\x93 \xC3\xBCtoken...' for 'data', near '\xC3\xBCcode', or %s`, d[30:]) // more than six
+		},
 		"bytes of MariaDB": func(d []byte) string {
 			var b strings.Builder
 			for _, c := range d {

@@ -34,14 +34,15 @@ func withhold(err error, secret string) error {
 
 // withholdValue returns err without what its text quotes of value, which the call has
 // written: servers quote the beginning of what they can't take, or all of it, as it is or
-// escaped. A part shorter than eight bytes stays: it would stand in many a text by chance.
+// escaped. A part shorter than eight bytes stays, if none of it is escaped as \x and two
+// digits: it would stand in many a text by chance.
 // The everyday answers of a store are not looked at: it has no text of a server for them.
 func withholdValue(err error, value []byte) error {
 	if err == nil || len(value) < quoted || errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) {
 		return err
 	}
 	whole := err.Error()
-	text := whole
+	text := withoutBytes(whole)
 	for _, read := range []func(string) ([]byte, []int){asItIs, unescaped, fromHex} {
 		text = withoutParts(text, value, read)
 	}
@@ -49,6 +50,27 @@ func withholdValue(err error, value []byte) error {
 		return err
 	}
 	return &withheld{text, func() error { return err }}
+}
+
+// withoutBytes replaces what stands in quotes and has a byte as \x and two digits, of which
+// MariaDB and MySQL print six: "Incorrect string value: '\xF0\x9F\x98\x80 a...'".
+func withoutBytes(text string) string {
+	var b strings.Builder
+	for {
+		i := strings.Index(text, `\x`)
+		if i < 0 {
+			b.WriteString(text)
+			return b.String()
+		}
+		begin, length := strings.LastIndexAny(text[:i], `'"`)+1, strings.IndexAny(text[i:], `'"`)
+		if begin == 0 || length < 0 {
+			b.WriteString(text[:i+2])
+			text = text[i+2:]
+			continue
+		}
+		b.WriteString(text[:begin] + "[value]")
+		text = text[i+length:]
+	}
 }
 
 // quoted is the length of a part that is not found by chance.
