@@ -335,7 +335,7 @@ func (m *Manager) move(ctx context.Context, old string, s lookup, key string, t 
 		rest.Version, rest.Owner = s.version, list
 		versions, err := m.batch(ctx, Write{Key: key, Data: text, TTL: ttl, Version: t.version, Owner: list}, rest)
 		if err == nil {
-			m.prolonged(key, &r, ttl)
+			m.prolongedFrom(old, key, &r, ttl)
 			return lookup{record: r, version: versions[0]}, nil
 		}
 		if !errors.Is(err, errors.ErrUnsupported) {
@@ -383,7 +383,7 @@ func (m *Manager) finish(ctx context.Context, old string, s lookup, key string, 
 		}
 	}
 	m.layToRest(ctx, old, s.version, key, ttl, &r)
-	m.prolonged(key, &r, ttl)
+	m.prolongedFrom(old, key, &r, ttl)
 	return lookup{record: r, version: version}, nil
 }
 

@@ -459,6 +459,11 @@ func (m *Manager) decode(r *record.Record, data []byte, key string) (err error) 
 // near, what was noted before stays until then, so that the next answers prolong the cookie
 // as well: whoever has it afterwards has got one of them.
 func (m *Manager) prolonged(key string, r *record.Record, ttl time.Duration) {
+	m.prolongedFrom(key, key, r, ttl)
+}
+
+// prolongedFrom is prolonged for a session that was under the key was.
+func (m *Manager) prolongedFrom(was, key string, r *record.Record, ttl time.Duration) {
 	seen := m.touched.Load()
 	if m.rolling || r.Cookie.Lives().Idle > 0 {
 		seen = m.recently()
@@ -466,8 +471,9 @@ func (m *Manager) prolonged(key string, r *record.Record, ttl time.Duration) {
 	if seen == nil {
 		return
 	}
-	if since, known := seen.since(key, time.Now()); known && since < ttl && ttl-since < ttl/4+m.touchEvery(ttl) &&
+	if since, known := seen.since(was, time.Now()); known && since < ttl && ttl-since < ttl/4+m.touchEvery(ttl) &&
 		!m.limits(m.dialect.withOwn(m.config, r.Cookie), r.Cookie).closes {
+		seen.carryOver(was, key)
 		return
 	}
 	seen.renewed(key)

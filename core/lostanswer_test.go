@@ -17,17 +17,18 @@ func TestALostAnswerThatProlongs(t *testing.T) {
 	const idle = 30 * time.Minute
 	hook := core.Hooks{BeforeSave: func(context.Context, core.Jar, *core.Session) error { return nil }}
 	for name, c := range map[string]struct {
-		o      core.Options
-		life   core.Lifetime
-		logsIn bool
+		o               core.Options
+		life            core.Lifetime
+		logsIn, renewed bool
 	}{
-		"IdleTimeout":               {o: core.Options{IdleTimeout: idle}},
-		"a session of its own life": {life: core.Lifetime{IdleTimeout: idle}},
-		"with a hook":               {o: core.Options{IdleTimeout: idle, Hooks: hook}},
-		"rarely":                    {o: core.Options{IdleTimeout: idle, TouchEvery: 14 * time.Minute}},
-		"since a login":             {o: core.Options{IdleTimeout: idle}, logsIn: true},
-		"ids are renewed":           {o: core.Options{IdleTimeout: idle, RenewAfter: 20 * time.Minute}},
-		"with an end":               {o: core.Options{IdleTimeout: idle, AbsoluteTimeout: 2 * time.Hour}},
+		"IdleTimeout":                      {o: core.Options{IdleTimeout: idle}},
+		"a session of its own life":        {life: core.Lifetime{IdleTimeout: idle}},
+		"with a hook":                      {o: core.Options{IdleTimeout: idle, Hooks: hook}},
+		"rarely":                           {o: core.Options{IdleTimeout: idle, TouchEvery: 14 * time.Minute}},
+		"since a login":                    {o: core.Options{IdleTimeout: idle}, logsIn: true},
+		"at the first use of a renewed id": {o: core.Options{IdleTimeout: idle, RenewAfter: 20 * time.Minute}, renewed: true},
+		"ids are renewed":                  {o: core.Options{IdleTimeout: idle, RenewAfter: 20 * time.Minute}},
+		"with an end":                      {o: core.Options{IdleTimeout: idle, AbsoluteTimeout: 2 * time.Hour}},
 	} {
 		for act, h := range map[string]handler{"reads": nil, "saves": count(t)} {
 			for kind, wrap := range renewingStores {
@@ -53,6 +54,12 @@ func TestALostAnswerThatProlongs(t *testing.T) {
 											t.Fatalf("an answer was lost after %v: logged out %s", lostAt, when)
 										}
 									}))
+								}
+								if c.renewed {
+									time.Sleep(c.o.RenewAfter)
+									beside := a.browser.Jar("/")
+									a.ok(a.get("/", nil))
+									a.ok(a.send(beside, nil))
 								}
 								time.Sleep(lostAt)
 								a.ok(a.send(a.browser.Jar("/"), h))

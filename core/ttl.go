@@ -181,6 +181,13 @@ func (r *recently) renewed(key string) {
 	slot.Store(tag<<32 | uint64(uint32(time.Since(r.start)/tick))) // #nosec G115 -- the low half, which since compares
 }
 
+// carryOver notes for key what is noted for was.
+func (r *recently) carryOver(was, key string) {
+	from, _ := r.slot(was)
+	slot, tag := r.slot(key)
+	slot.Store(tag<<32 | from.Load()&(1<<32-1))
+}
+
 // forget makes that key is due.
 func (r *recently) forget(key string) {
 	slot, _ := r.slot(key)
