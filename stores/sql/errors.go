@@ -277,7 +277,7 @@ func numberIn(err error, names ...string) (int64, bool) {
 	for err != nil {
 		v := reflect.ValueOf(err)
 		for _, name := range names {
-			if m := v.MethodByName(name); m.IsValid() && m.Type().NumIn() == 0 && m.Type().NumOut() == 1 {
+			if m := method(v, name); m.IsValid() && m.Type().NumIn() == 0 && m.Type().NumOut() == 1 {
 				if n, ok := number(m.Call(nil)[0]); ok {
 					return n, true
 				}
@@ -299,6 +299,18 @@ func numberIn(err error, names ...string) (int64, bool) {
 		err = errors.Unwrap(err)
 	}
 	return 0, false
+}
+
+// method returns the method of v with the name. To reflect it is a constant: for one
+// that it could not know, the linker would keep each exported method of the program.
+func method(v reflect.Value, name string) reflect.Value {
+	switch name {
+	case "ExtendedCode":
+		return v.MethodByName("ExtendedCode")
+	case "Code":
+		return v.MethodByName("Code")
+	}
+	return reflect.Value{}
 }
 
 func number(v reflect.Value) (int64, bool) {
