@@ -13,6 +13,7 @@ import (
 type dialect struct {
 	koa    bool
 	prefix *record.Prefix // of the manager's keys; nil if that is not known
+	idle   time.Duration  // Options.IdleTimeout, which KoaCompat has not
 }
 
 // key is where the store has the session of id.
@@ -59,7 +60,7 @@ func (d dialect) withOwn(config CookieOptions, own *record.Cookie) CookieOptions
 	if d.koa {
 		config = CookieOptions{Path: "/", MaxAge: UntilBrowserCloses, HTTPOnly: On, SameSite: SameSiteUnset, Overwrite: config.Overwrite, Signed: config.Signed}
 	}
-	c := ownOptions(config, own.Members, own.Demands)
+	c := ownOptions(config, own.Members, own.Demands, d.idle)
 	if old := jsontext.Find(own.Members, "maxage"); d.koa && old != nil { // its former name, which wins where it says something
 		if former := c; former.setMaxAge(old) {
 			c = former
@@ -79,7 +80,7 @@ func (d dialect) override(config, want CookieOptions, own *record.Cookie) *recor
 	}
 	chosen := &record.Cookie{Members: members}
 	if !d.koa {
-		demands := config.demands()
+		demands := config.demands(d.idle)
 		chosen.Demands = &demands
 	}
 	return chosen

@@ -158,7 +158,7 @@ func FuzzSetCookie(f *testing.F) {
 			t.Errorf("attributes that nobody knows: %q", parsed.Unparsed)
 		}
 		// What a session stores of these options, it reads back.
-		if own := ownOptions(complete(CookieOptions{}), storeOptions(complete(CookieOptions{}), c, nil, dialect{}), nil); own.appendable() != c.appendable() {
+		if own := ownOptions(complete(CookieOptions{}), storeOptions(complete(CookieOptions{}), c, nil, dialect{}), nil, 0); own.appendable() != c.appendable() {
 			t.Errorf("stored and read:\n%+v\n%+v", own, c)
 		}
 	})
@@ -305,7 +305,7 @@ func FuzzTTL(f *testing.F) {
 		if at := time.UnixMilli(expires).UTC(); flags&16 != 0 && at.Year() >= 0 && at.Year() < 12000 {
 			own = append(own, jsontext.Member{Name: []byte("expires"), Raw: jsontext.AppendString(nil, at.Format(isoMillis))})
 		}
-		c := ownOptions(complete(CookieOptions{}), own, nil)
+		c := ownOptions(complete(CookieOptions{}), own, nil, 0)
 		now := time.UnixMilli(1_767_225_600_000)
 
 		m := &Manager{o: o, dialect: dialect{koa: o.koa}}

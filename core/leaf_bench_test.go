@@ -80,7 +80,7 @@ func BenchmarkOwnOptions(b *testing.B) {
 	own := koaCookie(CookieOptions{}, config)
 	b.ReportAllocs()
 	for b.Loop() {
-		if ownOptions(config, own, nil) != config {
+		if ownOptions(config, own, nil, 0) != config {
 			b.Fatal("wrong options")
 		}
 	}

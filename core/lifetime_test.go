@@ -198,6 +198,33 @@ func TestW28RememberMe(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a stricter idle time over a life of the session's own", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store := newMemory(t)
+			a := newAppOn(t, store, &core.Options{IdleTimeout: time.Hour, Cookie: core.CookieOptions{MaxAge: core.UntilBrowserCloses}})
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				must(t, s.SetCookie(core.CookieOptions{MaxAge: 2 * day}))
+				must(t, user.Set(s, "ada"))
+			}))
+			for _, test := range []struct {
+				idle, want time.Duration
+			}{{2 * time.Hour, 2 * day}, {10 * time.Minute, 10 * time.Minute}} {
+				b := newAppOn(t, store, &core.Options{IdleTimeout: test.idle, Cookie: core.CookieOptions{MaxAge: core.UntilBrowserCloses}})
+				b.browser = a.browser
+				b.ok(b.get("/", func(_ *core.Visit, s *core.Session) {
+					if got := s.Lifetime().IdleTimeout; got != test.want {
+						t.Errorf("beside %v it lives %v, want %v", test.idle, got, test.want)
+					}
+				}))
+			}
+			b := newAppOn(t, store, &core.Options{IdleTimeout: 10 * time.Minute, Cookie: core.CookieOptions{MaxAge: core.UntilBrowserCloses}})
+			b.browser = a.browser
+			time.Sleep(10*time.Minute - time.Millisecond)
+			b.wantUser("ada")
+			time.Sleep(10 * time.Minute)
+			b.wantUser("")
+		})
+	})
 	t.Run("no longer offered: the usual limits", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store := newMemory(t)

@@ -352,7 +352,7 @@ func New(store Store, o *Options) (*Manager, error) {
 	if isNil(store) {
 		return nil, errors.New("session: New: the store is nil: pass a store, such as memorystore.New(nil)")
 	}
-	m.dialect = dialect{koa: m.o.koa}
+	m.dialect = dialect{koa: m.o.koa, idle: m.o.IdleTimeout}
 	m.findAbilities()
 
 	var problems []error

@@ -150,7 +150,7 @@ func same(a, b Store) bool {
 // a Koa app: nothing but sessions lies there.
 func (m *Manager) newOld(timeout time.Duration) *Manager {
 	g := &m.o.Migrate
-	old := &Manager{o: m.o, dialect: dialect{!m.dialect.koa, m.dialect.prefix}, store: m.store, born: m.born, config: m.config, health: m.health}
+	old := &Manager{o: m.o, dialect: dialect{!m.dialect.koa, m.dialect.prefix, m.dialect.idle}, store: m.store, born: m.born, config: m.config, health: m.health}
 	if g.From != nil {
 		old.store = g.From
 		old.health = newHealth(g.From, timeout, m.o.MaxWaiters, m.storeChanged(whyFrom))

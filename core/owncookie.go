@@ -155,9 +155,10 @@ func (c *CookieOptions) setMaxAge(raw []byte) bool {
 }
 
 // demands are the options in which a configuration can become stricter than a
-// stored session (K25).
-func (c *CookieOptions) demands() record.Demands {
-	d := record.Demands{Secure: uint8(c.Secure), HTTPOnly: uint8(c.HTTPOnly), SameSite: uint8(c.SameSite)}
+// stored session (K25). Where the cookie has no end, idle is how long a session lives,
+// zero for no such demand.
+func (c *CookieOptions) demands(idle time.Duration) record.Demands {
+	d := record.Demands{Secure: uint8(c.Secure), HTTPOnly: uint8(c.HTTPOnly), SameSite: uint8(c.SameSite), MaxAge: idle.Milliseconds()}
 	if c.MaxAge != UntilBrowserCloses {
 		d.MaxAge = c.MaxAge.Milliseconds()
 	}
@@ -181,7 +182,7 @@ func (s SameSite) rank() int {
 // ownOptions returns the complete options of a session: the configuration,
 // overridden by the options stored with the session, overridden in turn by every
 // demand of the configuration that is stricter than then, which may be nil.
-func ownOptions(config CookieOptions, own []jsontext.Member, then *record.Demands) CookieOptions {
+func ownOptions(config CookieOptions, own []jsontext.Member, then *record.Demands, idle time.Duration) CookieOptions {
 	c := config
 	for i := range own {
 		c.setOption(string(own[i].Name), own[i].Raw)
@@ -198,9 +199,9 @@ func ownOptions(config CookieOptions, own []jsontext.Member, then *record.Demand
 	if r := config.SameSite.rank(); r > SameSite(then.SameSite).rank() && r > c.SameSite.rank() {
 		c.SameSite = config.SameSite
 	}
-	now := config.demands()
+	now := config.demands(idle)
 	if now.MaxAge > 0 && (then.MaxAge == 0 || now.MaxAge < then.MaxAge) {
-		if c.MaxAge == UntilBrowserCloses || c.MaxAge > config.MaxAge {
+		if c.MaxAge == UntilBrowserCloses || c.MaxAge.Milliseconds() > now.MaxAge {
 			c.MaxAge = config.MaxAge
 		}
 		c.Expires = time.Time{} // it would rule the store's ttl (K37)

@@ -120,7 +120,7 @@ func TestK25Stored(t *testing.T) {
 		if !ok {
 			t.Fatalf("a bad test: %s", test.stored)
 		}
-		if got, want := ownOptions(config, members, nil), config.with(test.change); got != want {
+		if got, want := ownOptions(config, members, nil, 0), config.with(test.change); got != want {
 			t.Errorf("%s:\n got %+v\nwant %+v", test.stored, got, want)
 		}
 	}
@@ -201,10 +201,10 @@ func TestK25Stricter(t *testing.T) {
 			now := apply(then, test.now)
 			chosen := apply(then, test.own)
 			own := storeOptions(then, chosen, nil, dialect{})
-			d := then.demands()
-			got := ownOptions(now, own, &d)
+			d := then.demands(0)
+			got := ownOptions(now, own, &d, 0)
 			// What the session did not choose is the configuration's of now.
-			want := apply(ownOptions(now, own, nil), test.want)
+			want := apply(ownOptions(now, own, nil, 0), test.want)
 			if got != want {
 				t.Errorf("\n got %+v\nwant %+v", got, want)
 			}
@@ -214,7 +214,7 @@ func TestK25Stricter(t *testing.T) {
 		t.Parallel()
 		for s := range 256 {
 			d := record.Demands{Secure: uint8(s), HTTPOnly: uint8(s), SameSite: uint8(s), MaxAge: -int64(s)}
-			c := ownOptions(complete(CookieOptions{}), nil, &d)
+			c := ownOptions(complete(CookieOptions{}), nil, &d, 0)
 			if c.check("") != nil {
 				t.Errorf("%+v: %+v", d, c)
 			}
