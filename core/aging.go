@@ -36,16 +36,13 @@ func (t *tombstone) leads(inTime bool) bool {
 	return t != nil && t.lead.to != "" && (inTime || t.lead.until == 0 || time.Now().UnixMilli() < t.lead.until)
 }
 
-// appendTo appends the line of a tombstone that leads somewhere.
-func (l lead) appendTo(text []byte) []byte {
-	if l.to == "" {
-		return text
-	}
-	text = append(append(text, '\n', '>'), l.to...)
+// line is that of a tombstone that leads somewhere.
+func (l lead) line() []byte {
+	line := append([]byte{'>'}, l.to...)
 	if l.until != 0 {
-		text = strconv.AppendInt(append(text, '@'), l.until, 10)
+		line = strconv.AppendInt(append(line, '@'), l.until, 10)
 	}
-	return text
+	return line
 }
 
 // parseLead reads that line.

@@ -5,11 +5,14 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"strings"
 	"time"
 
 	"github.com/gensession/gensession/core/internal/record"
@@ -54,6 +57,8 @@ type sealer struct {
 type sealKey struct {
 	hint [4]byte
 	prk  []byte // from which the keys of records are derived
+
+	leads []byte // vouches for tombstones that lead somewhere
 }
 
 const (
@@ -73,7 +78,11 @@ func newSealer(s *Sealing) (*sealer, error) {
 		if err != nil {
 			return nil, err
 		}
-		made.keys = append(made.keys, sealKey{[4]byte(hint), prk})
+		leads, err := hkdf.Expand(sha256.New, prk, "gensession sealing leads", 32)
+		if err != nil {
+			return nil, err
+		}
+		made.keys = append(made.keys, sealKey{[4]byte(hint), prk, leads})
 	}
 	return made, nil
 }
@@ -93,7 +102,7 @@ func (k *sealKey) of(key string) (cipher.AEAD, error) {
 
 // seal seals what follows key in text, and leaves text as it is.
 func (s *sealer) seal(text []byte, key string) ([]byte, error) {
-	if s.openOnly && time.Now().Before(s.unsealedUntil) {
+	if writes, _ := s.unsealed(); writes {
 		return text, nil
 	}
 	k := &s.keys[0]
@@ -114,7 +123,7 @@ func (s *sealer) seal(text []byte, key string) ([]byte, error) {
 // is not sealed and that is allowed.
 func (s *sealer) open(data []byte, key string) ([]byte, error) {
 	if len(data) == 0 || data[0] != sealMark {
-		if time.Now().Before(s.unsealedUntil) {
+		if _, reads := s.unsealed(); reads {
 			return data, nil
 		}
 		return nil, fmt.Errorf("%w: it is not sealed", ErrCorrupt)
@@ -148,6 +157,49 @@ func (s *sealer) open(data []byte, key string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: it is sealed with none of Options.Seal.Keys", ErrCorrupt)
 	}
 	return nil, errUnsealable
+}
+
+// unsealed reports whether what is not sealed is written for now, and read.
+func (s *sealer) unsealed() (writes, reads bool) {
+	reads = time.Now().Before(s.unsealedUntil)
+	return s.openOnly && reads, reads
+}
+
+// vouch appends to the line of a tombstone under key that leads somewhere what shows
+// that it is ours: who can write to the store must not open a session through another
+// key. The record there is sealed anew at its next write, and a tombstone is not: so
+// each of the Keys vouches, and the first ones can be removed as early.
+func (s *sealer) vouch(line []byte, key string) []byte {
+	if writes, _ := s.unsealed(); writes {
+		return line
+	}
+	said := string(line)
+	for i := range s.keys {
+		line = append(append(line, '~'), s.keys[i].voucher(said, key)...)
+	}
+	return line
+}
+
+// vouched returns such a line without that. ok reports whether it is ours.
+func (s *sealer) vouched(line, key string) (said string, ok bool) {
+	said, vouchers, found := strings.Cut(line, "~")
+	if !found {
+		_, reads := s.unsealed()
+		return said, reads
+	}
+	for v := range strings.SplitSeq(vouchers, "~") {
+		for i := range s.keys {
+			ok = ok || hmac.Equal([]byte(v), []byte(s.keys[i].voucher(said, key)))
+		}
+	}
+	return said, ok
+}
+
+// voucher is what only who has k can write behind said under key.
+func (k *sealKey) voucher(said, key string) string {
+	mac := hmac.New(sha256.New, k.leads)
+	mac.Write([]byte(key + "\x00" + said))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
 var errUnsealable = fmt.Errorf("%w: it was not sealed for this key, or was changed since", ErrCorrupt)

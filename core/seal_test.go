@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -386,4 +387,89 @@ func TestW44(t *testing.T) {
 // hashed is the store's key of id under a prefix.
 func hashed(prefix string, id core.ID) string {
 	return prefix + strings.TrimPrefix(hashedKey(id), "koa:sess:")
+}
+
+// TestP28APlantedPointer: who can write to the store opens nobody's session by what
+// stands there for an id that was renewed of itself, planted under a key of their own.
+// What processes with other Seal.Keys have in common still leads there.
+func TestP28APlantedPointer(t *testing.T) {
+	t.Parallel()
+	for name, life := range map[string]time.Duration{"a new id": 0, "an old one, in time": 20 * time.Second, "an old one, for years": 20000 * time.Hour} {
+		for _, unsealed := range []bool{false, true} {
+			t.Run(name+map[bool]string{true: ", while what is not sealed is read"}[unsealed], func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store, o := newMemory(t), sealed(testKey)
+					if unsealed {
+						o.Seal.UnsealedUntil = time.Now().Add(time.Hour)
+					}
+					a := newAppOn(t, store, o)
+					a.ok(a.get("/", signIn(t, "ada")))
+					victim := hashed("", core.ID(a.value()))
+					time.Sleep(time.Minute)
+					a.browser = &jartest.Browser{}
+					a.ok(a.get("/", signIn(t, "mallory")))
+					text := "null" + strings.Repeat(" ", 32) + "\n" + strconv.FormatInt(time.Now().UnixMilli(), 10) + "\n>" + victim
+					if life > 0 {
+						text += "@" + strconv.FormatInt(time.Now().Add(life).UnixMilli(), 10)
+					}
+					for _, more := range []string{"", "~", "~AAAA", "~" + strings.Repeat("A", 43)} {
+						must(t, store.Set(bg, hashed("koa:sess:", core.ID(a.value())), []byte(text+more), time.Hour))
+						a.ok(a.send(a.browser.Jar("/"), func(_ *core.Visit, s *core.Session) {
+							if got := user.Get(s); got == "ada" && !unsealed {
+								t.Errorf("%q opens the session of %s", more, got)
+							} else if got != "ada" && unsealed && more == "" && life > 0 {
+								t.Errorf("what is planted does not lead there: the test shows nothing") // as a record could be planted
+							}
+						}))
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestP28APointerAndTheKeys: in each step of a change of the keys an id that was
+// renewed of itself leads on, before and after its end was noted.
+func TestP28APointerAndTheKeys(t *testing.T) {
+	t.Parallel()
+	first, second, third := testKey, otherKey, slices.Concat(otherKey[16:], testKey[:16])
+	for name, test := range map[string]struct {
+		by, reads core.Keyring
+		leads     bool
+	}{
+		"one that is not used yet": {core.Keyring{first}, core.Keyring{first, second}, true},
+		"one that is used":         {core.Keyring{first, second}, core.Keyring{second, first}, true},
+		"the one before":           {core.Keyring{second, first}, core.Keyring{first, second}, true},
+		"the old one is gone":      {core.Keyring{second, first}, core.Keyring{second}, true},
+		"others":                   {core.Keyring{first, second}, core.Keyring{third}, false},
+	} {
+		for stores, wrap := range renewingStores {
+			t.Run(name+", "+stores, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store, o := newMemory(t), renewingOptions()
+					o.Seal.Keys = test.by
+					a := newAppOn(t, wrap(store), o)
+					a.ok(a.get("/", signIn(t, "ada")))
+					jars := []*jartest.Jar{a.browser.Jar("/"), a.browser.Jar("/")}
+					time.Sleep(renewAfter)
+					a.ok(a.get("/", count(t)))
+
+					other := renewingOptions()
+					other.Seal.Keys = test.reads
+					b := newAppOn(t, wrap(store), other)
+					read := func(when string, old *jartest.Jar) {
+						t.Helper()
+						got := ""
+						e := b.send(old, func(_ *core.Visit, s *core.Session) { got = user.Get(s) })
+						if (got == "ada") != test.leads || test.leads && e.err() != nil {
+							t.Errorf("%s: the old id opens the session of %q: %v", when, got, e.err())
+						}
+					}
+					read("before the new id was used", jars[0])
+					a.ok(a.get("/", count(t)))
+					read("afterwards", jars[1])
+				})
+			})
+		}
+	}
 }

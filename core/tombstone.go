@@ -86,7 +86,13 @@ func (m *Manager) tombstoneText(key string, leads lead, successors ...string) []
 		return text
 	}
 	text = strconv.AppendInt(append(text, '\n'), time.Now().UnixMilli(), 10)
-	text = leads.appendTo(text)
+	if leads.to != "" {
+		line := leads.line()
+		if m.sealer != nil {
+			line = m.sealer.vouch(line, key)
+		}
+		text = append(append(text, '\n'), line...)
+	}
 	for _, s := range successors[max(0, len(successors)-maxSuccessors):] {
 		text = append(append(text, '\n'), s[len(m.o.Prefix):]...)
 	}
@@ -144,8 +150,14 @@ func (m *Manager) parseTombstone(key string, data []byte, version Version) *tomb
 		return t
 	}
 	for _, line := range lines[2:] {
+		ours := true
+		if m.sealer != nil && line[0] == '>' {
+			line, ours = m.sealer.vouched(line, key)
+		}
 		if l, ok := parseLead(line); ok {
-			t.lead, line = l, l.to
+			if line = l.to; ours {
+				t.lead = l
+			}
 		}
 		t.successors = append(t.successors, m.o.Prefix+line)
 	}
