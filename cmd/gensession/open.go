@@ -88,8 +88,9 @@ func (c *command) open() (store, address, error) {
 	case a.dialect() != 0:
 		s, err = c.openDatabase(a, o)
 	default:
-		if s, err = redisstore.Open(a.whole, nil); err != nil {
-			return nil, a, mistake(err.Error())
+		s, err = redisstore.Open(a.whole, nil)
+		if err != nil && !errors.Is(err, core.ErrRefused) { // not a password that the server refuses
+			err = mistake(err.Error())
 		}
 	}
 	if err != nil {
