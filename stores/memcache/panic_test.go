@@ -79,14 +79,22 @@ func TestR22AConnectionThatPanics(t *testing.T) {
 	}
 	write.Store(true)
 	down, up := make(chan struct{}, 1), make(chan struct{}, 1)
-	defer s.Notify(func(is bool) {
+	var registered atomic.Bool // if the store is down already, the listener is first called on this goroutine
+	stop := s.Notify(func(is bool) {
+		told := down
 		if is {
-			up <- struct{}{}
-		} else {
-			down <- struct{}{}
+			told = up
 		}
-		panic("a listener")
-	})()
+		select {
+		case told <- struct{}{}:
+		default:
+		}
+		if registered.Load() {
+			panic("a listener")
+		}
+	})
+	defer stop()
+	registered.Store(true)
 	<-down
 	write.Store(false)
 	<-up

@@ -72,14 +72,25 @@ func TestR22AClientThatPanics(t *testing.T) {
 	}
 	armed.Store(true)
 	down, up := make(chan error, 1), make(chan struct{}, 1)
-	defer s.Notify(func(is bool) {
+	var registered atomic.Bool // if the store is down already, the listener is first called on this goroutine
+	stop := s.Notify(func(is bool) {
 		if is {
-			up <- struct{}{}
+			select {
+			case up <- struct{}{}:
+			default:
+			}
 		} else {
-			down <- s.Cause()
+			select {
+			case down <- s.Cause():
+			default:
+			}
 		}
-		panic("a listener")
-	})()
+		if registered.Load() {
+			panic("a listener")
+		}
+	})
+	defer stop()
+	registered.Store(true)
 	if cause := <-down; cause == nil || !strings.Contains(cause.Error(), "panic: string") {
 		t.Errorf("the cause is %v", cause)
 	}
