@@ -116,7 +116,7 @@ func TestW39AnotherType(t *testing.T) {
 	t.Parallel()
 	t.Run("R10: no value comes with the error", func(t *testing.T) {
 		t.Parallel()
-		const secret, digits = "a-secret-of-ada", 4815162342
+		const secret, digits = "a-secret-of-ada", 481516234
 		a := newApp(t, nil)
 		a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
 			must(t, s.Set("text", secret))
