@@ -18,11 +18,13 @@ func (w *withheld) Error() string        { return w.text }
 func (w *withheld) Is(target error) bool { return errors.Is(w.inner(), target) }
 func (w *withheld) As(target any) bool   { return errors.As(w.inner(), target) }
 
+// quoted is the length of a part that is not found by chance.
+const quoted = 8
+
 // withhold returns err without secret in its text. A short one is an id of nobody, and
 // would stand in many a text by chance.
 func withhold(err error, secret string) error {
-	const least = 8
-	if err == nil || len(secret) < least {
+	if err == nil || len(secret) < quoted {
 		return err
 	}
 	text := err.Error()
@@ -42,10 +44,7 @@ func withholdValue(err error, value []byte) error {
 		return err
 	}
 	whole := err.Error()
-	text := withoutBytes(whole)
-	for _, read := range []func(string) ([]byte, []int){asItIs, unescaped, fromHex} {
-		text = withoutParts(text, value, read)
-	}
+	text := withoutParts(withoutBytes(whole), value)
 	if text == whole {
 		return err
 	}
@@ -56,133 +55,102 @@ func withholdValue(err error, value []byte) error {
 // MariaDB and MySQL print six: "Incorrect string value: '\xF0\x9F\x98\x80 a...'".
 func withoutBytes(text string) string {
 	var b strings.Builder
-	for {
-		i := strings.Index(text, `\x`)
-		if i < 0 {
-			b.WriteString(text)
-			return b.String()
+	for first := true; ; first = false {
+		end := strings.IndexAny(text, `'"`)
+		switch {
+		case end < 0:
+			return b.String() + text
+		case !first && strings.Contains(text[:end], `\x`):
+			b.WriteString("[value]")
+		default:
+			b.WriteString(text[:end])
 		}
-		begin, length := strings.LastIndexAny(text[:i], `'"`)+1, strings.IndexAny(text[i:], `'"`)
-		if begin == 0 || length < 0 {
-			b.WriteString(text[:i+2])
-			text = text[i+2:]
-			continue
-		}
-		b.WriteString(text[:begin] + "[value]")
-		text = text[i+length:]
+		b.WriteByte(text[end])
+		text = text[end+1:]
 	}
 }
 
-// quoted is the length of a part that is not found by chance.
-const quoted = 8
-
-// withoutParts replaces the parts of value in text, as read reads it: as bytes, with the
-// place in text where each begins, and at last its end; or as nil, if that is nothing else
-// than the text.
-func withoutParts(text string, value []byte, read func(string) ([]byte, []int)) string {
-	plain, at := read(text)
-	parts := make(map[uint64]bool) // of text: whether it is one of value
-	var some [1 << 13]uint8        // a value may be long: most of its parts are not even of these
-	mark := func(part uint64) (*uint8, uint8) {
-		h := part * 0x9e3779b97f4a7c15 >> 48
-		return &some[h>>3], 1 << (h & 7)
+// withoutParts replaces the parts of value in text: those that stand there as they are, as
+// hexadecimal digits, and as a string of SQL, JSON or Go, or a server, escapes them.
+func withoutParts(text string, value []byte) string {
+	readings := []decoded{decode(text, asItIs), decode(text, fromHex), decode(text, unescaped)}
+	ofValue := make(map[uint64]bool) // the parts of text: whether value has them
+	for _, d := range readings {
+		for i := range len(d.plain) - quoted + 1 {
+			ofValue[binary.LittleEndian.Uint64(d.plain[i:])] = false
+		}
 	}
-	for i := 0; i+quoted <= len(plain); i++ {
-		part := binary.LittleEndian.Uint64(plain[i:])
-		at, bit := mark(part)
-		*at |= bit
-		parts[part] = false
-	}
-	found := false
-	for i := 0; i+quoted <= len(value); i++ {
+	for i := range len(value) - quoted + 1 {
 		part := binary.LittleEndian.Uint64(value[i:])
-		if at, bit := mark(part); *at&bit == 0 {
-			continue
-		}
-		if _, in := parts[part]; in {
-			parts[part], found = true, true
+		if _, in := ofValue[part]; in {
+			ofValue[part] = true
 		}
 	}
-	if !found {
-		return text
-	}
-	within := make([]bool, len(plain))
-	for i := 0; i+quoted <= len(plain); i++ {
-		if parts[binary.LittleEndian.Uint64(plain[i:])] {
-			for j := range quoted {
-				within[i+j] = true
+	hidden := make([]bool, len(text))
+	for _, d := range readings {
+		for i, end := 0, 0; i < len(d.plain); i++ {
+			if i+quoted <= len(d.plain) && ofValue[binary.LittleEndian.Uint64(d.plain[i:])] {
+				end = i + quoted
+			}
+			for j := d.at[i]; i < end && j < d.at[i+1]; j++ {
+				hidden[j] = true
 			}
 		}
 	}
 	var b strings.Builder
-	for i, in := range within {
+	for i := range len(text) {
 		switch {
-		case !in:
-			b.WriteString(text[at[i]:at[i+1]])
-		case i == 0 || !within[i-1]:
+		case !hidden[i]:
+			b.WriteByte(text[i])
+		case i == 0 || !hidden[i-1]:
 			b.WriteString("[value]")
 		}
 	}
 	return b.String()
 }
 
-// asItIs reads text byte by byte.
-func asItIs(text string) (plain []byte, at []int) {
-	for i := range len(text) + 1 {
-		at = append(at, i)
-	}
-	return []byte(text), at
+// A decoded is a text as bytes, with the place in it where each begins, and at last its end.
+type decoded struct {
+	plain []byte
+	at    []int
 }
 
-// unescaped reads what a string of SQL, JSON or Go, or a server, has escaped.
-func unescaped(text string) (plain []byte, at []int) {
-	if !strings.Contains(text, `\`) && !strings.Contains(text, "''") {
-		return nil, nil
-	}
+// decode reads text with a function that returns its first byte, and how long that is there.
+func decode(text string, first func(string) (byte, int)) decoded {
+	d := decoded{at: []int{0}}
 	for i := 0; i < len(text); {
-		b, n := text[i], 1
-		switch rest := text[i+1:]; {
-		case b == '\'' && strings.HasPrefix(rest, "'"):
-			n = 2
-		case b != '\\' || rest == "":
-		case rest[0] == 'x' && len(rest) > 2:
-			if one, err := hex.DecodeString(rest[1:3]); err == nil {
-				b, n = one[0], 4
-			}
-		default:
-			b, n = rest[0], 2
-			if i := strings.IndexByte("nrt0", b); i >= 0 {
-				b = "\n\r\t\x00"[i]
-			}
-		}
-		plain, at = append(plain, b), append(at, i)
+		b, n := first(text[i:])
 		i += n
+		d.plain, d.at = append(d.plain, b), append(d.at, i)
 	}
-	return plain, append(at, len(text))
+	return d
 }
 
-// fromHex reads pairs of hexadecimal digits, as PostgreSQL prints bytes, if there are
-// enough of them in a row.
-func fromHex(text string) (plain []byte, at []int) {
-	some := false
-	for i := 0; i < len(text); {
-		n := len(text[i:]) - len(strings.TrimLeft(text[i:], "0123456789abcdefABCDEF"))
-		if n < 2*quoted {
-			for j := range max(n, 1) {
-				plain, at = append(plain, text[i+j]), append(at, i+j)
-			}
-			i += max(n, 1)
-			continue
-		}
-		some = true
-		bytes, _ := hex.DecodeString(text[i : i+n&^1])
-		for _, b := range bytes {
-			plain, at = append(plain, b), append(at, i)
-			i += 2
+func asItIs(text string) (byte, int) { return text[0], 1 }
+
+func fromHex(text string) (byte, int) {
+	var b [1]byte
+	if len(text) >= 2 {
+		if _, err := hex.Decode(b[:], []byte(text[:2])); err == nil {
+			return b[0], 2
 		}
 	}
-	if !some {
-		return nil, nil
+	return text[0], 1
+}
+
+func unescaped(text string) (byte, int) {
+	switch {
+	case strings.HasPrefix(text, "''"):
+		return '\'', 2
+	case strings.HasPrefix(text, `\x`) && len(text) > 2:
+		if b, n := fromHex(text[2:]); n == 2 {
+			return b, 4
+		}
+	case text[0] == '\\' && len(text) > 1:
+		if i := strings.IndexByte("nrt0", text[1]); i >= 0 {
+			return "\n\r\t\x00"[i], 2
+		}
+		return text[1], 2
 	}
-	return plain, append(at, len(text))
+	return text[0], 1
 }
