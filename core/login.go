@@ -80,7 +80,7 @@ type login struct {
 // error of loading if the session could not be loaded, and for a lifetime that the
 // Options do not allow. Then nothing of this request is saved.
 func (s *Session) Login(o LoginOptions) error {
-	err := s.enter()
+	_, err := s.enter()
 	if err == nil {
 		defer s.exit()
 	}

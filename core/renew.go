@@ -23,7 +23,7 @@ import (
 // After an error the store may still have a session: the logout has to be tried
 // again. The cookies are cleared all the same. It works on a store that is full.
 func (s *Session) Destroy(ctx context.Context) error {
-	if err := s.enter(); err != nil {
+	if _, err := s.enter(); err != nil {
 		return err
 	}
 	defer s.exit()
@@ -38,7 +38,7 @@ func (s *Session) Destroy(ctx context.Context) error {
 // meanwhile, or given it another id, which a new session of this one must not
 // replace in the browser.
 func (s *Session) Reset(ctx context.Context) error {
-	if err := s.enter(); err != nil {
+	if _, err := s.enter(); err != nil {
 		return s.note(callReset, err)
 	}
 	defer s.exit()
@@ -59,7 +59,8 @@ func (s *Session) Reset(ctx context.Context) error {
 // this request saves nothing more, whatever it sets, and its commit returns the
 // error, until Renew, Reset or Destroy succeeds.
 func (s *Session) Renew(ctx context.Context) error {
-	if err := s.enter(); err != nil {
+	login, err := s.enter()
+	if err != nil {
 		return s.note(callRenew, err)
 	}
 	defer s.exit()
@@ -72,7 +73,7 @@ func (s *Session) Renew(ctx context.Context) error {
 		if err := s.visit.encodable(ctx); err != nil {
 			return err
 		}
-		if s.signsIn() { // which changes the id
+		if login { // which changes the id
 			_ = s.note(callRenew, nil) // it is tried again
 			return s.visit.save(ctx, false, true)
 		}
@@ -372,10 +373,8 @@ func (v *Visit) renew(ctx context.Context) error {
 		err = errors.Join(ErrGone, v.destroy(ctx, false))
 	case errors.Is(err, ErrGone):
 		v.gone(ctx)
-	case errors.Is(err, errNewID):
-		return v.failAlways(ctx, OpID, err)
 	}
-	return v.failAlways(ctx, OpSet, err)
+	return v.failAlways(ctx, saveOp(err), err)
 }
 
 // renewUnstored gives another id to a session that the store does not have, or

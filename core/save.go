@@ -20,29 +20,29 @@ import (
 // afterwards is saved at the end of the request. It is ErrGone if the session
 // was destroyed meanwhile, and ErrConflict as Options.OnConflict says.
 func (s *Session) Save(ctx context.Context) error {
-	if err := s.enter(); err != nil {
+	login, err := s.enter()
+	if err != nil {
 		return err
 	}
 	defer s.exit()
 	if s.loadErr != nil {
 		return s.loadErr
 	}
-	return s.visit.save(requestless(ctx), false, s.signsIn())
+	return s.visit.save(requestless(ctx), false, login)
 }
 
-// enter takes op, unless the store can't be changed now. exit gives it back.
-func (s *Session) enter() error {
+// enter takes op, unless the store can't be changed now, and reports whether a login is
+// to be saved. exit gives op back.
+func (s *Session) enter() (login bool, err error) {
 	if err := s.mayStore(); err != nil {
-		return err
+		return false, err
 	}
 	s.op.Lock()
-	err := s.mayStore() // the commit may have come first
-	if err != nil {
+	if err := s.mayStore(); err != nil { // the commit may have come first
 		s.op.Unlock()
-		return err
+		return false, err
 	}
-	s.acts()
-	return nil
+	return s.acts(), nil
 }
 
 // acts makes that events wait for exit: a hook that is called while a session is
@@ -130,14 +130,10 @@ func (v *Visit) plan(ctx context.Context, last bool, p *plan) error {
 	// A renewal that is due runs the hook, too, whose changes are saved (W45).
 	hooked := m.o.Hooks.BeforeSave != nil && last && v.renewalIsDue()
 	s.mu.Lock()
-	if s.failed != nil {
+	if err := s.blocked(last); err != nil {
 		s.mu.Unlock()
-		if err := v.whole(ctx, last); err != nil {
-			return err
-		}
-		s.mu.Lock()
+		return v.failBlocked(ctx, err)
 	}
-	login := s.login != nil
 	why, err := s.reason(last)
 	unchanged := why <= resend || why == renewal && m.toucher != nil && !hooked
 	if unchanged && last {
@@ -161,67 +157,85 @@ func (v *Visit) plan(ctx context.Context, last bool, p *plan) error {
 	if why == nothing {
 		return nil
 	}
-	report := v.report
-	if login {
-		report = func(ctx context.Context, op Op, err error) error {
-			return s.loginFailed(v.failAlways(ctx, op, err))
-		}
-	}
-	ctx = withoutCancel(ctx)
-	p.ctx = ctx
+	p.ctx = withoutCancel(ctx)
 	if why != resend {
-		if err := v.sendable(ctx); err != nil {
-			return report(ctx, OpCarrier, err)
+		if err := v.sendable(p.ctx); err != nil {
+			return v.failSave(p.ctx, OpCarrier, err)
 		}
 	}
 	if !unchanged {
-		if err := v.beforeSave(ctx); err != nil {
-			return report(ctx, OpBeforeSave, err)
-		}
-		if err := v.whole(ctx, last); err != nil {
+		if err := v.collect(p); err != nil {
 			return err
-		}
-		s.mu.Lock()
-		changed := false
-		if why == renewal {
-			changed, err = s.changed()
-		}
-		switch {
-		case err != nil:
-		case changed:
-			why, p.why = change, change
-		case why == renewal && m.toucher != nil:
-			p.touch = true
-		}
-		if err == nil {
-			p.changes, err = s.takeChange()
-		}
-		p.changes.why = why
-		if p.login = s.login; why == signsIn {
-			if m.dialect.recordsTime() {
-				p.changes.login, p.changes.owned = time.Now().UnixMilli(), p.login.owned()
-			}
-			p.others = slices.Concat(v.others, v.targetsBeside(s.place+1)) // those before it lead nowhere
-			p.untrusted = v.untrusted
-		}
-		if why == signsIn || s.state == fresh {
-			v.backdate(p)
-		}
-		if last {
-			s.sealed.Store(true)
-		}
-		s.mu.Unlock()
-		if err != nil {
-			return v.lostChange(ctx, err)
-		}
-		if why != signsIn { // which makes one
-			if _, err := s.needID(); err != nil {
-				return report(ctx, OpID, err)
-			}
 		}
 	}
 	p.entry = s.snapshot()
 	return nil
+}
+
+// collect runs the hook, and puts in p what has changed.
+func (v *Visit) collect(p *plan) error {
+	s := v.session
+	if err := v.beforeSave(p.ctx); err != nil {
+		return v.failSave(p.ctx, OpBeforeSave, err)
+	}
+	s.mu.Lock()
+	if err := s.blocked(p.last); err != nil { // by what the hook has done
+		s.mu.Unlock()
+		return v.failBlocked(p.ctx, err)
+	}
+	err := s.collectInto(p)
+	if p.last {
+		s.sealed.Store(true)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return v.lostChange(p.ctx, err)
+	}
+	if p.why != signsIn { // which makes one
+		if _, err := s.needID(); err != nil {
+			return v.failSave(p.ctx, OpID, err)
+		}
+	}
+	return nil
+}
+
+// collectInto puts in p what has changed. mu is held.
+func (s *Session) collectInto(p *plan) (err error) {
+	v, m := s.visit, s.visit.manager
+	if p.why == renewal {
+		changed, err := s.changed()
+		switch {
+		case err != nil:
+			return err
+		case changed:
+			p.why = change
+		default:
+			p.touch = m.toucher != nil
+		}
+	}
+	if p.changes, err = s.takeChange(); err != nil {
+		return err
+	}
+	p.changes.why = p.why
+	if p.login = s.login; p.why == signsIn {
+		if m.dialect.recordsTime() {
+			p.changes.login, p.changes.owned = time.Now().UnixMilli(), p.login.owned()
+		}
+		p.others = slices.Concat(v.others, v.targetsBeside(s.place+1)) // those before it lead nowhere
+		p.untrusted = v.untrusted
+	}
+	if p.why == signsIn || s.state == fresh {
+		v.backdate(p)
+	}
+	return nil
+}
+
+// failSave reports why a save has not begun, or has failed: with a login always.
+func (v *Visit) failSave(ctx context.Context, op Op, err error) error {
+	if s := v.session; s.signsIn() {
+		return s.loginFailed(v.failAlways(ctx, op, err))
+	}
+	return v.report(ctx, op, err)
 }
 
 // renewalIsDue reports whether a session that has not changed would be renewed.
@@ -302,11 +316,7 @@ func (v *Visit) conclude(p *plan, err error) error {
 	case errors.Is(err, errExpired) && p.why == signsIn:
 		return v.unsaved(ctx, err, p.last)
 	case err != nil && p.why == signsIn:
-		op := OpSet
-		if errors.Is(err, errNewID) {
-			op = OpID
-		}
-		return s.loginFailed(v.failAlways(ctx, op, err))
+		return s.loginFailed(v.failAlways(ctx, saveOp(err), err))
 	case err != nil:
 		s.mu.Lock()
 		s.entry = p.entry // with what it has learned, such as a write in doubt
@@ -372,10 +382,16 @@ func (v *Visit) unsaved(ctx context.Context, err error, last bool) error {
 		if last {
 			return v.note(ctx, OpSet, err)
 		}
-	case errors.Is(err, errNewID):
-		return v.report(ctx, OpID, err)
 	}
-	return v.report(ctx, OpSet, err)
+	return v.report(ctx, saveOp(err), err)
+}
+
+// saveOp is the operation that has failed with err in a save.
+func saveOp(err error) Op {
+	if errors.Is(err, errNewID) {
+		return OpID
+	}
+	return OpSet
 }
 
 // gone notes that the store has the session no more. Its id is one of those that a
@@ -399,14 +415,13 @@ func (v *Visit) gone(ctx context.Context) {
 	s.mu.Unlock()
 }
 
-// whole returns the error of a call that failed and has not been made good:
-// then nothing is saved, whatever Hooks.Error says of it. What no call has
-// reported yet, a value that can't be encoded, is reported here. Save may try a
-// login again that failed, the commit may not.
-func (v *Visit) whole(ctx context.Context, last bool) error {
-	return v.failUnhealed(ctx, func(f failedCall) bool {
+// blocked is the error of a call that failed and has not been made good: then nothing
+// is saved, whatever Hooks.Error says of it. Save may try a login again that failed, the
+// commit may not. mu is held.
+func (s *Session) blocked(last bool) error {
+	return s.unhealed(func(f failedCall) bool {
 		switch {
-		case v.session.login == nil:
+		case s.login == nil:
 			return true
 		case f.call == callRenew:
 			return false // a login gives the id up as well
@@ -415,23 +430,37 @@ func (v *Visit) whole(ctx context.Context, last bool) error {
 	})
 }
 
-// encodable is whole for the values alone.
-func (v *Visit) encodable(ctx context.Context) error {
-	return v.failUnhealed(ctx, func(f failedCall) bool { return f.call == callSet || f.call == callReplace })
-}
-
-func (v *Visit) failUnhealed(ctx context.Context, which func(failedCall) bool) error {
-	s := v.session
-	s.mu.Lock()
-	err := s.unhealed(which)
-	s.mu.Unlock()
-	if err == nil {
-		return nil
-	}
+// failBlocked reports the error of such a call, if that has not been done yet: that of a
+// value which can't be encoded.
+func (v *Visit) failBlocked(ctx context.Context, err error) error {
 	if _, reported := errors.AsType[*Error](err); reported {
 		return err
 	}
 	return v.failAlways(ctx, OpSet, err)
+}
+
+// whole fails what would save by half, as blocked says.
+func (v *Visit) whole(ctx context.Context, last bool) error {
+	s := v.session
+	s.mu.Lock()
+	err := s.blocked(last)
+	s.mu.Unlock()
+	if err != nil {
+		return v.failBlocked(ctx, err)
+	}
+	return nil
+}
+
+// encodable is whole for the values alone.
+func (v *Visit) encodable(ctx context.Context) error {
+	s := v.session
+	s.mu.Lock()
+	err := s.unhealed(func(f failedCall) bool { return f.call == callSet || f.call == callReplace })
+	s.mu.Unlock()
+	if err != nil {
+		return v.failBlocked(ctx, err)
+	}
+	return nil
 }
 
 // loggedIn takes the login over that p has done. mu is not held.

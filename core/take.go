@@ -55,7 +55,7 @@ func (s *Session) takeOut(ctx context.Context, name string, use func(raw []byte)
 	if m.swapper == nil {
 		return errTakeVersions
 	}
-	if err := s.enter(); err != nil {
+	if _, err := s.enter(); err != nil {
 		return err
 	}
 	defer s.exit()
