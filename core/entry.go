@@ -564,91 +564,120 @@ func (m *Manager) resolve(ctx context.Context, e *entry) (applied bool, err erro
 // give the session the life that it should have. errExpired means that its time is
 // over; other, that e is what another request has saved.
 func (m *Manager) prolong(ctx context.Context, e *entry) (other bool, err error) {
-	key := m.storeKey(e)
-	now := time.Now()
-	ttl, over := m.ttlOf(e, &e.stored, now)
-	defer func() { e.wrote, e.lasts = now.UnixNano(), ttl }()
+	over := m.lives(e)
 	// Another request may have prolonged it, or hold it.
 	reread := m.swapper != nil && (over || e.version == 0 && m.toucher == nil)
 	tries := tries{manager: m}
 	for range maxTries {
 		if reread {
-			s, err := m.findAgain(ctx, key)
-			if err == nil && s.held != "" && m.toucher == nil { // it can only be written
-				if s, err = m.lookToWrite(ctx, s.at, "", &tries); err == nil {
-					s.held = ""
-				}
-			}
-			if err != nil {
+			if err := m.reload(ctx, e, &tries); err != nil {
 				return other, err
 			}
-			e.loaded(&s)
-			e.moved(s)
-			key = m.storeKey(e)
-			other = true
-			now = time.Now()
-			ttl, over = m.ttlOf(e, &e.stored, now)
+			other, over = true, m.lives(e)
 		}
 		if over {
 			return other, errExpired
 		}
 		if m.batcher != nil && e.version != 0 {
-			if e.stored.Owned != nil {
-				e.stored.Used = now.UnixMilli()
-			}
-			text, err := m.encode(&e.stored, key)
-			if err != nil {
-				return other, err
-			}
-			version, err := m.setRecord(ctx, key, text, ttl, e.version, &e.stored)
-			if errors.Is(err, ErrConflict) {
-				reread = true
+			err = m.writeAsItIs(ctx, e)
+			if reread = errors.Is(err, ErrConflict); reread {
 				continue
 			}
-			if errors.Is(err, ErrNotFound) {
-				return other, ErrGone
-			}
 			if err != nil {
 				return other, err
 			}
-			e.version = version
 			break
 		}
-		if err := m.touch(ctx, key, ttl); errors.Is(err, ErrNotFound) {
-			return other, ErrGone
-		} else if err != nil {
+		key := m.storeKey(e)
+		met, err := m.touchAndLook(ctx, e)
+		if err != nil {
 			return other, err
 		}
-		m.prolongHint(ctx, key, &e.stored, ttl)
-		if m.swapper == nil {
+		if !met {
 			break
 		}
-		s, err := m.findAgain(ctx, key)
-		for _, t := range []*tombstone{s.tombstone, s.by} { // which the touch has given the life of a session
-			if t != nil && t.key == key && t.version != 0 {
-				_ = m.setTombstone(ctx, key, m.tombstoneText(key, t.lead, t.others()...), m.lasts(t), t.version, "")
-			}
-		}
-		if errors.Is(err, ErrGone) {
-			return other, err
-		}
-		if err == nil && s.at != key {
-			e.moved(s)
-			e.loaded(&s)
-			other, key, reread = true, s.at, false
-			continue
-		}
-		if err != nil || s.version == e.version {
+		other, over, reread = true, m.lives(e), false
+		if e.version == 0 && e.key == key { // its id is about to be given up
 			break
 		}
-		e.loaded(&s)
-		other = true
-		now = time.Now()
-		if ttl, over = m.ttlOf(e, &e.stored, now); e.version == 0 {
-			break // its id is about to be given up
-		}
-		reread = false
 	}
-	m.prolonged(key, &e.stored, ttl)
+	m.prolonged(m.storeKey(e), &e.stored, e.lasts)
 	return other, nil
+}
+
+// lives begins the life of e anew, and reports whether its time is over.
+func (m *Manager) lives(e *entry) (over bool) {
+	now := time.Now()
+	ttl, over := m.ttlOf(e, &e.stored, now)
+	e.wrote, e.lasts = now.UnixNano(), ttl
+	return over
+}
+
+// reload makes e what the store has by now.
+func (m *Manager) reload(ctx context.Context, e *entry, t *tries) error {
+	s, err := m.findAgain(ctx, m.storeKey(e))
+	if err == nil && s.held != "" && m.toucher == nil { // it can only be written
+		if s, err = m.lookToWrite(ctx, s.at, "", t); err == nil {
+			s.held = ""
+		}
+	}
+	if err != nil {
+		return err
+	}
+	e.loaded(&s)
+	e.moved(s)
+	return nil
+}
+
+// writeAsItIs stores e for its life, if it still has its version.
+func (m *Manager) writeAsItIs(ctx context.Context, e *entry) error {
+	if e.stored.Owned != nil {
+		e.stored.Used = time.Unix(0, e.wrote).UnixMilli()
+	}
+	key := m.storeKey(e)
+	text, err := m.encode(&e.stored, key)
+	if err != nil {
+		return err
+	}
+	version, err := m.setRecord(ctx, key, text, e.lasts, e.version, &e.stored)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return ErrGone
+	case err != nil:
+		return err
+	}
+	e.version = version
+	return nil
+}
+
+// touchAndLook touches e, and looks what that was, if the store has versions. met means
+// that another request has saved the session, or that it has another id of itself: e is
+// that now.
+func (m *Manager) touchAndLook(ctx context.Context, e *entry) (met bool, err error) {
+	key := m.storeKey(e)
+	switch err := m.touch(ctx, key, e.lasts); {
+	case errors.Is(err, ErrNotFound):
+		return false, ErrGone
+	case err != nil:
+		return false, err
+	}
+	m.prolongHint(ctx, key, &e.stored, e.lasts)
+	if m.swapper == nil {
+		return false, nil
+	}
+	s, err := m.findAgain(ctx, key)
+	for _, t := range []*tombstone{s.tombstone, s.by} { // which the touch has given the life of a session
+		if t != nil && t.key == key && t.version != 0 {
+			_ = m.setTombstone(ctx, key, m.tombstoneText(key, t.lead, t.others()...), m.lasts(t), t.version, "")
+		}
+	}
+	switch {
+	case errors.Is(err, ErrGone):
+		return false, err
+	case err != nil, s.at == key && s.version == e.version:
+		return false, nil
+	}
+	e.moved(s)
+	e.loaded(&s)
+	return true, nil
 }
