@@ -191,11 +191,11 @@ func (e *entry) leave(m *Manager) {
 
 // logIn does to the store what a login does: the values go to the one request
 // that gives the old id up. It leaves in p.alone whether that was another one.
-func (m *Manager) logIn(p *plan) (failed error) {
+func (m *Manager) logIn(p *plan) error {
 	ctx, e := p.ctx, &p.entry
 	admit, err := m.admission(p)
 	if admit == nil {
-		err = m.endOthers(p.ctx, p.others, m.storeKey(e))
+		err = m.endOthers(ctx, p.others, m.storeKey(e))
 	}
 	if err != nil {
 		return err
@@ -207,34 +207,39 @@ func (m *Manager) logIn(p *plan) (failed error) {
 	case p.login.life != record.Life{}:
 		options, _ = m.ownFor(m.config, p.login.life, m.blank)
 	}
-	if e.state == live {
-		former, changes := e.id, &p.changes
-		if p.login.dropValues || p.untrusted || p.login.changesOwner(e) {
-			kept, err := p.changes.alone(p.changes.own)
-			if err != nil {
-				return err
-			}
-			kept.ownSet = p.changes.ownSet
-			changes, p.alone = &kept, true
-		}
-		err := m.changeID(ctx, e, changes, admit)
-		if err == nil {
-			m.addLogin(ctx, e)
-		}
-		if !errors.Is(err, ErrGone) && !errors.Is(err, errExpired) {
-			p.former = former
+	if e.state != live {
+		return m.logInAnew(p, options, admit)
+	}
+	former, changes := e.id, &p.changes
+	if p.login.dropValues || p.untrusted || p.login.changesOwner(e) {
+		kept, err := p.changes.alone(p.changes.own)
+		if err != nil {
 			return err
 		}
-		if errors.Is(err, ErrOutcomeUnknown) { // it may have been this login that ended it
-			defer func() {
-				if failed != nil {
-					failed = halfEnded(failed)
-				}
-			}()
-		}
-		m.debug(ctx, "session is gone, the login gets one of its own", slog.Any("session", e.id))
-		e.leave(m)
+		kept.ownSet = p.changes.ownSet
+		changes, p.alone = &kept, true
 	}
+	err = m.changeID(ctx, e, changes, admit)
+	if err == nil {
+		m.addLogin(ctx, e)
+	}
+	if !errors.Is(err, ErrGone) && !errors.Is(err, errExpired) {
+		p.former = former
+		return err
+	}
+	m.debug(ctx, "session is gone, the login gets one of its own", slog.Any("session", e.id))
+	e.leave(m)
+	failed := m.logInAnew(p, options, admit)
+	if failed != nil && errors.Is(err, ErrOutcomeUnknown) { // it may have been this login that ended it
+		return halfEnded(failed)
+	}
+	return failed
+}
+
+// logInAnew makes a session for a login that has none to go on with. options are its
+// cookie options.
+func (m *Manager) logInAnew(p *plan, options *record.Cookie, admit *admission) error {
+	ctx, e := p.ctx, &p.entry
 	p.alone = true
 	alone, err := p.changes.alone(options)
 	if err != nil {
