@@ -252,9 +252,6 @@ func (v *Visit) report(ctx context.Context, op Op, err error) error {
 
 // decide calls Hooks.Error. What it can't decode itself is left to it.
 func (v *Visit) decide(ctx context.Context, e *Error) error {
-	if v.session == nil {
-		return v.manager.o.Hooks.Error(ctx, e)
-	}
 	if v.session.within("ask") {
 		return e
 	}

@@ -106,19 +106,6 @@ func (f *failedCalls) drop(which func(failedCall) bool) *failedCalls {
 		return nil
 	}
 	maps.DeleteFunc(f.all, func(c failedCall, _ numbered) bool { return which(c) })
-	return f.left()
-}
-
-// dropOne takes one call out.
-func (f *failedCalls) dropOne(c failedCall) *failedCalls {
-	if f == nil {
-		return nil
-	}
-	delete(f.all, c)
-	return f.left()
-}
-
-func (f *failedCalls) left() *failedCalls {
 	if len(f.all) == 0 {
 		return nil
 	}
@@ -142,7 +129,7 @@ func (s *Session) outcome(call, name string, err error) error {
 	if c := (failedCall{call, name}); err != nil {
 		s.failed = s.failed.add(c, err)
 	} else {
-		s.failed = s.failed.dropOne(c)
+		s.failed = s.failed.drop(func(f failedCall) bool { return f == c })
 	}
 	return err
 }
