@@ -32,7 +32,7 @@ func Observe(s Store, around func(ctx context.Context, method string) (context.C
 	lists := observedLists{o, indexer}
 	switch {
 	case keeps != nil && indexer != nil && toucher != nil:
-		return &observedIndex{o, versions, batches, touches, lists, keeper, keeps}
+		return &observedKeeper{o, versions, batches, touches, lists, keeper, keeps}
 	case indexer != nil && toucher != nil:
 		return struct {
 			observed
@@ -48,8 +48,6 @@ func Observe(s Store, around func(ctx context.Context, method string) (context.C
 			observedBatches
 			observedLists
 		}{o, versions, batches, lists}
-	case keeps != nil && batcher != nil && toucher != nil:
-		return observedKeeper{o, versions, batches, touches, keeper, keeps}
 	case batcher != nil && toucher != nil:
 		return struct {
 			observed
@@ -243,59 +241,28 @@ type observedKeeper struct {
 	observedVersions
 	observedBatches
 	observedTouches
+	observedLists
 	keeper  keeper
 	batches batchKeeper
 }
 
-func (k observedKeeper) View(ctx context.Context, key string) (string, Version, error) {
+func (k *observedKeeper) View(ctx context.Context, key string) (string, Version, error) {
 	ctx, end := k.begin(ctx, "GetVersion")
 	text, now, err := k.keeper.View(ctx, key)
 	end(unkeyed(err, key))
 	return text, now, err
 }
 
-func (k observedKeeper) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error) {
+func (k *observedKeeper) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error) {
 	ctx, end := k.begin(ctx, "SetVersion")
 	now, err := k.keeper.Keep(ctx, text, keyLen, ttl, v)
 	end(unkeyed(err, text[:keyLen]))
 	return now, err
 }
 
-func (k observedKeeper) KeepBatch(ctx context.Context, writes []Write) ([]Version, error) {
+func (k *observedKeeper) KeepBatch(ctx context.Context, writes []Write) ([]Version, error) {
 	ctx, end := k.begin(ctx, "Batch")
 	versions, err := k.batches.KeepBatch(ctx, writes)
-	end(unkeyedOf(err, writes))
-	return versions, err
-}
-
-// observedIndex is an observedKeeper that is an Indexer too.
-type observedIndex struct {
-	observed
-	observedVersions
-	observedBatches
-	observedTouches
-	observedLists
-	keeper  keeper
-	batches batchKeeper
-}
-
-func (i *observedIndex) View(ctx context.Context, key string) (string, Version, error) {
-	ctx, end := i.begin(ctx, "GetVersion")
-	text, now, err := i.keeper.View(ctx, key)
-	end(unkeyed(err, key))
-	return text, now, err
-}
-
-func (i *observedIndex) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error) {
-	ctx, end := i.begin(ctx, "SetVersion")
-	now, err := i.keeper.Keep(ctx, text, keyLen, ttl, v)
-	end(unkeyed(err, text[:keyLen]))
-	return now, err
-}
-
-func (i *observedIndex) KeepBatch(ctx context.Context, writes []Write) ([]Version, error) {
-	ctx, end := i.begin(ctx, "Batch")
-	versions, err := i.batches.KeepBatch(ctx, writes)
 	end(unkeyedOf(err, writes))
 	return versions, err
 }
