@@ -31,6 +31,13 @@ type Carrier interface {
 	Reset(jar Jar, s *Session) error
 }
 
+// A sender is the part of a Carrier that sends. The default carrier is read by way of
+// signedCookie.read, which tells more than an id.
+type sender interface {
+	Set(jar Jar, s *Session) error
+	Reset(jar Jar, s *Session) error
+}
+
 // Header returns a Carrier for non-browser clients. It transports the id unsigned
 // in the request and response header field of that name. A response carries the
 // id if the session was saved.
@@ -99,7 +106,7 @@ func namesOf(name string) (cookies, sigs [places]string) {
 	return cookies, sigs
 }
 
-// signedCookie is the default Carrier: the cookie NAME and those beside it, each
+// signedCookie is the default way of the id: the cookie NAME and those beside it, each
 // with NAME.sig unless unsigned.
 type signedCookie struct {
 	name      string
@@ -122,18 +129,6 @@ type signedCookie struct {
 	key           func(ID) string // returns the store's key of an id
 }
 
-// Get reads K10 to K13.
-func (c *signedCookie) Get(jar Jar) (ID, bool, error) {
-	r := c.read(jar)
-	if r.forged {
-		c.refuseSignature(jar)
-	}
-	if r.only != nil {
-		return r.only.id, r.reissue, nil
-	}
-	return "", false, nil
-}
-
 // A reading is what a request carries. Its ids are different and genuine: with
 // the signature if the first key made it, and with the store key if that is
 // known.
@@ -147,7 +142,7 @@ type reading struct {
 	refused string      // why there is none, if the request carries session cookies
 }
 
-// read returns what the request carries.
+// read returns what the request carries (K10 to K13).
 func (c *signedCookie) read(jar Jar) (r reading) {
 	keys := c.keys.Load()
 	if a, ok := jar.(bufferJar); ok && c.signed {

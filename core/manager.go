@@ -308,16 +308,16 @@ type Manager struct {
 	o         Options
 	dialect   dialect
 	store     Store
-	swapper   Swapper     // nil if the store has no versions
-	keeper    keeper      // swapper, if it is a keeper
-	keeps     batchKeeper // keeper, if it is one
-	batcher   Batcher     // nil if the store can't change several keys in one step
-	toucher   Toucher     // nil if the store can't touch
-	indexer   Indexer     // nil without Options.Owners
-	sealer    *sealer     // nil if sessions are stored as they are
-	migrating keyring     // verifies cookies of the other form
-	old       *Manager    // where sessions are taken over from; nil if there is none
-	carrier   Carrier
+	swapper   Swapper       // nil if the store has no versions
+	keeper    keeper        // swapper, if it is a keeper
+	keeps     batchKeeper   // keeper, if it is one
+	batcher   Batcher       // nil if the store can't change several keys in one step
+	toucher   Toucher       // nil if the store can't touch
+	indexer   Indexer       // nil without Options.Owners
+	sealer    *sealer       // nil if sessions are stored as they are
+	migrating keyring       // verifies cookies of the other form
+	old       *Manager      // where sessions are taken over from; nil if there is none
+	carrier   sender        // Options.Carrier, or cookie
 	cookie    *signedCookie // the carrier, if it is the default one
 	config    CookieOptions // complete
 	inside    string        // the cookie's path, as requests arrive: without Options.MountPath

@@ -552,7 +552,7 @@ func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 	switch {
 	case id != "":
 	case m.cookie == nil:
-		if id, v.resend, err = m.carrier.Get(v.jar); err != nil {
+		if id, v.resend, err = m.o.Carrier.Get(v.jar); err != nil {
 			return "", nil, err
 		}
 		if id == "" {
