@@ -287,51 +287,31 @@ func halfEnded(err error) error {
 // endOne removes the session at p, or returns the successors that it has.
 // KoaCompat just removes it, as the original does.
 func (m *Manager) endOne(ctx context.Context, p target) (successors []string, err error) {
-	key, version, list := p.key, p.version, p.list
 	if !m.dialect.marks() {
 		if m.old != nil && m.migrates() { // an id that was renewed of itself
-			if s, _ := m.old.look(ctx, key); s.tombstone != nil {
+			if s, _ := m.old.look(ctx, p.key); s.tombstone != nil {
 				successors = s.tombstone.successors
 			}
 		}
-		return successors, m.destroy(ctx, key)
+		return successors, m.destroy(ctx, p.key)
 	}
-	tries := tries{manager: m}
-	for {
-		if version == 0 {
-			var data []byte
-			data, version, err = m.get(ctx, key)
-			switch {
-			case errors.Is(err, ErrNotFound) && m.moves(): // yet
-			case errors.Is(err, ErrNotFound):
-				return nil, nil
-			case errors.Is(err, ErrCorrupt): // something else that stands there
-				return nil, m.destroy(ctx, key)
-			case err != nil:
-				return nil, err
-			case string(data) == leftText: // it must not come back
-			case isTombstone(data):
-				t := m.parseTombstone(key, data, version)
-				if successors = t.successors; t.lead.to == "" || t.lead.until != 0 || m.swapper == nil {
-					return successors, nil
-				}
-				// Nothing may come in the place of a pointer.
-			default:
-				var r record.Record
-				if err := m.decode(&r, data, key); err == nil {
-					if list = m.listOf(&r); r.Moved {
-						successors = []string{m.o.Prefix + r.Next}
-					}
-				}
+	for tries := (tries{manager: m}); ; {
+		if p.version == 0 {
+			found, ended, err := m.lookToEnd(ctx, &p)
+			if ended {
+				return found, err
+			}
+			if found != nil {
+				successors = found
 			}
 		}
 		if m.swapper == nil {
-			return nil, m.destroy(ctx, key)
+			return nil, m.destroy(ctx, p.key)
 		}
 		if m.moves() {
-			err = m.shut(ctx, key, version, list)
+			err = m.shut(ctx, p.key, p.version, p.list)
 		} else {
-			err = m.remove(ctx, key, version, list)
+			err = m.remove(ctx, p.key, p.version, p.list)
 		}
 		switch {
 		case err == nil, errors.Is(err, ErrNotFound) && !m.moves():
@@ -342,29 +322,62 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 		if err := tries.next(); err != nil {
 			return nil, err
 		}
-		if version == 0 || errors.Is(err, ErrNotFound) { // something has come or gone meanwhile
-			version = 0
+		if p.version == 0 || errors.Is(err, ErrNotFound) { // something has come or gone meanwhile
+			p.version = 0
 			continue
 		}
-		// So that it needs no more tries, however many requests write.
-		s, _, err := m.hold(ctx, key)
-		switch {
-		case err == nil && s.at != key:
-			version = 0 // it has another id of itself: what is left here ends, too
-		case errors.Is(err, ErrGone) && s.tombstone != nil:
-			return s.tombstone.successors, nil
-		case errors.Is(err, ErrGone) && s.version == 0 && m.moves():
-			version = 0
-		case errors.Is(err, ErrGone):
-			return nil, nil
-		case errors.Is(err, ErrRefused), errors.Is(err, ErrTooLarge), errors.Is(err, ErrCorrupt):
-			version = 0 // a full server, on which others can't write either
-		case err != nil:
-			return nil, err
-		default:
-			version = s.version
+		if found, ended, err := m.holdToEnd(ctx, &p); ended {
+			return found, err
 		}
 	}
+}
+
+// lookToEnd notes in p what stands there. ended means that endOne is over with it.
+func (m *Manager) lookToEnd(ctx context.Context, p *target) (successors []string, ended bool, err error) {
+	data, version, err := m.get(ctx, p.key)
+	p.version = version
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, !m.moves(), nil // it may come yet
+	case errors.Is(err, ErrCorrupt): // something else that stands there
+		return nil, true, m.destroy(ctx, p.key)
+	case err != nil:
+		return nil, true, err
+	case string(data) == leftText: // it must not come back
+		return nil, false, nil
+	case isTombstone(data):
+		t := m.parseTombstone(p.key, data, version)
+		pointer := t.lead.to != "" && t.lead.until == 0 && m.swapper != nil
+		return t.successors, !pointer, nil // in the place of a pointer nothing may come
+	}
+	var r record.Record
+	if err := m.decode(&r, data, p.key); err == nil {
+		if p.list = m.listOf(&r); r.Moved {
+			successors = []string{m.o.Prefix + r.Next}
+		}
+	}
+	return successors, false, nil
+}
+
+// holdToEnd holds what stands at p, so that its end needs no more tries, however many
+// requests write. It notes the version to be ended, zero if another look has to tell.
+func (m *Manager) holdToEnd(ctx context.Context, p *target) (successors []string, ended bool, err error) {
+	s, _, err := m.hold(ctx, p.key)
+	p.version = 0
+	switch {
+	case err == nil && s.at != p.key: // it has another id of itself: what is left here ends, too
+	case err == nil:
+		p.version = s.version
+	case errors.Is(err, ErrGone) && s.tombstone != nil:
+		return s.tombstone.successors, true, nil
+	case errors.Is(err, ErrGone) && s.version == 0 && m.moves():
+	case errors.Is(err, ErrGone):
+		return nil, true, nil
+	case errors.Is(err, ErrRefused), errors.Is(err, ErrTooLarge), errors.Is(err, ErrCorrupt): // a full server, on which others can't write either
+	default:
+		return nil, true, err
+	}
+	return nil, false, nil
 }
 
 // remove removes key if it still has version, and takes it out of list. A Swapper that is no Batcher can
