@@ -105,29 +105,12 @@ func (s *Session) note(call string, err error) error {
 // whose time is over has nothing to do with them. op is held.
 func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s, m := v.session, v.manager
-	var targets []target
 	before := v.formerTargets()
 	s.mu.Lock()
 	id, held := s.id, s.save == SaveNever
 	s.apart = s.apart || held
 	unsent := s.state == fresh && !logout // no browser has its id: it may have another session by now
-	if s.mayBeStored() || s.loadErr != nil && s.id != "" {
-		targets = append(targets, target{key: m.storeKey(&s.entry)})
-		if s.state == live && !s.notLoaded && s.unknownWrite == nil {
-			targets[0].version, targets[0].list = s.version, m.listOf(&s.stored)
-		}
-		targets = append(targets, before...)
-	}
-	if logout {
-		targets = append(append(targets, s.notEnded()...), v.others...)
-		targets = append(targets, v.targetsBeside(atNext)...)
-		for t := s.givenUp; t != nil; t = t.also {
-			targets = append(targets, target{key: t.key})
-			for _, key := range t.successors {
-				targets = append(targets, target{key: key})
-			}
-		}
-	}
+	targets := v.targetsToEnd(before, logout)
 	s.state, s.login = destroyed, nil
 	s.edits, s.many, s.cleared, s.stored.Fields = nil, nil, true, record.Fields{}
 	s.replaceRev++
@@ -138,19 +121,13 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 		return nil
 	}
 	var err error
-	if logout {
+	if logout || m.moves() {
 		var left []target
-		if left, err = m.end(ctx, targets...); len(left) > 0 {
-			s.unended = &left
-		} else {
-			s.unended = nil
+		if left, err = m.end(ctx, targets...); logout {
+			s.notEnd(left)
 		}
-	} else if m.moves() {
-		_, err = m.end(ctx, targets...)
-	} else {
-		if err = m.destroy(ctx, targets[0].key); err == nil {
-			m.disown(ctx, targets[0].list, targets[0].key)
-		}
+	} else if err = m.destroy(ctx, targets[0].key); err == nil {
+		m.disown(ctx, targets[0].list, targets[0].key)
 	}
 	if err != nil && s.loadErr != nil { // at least from where it was
 		err = errors.Join(err, m.destroy(ctx, targets[0].key))
@@ -168,11 +145,36 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	switch {
 	case err != nil:
 		err = v.report(ctx, OpDestroy, err)
-	case logout && v.manager.listens():
+	case logout && m.listens():
 		v.tell(ctx, id, Event{Kind: EventLoggedOut})
 		v.tellOthers(ctx, v.others, "Destroy")
 	}
 	return errors.Join(err, unset)
+}
+
+// targetsToEnd are where a Destroy looks: the session's own place first, if it has one,
+// and those before it was taken over. mu is held.
+func (v *Visit) targetsToEnd(before []target, logout bool) (targets []target) {
+	s, m := v.session, v.manager
+	if s.mayBeStored() || s.loadErr != nil && s.id != "" {
+		own := target{key: m.storeKey(&s.entry)}
+		if s.state == live && !s.notLoaded && s.unknownWrite == nil {
+			own.version, own.list = s.version, m.listOf(&s.stored)
+		}
+		targets = append(append(targets, own), before...)
+	}
+	if !logout {
+		return targets
+	}
+	targets = append(append(targets, s.notEnded()...), v.others...)
+	targets = append(targets, v.targetsBeside(atNext)...)
+	for t := s.givenUp; t != nil; t = t.also {
+		targets = append(targets, target{key: t.key})
+		for _, key := range t.successors {
+			targets = append(targets, target{key: key})
+		}
+	}
+	return targets
 }
 
 // formerTargets are where the session was before it was taken over. Foreign.Key is code
@@ -225,6 +227,13 @@ func (e *entry) notEnded() []target {
 	return *e.unended
 }
 
+// notEnd notes them.
+func (e *entry) notEnd(targets []target) {
+	if e.unended = nil; len(targets) > 0 {
+		e.unended = &targets
+	}
+}
+
 // beginAnew begins an empty session in place of this one. op is held.
 func (v *Visit) beginAnew(ctx context.Context) error {
 	s, m := v.session, v.manager
@@ -238,35 +247,9 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 		return v.failAlways(ctx, OpID, err)
 	}
 	if !held {
-		if err := v.sendable(ctx); err != nil {
-			return v.failAlways(ctx, OpCarrier, err)
+		if stored, err = v.giveUp(ctx, m.key(id), stored); err != nil {
+			return err
 		}
-		if stored {
-			if err := v.endBeside(ctx); err != nil {
-				return err
-			}
-			e := s.snapshot()
-			left, err := m.retireID(ctx, &e, m.key(id))
-			if err != nil {
-				if errors.Is(err, ErrGone) {
-					v.gone(ctx)
-				}
-				return v.failAlways(ctx, OpDestroy, err)
-			}
-			if left != nil { // the id had been given up already
-				stored = false
-				s.mu.Lock()
-				s.unknown(e.key, left.and(s.givenUp), false)
-				s.mu.Unlock()
-			}
-		}
-		if stored || m.o.ResetUnknown && s.place == atName {
-			if err := v.sendReset(ctx, false); err != nil { // with the old cookie's attributes
-				return err
-			}
-		}
-	}
-	if !held {
 		v.passOn(ctx, id)
 	}
 	s.mu.Lock()
@@ -282,6 +265,38 @@ func (v *Visit) beginAnew(ctx context.Context) error {
 		v.tell(ctx, was.id, Event{Kind: EventEnded, Why: "Reset"})
 	}
 	return nil
+}
+
+// giveUp gives the id of a session up, if that is stored, for that of successor, and takes
+// the cookie from the browser. was reports whether there was one to give up.
+func (v *Visit) giveUp(ctx context.Context, successor string, stored bool) (was bool, err error) {
+	s := v.session
+	if err := v.sendable(ctx); err != nil {
+		return false, v.failAlways(ctx, OpCarrier, err)
+	}
+	if stored {
+		if err := v.endBeside(ctx); err != nil {
+			return false, err
+		}
+		e := s.snapshot()
+		left, err := v.manager.retireID(ctx, &e, successor)
+		if err != nil {
+			if errors.Is(err, ErrGone) {
+				v.gone(ctx)
+			}
+			return false, v.failAlways(ctx, OpDestroy, err)
+		}
+		if left != nil { // the id had been given up already
+			stored = false
+			s.mu.Lock()
+			s.unknown(e.key, left.and(s.givenUp), false)
+			s.mu.Unlock()
+		}
+	}
+	if stored || v.manager.o.ResetUnknown && s.place == atName {
+		return stored, v.sendReset(ctx, false) // with the old cookie's attributes
+	}
+	return stored, nil
 }
 
 // endBeside ends the sessions of the cookies beside the first one, as a login does: the
@@ -315,17 +330,8 @@ func (v *Visit) renew(ctx context.Context) error {
 		}
 		return v.failAlways(ctx, OpSet, err)
 	}
-	if s.state == live && s.notLoaded && s.save != SaveNever {
-		// It was replaced without being loaded. An id that the store does not know
-		// is not adopted (K48).
-		e := s.snapshot()
-		if err := m.load(ctx, &e, v.began); err != nil {
-			return v.failAlways(ctx, OpGet, err)
-		}
-		s.mu.Lock()
-		e.unended, e.wrote = s.unended, s.wrote
-		s.entry = e
-		s.mu.Unlock()
+	if err := v.loadReplaced(ctx); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	state, held := s.state, s.save == SaveNever
@@ -375,6 +381,24 @@ func (v *Visit) renew(ctx context.Context) error {
 		v.gone(ctx)
 	}
 	return v.failAlways(ctx, saveOp(err), err)
+}
+
+// loadReplaced loads a session that was replaced without being loaded, before a Renew. An
+// id that the store does not know is not adopted (K48).
+func (v *Visit) loadReplaced(ctx context.Context) error {
+	s := v.session
+	if s.state != live || !s.notLoaded || s.save == SaveNever {
+		return nil
+	}
+	e := s.snapshot()
+	if err := v.manager.load(ctx, &e, v.began); err != nil {
+		return v.failAlways(ctx, OpGet, err)
+	}
+	s.mu.Lock()
+	e.unended, e.wrote = s.unended, s.wrote
+	s.entry = e
+	s.mu.Unlock()
+	return nil
 }
 
 // renewUnstored gives another id to a session that the store does not have, or
