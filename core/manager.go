@@ -361,40 +361,13 @@ func New(store Store, o *Options) (*Manager, error) {
 	m.dialect.prefix = record.PrefixOf(m.o.Prefix)
 	m.check(problem)
 	m.checkOwners(problem)
-	if m.o.Carrier == nil {
-		if err := m.newCookie(); err != nil {
-			problem("%w", err)
-		}
-	} else {
-		m.carrier = m.o.Carrier
-		if len(m.o.Keys) > 0 {
-			problem("Options has both Keys and a Carrier: this package does not sign the id of a Carrier, so remove the Keys")
-		}
-		if len(m.o.FormerCookies)+len(m.o.FormerNames)+len(m.o.Domains) > 0 {
-			problem("Options has FormerCookies, FormerNames or Domains beside a Carrier: remove one")
-		}
-		if err := m.config.check(""); err != nil {
-			problem("%w", err)
-		}
-	}
-	if len(m.o.Seal.Keys) > 0 && len(problems) == 0 {
-		var err error
-		if m.sealer, err = newSealer(&m.o.Seal); err != nil {
-			problem("Options.Seal: %w", err)
-		}
-	}
-	if keys := m.o.OwnerKeys; m.o.Owners && len(problems) == 0 {
-		if len(keys) == 0 {
-			keys = m.o.Keys
-		}
-		if err := m.setOwnerKeys(keys); err != nil {
-			problem("Options.OwnerKeys: %w", err)
-		}
+	m.newCarrier(problem)
+	if len(problems) == 0 {
+		m.newKeys(problem)
 	}
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("session: New: %w", errors.Join(problems...))
 	}
-	m.ownKeyed = len(m.o.OwnerKeys) > 0
 	timeout := m.o.ReconnectTimeout
 	if m.o.FailFast {
 		timeout = 0
@@ -402,12 +375,56 @@ func New(store Store, o *Options) (*Manager, error) {
 	m.health = newHealth(store, timeout, m.o.MaxWaiters, m.storeChanged(""))
 	if m.migrates() {
 		m.old = m.newOld(timeout)
-		m.old.o.Keys, m.old.o.OwnerKeys, m.old.o.Seal.Keys, m.old.o.Migrate.Keys = nil, nil, nil, nil
+		m.old.o.forgetKeys()
 	} else {
 		m.o.Migrate = Migration{} // it is over, also if the clock is set back
 	}
-	m.o.Keys, m.o.OwnerKeys, m.o.Seal.Keys, m.o.Migrate.Keys = nil, nil, nil, nil
+	m.o.forgetKeys()
 	return m, nil
+}
+
+// forgetKeys leaves no key where it is not needed.
+func (o *Options) forgetKeys() {
+	o.Keys, o.OwnerKeys, o.Seal.Keys, o.Migrate.Keys = nil, nil, nil, nil
+}
+
+// newCarrier makes what sends the id, and reports what does not go with it.
+func (m *Manager) newCarrier(problem func(string, ...any)) {
+	if m.o.Carrier == nil {
+		if err := m.newCookie(); err != nil {
+			problem("%w", err)
+		}
+		return
+	}
+	m.carrier = m.o.Carrier
+	if len(m.o.Keys) > 0 {
+		problem("Options has both Keys and a Carrier: this package does not sign the id of a Carrier, so remove the Keys")
+	}
+	if len(m.o.FormerCookies)+len(m.o.FormerNames)+len(m.o.Domains) > 0 {
+		problem("Options has FormerCookies, FormerNames or Domains beside a Carrier: remove one")
+	}
+	if err := m.config.check(""); err != nil {
+		problem("%w", err)
+	}
+}
+
+// newKeys makes what is made of the keys beside the cookie.
+func (m *Manager) newKeys(problem func(string, ...any)) {
+	if len(m.o.Seal.Keys) > 0 {
+		var err error
+		if m.sealer, err = newSealer(&m.o.Seal); err != nil {
+			problem("Options.Seal: %w", err)
+		}
+	}
+	m.ownKeyed = len(m.o.OwnerKeys) > 0
+	if keys := m.o.OwnerKeys; m.o.Owners {
+		if !m.ownKeyed {
+			keys = m.o.Keys
+		}
+		if err := m.setOwnerKeys(keys); err != nil {
+			problem("Options.OwnerKeys: %w", err)
+		}
+	}
 }
 
 // findAbilities finds the capabilities of the store.
@@ -475,6 +492,39 @@ func (m *Manager) check(problem func(string, ...any)) {
 	if len(o.Prefix) > 100 || !keyText(o.Prefix) {
 		problem("Options.Prefix must be at most 100 bytes of printable ASCII without blanks")
 	}
+	if o.MaxSize < 0 || o.MaxWaiters < 0 {
+		problem("Options.MaxSize or MaxWaiters is negative: omit it for the default")
+	}
+	m.checkTimes(problem)
+	m.checkMountPath(problem)
+	for _, err := range []error{o.Seal.check(o), o.Koa.check(o), o.Migrate.check(m, m.store, o.Carrier == nil && m.config.Signed == On)} {
+		if err != nil {
+			problem("%w", err)
+		}
+	}
+	if !o.UnderivedUntil.IsZero() {
+		switch {
+		case o.koa:
+			problem("Options.UnderivedUntil is not available with KoaCompat, whose signatures are by the Keys themselves: remove it")
+		case o.Carrier != nil || m.config.Signed != On:
+			problem("Options.UnderivedUntil is about signatures, but the cookie has none: remove it")
+		}
+	}
+	if h, ok := o.Carrier.(header); ok && !(fieldName(string(h)) && h.free()) {
+		problem("core.Header needs the name of a header field that has no other meaning to browsers, proxies and servers, such as X-Session-Id")
+	}
+	if o.OnConflict > ConflictLastWriteWins {
+		problem("Options.OnConflict has an unknown value: use a ConflictPolicy constant")
+	}
+	if o.OnConflict != ConflictDefault && m.swapper == nil {
+		problem("Options.OnConflict needs a store with versions (core.Swapper), which this store lacks: %w", errors.ErrUnsupported)
+	}
+}
+
+// checkTimes reports what is no time between two calls, or does not go with the life of a
+// session.
+func (m *Manager) checkTimes(problem func(string, ...any)) {
+	o := &m.o
 	for _, d := range []struct {
 		name  string
 		value time.Duration
@@ -490,21 +540,6 @@ func (m *Manager) check(problem func(string, ...any)) {
 			problem("Options.%s of %v is shorter than a millisecond: a number without a unit counts nanoseconds; write %d * time.Millisecond or time.Second", d.name, d.value, int64(d.value))
 		}
 	}
-	if o.MaxSize < 0 || o.MaxWaiters < 0 {
-		problem("Options.MaxSize or MaxWaiters is negative: omit it for the default")
-	}
-	m.inside = m.config.Path
-	switch mount, path := o.MountPath, m.config.Path; {
-	case mount == "":
-	case mount[0] != '/' || strings.HasSuffix(mount, "/") || !attribute(mount):
-		problem("Options.MountPath must begin with /, not end with it, and contain nothing that the path of a request never contains")
-	case pathMatch(mount, path): // as "/" and the prefix itself do
-		m.inside = "/"
-	case pathMatch(path, mount):
-		m.inside = path[len(mount):]
-	default:
-		problem("Options.MountPath %q and Cookie.Path %q have nothing in common: no request would have a session", mount, path)
-	}
 	if o.TouchEvery > 0 && !m.rolling {
 		problem("Options.TouchEvery is the time between two prolongations by IdleTimeout: set IdleTimeout too")
 	}
@@ -515,45 +550,60 @@ func (m *Manager) check(problem func(string, ...any)) {
 	if o.IdleTimeout > 0 {
 		life = o.IdleTimeout
 	}
-	for _, err := range []error{o.Seal.check(o), o.Koa.check(o), o.Migrate.check(m, m.store, o.Carrier == nil && m.config.Signed == On)} {
-		if err != nil {
-			problem("%w", err)
-		}
-	}
-	if !o.UnderivedUntil.IsZero() {
-		switch {
-		case o.koa:
-			problem("Options.UnderivedUntil is not available with KoaCompat, whose signatures are by the Keys themselves: remove it")
-		case o.Carrier != nil || m.config.Signed != On:
-			problem("Options.UnderivedUntil is about signatures, but the cookie has none: remove it")
-		}
-	}
 	if o.TouchEvery > 0 && life > 0 && o.TouchEvery >= life {
 		problem("Options.TouchEvery is not shorter than the lifetime of a session, which would expire in between: set a shorter one")
 	}
-	if h, ok := o.Carrier.(header); ok && !(fieldName(string(h)) && h.free()) {
-		problem("core.Header needs the name of a header field that has no other meaning to browsers, proxies and servers, such as X-Session-Id")
-	}
-	if o.OnConflict > ConflictLastWriteWins {
-		problem("Options.OnConflict has an unknown value: use a ConflictPolicy constant")
-	}
-	if o.OnConflict != ConflictDefault && m.swapper == nil {
-		problem("Options.OnConflict needs a store with versions (core.Swapper), which this store lacks: %w", errors.ErrUnsupported)
+}
+
+// checkMountPath finds the part of the cookie's path that requests still have.
+func (m *Manager) checkMountPath(problem func(string, ...any)) {
+	m.inside = m.config.Path
+	switch mount, path := m.o.MountPath, m.config.Path; {
+	case mount == "":
+	case mount[0] != '/' || strings.HasSuffix(mount, "/") || !attribute(mount):
+		problem("Options.MountPath must begin with /, not end with it, and contain nothing that the path of a request never contains")
+	case pathMatch(mount, path): // as "/" and the prefix itself do
+		m.inside = "/"
+	case pathMatch(path, mount):
+		m.inside = path[len(mount):]
+	default:
+		problem("Options.MountPath %q and Cookie.Path %q have nothing in common: no request would have a session", mount, path)
 	}
 }
 
 // newCookie makes the default carrier.
 func (m *Manager) newCookie() error {
 	o := &m.o
-	c := &signedCookie{name: o.Name, signed: m.config.Signed == On, shaped: m.shaped, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key, koa: o.koa, former: o.FormerCookies}
+	c := &signedCookie{name: o.Name, signed: m.config.Signed == On, shaped: m.shaped, allowHTTP: o.InsecureAllowHTTP, options: m.config, key: m.key, koa: o.koa}
 	c.cookies, c.sigs = namesOf(o.Name)
 	if c.signed {
 		c.verified = newVerified()
 	}
-	errs := []error{checkName(o.Name), m.config.check(o.Name)}
-	former := c.former
-	c.former = nil
-	for i, f := range former {
+	errs := []error{checkName(o.Name), m.config.check(o.Name), m.formerScopes(c)}
+	switch {
+	case c.signed && len(o.Keys) == 0:
+		errs = append(errs, errors.New("Options.Keys is empty, but the cookie is signed: set at least one key of 32 random bytes, or set Cookie.Signed to core.Off"))
+	case !c.signed && len(o.Keys) > 0:
+		errs = append(errs, errors.New("Options has Keys, but Cookie.Signed is Off: remove one"))
+	case c.signed:
+		errs = append(errs, o.Keys.check("Options.Keys", o.InsecureShortKeys))
+	}
+	errs = append(errs, m.formerNames(c), m.domains(c))
+	if errors.Join(errs...) == nil && c.signed {
+		if until := o.Migrate.Until; !until.IsZero() && len(o.Migrate.Keys) > 0 {
+			errs = append(errs, o.sign(&m.migrating, !o.koa, o.Migrate.Keys, until))
+		}
+		errs = append(errs, m.setKeys(c, o.Keys))
+	}
+	m.carrier, m.cookie = c, c
+	return errors.Join(errs...)
+}
+
+// formerScopes gives c the scopes of Options.FormerCookies.
+func (m *Manager) formerScopes(c *signedCookie) error {
+	o := &m.o
+	var errs []error
+	for i, f := range o.FormerCookies {
 		scope := CookieOptions{Path: f.Path, Domain: f.Domain, Partitioned: f.Partitioned}
 		full := scope.or(m.config)
 		full.Partitioned = f.Partitioned
@@ -576,22 +626,6 @@ func (m *Manager) newCookie() error {
 			*of = append(*of, full)
 		}
 	}
-	switch {
-	case c.signed && len(o.Keys) == 0:
-		errs = append(errs, errors.New("Options.Keys is empty, but the cookie is signed: set at least one key of 32 random bytes, or set Cookie.Signed to core.Off"))
-	case !c.signed && len(o.Keys) > 0:
-		errs = append(errs, errors.New("Options has Keys, but Cookie.Signed is Off: remove one"))
-	case c.signed:
-		errs = append(errs, o.Keys.check("Options.Keys", o.InsecureShortKeys))
-	}
-	errs = append(errs, m.formerNames(c), m.domains(c))
-	if errors.Join(errs...) == nil && c.signed {
-		if until := o.Migrate.Until; !until.IsZero() && len(o.Migrate.Keys) > 0 {
-			errs = append(errs, o.sign(&m.migrating, !o.koa, o.Migrate.Keys, until))
-		}
-		errs = append(errs, m.setKeys(c, o.Keys))
-	}
-	m.carrier, m.cookie = c, c
 	return errors.Join(errs...)
 }
 
