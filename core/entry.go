@@ -190,6 +190,11 @@ func (m *Manager) writeOnce(ctx context.Context, e *entry, c *changeSet) error {
 		}
 		return m.create(ctx, e, c)
 	}
+	return m.overwrite(ctx, e, c)
+}
+
+// overwrite stores e, which the store has already.
+func (m *Manager) overwrite(ctx context.Context, e *entry, c *changeSet) error {
 	key := m.storeKey(e)
 	reread := e.version == 0 && m.swapper != nil // what is stored may be another request's
 	tries := tries{manager: m}

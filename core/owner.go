@@ -17,13 +17,13 @@ import (
 )
 
 // Whose sessions these are. The record says it, and is the truth; the lists of an
-// Indexer are hints (DESIGN 21). So a session is put into the list of its owner
-// before it is stored, or in the same step, and taken out after it has ended: a crash
+// Indexer are hints (DESIGN: lists are hints). So a session is put into the list of its
+// owner before it is stored, or in the same step, and taken out after it has ended: a crash
 // in between leaves a hint that leads nowhere, never a session that nobody can end.
 //
 // Where the list is another step, a login may be between the two when somebody looks
 // at the list. Who then finds a key without a session puts a tombstone there before
-// taking it out (dropHint). The login meets that, and begins again with another id:
+// taking it out (dropHints). The login meets that, and begins again with another id:
 // so it either was in the list in time, or began afterwards.
 
 // A Device is a session of an owner, as [Manager.ListByOwner] returns it.
@@ -128,29 +128,38 @@ func (m *Manager) RebuildOwners(ctx context.Context) (n int, err error) {
 		return 0, &Error{OpSet, errNoOwners}
 	}
 	err = m.indexer.Keys(ctx, m.o.Prefix, func(keys []string) error {
-		found, err := m.getMany(ctx, keys)
-		if err != nil {
-			return err
-		}
-		for i, p := range found {
-			if p.Data == nil || isTombstone(p.Data) {
-				continue
-			}
-			var r record.Record
-			if err := m.decode(&r, p.Data, keys[i]); err != nil || r.Owned == nil {
-				continue // what is unreadable opens no session
-			}
-			if ttl, over := m.ttlOf(&entry{}, &r, time.Now()); !over {
-				if err := m.own(ctx, m.listOf(&r), keys[i], ttl); err != nil {
-					return err
-				}
-				n++
-			}
-		}
-		return nil
+		some, err := m.rebuild(ctx, keys)
+		n += some
+		return err
 	})
 	if err != nil {
 		return n, &Error{OpSet, m.classify(err, ErrTimeout)}
+	}
+	return n, nil
+}
+
+// rebuild puts those of keys that are sessions into the lists of their owners.
+func (m *Manager) rebuild(ctx context.Context, keys []string) (n int, err error) {
+	found, err := m.getMany(ctx, keys)
+	if err != nil {
+		return 0, err
+	}
+	for i, p := range found {
+		if p.Data == nil || isTombstone(p.Data) {
+			continue
+		}
+		var r record.Record
+		if err := m.decode(&r, p.Data, keys[i]); err != nil || r.Owned == nil {
+			continue // what is unreadable opens no session
+		}
+		ttl, over := m.ttlOf(&entry{}, &r, time.Now())
+		if over {
+			continue
+		}
+		if err := m.own(ctx, m.listOf(&r), keys[i], ttl); err != nil {
+			return n, err
+		}
+		n++
 	}
 	return n, nil
 }

@@ -63,14 +63,7 @@ func (m *Manager) Stored(ctx context.Context, print string) iter.Seq2[*Stored, e
 			return
 		}
 		err := lister.Keys(ctx, m.o.Prefix, func(keys []string) error {
-			var some []Stored
-			for _, key := range keys {
-				s := Stored{manager: m, key: key}
-				if s.Print, ok = m.dialect.print(m.o.Prefix, key); ok && (print == "" || s.Print == print) {
-					some = append(some, s)
-				}
-			}
-			for some := range slices.Chunk(some, manyKeys) {
+			for some := range slices.Chunk(m.named(keys, print), manyKeys) {
 				if err := m.readStored(ctx, some); err != nil {
 					return err
 				}
@@ -86,6 +79,17 @@ func (m *Manager) Stored(ctx context.Context, print string) iter.Seq2[*Stored, e
 			yield(nil, &Error{OpGet, m.classify(err, ErrTimeout)})
 		}
 	}
+}
+
+// named are those of keys that are of a session, and of that fingerprint if print is not
+// empty.
+func (m *Manager) named(keys []string, print string) (all []Stored) {
+	for _, key := range keys {
+		if its, ok := m.dialect.print(m.o.Prefix, key); ok && (print == "" || its == print) {
+			all = append(all, Stored{manager: m, key: key, Print: its})
+		}
+	}
+	return all
 }
 
 // A lister is a store that can tell its keys. The core finds it by its method, which
