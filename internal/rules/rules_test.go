@@ -54,7 +54,7 @@ var (
 	requirements      = regexp.MustCompile(`(?i)requirements?\s*([1-9]\d?\b(?:(?:,\s*|\s+and\s+)[1-9]\d?\b)*)`)
 	subtestName       = regexp.MustCompile(`^(?:[KRWTP]\d+[ :]+)*[KRWTP]\d+(?:[ :]|$)`)
 	requirementInName = regexp.MustCompile(`Requirement([1-9]\d?)`)
-	decisions         = regexp.MustCompile(`(?i)decisions?[\s/]*\d+`)
+	decisions         = regexp.MustCompile(`(?i)decisions?[\s/]*\d+|DESIGN\s+\d+`)
 	// A decision is cited by its name, up to the next punctuation.
 	designCitation = regexp.MustCompile(`\bDESIGN: ([^.,;:()]*)`)
 )
@@ -473,6 +473,28 @@ func publicComments(f *ast.File, each func(c *ast.CommentGroup)) {
 				shown(d.Doc)
 			}
 		}
+	}
+}
+
+// DESIGN.md says of each file of core what is in it.
+func TestDesignHasEachFile(t *testing.T) {
+	design := read(t, designFile)
+	_, table, ok := strings.Cut(design, "\n### The files\n")
+	table, _, _ = strings.Cut(table, "\n### ")
+	named := make(map[string]bool)
+	for _, m := range regexp.MustCompile("`([a-z]+\\.go)`").FindAllStringSubmatch(table, -1) {
+		named[m[1]] = true
+	}
+	goFiles(t, func(_ *token.FileSet, name string, _ *ast.File) {
+		if dir, file := path.Split(name); dir == "core/" && !strings.HasSuffix(file, "_test.go") {
+			if !named[file] {
+				t.Errorf("%s does not say what is in %s", designFile, name)
+			}
+			delete(named, file)
+		}
+	})
+	if !ok || len(named) > 0 {
+		t.Errorf("%s has no list of files, or one with files that are not there: %v", designFile, named)
 	}
 }
 
