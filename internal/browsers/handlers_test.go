@@ -12,20 +12,12 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
-	"github.com/gensession/gensession/internal/soak"
 )
 
 // Random handlers: every order of a few calls in one request, from every state that
 // a browser can be in, with somebody else's request in between, under many options.
 func TestHandlers(t *testing.T) {
 	t.Parallel()
-	n, from := 6000, uint64(0)
-	if raced {
-		n = 2000
-	}
-	if soak.On {
-		from = rand.Uint64N(1 << 60)
-	}
 	options := map[string]core.Options{
 		"default":         {},
 		"Defer":           {Defer: true},
@@ -48,12 +40,11 @@ func TestHandlers(t *testing.T) {
 				}
 				store := kind.open(t)
 				m := newManager(t, store, o)
-				for i := range soak.Rounds(2*len(options), n/len(options), 400_000/len(options)) {
-					seed := from + uint64(i)
-					if problems, log := handle(t, m, o, seed); len(problems) > 0 {
-						t.Fatalf("%s, seed %d: %s\n%s", kind.name, seed, strings.Join(problems, "\n"), strings.Join(log, "\n"))
-					}
-				}
+				of := len(options)
+				seeded(t, 2*of, 6000/of, 2000/of, 400_000/of, func(seed uint64) (problems, log []string) {
+					problems, log = handle(t, m, o, seed)
+					return problems, append(log, kind.name)
+				})
 			}
 		})
 	}

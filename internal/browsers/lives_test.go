@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +15,6 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
-	"github.com/gensession/gensession/internal/soak"
 )
 
 // Random lives of one user: requests that read, save, choose a lifetime, log in, renew and
@@ -32,24 +29,9 @@ import (
 // it has made. A login never fails while the store works.
 func TestLives(t *testing.T) {
 	t.Parallel()
-	n, from := 400, uint64(0)
-	if raced {
-		n = 60
-	}
-	if f := os.Getenv("FROM"); f != "" { // seeds from here on
-		from, _ = strconv.ParseUint(f, 10, 64)
-	}
-	if soak.On && from == 0 {
-		from = rand.Uint64N(1 << 60)
-	}
 	for _, kind := range stores[:2] {
 		t.Run(kind.name, func(t *testing.T) {
-			for i := range soak.Rounds(2, n, 300_000) {
-				seed := from + uint64(i)
-				if problems, log := live(t, kind.open, seed, ""); len(problems) > 0 {
-					t.Fatalf("seed %d:\n%s\n\n%s", seed, strings.Join(problems, "\n"), strings.Join(log, "\n"))
-				}
-			}
+			seeded(t, 2, 400, 60, 300_000, func(seed uint64) (problems, log []string) { return live(t, kind.open, seed, "") })
 		})
 	}
 }

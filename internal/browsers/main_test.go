@@ -19,6 +19,9 @@ package browsers_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -27,6 +30,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
+	"github.com/gensession/gensession/internal/soak"
 	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
@@ -249,6 +253,30 @@ func failing(op storetest.Op, err error) storetest.Hook {
 			return err
 		}
 		return nil
+	}
+}
+
+// seeded plays one seed after the other, in one of so many parts of a test: quick ones, a
+// few under the race detector, or with SOAK=1 up to most, beginning by chance. FROM in the
+// environment is where it begins.
+func seeded(t *testing.T, parts, quick, underRace, most int, play func(seed uint64) (problems, log []string)) {
+	t.Helper()
+	if raced {
+		quick = underRace
+	}
+	from := uint64(0)
+	if first := os.Getenv("FROM"); first != "" {
+		var err error
+		from, err = strconv.ParseUint(first, 10, 64)
+		must(t, err)
+	} else if soak.On {
+		from = rand.Uint64N(1 << 60)
+	}
+	for i := range soak.Rounds(parts, quick, most) {
+		seed := from + uint64(i)
+		if problems, log := play(seed); len(problems) > 0 {
+			t.Fatalf("seed %d:\n%s\n\n%s", seed, strings.Join(problems, "\n"), strings.Join(log, "\n"))
+		}
 	}
 }
 

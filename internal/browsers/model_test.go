@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +17,6 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
-	"github.com/gensession/gensession/internal/soak"
 )
 
 // Random schedules of three browsers. The second one, eve, holds copies of the
@@ -55,24 +52,11 @@ import (
 
 func TestSchedules(t *testing.T) {
 	t.Parallel()
-	n, from := 1500, uint64(0)
-	if raced {
-		n = 200
-	}
-	if f := os.Getenv("FROM"); f != "" { // seeds from here on
-		from, _ = strconv.ParseUint(f, 10, 64)
-	}
-	if soak.On && from == 0 {
-		from = rand.Uint64N(1 << 60)
-	}
 	for _, kind := range stores {
 		t.Run(kind.name, func(t *testing.T) {
-			for i := range soak.Rounds(len(stores), n, 340_000) { // a million in all
-				seed := from + uint64(i)
-				if problems, log := schedule(t, kind.name, seed, faults{}); len(problems) > 0 {
-					t.Fatalf("seed %d:\n%s\n\n%s", seed, strings.Join(problems, "\n"), strings.Join(log, "\n"))
-				}
-			}
+			seeded(t, len(stores), 1500, 200, 340_000, func(seed uint64) (problems, log []string) { // a million in all
+				return schedule(t, kind.name, seed, faults{})
+			})
 		})
 	}
 }
