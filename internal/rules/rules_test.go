@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -476,25 +477,42 @@ func publicComments(f *ast.File, each func(c *ast.CommentGroup)) {
 	}
 }
 
-// DESIGN.md says of each file of core what is in it.
-func TestDesignHasEachFile(t *testing.T) {
-	design := read(t, designFile)
-	_, table, ok := strings.Cut(design, "\n### The files\n")
-	table, _, _ = strings.Cut(table, "\n### ")
-	named := make(map[string]bool)
-	for _, m := range regexp.MustCompile("`([a-z]+\\.go)`").FindAllStringSubmatch(table, -1) {
-		named[m[1]] = true
-	}
-	goFiles(t, func(_ *token.FileSet, name string, _ *ast.File) {
-		if dir, file := path.Split(name); dir == "core/" && !strings.HasSuffix(file, "_test.go") {
-			if !named[file] {
-				t.Errorf("%s does not say what is in %s", designFile, name)
+// core/DESIGN.md says of each file of core what is in it, and internal/README.md of each
+// folder.
+func TestPlacesAreNamed(t *testing.T) {
+	_, files, _ := strings.Cut(read(t, designFile), "\n### The files\n")
+	files, _, _ = strings.Cut(files, "\n### ")
+	for _, c := range []struct {
+		in, text, name string
+		of             func(name string) string // the file or folder of a file, "" for none
+	}{
+		{designFile, files, "`([a-z]+\\.go)`", func(name string) string {
+			if dir, file := path.Split(name); dir == "core/" && !strings.HasSuffix(file, "_test.go") {
+				return file
 			}
-			delete(named, file)
+			return ""
+		}},
+		{"internal/README.md", read(t, "internal/README.md"), "\n\\| `([a-z0-9]+)` \\|", func(name string) string {
+			in, _ := strings.CutPrefix(name, "internal/")
+			folder, _, _ := strings.Cut(in, "/")
+			if in == name {
+				return ""
+			}
+			return folder
+		}},
+	} {
+		named, there := map[string]bool{}, map[string]bool{}
+		for _, m := range regexp.MustCompile(c.name).FindAllStringSubmatch(c.text, -1) {
+			named[m[1]] = true
 		}
-	})
-	if !ok || len(named) > 0 {
-		t.Errorf("%s has no list of files, or one with files that are not there: %v", designFile, named)
+		goFiles(t, func(_ *token.FileSet, name string, _ *ast.File) {
+			if place := c.of(name); place != "" {
+				there[place] = true
+			}
+		})
+		if got, want := slices.Sorted(maps.Keys(named)), slices.Sorted(maps.Keys(there)); !slices.Equal(got, want) {
+			t.Errorf("%s names\n%v, and there are\n%v", c.in, got, want)
+		}
 	}
 }
 
