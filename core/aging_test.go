@@ -114,13 +114,16 @@ func signed(id core.ID) string {
 }
 
 // signature is that of id in the cookie koa.sid.
-func signature(id core.ID) string {
+func signature(id core.ID) string { return signatureOf("koa.sid", id) }
+
+// signatureOf is that of id in that cookie of the session.
+func signatureOf(cookie string, id core.ID) string {
 	key, err := hkdf.Key(sha256.New, testKey, nil, "gensession cookie signature\x00koa.sid", 32)
 	if err != nil {
 		panic(err)
 	}
 	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte("koa.sid=" + string(id)))
+	mac.Write([]byte(cookie + "=" + string(id)))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 

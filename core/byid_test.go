@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -34,4 +35,12 @@ func TestK35ByID(t *testing.T) {
 	must(t, a.manager.SetByID(bg, "an-id-of-our-own-making", map[string]int{"visits": 3}, -time.Second))
 	_, err = a.manager.GetByID(bg, "an-id-of-our-own-making")
 	wantIs(t, err, core.ErrNotFound)
+}
+
+// A session that can't be stored is an error of SetByID, and the one that there is stays.
+func TestSetByIDTooLarge(t *testing.T) {
+	a := newApp(t, &core.Options{MaxSize: 200})
+	a.ok(a.get("/", count(t)))
+	wantIs(t, a.manager.SetByID(bg, core.ID(a.value()), map[string]string{"a": strings.Repeat("x", 300)}, 0), core.ErrTooLarge)
+	a.wantVisits(1)
 }

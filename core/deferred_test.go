@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 
@@ -309,3 +310,45 @@ func TestK46HooksThatAsk(t *testing.T) {
 		t.Errorf("%d hooks asked", asked)
 	}
 }
+
+// K46: an error of the handler is told where nobody has asked for the session, too.
+func TestK46TellWithoutASession(t *testing.T) {
+	var told []core.Event
+	a := newApp(t, &core.Options{Defer: true, Hooks: core.Hooks{Event: func(_ context.Context, e core.Event) { told = append(told, e) }}})
+	a.ok(a.visit(a.browser.Jar("/"), func(v *core.Visit) { v.Tell(bg, errors.New("no template")) }))
+	if len(told) != 1 || told[0].Kind != core.EventFailed || told[0].Session != nil || told[0].ID != "" {
+		t.Errorf("told %+v", told)
+	}
+}
+
+// K48: what a cookie beside the first leads to is replaced, where that carries nothing.
+func TestK48ReplaceTheSessionOfACopy(t *testing.T) {
+	a := newApp(t, &core.Options{Defer: true})
+	a.ok(a.get("/", signIn(t, "ada")))
+	a.ok(a.get("/", signIn(t, "ada"))) // has a copy
+	var copies []string
+	for pair := range strings.SplitSeq(a.browser.Cookie("/"), "; ") {
+		if strings.HasPrefix(pair, "koa.sid.next") {
+			copies = append(copies, pair)
+		}
+	}
+	a.ok(a.visit(&jartest.Jar{Cookies: copies}, func(v *core.Visit) { must(t, v.Replace(bg, map[string]string{"user": "eve"})) }))
+	a.wantUser("eve")
+}
+
+// K48: a Carrier that fails fails what comes without loading.
+func TestK48ACarrierThatFails(t *testing.T) {
+	a := newApp(t, &core.Options{Defer: true, Carrier: lostCarrier{core.Header("X-Session")}})
+	a.visit(&jartest.Jar{}, func(v *core.Visit) {
+		for what, err := range map[string]error{"Destroy": v.Destroy(bg), "Replace": v.Replace(bg, map[string]int{})} {
+			if e, ok := errors.AsType[*core.Error](err); !ok || e.Op != core.OpCarrier {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	})
+}
+
+// A lostCarrier can't read.
+type lostCarrier struct{ core.Carrier }
+
+func (lostCarrier) Get(core.Jar) (core.ID, bool, error) { return "", false, errors.New("unreadable") }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
 )
 
@@ -384,4 +385,71 @@ func TestW50ExpiredRecordHasAllTries(t *testing.T) {
 			t.Error("there was no conflict: nothing was tested")
 		}
 	})
+}
+
+// Calls fail with the error of loading, where the hook has let that pass.
+func TestK40CallsOfASessionThatCouldNotBeLoaded(t *testing.T) {
+	o := &core.Options{FailFast: true, Hooks: core.Hooks{Error: func(context.Context, *core.Error) error { return nil }}}
+	for name, call := range map[string]func(s *core.Session) error{
+		"Login": func(s *core.Session) error { return s.Login(core.LoginOptions{}) },
+		"Renew": func(s *core.Session) error { return s.Renew(bg) },
+		"Reset": func(s *core.Session) error { return s.Reset(bg) },
+		"Save":  func(s *core.Session) error { return s.Save(bg) },
+		"Take":  func(s *core.Session) error { _, err := visits.Take(bg, s); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newApp(t, o)
+			a.ok(a.get("/", count(t)))
+			a.store.Down()
+			must(t, a.send(a.browser.Jar("/"), func(_ *core.Visit, s *core.Session) { wantIs(t, call(s), core.ErrUnavailable) }).begin)
+			a.store.Up()
+			a.wantVisits(1)
+		})
+	}
+}
+
+// K8: Renew and Reset fail before anything has happened where the cookie can't be sent.
+func TestK8RenewOverHTTP(t *testing.T) {
+	for name, call := range map[string]func(s *core.Session) error{
+		"Renew": func(s *core.Session) error { return s.Renew(bg) },
+		"Reset": func(s *core.Session) error { return s.Reset(bg) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newApp(t, &core.Options{Cookie: core.CookieOptions{Secure: core.On}})
+			first := &jartest.Jar{TLS: true}
+			a.ok(a.send(first, count(t)))
+			values := (&exchange{jar: first}).values()
+			cookies := []string{"koa.sid=" + values["koa.sid"] + "; koa.sid.sig=" + values["koa.sid.sig"]}
+			e := a.send(&jartest.Jar{Cookies: cookies}, func(_ *core.Visit, s *core.Session) {
+				if e, ok := errors.AsType[*core.Error](call(s)); !ok || e.Op != core.OpCarrier {
+					t.Errorf("%v", e)
+				}
+			})
+			if e.commit == nil || len(e.jar.SetCookies) > 0 || !a.lives(core.ID(values["koa.sid"])) {
+				t.Errorf("the commit: %v, cookies %q, alive %t", e.commit, e.jar.SetCookies, a.lives(core.ID(values["koa.sid"])))
+			}
+		})
+	}
+}
+
+// A response that begins while the session is saved, or before it is ended, is told: the
+// store has what was done.
+func TestK30AResponseThatBeginsMeanwhile(t *testing.T) {
+	jar := &jartest.Jar{}
+	a := newApp(t, &core.Options{Hooks: core.Hooks{BeforeSave: func(context.Context, core.Jar, *core.Session) error {
+		jar.Sent = true
+		return nil
+	}}})
+	wantIs(t, a.send(jar, count(t)).commit, core.ErrCommitted)
+
+	b := newApp(t, nil)
+	b.ok(b.get("/", count(t)))
+	sent := b.browser.Jar("/")
+	b.send(sent, func(_ *core.Visit, s *core.Session) {
+		sent.Sent = true
+		wantIs(t, s.Destroy(bg), core.ErrCommitted)
+	})
+	if b.lives(core.ID(b.value())) {
+		t.Error("the session lives")
+	}
 }

@@ -844,3 +844,10 @@ func endless(lines []string) []string {
 	}
 	return lines
 }
+
+func TestSetLifetimeAfterTheCommit(t *testing.T) {
+	var kept *core.Session
+	a := newApp(t, nil)
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { kept = s }))
+	wantIs(t, kept.SetLifetime(core.Lifetime{IdleTimeout: time.Hour}), core.ErrCommitted)
+}

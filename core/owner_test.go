@@ -696,3 +696,33 @@ func TestEndedForTheOwner(t *testing.T) {
 		t.Errorf("the events are %v", byID)
 	}
 }
+
+// What stands in a list and is no session of the owner is passed over: it opens nothing.
+func TestListsWithOtherThings(t *testing.T) {
+	ownersOn(t, func(t *testing.T, open func(*core.Options) *app) {
+		a := open(nil)
+		a.mustLogin(core.LoginOptions{Owner: "ada", Label: "a\tb\n"})
+		if all := a.list("ada"); len(all) != 1 || all[0].Label != "a b " {
+			t.Errorf("the label of a line is %+v", all)
+		}
+		b := a.device()
+		b.mustLogin(core.LoginOptions{Owner: "ada"})
+		a.store.Before(func(_ context.Context, op storetest.Op, key string) error {
+			if op == storetest.OpGetMany {
+				a.store.Before(nil)
+				must(t, a.store.Set(t.Context(), key, []byte("no session"), time.Hour))
+			}
+			return nil
+		})
+		if all := a.list("ada"); len(all) != 1 {
+			t.Errorf("with one that can't be read the list has %d", len(all))
+		}
+		if n, err := a.manager.RebuildOwners(t.Context()); n != 1 || err != nil {
+			t.Errorf("RebuildOwners put %d into lists, %v", n, err)
+		}
+	})
+	plain := newApp(t, nil)
+	if _, err := plain.manager.RebuildOwners(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
+		t.Error(err)
+	}
+}

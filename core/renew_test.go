@@ -238,3 +238,43 @@ func TestK42DestroyFails(t *testing.T) {
 		t.Errorf("op %q", op)
 	}
 }
+
+// KoaCompat leaves no note of a session that a Reset and a Renew have given up.
+func TestKoaNoNotes(t *testing.T) {
+	o := core.KoaCompat()
+	memory := newMemory(t)
+	a := newAppOn(t, memory, o)
+	a.ok(a.get("/", count(t)))
+	a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+		must(t, s.Reset(bg))
+		must(t, s.Renew(bg))
+		count(t)(v, s)
+	}))
+	var all []string
+	must(t, memory.Keys(bg, "", func(keys []string) error { all = append(all, keys...); return nil }))
+	if len(all) != 1 || all[0] != "koa:sess:"+a.value() {
+		t.Errorf("%d keys", len(all))
+	}
+}
+
+// A session whose time TTLFunc finds over at a Renew has ended.
+func TestKoaK37RenewOfASessionWithoutALife(t *testing.T) {
+	ends := false
+	o := core.KoaCompat()
+	o.TTLFunc = func(*core.Session) time.Duration {
+		if ends {
+			return -1
+		}
+		return 0
+	}
+	a := newApp(t, o)
+	a.ok(a.get("/", count(t)))
+	id := core.ID(a.value())
+	a.get("/", func(_ *core.Visit, s *core.Session) {
+		ends = true
+		wantIs(t, s.Renew(bg), core.ErrGone)
+	})
+	if ends = false; a.lives(id) {
+		t.Error("the session lives")
+	}
+}

@@ -253,3 +253,30 @@ func TestScopes(t *testing.T) {
 		}
 	})
 }
+
+// Several copies of ids in one cookie count for nothing, and a logout ends their sessions.
+func TestW3SeveralCopies(t *testing.T) {
+	a := newApp(t, nil)
+	var ids []core.ID
+	var cookies []string
+	for range 2 {
+		b := a.device()
+		b.ok(b.get("/", count(t)))
+		ids = append(ids, b.id())
+		cookies = append(cookies, "koa.sid.next="+b.value()+"; koa.sid.next.sig="+signatureOf("koa.sid.next", b.id()))
+	}
+	a.ok(a.get("/", count(t)))
+	jar := a.browser.Jar("/")
+	jar.Cookies = append(jar.Cookies, cookies...)
+	a.ok(a.send(jar, func(_ *core.Visit, s *core.Session) {
+		if visits.Get(s) != 1 {
+			t.Error("the session is another one")
+		}
+		must(t, s.Destroy(bg))
+	}))
+	for i, id := range ids {
+		if a.lives(id) {
+			t.Errorf("the session of copy %d lives", i)
+		}
+	}
+}
