@@ -333,7 +333,9 @@ func TestK48ReplaceTheSessionOfACopy(t *testing.T) {
 		}
 	}
 	a.ok(a.visit(&jartest.Jar{Cookies: copies}, func(v *core.Visit) { must(t, v.Replace(bg, map[string]string{"user": "eve"})) }))
-	a.wantUser("eve")
+	if values, err := a.manager.GetByID(bg, a.id()); string(values) != `{"user":"eve"}` {
+		t.Errorf("the session has %s, %v", values, err)
+	}
 }
 
 // K48: a Carrier that fails fails what comes without loading.
