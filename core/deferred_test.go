@@ -326,6 +326,7 @@ func TestK48ReplaceTheSessionOfACopy(t *testing.T) {
 	a := newApp(t, &core.Options{Defer: true})
 	a.ok(a.get("/", signIn(t, "ada")))
 	a.ok(a.get("/", signIn(t, "ada"))) // has a copy
+	id := a.id()
 	var copies []string
 	for pair := range strings.SplitSeq(a.browser.Cookie("/"), "; ") {
 		if strings.HasPrefix(pair, "koa.sid.next") {
@@ -333,7 +334,7 @@ func TestK48ReplaceTheSessionOfACopy(t *testing.T) {
 		}
 	}
 	a.ok(a.visit(&jartest.Jar{Cookies: copies}, func(v *core.Visit) { must(t, v.Replace(bg, map[string]string{"user": "eve"})) }))
-	if values, err := a.manager.GetByID(bg, a.id()); string(values) != `{"user":"eve"}` {
+	if values, err := a.manager.GetByID(bg, id); string(values) != `{"user":"eve"}` {
 		t.Errorf("the session has %s, %v", values, err)
 	}
 }
