@@ -96,11 +96,12 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 // in short steps, beside which other requests may save the session. With a nil f
 // it only looks whether the session lives.
 //
-// It returns [ErrGone] if there is no such session: it has ended, or has another
-// id since a login or, by Options.RenewAfter, since RenewGrace has passed. If f returns an error, or panics, nothing is saved, and the
-// error is returned as it is. Looking does not prolong the life of a session, and
-// no browser gets a cookie: in f, Login, Renew and Reset fail, after which nothing
-// is saved, while Destroy ends the session. f must not keep the session.
+// It returns [ErrGone] if there is no such session: it has ended, or has another id
+// since a login or, by Options.RenewAfter, since RenewGrace has passed. If f returns an
+// error, or panics, nothing is saved, and the error is returned as it is. Looking does
+// not prolong the life of a session, and no browser gets a cookie: in f, Login, Renew
+// and Reset fail, after which nothing is saved, while Destroy ends the session. f must
+// not keep the session.
 func (m *Manager) VisitByID(ctx context.Context, id ID, f func(s *Session) error) error {
 	ctx = requestless(ctx)
 	now, err := m.seeByID(ctx, id, nil)

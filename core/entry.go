@@ -334,9 +334,9 @@ func (m *Manager) load(ctx context.Context, e *entry, began time.Duration) error
 	return nil
 }
 
-// unknown notes that key leads to no session, and what stands there, and under
-// other ids of the request. If that is nothing, but the request began so long ago that a tombstone may have passed
-// since, the id may have been given up.
+// unknown notes that key leads to no session, and what stands there, and under other
+// ids of the request. If that is nothing, but the request began so long ago that a
+// tombstone may have passed since, the id may have been given up.
 func (e *entry) unknown(key string, t *tombstone, longAgo bool) {
 	if t == nil && longAgo {
 		t = &tombstone{key: key, late: true}

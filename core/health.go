@@ -235,8 +235,9 @@ func (h *health) outlasts(ctx context.Context, err error, taken time.Duration) b
 	} else if noticed, ctxErr := h.changes(ctx, h.noticing(taken)); ctxErr != nil {
 		return false
 	} else if !noticed {
-		// Only some calls fail, such as those to one of several servers, or the outage was too short to be noticed. But a store that is only slow
-		// must not get the same call twice.
+		// Only some calls fail, such as those to one of several servers, or the outage
+		// was too short to be noticed. But a store that is only slow must not get the
+		// same call twice.
 		if errors.Is(err, ErrTimeout) || errors.Is(err, ErrOutcomeUnknown) {
 			h.unnoticed(err)
 			return false

@@ -46,12 +46,13 @@ type Migration struct {
 	Until time.Time
 	// From is the store that the sessions are in, and another place than the store of
 	// the Manager: a second store on the same server, table or file would end each
-	// session at its login. Until then it is asked for every id that the new store
-	// does not know, and at each login and logout; an outage of it fails those
-	// requests, and is told as one of the store is, with a Why. What was taken over is removed there: a store that refuses that fails
-	// the request, too. RenewAfter begins when it is over, but for sessions of this
-	// library. The new store must have versions ([Swapper]). The caller closes From,
-	// after the Manager. Default: the same store. Not with KoaCompat.
+	// session at its login. Until then it is asked for every id that the new store does
+	// not know, and at each login and logout; an outage of it fails those requests, and
+	// is told as one of the store is, with a Why. What was taken over is removed there:
+	// a store that refuses that fails the request, too. RenewAfter begins when it is
+	// over, but for sessions of this library. The new store must have versions
+	// ([Swapper]). The caller closes From, after the Manager. Default: the same store.
+	// Not with KoaCompat.
 	From Store
 	// Foreign says how another library keeps its sessions in From. Its processes
 	// must have stopped: what they still write is lost, or found after its end.

@@ -9,7 +9,8 @@ import (
 	"github.com/gensession/gensession/core/internal/record"
 )
 
-// Destroy, Reset and Renew, which end an id. All of them reach the store at once. Session.op is held throughout.
+// Destroy, Reset and Renew, which end an id. All of them reach the store at once.
+// Session.op is held throughout.
 
 // Destroy ends the session: it is removed from the store at once, and the
 // browser told to forget it. Reading gives no values any more and

@@ -16,9 +16,9 @@ import (
 	"github.com/gensession/gensession/core/internal/record"
 )
 
-// A Session holds the values that belong to the browser of this request. Its methods are safe for concurrent use within the request.
-// Once the response has begun, or the handler has returned, changes fail with
-// [ErrCommitted]; reading goes on to work.
+// A Session holds the values that belong to the browser of this request. Its methods
+// are safe for concurrent use within the request. Once the response has begun, or the
+// handler has returned, changes fail with [ErrCommitted]; reading goes on to work.
 //
 // Values are read and written with a [Key], or by name with Get, Set and
 // Delete. They are kept as JSON, by the rules of encoding/json. What Get

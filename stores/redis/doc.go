@@ -11,14 +11,14 @@
 // sessions, and succeed even if Redis is down at the start. [New] uses an
 // existing client.
 //
-// The store has all capabilities. A ttl is exact to the millisecond. Versions
-// need one script on one key, and only the payload is stored: another program
-// can read and write the same keys with GET and SETEX, as a Koa application
-// does, and its writes are detected. The commands, which an ACL must allow, are
-// GET, SET, DEL, APPEND, PEXPIRE, PERSIST, EXISTS, EVALSHA, EVAL and PING, and in
-// a Cluster also CLUSTER INFO; for the lists of owners also TIME, PTTL, ZADD, ZCARD,
-// ZSCORE, ZREM, ZRANGEBYSCORE and ZREMRANGEBYSCORE, and SCAN to rebuild them. PTTL is of use to Batch, but not needed; so is ROLE
-// on a server before Redis 6.2.
+// The store has all capabilities. A ttl is exact to the millisecond. Versions need one
+// script on one key, and only the payload is stored: another program can read and write
+// the same keys with GET and SETEX, as a Koa application does, and its writes are
+// detected. The commands, which an ACL must allow, are GET, SET, DEL, APPEND, PEXPIRE,
+// PERSIST, EXISTS, EVALSHA, EVAL and PING, and in a Cluster also CLUSTER INFO; for the
+// lists of owners also TIME, PTTL, ZADD, ZCARD, ZSCORE, ZREM, ZRANGEBYSCORE and
+// ZREMRANGEBYSCORE, and SCAN to rebuild them. PTTL is of use to Batch, but not needed;
+// so is ROLE on a server before Redis 6.2.
 //
 // Every command uses one key, so all of them work in a Cluster, except for a
 // Batch of several keys, or of a key and the list of an owner: in a Cluster they must

@@ -244,10 +244,10 @@ func (s *Store) Cause() error {
 	return s.health.Cause()
 }
 
-// Close stops the goroutines of the store, and closes the client unless it was
-// passed to [New]. It waits for calls in flight, at most a second if the server
-// does not reply, and at most two whatever the client does. Later calls fail with [core.ErrUnavailable]. A second Close
-// does nothing. The error is always nil.
+// Close stops the goroutines of the store, and closes the client unless it was passed
+// to [New]. It waits for calls in flight, at most a second if the server does not
+// reply, and at most two whatever the client does. Later calls fail with
+// [core.ErrUnavailable]. A second Close does nothing. The error is always nil.
 func (s *Store) Close() error {
 	s.once.Do(func() {
 		s.closed.Store(true)
