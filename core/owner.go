@@ -370,7 +370,7 @@ func (m *Manager) disown(ctx context.Context, list string, keys ...string) {
 // setRecord is set for r, and keeps it in the list of its owner.
 func (m *Manager) setRecord(ctx context.Context, key string, text []byte, ttl time.Duration, version Version, r *record.Record) (Version, error) {
 	if list := m.listOf(r); list != "" {
-		return m.setOwned(ctx, list, key, text, ttl, version, false)
+		return m.setOwned(ctx, Write{Key: key, Data: text, TTL: ttl, Version: version, Owner: list}, false)
 	}
 	return m.set(ctx, key, text, ttl, version)
 }
@@ -378,13 +378,15 @@ func (m *Manager) setRecord(ctx context.Context, key string, text []byte, ttl ti
 // enter is setRecord where key has a note, and so is not in the list yet.
 func (m *Manager) enter(ctx context.Context, key string, text []byte, ttl time.Duration, version Version, r *record.Record) (Version, error) {
 	if list := m.listOf(r); list != "" {
-		return m.setOwned(ctx, list, key, text, ttl, version, true)
+		return m.setOwned(ctx, Write{Key: key, Data: text, TTL: ttl, Version: version, Owner: list}, true)
 	}
 	return m.set(ctx, key, text, ttl, version)
 }
 
-func (m *Manager) setOwned(ctx context.Context, list, key string, text []byte, ttl time.Duration, version Version, entering bool) (Version, error) {
-	versions, err := m.batch(ctx, Write{Key: key, Data: text, TTL: ttl, Version: version, Owner: list})
+// setOwned writes a session and its list, in one step if the store can. entering means that
+// key is not in the list yet, though something stands there.
+func (m *Manager) setOwned(ctx context.Context, w Write, entering bool) (Version, error) {
+	versions, err := m.batch(ctx, w)
 	if err == nil {
 		return versions[0], nil
 	}
@@ -392,43 +394,41 @@ func (m *Manager) setOwned(ctx context.Context, list, key string, text []byte, t
 		return 0, err
 	}
 	m.apart.Store(true)
-	if version == 0 {
-		return m.createOwned(ctx, list, key, text, ttl)
+	if w.Version == 0 {
+		return m.createOwned(ctx, w)
 	}
 	if entering {
-		if err := m.own(ctx, list, key, ttl); err != nil {
+		if err := m.own(ctx, w.Owner, w.Key, w.TTL); err != nil {
 			return 0, err
 		}
-		return m.set(ctx, key, text, ttl, version)
+	} else if m.hints().due(w.Key, time.Now(), listSlack) {
+		var now Version
+		atOnce(2, func(i int) {
+			if i == 0 {
+				_ = m.own(ctx, w.Owner, w.Key, w.TTL) // a hint; the next save tries again
+			} else {
+				now, err = m.set(ctx, w.Key, w.Data, w.TTL, w.Version)
+			}
+		})
+		return now, err
 	}
-	if !m.hints().due(key, time.Now(), listSlack) {
-		return m.set(ctx, key, text, ttl, version)
-	}
-	var now Version
-	atOnce(2, func(i int) {
-		if i == 0 {
-			_ = m.own(ctx, list, key, ttl) // a hint; the next save tries again
-		} else {
-			now, err = m.set(ctx, key, text, ttl, version)
-		}
-	})
-	return now, err
+	return m.set(ctx, w.Key, w.Data, w.TTL, w.Version)
 }
 
 // createOwned creates a session whose list is another step.
-func (m *Manager) createOwned(ctx context.Context, list, key string, text []byte, ttl time.Duration) (Version, error) {
+func (m *Manager) createOwned(ctx context.Context, w Write) (Version, error) {
 	began := time.Now()
-	if err := m.own(ctx, list, key, ttl); err != nil {
+	if err := m.own(ctx, w.Owner, w.Key, w.TTL); err != nil {
 		return 0, err
 	}
-	version, err := m.set(ctx, key, text, ttl, 0)
+	version, err := m.set(ctx, w.Key, w.Data, w.TTL, 0)
 	switch {
 	case errors.Is(err, ErrConflict):
-		if s, lookErr := m.look(ctx, key); errors.Is(lookErr, ErrGone) && s.version != 0 {
+		if s, lookErr := m.look(ctx, w.Key); errors.Is(lookErr, ErrGone) && s.version != 0 {
 			return 0, errOvertakenByEnd
 		}
 	case err == nil && time.Since(began) > tombstoneTTL/2: // the tombstone that it should have met may have passed
-		err = m.own(ctx, list, key, ttl)
+		err = m.own(ctx, w.Owner, w.Key, w.TTL)
 	}
 	return version, err
 }

@@ -237,9 +237,10 @@ func (m *Manager) exchange(ctx context.Context, e *entry, old former, r *record.
 		if err != nil {
 			return err
 		}
-		now, err := m.inOneStep(ctx, e, old, key, text, ttl, r)
+		w := Write{Key: key, Data: text, TTL: ttl, Owner: m.listOf(r)}
+		now, err := m.inOneStep(ctx, e, old, w)
 		if errors.Is(err, errors.ErrUnsupported) {
-			now, err = m.inTwoSteps(ctx, e, old, key, text, ttl, r)
+			now, err = m.inTwoSteps(ctx, e, old, w, r)
 		}
 		if err == errOvertakenByEnd && n < overtaken {
 			continue
@@ -255,16 +256,15 @@ func (m *Manager) exchange(ctx context.Context, e *entry, old former, r *record.
 }
 
 // inOneStep is errors.ErrUnsupported where the store can't do that.
-func (m *Manager) inOneStep(ctx context.Context, e *entry, from former, key string, text []byte, ttl time.Duration, r *record.Record) (Version, error) {
-	oldKey, version := from.key, from.version
-	if m.batcher == nil || version == 0 || from.admit != nil {
+func (m *Manager) inOneStep(ctx context.Context, e *entry, from former, w Write) (Version, error) {
+	if m.batcher == nil || from.version == 0 || from.admit != nil {
 		return 0, errors.ErrUnsupported
 	}
-	old := Write{Key: oldKey, Version: version, Owner: from.list}
+	old := Write{Key: from.key, Version: from.version, Owner: from.list}
 	if m.dialect.marks() {
-		old.Data, old.TTL, old.Note = m.newTombstone(oldKey, key), m.tombstoneTTL(), true
+		old.Data, old.TTL, old.Note = m.newTombstone(from.key, w.Key), m.tombstoneTTL(), true
 	}
-	versions, err := m.batch(ctx, Write{Key: key, Data: text, TTL: ttl, Owner: m.listOf(r)}, old)
+	versions, err := m.batch(ctx, w, old)
 	switch conflict, _ := errors.AsType[*Conflict](err); {
 	case err == nil:
 		return versions[0], nil
@@ -272,10 +272,10 @@ func (m *Manager) inOneStep(ctx context.Context, e *entry, from former, key stri
 		return 0, errIDInUse
 	case errors.Is(err, ErrOutcomeUnknown):
 		// The last thing that it writes tells.
-		if data, now, lookErr := m.get(ctx, key); lookErr == nil && bytes.Equal(data, text[len(key):]) {
+		if data, now, lookErr := m.get(ctx, w.Key); lookErr == nil && bytes.Equal(data, w.Data[len(w.Key):]) {
 			return now, nil
 		}
-		done, fenced := m.fence(ctx, e, oldKey, version, key)
+		done, fenced := m.fence(ctx, e, from.key, from.version, w.Key)
 		if done {
 			return 0, nil // of a version that nobody has told
 		}
@@ -286,10 +286,11 @@ func (m *Manager) inOneStep(ctx context.Context, e *entry, from former, key stri
 
 // inTwoSteps creates the new session first: a crash between the steps leaves a
 // copy under an id that nobody knows.
-func (m *Manager) inTwoSteps(ctx context.Context, e *entry, old former, key string, text []byte, ttl time.Duration, r *record.Record) (Version, error) {
+func (m *Manager) inTwoSteps(ctx context.Context, e *entry, old former, w Write, r *record.Record) (Version, error) {
+	key := w.Key
 	now, err := Version(0), m.unused(ctx, key)
 	if err == nil {
-		now, err = m.setRecord(ctx, key, text, ttl, 0, r)
+		now, err = m.setRecord(ctx, key, w.Data, w.TTL, 0, r)
 	}
 	if errors.Is(err, ErrConflict) && err != errOvertakenByEnd {
 		err = errIDInUse
