@@ -74,17 +74,21 @@ func withoutBytes(text string) string {
 // hexadecimal digits, and as a string of SQL, JSON or Go, or a server, escapes them.
 func withoutParts(text string, value []byte) string {
 	readings := []decoded{decode(text, asItIs), decode(text, fromHex), decode(text, unescaped)}
-	ofValue := make(map[uint64]bool) // the parts of text: whether value has them
+	ofValue := make(map[uint64]bool, len(text)) // the parts of text: whether value has them
 	for _, d := range readings {
 		for i := range len(d.plain) - quoted + 1 {
 			ofValue[binary.LittleEndian.Uint64(d.plain[i:])] = false
 		}
 	}
+	found := false
 	for i := range len(value) - quoted + 1 {
 		part := binary.LittleEndian.Uint64(value[i:])
 		if _, in := ofValue[part]; in {
-			ofValue[part] = true
+			ofValue[part], found = true, true
 		}
+	}
+	if !found {
+		return text
 	}
 	hidden := make([]bool, len(text))
 	for _, d := range readings {
@@ -117,7 +121,7 @@ type decoded struct {
 
 // decode reads text with a function that returns its first byte, and how long that is there.
 func decode(text string, first func(string) (byte, int)) decoded {
-	d := decoded{at: []int{0}}
+	d := decoded{make([]byte, 0, len(text)), make([]int, 1, len(text)+1)}
 	for i := 0; i < len(text); {
 		b, n := first(text[i:])
 		i += n
