@@ -692,3 +692,24 @@ func (w *renewals) check() {
 		}
 	}
 }
+
+// W7, P20: two cookies with the ids of one session are one session, which is brought forward.
+func TestP20BothIDsInOneRequest(t *testing.T) {
+	for _, swapped := range []bool{false, true} {
+		onRenewing(t, func(t *testing.T, a *app, old, next core.ID) {
+			a.wantVisits(1) // by the new one, which gives the other one its rest
+			cookies := []string{signed(old), signed(next)}
+			if swapped {
+				slices.Reverse(cookies)
+			}
+			e := a.ok(a.send(&jartest.Jar{Cookies: cookies}, func(_ *core.Visit, s *core.Session) {
+				if visits.Get(s) != 1 || s.ID() != next {
+					t.Errorf("the session has %d visits, and the new id: %t", visits.Get(s), s.ID() == next)
+				}
+			}))
+			if e.values()["koa.sid"] != string(next) {
+				t.Errorf("the new id is not sent: %q", e.cookies())
+			}
+		})
+	}
+}

@@ -774,3 +774,20 @@ func TestNewRefusesToMoveToTheSamePlace(t *testing.T) {
 		}
 	}
 }
+
+// P15, W44: a session of another library that is larger than MaxSize is not read.
+func TestP15ForeignTooLarge(t *testing.T) {
+	m := foreignMove(t, newMemory(t), newMemory(t), "theirs")
+	m.options.MaxSize = 100
+	must(t, m.old.Set(bg, m.key, []byte(`theirs {"visits":1,"a":"`+strings.Repeat("x", 100)+`"}`), time.Hour))
+	var read bool
+	values := m.options.Migrate.Foreign.Values
+	m.options.Migrate.Foreign.Values = func(data []byte) (any, error) { read = true; return values(data) }
+	if _, err := browse(t, m.process(t, nil), m.cookies, func(_ *core.Visit, s *core.Session) {
+		if !s.IsNew() {
+			t.Error("it is a session")
+		}
+	}); err != nil || read {
+		t.Errorf("it was read: %t, %v", read, err)
+	}
+}

@@ -726,3 +726,20 @@ func TestListsWithOtherThings(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A shortIndex returns fewer payloads than keys.
+type shortIndex struct{ listsApart }
+
+func (s shortIndex) GetMany(ctx context.Context, keys ...string) ([]core.Payload, error) {
+	all, err := s.listsApart.GetMany(ctx, keys...)
+	return all[1:], err
+}
+
+// Payloads that nobody can tell apart are no answer.
+func TestListsOfAStoreThatMiscounts(t *testing.T) {
+	a := newAppOn(t, shortIndex{listsApart{newMemory(t)}}, &core.Options{Owners: true})
+	a.mustLogin(core.LoginOptions{Owner: "ada"})
+	_, err := a.manager.ListByOwner(t.Context(), "ada", nil)
+	wantIs(t, err, core.ErrCorrupt)
+	wantIs(t, a.manager.DestroyByOwner(t.Context(), "ada", nil), core.ErrCorrupt)
+}

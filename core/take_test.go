@@ -406,3 +406,27 @@ func TestP30AnAnswerIsLost(t *testing.T) {
 		})
 	})
 }
+
+// A session whose time TTLFunc finds over at a Take has ended, and nobody gets the value.
+func TestKoaK37TakeOfASessionWithoutALife(t *testing.T) {
+	o := core.KoaCompat()
+	ends := false
+	o.TTLFunc = func(*core.Session) time.Duration {
+		if ends {
+			return -1
+		}
+		return 0
+	}
+	a := newApp(t, o)
+	a.ok(a.get("/", count(t)))
+	a.get("/", func(_ *core.Visit, s *core.Session) {
+		ends = true
+		n, err := visits.Take(bg, s)
+		if wantIs(t, err, core.ErrGone); n != 0 {
+			t.Errorf("got %d", n)
+		}
+	})
+	if ends = false; a.lives(a.id()) {
+		t.Error("the session lives")
+	}
+}
