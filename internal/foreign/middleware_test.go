@@ -90,7 +90,7 @@ func TestMiddlewareOfFiber(t *testing.T) {
 				}
 			}
 			post := func(p process, token string) int {
-				r := httptest.NewRequest("POST", "http://example.com/", nil)
+				r := httptest.NewRequest("POST", "/", nil) // whose Host is example.com
 				r.Header.Set("X-Csrf-Token", token)
 				r.Header.Set("Origin", "http://example.com")
 				r.AddCookie(&http.Cookie{Name: "csrf", Value: token})
