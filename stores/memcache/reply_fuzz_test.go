@@ -2,8 +2,6 @@ package memcachestore_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"sync/atomic"
@@ -11,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/internal/servers"
 	memcachestore "github.com/gensession/gensession/stores/memcache"
 )
 
@@ -40,22 +39,7 @@ func FuzzReply(f *testing.F) {
 		check := func(name string, call func(ctx context.Context) error) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 			defer cancel()
-			err := call(ctx)
-			if err == nil {
-				return
-			}
-			classed := false
-			for _, class := range []error{core.ErrNotFound, core.ErrConflict, core.ErrUnavailable, core.ErrOutcomeUnknown, core.ErrRefused, core.ErrCorrupt, core.ErrTooLarge, context.DeadlineExceeded, errors.ErrUnsupported} {
-				classed = classed || errors.Is(err, class)
-			}
-			if !classed {
-				t.Errorf("%s: an error without a class: %v", name, err)
-			}
-			for ; err != nil; err = errors.Unwrap(err) {
-				if text := fmt.Sprintf("%v %+v", err, err); strings.Contains(text, key) || strings.Contains(text, data) {
-					t.Errorf("%s: an error tells %s", name, text)
-				}
-			}
+			servers.CheckError(t, name, call(ctx), key, data)
 		}
 		got := func(data []byte, err error) error {
 			if err == nil && !strings.Contains(string(reply), "VALUE "+key+" ") && !strings.Contains(string(reply), "VA ") {

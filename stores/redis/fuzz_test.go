@@ -3,7 +3,6 @@ package redisstore_test
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -67,22 +66,7 @@ func FuzzReply(f *testing.F) {
 		within := func(name string, wait time.Duration, call func(ctx context.Context) error) {
 			ctx, cancel := context.WithTimeout(t.Context(), wait)
 			defer cancel()
-			err := call(ctx)
-			if err == nil {
-				return
-			}
-			classed := false
-			for _, class := range []error{core.ErrNotFound, core.ErrConflict, core.ErrUnavailable, core.ErrOutcomeUnknown, core.ErrRefused, core.ErrCorrupt, core.ErrTooLarge, context.DeadlineExceeded, errors.ErrUnsupported} {
-				classed = classed || errors.Is(err, class)
-			}
-			if !classed {
-				t.Errorf("%s: an error without a class: %v", name, err)
-			}
-			for ; err != nil; err = errors.Unwrap(err) {
-				if text := fmt.Sprintf("%v %+v", err, err); strings.Contains(text, secretKey) || strings.Contains(text, secretData) {
-					t.Errorf("%s: an error tells %s", name, text)
-				}
-			}
+			servers.CheckError(t, name, call(ctx), secretKey, secretData)
 		}
 		const short = 20 * time.Millisecond
 		value := []byte(secretData)
