@@ -621,18 +621,20 @@ func (s *Session) within(method string) bool {
 	s.mu.Lock()
 	hooks := s.hooks
 	s.mu.Unlock()
-	if hooks == 0 {
-		return false
-	}
-	for callers, skip := make([]uintptr, 64), 1; ; skip += len(callers) {
+	return hooks > 0 && onStack("/core.(*Visit)."+method)
+}
+
+// onStack reports whether the caller was called, at any depth, by a function whose name
+// ends so.
+func onStack(name string) bool {
+	callers := make([]uintptr, 64)
+	for skip := 1; ; skip += len(callers) {
 		n := runtime.Callers(skip, callers)
-		for frames := runtime.CallersFrames(callers[:n]); ; {
-			frame, more := frames.Next()
-			if strings.HasSuffix(frame.Function, "/core.(*Visit)."+method) {
+		frames := runtime.CallersFrames(callers[:n])
+		for more := n > 0; more; {
+			var frame runtime.Frame
+			if frame, more = frames.Next(); strings.HasSuffix(frame.Function, name) {
 				return true
-			}
-			if !more {
-				break
 			}
 		}
 		if n < len(callers) {
