@@ -128,6 +128,26 @@ func TestK43InFlight(t *testing.T) {
 			a.wantVisits(1)
 		})
 	})
+	for _, lost := range []error{core.ErrUnavailable, core.ErrOutcomeUnknown} {
+		t.Run("a Renew that holds the session: "+lost.Error(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a := newApp(t, nil)
+				a.ok(a.get("/", count(t)))
+				writer := a.browser.Jar("/")
+				a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+					a.ok(a.send(writer, count(t))) // which it meets
+					breaks{storetest.OpAppend, lost, lost == core.ErrOutcomeUnknown, soon, away}.on(a)
+					begin := time.Now()
+					must(t, s.Renew(bg))
+					if took := time.Since(begin); took < away || a.store.Calls(storetest.OpAppend) == 0 {
+						t.Errorf("it took %v: nothing was held, or the outage was not met", took)
+					}
+				}))
+				a.wantVisits(2)
+			})
+		})
+	}
 	t.Run("FailFast", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
