@@ -8,7 +8,7 @@ import (
 )
 
 func (p *patient) memcached(ctx context.Context, a address) error {
-	s, _, err := p.c.open()
+	s, err := p.c.open()
 	if err != nil {
 		return err
 	}

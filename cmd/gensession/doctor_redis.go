@@ -13,7 +13,7 @@ import (
 )
 
 func (p *patient) redis(ctx context.Context, a address) error {
-	s, _, err := p.c.open()
+	s, err := p.c.open()
 	if err != nil {
 		return err
 	}

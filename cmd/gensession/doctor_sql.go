@@ -75,7 +75,7 @@ func (p *clinic) value(ctx context.Context, check, query string, args ...any) (s
 }
 
 func (p *patient) database(ctx context.Context, a address) error {
-	s, _, err := p.c.open()
+	s, err := p.c.open()
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (p *clinic) inTable(ctx context.Context, there bool) bool {
 	if !there {
 		return false
 	}
-	s, _, err := p.c.open()
+	s, err := p.c.open()
 	if err != nil {
 		p.find("permissions", fault, err.Error(), "")
 		return true
@@ -338,7 +338,7 @@ func (p *patient) sqlite(ctx context.Context, a address) error {
 	c.columns(ctx)
 	c.indexes(ctx, "SELECT count(*) FROM pragma_index_list(?) l, pragma_index_info(l.name) i WHERE i.seqno = 0 AND i.name = ?", c.table)
 	c.sweeping(ctx, `"`+c.table+`"`, "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)")
-	s, _, err := p.c.open()
+	s, err := p.c.open()
 	if err != nil {
 		return err
 	}

@@ -119,7 +119,7 @@ var secret = core.Key[string]("secret")
 func newApplication(t *testing.T, url string, o *core.Options) *application {
 	t.Helper()
 	c := &command{store: url}
-	s, _, err := c.open()
+	s, err := c.open()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,10 +68,10 @@ func (a address) dialect() sqlstore.Dialect {
 }
 
 // open opens the store. A server that is down is no error yet.
-func (c *command) open() (store, address, error) {
+func (c *command) open() (store, error) {
 	a, err := c.address()
 	if err != nil {
-		return nil, a, err
+		return nil, err
 	}
 	o := &sqlstore.Options{Table: c.table, NoSweep: true}
 	var s store
@@ -82,7 +82,7 @@ func (c *command) open() (store, address, error) {
 		servers := strings.Split(a.rest, ",")
 		var m *memcachestore.Store
 		if m, err = memcachestore.Open(servers, nil); err != nil {
-			return nil, a, mistake(err.Error())
+			return nil, mistake(err.Error())
 		}
 		s = &dumped{m, servers}
 	case a.dialect() != 0:
@@ -94,9 +94,9 @@ func (c *command) open() (store, address, error) {
 		}
 	}
 	if err != nil {
-		return nil, a, err
+		return nil, err
 	}
-	return s, a, nil
+	return s, nil
 }
 
 // A databaseStore closes its pool too.
@@ -173,7 +173,7 @@ func (c *command) manager() (*core.Manager, func(), error) {
 	if c.owner != "" && len(c.ownKeys) == 0 {
 		return nil, nil, mistake("-owner needs the keys of the lists: -owner-keys or GENSESSION_OWNER_KEYS")
 	}
-	s, _, err := c.open()
+	s, err := c.open()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -206,7 +206,7 @@ func (c *command) sweep(ctx context.Context) error {
 	if a.dialect() == 0 {
 		return mistake("sweep is for a database: other servers remove expired sessions themselves")
 	}
-	s, _, err := c.open()
+	s, err := c.open()
 	if err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (c *command) schema(ctx context.Context) error {
 		}
 		defer s.Close()
 	} else {
-		s, _, err := c.open()
+		s, err := c.open()
 		if err != nil {
 			return err
 		}
