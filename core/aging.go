@@ -225,7 +225,7 @@ func (m *Manager) renewID(ctx context.Context, e *entry, since int64) error {
 		return err
 	}
 	if unused != "" { // nobody has brought it since the last time
-		m.replacePointer(ctx, m.o.Prefix+unused, key)
+		m.replacePointer(ctx, m.o.Prefix+unused)
 	}
 	e.written(r, version)
 	e.id = id
@@ -238,8 +238,8 @@ func (m *Manager) renewID(ctx context.Context, e *entry, since int64) error {
 // but some of them behind.
 const replacedTTL = 24 * time.Hour
 
-// replacePointer leaves what a logout needs of a pointer that leads to key no more.
-func (m *Manager) replacePointer(ctx context.Context, pointer, key string) {
+// replacePointer leaves what a logout needs of a pointer that leads nowhere any more.
+func (m *Manager) replacePointer(ctx context.Context, pointer string) {
 	s, err := m.look(ctx, pointer)
 	if t := s.tombstone; errors.Is(err, ErrGone) && t != nil {
 		_ = m.setTombstone(ctx, pointer, m.tombstoneText(pointer, t.lead, t.others()...), replacedTTL, t.version, "")
