@@ -16,73 +16,15 @@ func (s *Store) Batch(ctx context.Context, writes ...core.Write) ([]core.Version
 	if len(writes) == 0 {
 		return nil, nil
 	}
-	all := make([]params, len(writes))
-	versions := make([]core.Version, len(writes))
-	for i, w := range writes {
-		p := &all[i]
-		*p = params{key: w.Key, data: w.Data, ttl: w.TTL, old: w.Version}
-		switch {
-		case !storekey.Valid(w.Key):
-			return nil, errKey
-		case slices.ContainsFunc(writes[:i], func(earlier core.Write) bool { return earlier.Key == w.Key }):
-			return nil, errTwice
-		case w.Data == nil && w.Version == 0:
-			return nil, errRemoval
-		case w.Owner != "" && !storekey.Valid(w.Owner):
-			return nil, errKey
-		}
-		if w.Data != nil {
-			if err := s.fits(w.Data, w.TTL); err != nil {
-				return nil, err
-			}
-			p.version = newVersion()
-			versions[i] = p.version
-			switch {
-			case w.Note:
-				p.owner = ""
-			case w.Owner != "":
-				p.owner = w.Owner
-			}
-		}
+	all, versions, err := s.paramsOf(writes)
+	if err != nil {
+		return nil, err
 	}
 	move := s.move(all)
 	var why error
-	err := s.doAny(ctx, false, func(ctx context.Context, c *sql.Conn) error {
-		why = nil
-		if len(all) == 1 {
-			done, err := s.change(ctx, c, &all[0])
-			if err != nil || done {
-				return err
-			}
-			why, err = s.whyNot(ctx, c, all, 0)
-			if err != nil {
-				return unappliedError{err}
-			}
-			return nil
-		}
-		if move != nil {
-			n, err := exec(ctx, c, move.statement, &move.params)
-			if err == nil && n > 0 {
-				return nil
-			}
-			if err != nil && s.dialect.codeOf(err) != uniqueViolation {
-				return err
-			}
-			// Something is in the way, perhaps an expired session.
-		}
-		return s.inTransaction(ctx, c, func() (bool, error) {
-			for _, i := range order(all) {
-				done, err := s.change(ctx, c, &all[i])
-				if err != nil {
-					return false, err
-				}
-				if !done {
-					why, err = s.whyNot(ctx, c, all, i)
-					return false, err
-				}
-			}
-			return true, nil
-		})
+	err = s.doAny(ctx, false, func(ctx context.Context, c *sql.Conn) (err error) {
+		why, err = s.batchOn(ctx, c, all, move)
+		return err
 	})
 	if err == nil {
 		err = why
@@ -91,6 +33,79 @@ func (s *Store) Batch(ctx context.Context, writes ...core.Write) ([]core.Version
 		return nil, err
 	}
 	return versions, nil
+}
+
+// paramsOf are those of the writes, with the versions that these get.
+func (s *Store) paramsOf(writes []core.Write) (all []params, versions []core.Version, err error) {
+	all, versions = make([]params, len(writes)), make([]core.Version, len(writes))
+	for i, w := range writes {
+		p := &all[i]
+		*p = params{key: w.Key, data: w.Data, ttl: w.TTL, old: w.Version}
+		switch {
+		case !storekey.Valid(w.Key):
+			return nil, nil, errKey
+		case slices.ContainsFunc(writes[:i], func(earlier core.Write) bool { return earlier.Key == w.Key }):
+			return nil, nil, errTwice
+		case w.Data == nil && w.Version == 0:
+			return nil, nil, errRemoval
+		case w.Owner != "" && !storekey.Valid(w.Owner):
+			return nil, nil, errKey
+		}
+		if w.Data == nil {
+			continue
+		}
+		if err := s.fits(w.Data, w.TTL); err != nil {
+			return nil, nil, err
+		}
+		p.version = newVersion()
+		versions[i] = p.version
+		switch {
+		case w.Note:
+			p.owner = ""
+		case w.Owner != "":
+			p.owner = w.Owner
+		}
+	}
+	return all, versions, nil
+}
+
+// batchOn makes the writes on c, in one statement if it can. why is the answer of a
+// database that has made none of them.
+func (s *Store) batchOn(ctx context.Context, c *sql.Conn, all []params, move *move) (why, err error) {
+	if len(all) == 1 {
+		done, err := s.change(ctx, c, &all[0])
+		if err != nil || done {
+			return nil, err
+		}
+		if why, err = s.whyNot(ctx, c, all, 0); err != nil {
+			err = unappliedError{err}
+		}
+		return why, err
+	}
+	if move != nil {
+		n, err := exec(ctx, c, move.statement, &move.params)
+		if err == nil && n > 0 {
+			return nil, nil
+		}
+		if err != nil && s.dialect.codeOf(err) != uniqueViolation {
+			return nil, err
+		}
+		// Something is in the way, perhaps an expired session.
+	}
+	err = s.inTransaction(ctx, c, func() (bool, error) {
+		for _, i := range order(all) {
+			done, err := s.change(ctx, c, &all[i])
+			if err != nil {
+				return false, err
+			}
+			if !done {
+				why, err = s.whyNot(ctx, c, all, i)
+				return false, err
+			}
+		}
+		return true, nil
+	})
+	return why, err
 }
 
 // The codes for a key that is taken.

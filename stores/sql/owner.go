@@ -45,8 +45,7 @@ func (s *Store) Own(ctx context.Context, owner, key string, ttl time.Duration) e
 	case !storekey.Valid(owner):
 		return errKey
 	}
-	_, err := s.write(ctx, &s.q.own, &params{key: key, owner: owner})
-	return err
+	return s.write(ctx, &s.q.own, &params{key: key, owner: owner})
 }
 
 // Disown takes keys out of the list of owner.

@@ -248,13 +248,12 @@ func readOn(ctx context.Context, c *sql.Conn, q *statement, p *params, into ...a
 	return err == nil, err
 }
 
-// write executes a statement and returns how many rows it has changed.
-func (s *Store) write(ctx context.Context, q *statement, p *params) (n int64, err error) {
-	err = s.do(ctx, p.key, false, func(ctx context.Context, c *sql.Conn) error {
-		n, err = exec(ctx, c, q, p)
+// write executes a statement, however many rows it changes.
+func (s *Store) write(ctx context.Context, q *statement, p *params) error {
+	return s.do(ctx, p.key, false, func(ctx context.Context, c *sql.Conn) error {
+		_, err := exec(ctx, c, q, p)
 		return err
 	})
-	return n, err
 }
 
 // Set stores data under key for ttl. A ttl of zero has no end.
@@ -262,8 +261,7 @@ func (s *Store) Set(ctx context.Context, key string, data []byte, ttl time.Durat
 	if err := s.fits(data, ttl); err != nil {
 		return err
 	}
-	_, err := s.write(ctx, &s.q.set, &params{key: key, data: data, version: newVersion(), ttl: ttl})
-	return err
+	return s.write(ctx, &s.q.set, &params{key: key, data: data, version: newVersion(), ttl: ttl})
 }
 
 // SetVersion is Set on condition that key still has version v, or does not exist if
@@ -339,8 +337,7 @@ func (s *Store) Touch(ctx context.Context, key string, ttl time.Duration) error 
 
 // Destroy removes key.
 func (s *Store) Destroy(ctx context.Context, key string) error {
-	_, err := s.write(ctx, &s.q.destroy, &params{key: key})
-	return err
+	return s.write(ctx, &s.q.destroy, &params{key: key})
 }
 
 // Notify calls f(false) when the database can't be used, and f(true) when it can be
