@@ -115,7 +115,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	s.state, s.login = destroyed, nil
 	s.edits, s.many, s.cleared, s.stored.Fields = nil, nil, true, record.Fields{}
 	s.replaceRev++
-	s.failed = nil
+	s.failed, s.lost = nil, false
 	s.mu.Unlock()
 	crowded, odd := logout && v.crowded, logout && v.odd
 	if held || len(targets) == 0 && !crowded && !odd {

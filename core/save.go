@@ -25,10 +25,21 @@ func (s *Session) Save(ctx context.Context) error {
 		return err
 	}
 	defer s.exit()
-	if s.loadErr != nil {
+	switch {
+	case s.loadErr != nil:
 		return s.loadErr
+	case s.isLost():
+		return ErrGone
 	}
 	return s.visit.save(requestless(ctx), false, login)
+}
+
+// isLost reports whether a save has found that another request has ended the session: one
+// that is tried again must not look as if it had come through.
+func (s *Session) isLost() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost && s.state == destroyed
 }
 
 // enter takes op, unless the store can't be changed now, and reports whether a login is
@@ -411,7 +422,7 @@ func (v *Visit) gone(ctx context.Context) {
 		s.mu.Unlock()
 	}
 	s.mu.Lock()
-	s.state = destroyed
+	s.state, s.lost = destroyed, true
 	s.mu.Unlock()
 }
 

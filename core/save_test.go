@@ -396,3 +396,24 @@ func TestSavedIDThatWasDestroyedIsNotSent(t *testing.T) {
 		}
 	}
 }
+
+// A save that is tried again after ErrGone has not come through.
+func TestASaveAfterErrGone(t *testing.T) {
+	t.Parallel()
+	a := newApp(t, nil)
+	a.ok(a.get("/", count(t)))
+	id := core.ID(a.value())
+	a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+		must(t, a.manager.DestroyByID(bg, id))
+		count(t)(v, s)
+		for range 3 {
+			wantIs(t, s.Save(bg), core.ErrGone)
+		}
+		must(t, s.Destroy(bg))
+		must(t, s.Save(bg)) // of what the request itself has ended nothing is lost
+		must(t, s.Reset(bg))
+		count(t)(v, s)
+		must(t, s.Save(bg))
+	}))
+	a.wantVisits(1)
+}

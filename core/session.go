@@ -63,6 +63,7 @@ type Session struct {
 	cookieRev  uint32         // how often SetCookie chose options
 	cleared    bool           // none of the stored values counts any more
 	ownSet     bool           // this request chose own
+	lost       bool           // while it is destroyed: by another request, and not by this one
 	apart      bool           // a Renew, Reset or Destroy was held back: the store knows nothing of it
 
 	login  *login       // what the next save has to do; nil if the handler has not called Login
