@@ -139,7 +139,7 @@ func TestAStoreOfThreeMethodsPasses(t *testing.T) {
 func TestRunTakesSeconds(t *testing.T) {
 	begun := time.Now()
 	storetest.Run(t, func(*testing.T) core.Store { return &seconds{model: newModel()} })
-	if d := time.Since(begun); d > 15*time.Second {
+	if d := time.Since(begun); d > 45*time.Second { // one after the other, they take minutes
 		t.Errorf("it took %v", d)
 	}
 }

@@ -76,6 +76,9 @@ func (c *check) batch(writes ...core.Write) ([]core.Version, span) {
 			c.broken("Batch returned version %d for write %d of %d, which is a removal", v, i+1, len(writes))
 		case v == 0 && write.Data != nil: // the store does not tell it
 			_, versions[i], err = c.batcher().GetVersion(c.ctx, write.Key)
+			if write.TTL > 0 {
+				c.inTime(w, write.TTL)
+			}
 			c.ok("GetVersion after a Batch", err)
 		}
 	}

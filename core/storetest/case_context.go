@@ -156,10 +156,9 @@ func (c *check) ended(ctx context.Context, cause error) {
 		c.set("a", "old", time.Hour)
 		done := make(chan error, 1)
 		go func() { done <- call.do(ctx, shortTTL) }()
-		var err error
-		select {
-		case err = <-done:
-		case <-time.After(5 * time.Second):
+		left := 5 * time.Second
+		err, ok := soon(done, &left)
+		if !ok {
 			c.broken("%s did not return", call.name)
 		}
 		switch {

@@ -66,8 +66,8 @@ var notifyCases = []Case{{
 
 // Outage tests the notifications of a store that is a [core.Notifier] when its
 // server goes down and comes up again, and the causes that it tells if it is also a
-// [core.Causer]. It calls down and up, and waits up to ten
-// seconds for each notification. A nil up means that the store never comes up
+// [core.Causer]. It calls down and up, and waits up to
+// thirty seconds for each notification. A nil up means that the store never comes up
 // again. Outage leaves the server in the state after its last call of down or up.
 func Outage(t testing.TB, s core.Store, down, up func()) {
 	t.Helper()
@@ -160,7 +160,7 @@ func (n *news) all() []bool {
 // longer, and fails the run if the calls differ.
 func (n *news) become(c *check, want ...bool) {
 	c.Helper()
-	for end := time.Now().Add(10 * time.Second); len(n.all()) < len(want) && time.Now().Before(end); {
+	for end := time.Now().Add(backLimit); len(n.all()) < len(want) && time.Now().Before(end); {
 		time.Sleep(step)
 	}
 	time.Sleep(5 * step)

@@ -215,10 +215,14 @@ var ownerCases = []Case{{
 		c.indexer()
 		w := c.enter("a", "short", shortTTL)
 		c.enter("a", "long", time.Hour)
-		c.enter("a", "touched", shortTTL)
-		if c.supportsOwner(c.indexer()) {
-			v := c.version(sameSlot + "touched")
-			c.batch(c.owned("a", "touched", "x", v))
+		touched := c.enter("a", "touched", touchTTL)
+		if s := c.indexer(); c.supportsOwner(s) {
+			_, v, err := s.GetVersion(c.ctx, c.key(sameSlot+"touched"))
+			if err == nil {
+				_, err = s.Batch(c.ctx, c.owned("a", "touched", "x", v))
+			}
+			c.inTime(touched, touchTTL)
+			c.ok("Batch", err)
 		} else {
 			c.ok("Own", c.indexer().Own(c.ctx, c.list("a"), c.key(sameSlot+"touched"), time.Hour))
 			c.ok("Own for less", c.indexer().Own(c.ctx, c.list("a"), c.key(sameSlot+"touched"), shortTTL))
@@ -235,6 +239,7 @@ var ownerCases = []Case{{
 			case !there && early > 0:
 				c.broken("a key was gone from its list %v before its ttl of %v was over", early, shortTTL)
 			case !there:
+				c.outlive(touchTTL)
 				c.lists("a", "long", "touched")
 				return
 			}

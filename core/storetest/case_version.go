@@ -141,6 +141,7 @@ var versionCases = []Case{{
 		_, w := c.swap("a", "two", touchTTL, stale)
 		_, _ = c.swapper().SetVersion(c.ctx, c.key("a"), []byte("late"), time.Hour, stale)
 		_, _ = c.swapper().SetVersion(c.ctx, c.key("a"), []byte("late"), time.Hour, 0)
+		c.inTime(w, touchTTL) // or it has created the key
 		c.expires("a", w, touchTTL)
 	},
 	waits: true,
