@@ -63,7 +63,7 @@ func value(key, data string) string {
 }
 
 func TestAnAnswerAboutAnotherKey(t *testing.T) {
-	each(t, func(t *testing.T, open opener) {
+	each(t, func(t testing.TB, open opener) {
 		server := lie(t, func(w io.Writer, _, _ string) { io.WriteString(w, value("alice", "alice's secret")) })
 		s := open(t, patient(), server.addr)
 		for range 3 {
@@ -142,7 +142,7 @@ func TestWhatAServerMaySay(t *testing.T) {
 		"VALUE a 0 99999999999999999999 7\r\n\r\nEND\r\n": {core.ErrCorrupt, core.ErrOutcomeUnknown},
 	} {
 		t.Run(fmt.Sprintf("%.30q", strings.ReplaceAll(said, secret, "…")), func(t *testing.T) {
-			each(t, func(t *testing.T, open opener) {
+			each(t, func(t testing.TB, open opener) {
 				server := lie(t, func(w io.Writer, _, _ string) { io.WriteString(w, said) })
 				o := patient()
 				if want.read == core.ErrUnavailable {
@@ -165,7 +165,7 @@ func TestWhatAServerMaySay(t *testing.T) {
 }
 
 func TestAConnectionThatIsCut(t *testing.T) {
-	each(t, func(t *testing.T, open opener) {
+	each(t, func(t testing.TB, open opener) {
 		for _, said := range []string{"", "VAL", "VALUE a 0 6 7\r\nsec", "STOR"} {
 			server := lie(t, func(w io.Writer, _, _ string) {
 				io.WriteString(w, said)
@@ -200,7 +200,7 @@ func TestAConnectionThatIsClosedAfterEachAnswer(t *testing.T) {
 }
 
 func TestAnAnswerThatDrips(t *testing.T) {
-	each(t, func(t *testing.T, open opener) {
+	each(t, func(t testing.TB, open opener) {
 		done := make(chan struct{})
 		server := lie(t, func(w io.Writer, verb, key string) {
 			line := value(key, "")
@@ -237,7 +237,7 @@ func TestAServerNobodyFinds(t *testing.T) {
 }
 
 // relay carries what comes to l to a server, and back.
-func relay(t *testing.T, l net.Listener, addr string) {
+func relay(t testing.TB, l net.Listener, addr string) {
 	var wg sync.WaitGroup
 	t.Cleanup(func() { l.Close(); wg.Wait() })
 	wg.Go(func() {
@@ -271,7 +271,7 @@ func TestUnixSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	relay(t, l, server.Addr())
-	each(t, func(t *testing.T, open opener) {
+	each(t, func(t testing.TB, open opener) {
 		s := open(t, patient(), path)
 		for _, size := range []int{0, 1, 10_000, 1_000_000} {
 			data := strings.Repeat("x", size)
@@ -320,7 +320,7 @@ func TestTLS(t *testing.T) {
 
 // Two users ask at once, and the network gives each the answer of the other.
 func TestSwappedAnswers(t *testing.T) {
-	each(t, func(t *testing.T, open opener) {
+	each(t, func(t testing.TB, open opener) {
 		proxy := faultproxy.New(t, servers.SharedMemcached(t).Addr())
 		s := open(t, patient(), proxy.Addr())
 		users := []string{"swap:alice", "swap:bob"}

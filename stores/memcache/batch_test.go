@@ -41,7 +41,7 @@ func conflicts(t testing.TB, call string, err error, data string, v core.Version
 }
 
 func TestBatch(t *testing.T) {
-	each(t, func(t *testing.T, open opener) {
+	each(t, func(t testing.TB, open opener) {
 		server := servers.Memcached(t)
 		s := open(t, patient(), server.Addr())
 		ctx := t.Context()
@@ -115,7 +115,7 @@ func misses(server *servers.MemcachedServer) (n int) {
 }
 
 func TestAppend(t *testing.T) {
-	each(t, func(t *testing.T, open opener) {
+	each(t, func(t testing.TB, open opener) {
 		server := servers.Memcached(t)
 		s := open(t, patient(), server.Addr())
 		ctx := t.Context()
@@ -172,7 +172,7 @@ func TestAppend(t *testing.T) {
 }
 
 func TestOneBatchOfManyWins(t *testing.T) {
-	each(t, func(t *testing.T, open opener) {
+	each(t, func(t testing.TB, open opener) {
 		s := open(t, patient(), servers.SharedMemcached(t).Addr())
 		for round := range 20 {
 			key := fmt.Sprint(t.Name(), round)
@@ -206,7 +206,7 @@ func TestOneBatchOfManyWins(t *testing.T) {
 // A server that is full and evicts nothing refuses cas, also of an item that has
 // expired already.
 func TestBatchWithoutMemory(t *testing.T) {
-	each(t, func(t *testing.T, open opener) {
+	each(t, func(t testing.TB, open opener) {
 		server := servers.Memcached(t, "-m", "8", "-M")
 		s := open(t, patient(), server.Addr())
 		ctx := t.Context()
@@ -274,7 +274,7 @@ func TestBatchWithoutMemory(t *testing.T) {
 
 // Without md there is gets and delete.
 func TestARemovalWithoutMemoryOnAnOldServer(t *testing.T) {
-	each(t, func(t *testing.T, open opener) {
+	each(t, func(t testing.TB, open opener) {
 		var mu sync.Mutex
 		var asked []string
 		server := lie(t, func(w io.Writer, verb, key string) {
@@ -332,7 +332,7 @@ func TestStrangeAnswersToMd(t *testing.T) {
 // A batch whose answer is lost was carried out or not, and the store does not
 // pretend to know.
 func TestABatchWhoseAnswerIsLost(t *testing.T) {
-	each(t, func(t *testing.T, open opener) {
+	each(t, func(t testing.TB, open opener) {
 		server := servers.Memcached(t)
 		proxy := faultproxy.New(t, server.Addr())
 		s := open(t, patient(), proxy.Addr())

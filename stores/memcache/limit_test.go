@@ -30,7 +30,7 @@ func TestW24AServerAtItsLimit(t *testing.T) {
 		"leaves alone": {"-o", "no_maxconns_fast"}, // connections above the limit are not answered
 	} {
 		t.Run(name, func(t *testing.T) {
-			each(t, func(t *testing.T, open opener) {
+			each(t, func(t testing.TB, open opener) {
 				o, lent := patient(), strings.HasSuffix(t.Name(), "/New")
 				if lent && args != nil {
 					o.Timeout = 200 * time.Millisecond

@@ -141,7 +141,7 @@ func TestR22AClientThatPanics(t *testing.T) {
 	<-up
 }
 
-func works(t *testing.T, s *memcachestore.Store) {
+func works(t testing.TB, s *memcachestore.Store) {
 	t.Helper()
 	for range 20 {
 		if err := s.Set(t.Context(), "k", []byte("v"), time.Minute); err != nil {

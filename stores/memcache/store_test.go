@@ -14,6 +14,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
 	"github.com/gensession/gensession/internal/servers"
+	"github.com/gensession/gensession/internal/stall"
 	memcachestore "github.com/gensession/gensession/stores/memcache"
 )
 
@@ -53,10 +54,10 @@ var kinds = map[string]func(t testing.TB, o *memcachestore.Options, addrs ...str
 	"New":  borrow,
 }
 
-// each runs a test with both kinds of store.
-func each(t *testing.T, test func(t *testing.T, open func(t testing.TB, o *memcachestore.Options, addrs ...string) *memcachestore.Store)) {
+// each runs a test with both kinds of store. Many limit the time of a call.
+func each(t *testing.T, test func(t testing.TB, open func(t testing.TB, o *memcachestore.Options, addrs ...string) *memcachestore.Store)) {
 	for name, open := range kinds {
-		t.Run(name, func(t *testing.T) { test(t, open) })
+		t.Run(name, func(t *testing.T) { stall.Retry(t, func(t testing.TB) { test(t, open) }) })
 	}
 }
 
@@ -162,7 +163,7 @@ func TestOptionsThatDoNotFit(t *testing.T) {
 }
 
 func TestAKeyThatTheContractForbidsIsRefused(t *testing.T) {
-	each(t, func(t *testing.T, open func(testing.TB, *memcachestore.Options, ...string) *memcachestore.Store) {
+	each(t, func(t testing.TB, open func(testing.TB, *memcachestore.Options, ...string) *memcachestore.Store) {
 		s := open(t, patient(), servers.SharedMemcached(t).Addr())
 		for _, key := range []string{"", strings.Repeat("k", 251), "a b", "a\tb", "a\r\n", "a\x00", "a\x7f", "ä"} {
 			for call, err := range calls(s, t.Context(), key) {
@@ -196,7 +197,7 @@ func calls(s *memcachestore.Store, ctx context.Context, key string) map[string]e
 }
 
 func TestAClosedStore(t *testing.T) {
-	each(t, func(t *testing.T, open func(testing.TB, *memcachestore.Options, ...string) *memcachestore.Store) {
+	each(t, func(t testing.TB, open func(testing.TB, *memcachestore.Options, ...string) *memcachestore.Store) {
 		s := open(t, patient(), servers.SharedMemcached(t).Addr())
 		set(t, s, t.Name(), "x")
 		var told []bool
@@ -217,7 +218,7 @@ func TestAClosedStore(t *testing.T) {
 
 // Close lets calls under way come to their end, and only turns away new ones.
 func TestK52CloseDuringCalls(t *testing.T) {
-	each(t, func(t *testing.T, open func(testing.TB, *memcachestore.Options, ...string) *memcachestore.Store) {
+	each(t, func(t testing.TB, open func(testing.TB, *memcachestore.Options, ...string) *memcachestore.Store) {
 		s := open(t, patient(), servers.SharedMemcached(t).Addr())
 		set(t, s, t.Name(), "x")
 		var once sync.Once
