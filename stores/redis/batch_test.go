@@ -74,7 +74,7 @@ func commands(s *servers.RedisServer, name string) (n int) {
 
 func TestBatch(t *testing.T) {
 	server := servers.Redis(t)
-	s := open(t, server.Addr())
+	s := patient(t, server.Addr())
 	ctx := t.Context()
 	v := create(t, s, "a", "1")
 	server.Do("SET", "other", "x")
@@ -154,7 +154,7 @@ func TestBatch(t *testing.T) {
 // wherever the removal is. It carries out removals.
 func TestABatchWithoutMemory(t *testing.T) {
 	server := servers.Redis(t)
-	s := open(t, server.Addr())
+	s := patient(t, server.Addr())
 	ctx := t.Context()
 	a, b := create(t, s, "a", "1"), create(t, s, "b", "2")
 	had := records(server)
@@ -190,7 +190,7 @@ func TestABatchWithoutMemory(t *testing.T) {
 // goes on to its end.
 func TestABatchOnAServerThatBecomesFull(t *testing.T) {
 	server := servers.Redis(t)
-	s := open(t, server.Addr())
+	s := patient(t, server.Addr())
 	done := 0
 	for i := range 200 {
 		from, to := fmt.Sprint("from", i), fmt.Sprint("to", i)
@@ -224,7 +224,7 @@ func TestABatchThatFailsInTheMiddle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server.Do("FLUSHALL")
 			server.SetUser("app", "secret", "~koa:sess:*", "-@all", "+get", "+set", "+evalsha", "+eval", "+ping", pttl)
-			s, err := redisstore.Open("redis://app:secret@"+server.Addr(), nil)
+			s, err := redisstore.Open("redis://app:secret@"+server.Addr(), calm)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -259,7 +259,7 @@ func TestABatchThatFailsInTheMiddle(t *testing.T) {
 
 func TestManyMoveOneRecord(t *testing.T) {
 	server := servers.Redis(t)
-	s := [2]*redisstore.Store{open(t, server.Addr()), near(t, time.Second, server.Addr())}
+	s := [2]*redisstore.Store{patient(t, server.Addr()), near(t, time.Second, server.Addr())}
 	for round := range 20 {
 		from := fmt.Sprint("from", round)
 		v := create(t, s[0], from, "x")
@@ -288,7 +288,7 @@ func TestManyMoveOneRecord(t *testing.T) {
 
 func TestAppend(t *testing.T) {
 	server := servers.Redis(t)
-	s, err := redisstore.Open("redis://"+server.Addr(), &redisstore.Options{MaxSize: 10})
+	s, err := redisstore.Open("redis://"+server.Addr(), &redisstore.Options{MaxSize: 10, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +327,7 @@ func TestAppend(t *testing.T) {
 	if data, _, err := s.Append(ctx, "empty", []byte("x")); err != nil || string(data) != "x" {
 		t.Errorf("to an empty one: %q, %v", data, err)
 	}
-	large := open(t, server.Addr())
+	large := patient(t, server.Addr())
 	server.Do("SET", "many", "")
 	together(20, func() {
 		for range 20 {
@@ -344,7 +344,7 @@ func TestAppend(t *testing.T) {
 // The limit of a server may be below that of the store.
 func TestAppendBeyondTheLimitOfTheServer(t *testing.T) {
 	server := servers.Redis(t, "--proto-max-bulk-len", "1mb")
-	s := open(t, server.Addr())
+	s := patient(t, server.Addr())
 	data := strings.Repeat("x", 1<<20)
 	create(t, s, "k", data)
 	if _, _, err := s.Append(t.Context(), "k", []byte("x")); !errors.Is(err, core.ErrTooLarge) {
@@ -363,17 +363,17 @@ func TestBatchInACluster(t *testing.T) {
 		}
 		return n
 	}
-	single, err := redisstore.OpenOption(rueidis.ClientOption{InitAddress: []string{addr}, ForceSingleClient: true}, nil)
+	single, err := redisstore.OpenOption(rueidis.ClientOption{InitAddress: []string{addr}, ForceSingleClient: true}, calm)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer single.Close()
-	own, err := redisstore.New(client(t, addr), nil)
+	own, err := redisstore.New(client(t, addr), calm)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	stores := map[string]*redisstore.Store{"open": open(t, addr), "near": near(t, time.Second, addr), "user's client": own}
+	stores := map[string]*redisstore.Store{"open": patient(t, addr), "near": near(t, time.Second, addr), "user's client": own}
 	for name, s := range stores {
 		n := scripts()
 		for range 3 {
@@ -427,7 +427,7 @@ func TestBatchInACluster(t *testing.T) {
 // While a slot moves, a batch of it is carried out or says that it was not.
 func TestBatchInASlotThatMoves(t *testing.T) {
 	cluster := servers.RedisCluster(t, 3, 0)
-	s := open(t, cluster.Addrs()[0])
+	s := patient(t, cluster.Addrs()[0])
 	key := func(n int) string { return fmt.Sprint("{moving}", n) }
 	slot := cluster.Slot(key(0))
 	to := cluster.Nodes()[0]
@@ -474,7 +474,7 @@ func TestBatchInASlotThatMoves(t *testing.T) {
 func TestABatchWhoseAnswerIsLost(t *testing.T) {
 	server := servers.Redis(t)
 	proxy := faultproxy.New(t, server.Addr())
-	s := open(t, proxy.Addr())
+	s := patient(t, proxy.Addr())
 	ctx := t.Context()
 	if _, err := s.Batch(ctx, core.Write{Key: "first", Data: []byte("x")}); err != nil { // the server gets the script
 		t.Fatal(err)

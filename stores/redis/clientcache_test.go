@@ -25,12 +25,12 @@ import (
 // near makes a store whose copies may be so old.
 func near(t testing.TB, bound time.Duration, addrs ...string) *redisstore.Store {
 	t.Helper()
-	return nearOption(t, bound, rueidis.ClientOption{InitAddress: addrs})
+	return nearOption(t, bound, patiently(rueidis.ClientOption{InitAddress: addrs}))
 }
 
 func nearOption(t testing.TB, bound time.Duration, c rueidis.ClientOption) *redisstore.Store {
 	t.Helper()
-	s, err := redisstore.OpenOption(c, &redisstore.Options{NearCache: bound, Timeout: 2 * time.Second})
+	s, err := redisstore.OpenOption(c, &redisstore.Options{NearCache: bound, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestNearCacheIsAStore(t *testing.T) {
 	run("sentinel", func(t *testing.T) {
 		sentinel := servers.RedisSentinel(t, 1)
 		option := rueidis.ClientOption{InitAddress: sentinel.Addrs(), Sentinel: rueidis.SentinelOption{MasterSet: servers.MasterSet}}
-		storetest.Run(t, func(t *testing.T) core.Store { return connected(t, nearOption(t, time.Hour, option)) })
+		storetest.Run(t, func(t *testing.T) core.Store { return connected(t, nearOption(t, time.Hour, patiently(option))) })
 	})
 	run("TLS and ACL", func(t *testing.T) {
 		server := servers.RedisTLS(t)
@@ -89,7 +89,7 @@ func TestNearCacheIsAStore(t *testing.T) {
 			"+time", "+zadd", "+zcard", "+zscore", "+zrem", "+zrangebyscore", "+zremrangebyscore", "+scan",
 			"+client|tracking", "+pttl")
 		option := rueidis.ClientOption{InitAddress: []string{server.Addr()}, TLSConfig: server.TLS(), Username: "app", Password: "secret"}
-		storetest.Run(t, func(t *testing.T) core.Store { return connected(t, nearOption(t, time.Hour, option)) })
+		storetest.Run(t, func(t *testing.T) core.Store { return connected(t, nearOption(t, time.Hour, patiently(option))) })
 	})
 	all.Wait()
 }
@@ -115,7 +115,7 @@ func TestNearCacheMisfits(t *testing.T) {
 	}
 	// Without it there is no tracking.
 	server = servers.Redis(t)
-	s := open(t, server.Addr())
+	s := patient(t, server.Addr())
 	set(t, s, "k", "x")
 	if list, _ := server.Do("CLIENT", "LIST").(string); strings.Contains(list, "flags=t") {
 		t.Error(list)
@@ -125,10 +125,10 @@ func TestNearCacheMisfits(t *testing.T) {
 func TestNearCacheSparesTheServer(t *testing.T) {
 	server := servers.Redis(t)
 	var told atomic.Int32
-	s := nearOption(t, time.Hour, rueidis.ClientOption{
+	s := nearOption(t, time.Hour, patiently(rueidis.ClientOption{
 		InitAddress:     []string{server.Addr()},
 		OnInvalidations: func([]rueidis.RedisMessage) { told.Add(1) }, // of the user's
-	})
+	}))
 	set(t, s, "k", "x")
 	waitFor(t, "reads without the server", func() bool {
 		read(t, s, "k", "x")
@@ -153,7 +153,7 @@ func TestNearCacheSparesTheServer(t *testing.T) {
 // Far within the bound: a change made elsewhere arrives all the same.
 func TestNearCacheHearsOfChanges(t *testing.T) {
 	server := servers.Redis(t)
-	here, there := near(t, time.Hour, server.Addr()), open(t, server.Addr())
+	here, there := near(t, time.Hour, server.Addr()), patient(t, server.Addr())
 	changes := map[string]func(){
 		"Set":     func() { set(t, there, "k", "new") },
 		"Destroy": func() { there.Destroy(t.Context(), "k") },
@@ -184,8 +184,8 @@ func TestNearCacheIsNeverOlderThanItsBound(t *testing.T) {
 	const bound = 300 * time.Millisecond
 	server := servers.Redis(t)
 	p := faultproxy.New(t, server.Addr())
-	here := open(t, server.Addr())
-	there := near(t, bound, p.Addr())
+	here := patient(t, server.Addr())
+	there := nearOption(t, bound, rueidis.ClientOption{InitAddress: []string{p.Addr()}}) // a silent connection ends soon
 	var stale, fresh, failed int
 	for i := range 6 {
 		key := fmt.Sprint("k", i)
@@ -254,7 +254,7 @@ func TestNearCacheAndALogout(t *testing.T) {
 		t.Cleanup(func() { m.Close() })
 		return m
 	}
-	here, there := manager(near(t, time.Hour, server.Addr())), manager(near(t, bound, p.Addr()))
+	here, there := manager(near(t, time.Hour, server.Addr())), manager(nearOption(t, bound, rueidis.ClientOption{InitAddress: []string{p.Addr()}}))
 	exchange := func(m *core.Manager, b *jartest.Browser, handle func(s *core.Session)) error {
 		jar := b.Jar("/")
 		v, _ := m.NewVisit(jar, nil)
@@ -353,7 +353,7 @@ func cookies(b *jartest.Browser) []string { return strings.Split(b.Cookie("/"), 
 func TestNearCacheSeesOwnWritesAtOnce(t *testing.T) {
 	server := servers.Redis(t)
 	s := near(t, time.Hour, server.Addr())
-	other := open(t, server.Addr())
+	other := patient(t, server.Addr())
 	var stop atomic.Bool
 	var readers sync.WaitGroup
 	for range 8 {
@@ -425,7 +425,7 @@ func TestNearCacheSeesOwnWritesAtOnce(t *testing.T) {
 func TestNearCacheAsksAfterAWriteWithoutAnAnswer(t *testing.T) {
 	server := servers.Redis(t)
 	p := faultproxy.New(t, server.Addr())
-	s := near(t, time.Hour, p.Addr())
+	s := nearOption(t, time.Hour, rueidis.ClientOption{InitAddress: []string{p.Addr()}})
 	for i := range 5 {
 		set(t, s, "k", "old")
 		read(t, s, "k", "old")
@@ -486,7 +486,7 @@ func TestACopyDoesNotOutliveItsRecord(t *testing.T) {
 
 func TestAMissIsNotKept(t *testing.T) {
 	server := servers.SharedRedis(t)
-	here, there := open(t, server.Addr()), near(t, time.Hour, server.Addr())
+	here, there := patient(t, server.Addr()), near(t, time.Hour, server.Addr())
 	for i := range 100 {
 		key := fmt.Sprint("near-miss-", i)
 		for range 2 {
@@ -503,7 +503,7 @@ func TestAMissIsNotKept(t *testing.T) {
 func TestACopyEndsWithTheConnection(t *testing.T) {
 	server := servers.Redis(t)
 	p := faultproxy.New(t, server.Addr())
-	here, there := open(t, server.Addr()), near(t, time.Hour, p.Addr())
+	here, there := patient(t, server.Addr()), near(t, time.Hour, p.Addr())
 	for range 20 {
 		set(t, here, "k", "old")
 		waitFor(t, "the old record", func() bool {
@@ -551,7 +551,7 @@ func TestNearCacheLosesNoUpdate(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if data, _ := open(t, server.Addr()).Get(t.Context(), key); string(data) != fmt.Sprint(4*each) {
+	if data, _ := patient(t, server.Addr()).Get(t.Context(), key); string(data) != fmt.Sprint(4*each) {
 		t.Errorf("%s of %d", data, 4*each)
 	}
 }

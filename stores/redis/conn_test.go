@@ -58,7 +58,7 @@ func TestWritesSurviveARestart(t *testing.T) {
 	for _, busy := range []bool{false, true} {
 		for name, write := range writes {
 			t.Run(fmt.Sprintf("busy=%v/%s", busy, name), func(t *testing.T) {
-				s := open(t, server.Addr())
+				s := patient(t, server.Addr())
 				var v core.Version
 				for i := range 10 {
 					var err error
@@ -94,7 +94,7 @@ func TestAWriteAfterTheEndOfTheServerIsUnavailable(t *testing.T) {
 	for name, write := range writes {
 		t.Run(name, func(t *testing.T) {
 			server := servers.Redis(t)
-			s := open(t, server.Addr())
+			s := patient(t, server.Addr())
 			s.Get(t.Context(), "k")
 			server.Kill()
 			for range 3 {
@@ -112,7 +112,7 @@ func TestUnavailableIsNotApplied(t *testing.T) {
 		t.Run(fmt.Sprint("callers=", callers), func(t *testing.T) {
 			server := servers.Redis(t)
 			p := faultproxy.New(t, server.Addr())
-			s := open(t, p.Addr())
+			s := patient(t, p.Addr())
 			end := time.Now().Add(1500 * time.Millisecond)
 			var mu sync.Mutex
 			outcomes := map[string]error{}
@@ -183,7 +183,7 @@ func TestUnavailableIsNotApplied(t *testing.T) {
 // it.
 func TestAReplyThatNobodyAskedFor(t *testing.T) {
 	t.Run("to calls that wait together", func(t *testing.T) {
-		s := open(t, fake(t, "+OK\r\n+OK"))
+		s := patient(t, fake(t, "+OK\r\n+OK"))
 		for range 20 {
 			together(20, func() {
 				if err := s.Set(t.Context(), "k", nil, 0); err != nil && !errors.Is(err, core.ErrOutcomeUnknown) && !errors.Is(err, core.ErrUnavailable) {
@@ -193,7 +193,7 @@ func TestAReplyThatNobodyAskedFor(t *testing.T) {
 		}
 	})
 	t.Run("is not the answer to the next call", func(t *testing.T) {
-		s := open(t, fake(t, "$5\r\nright\r\n$5\r\nwrong"))
+		s := patient(t, fake(t, "$5\r\nright\r\n$5\r\nwrong"))
 		for range 20 {
 			if data, err := s.Get(t.Context(), "k"); err == nil && string(data) != "right" {
 				t.Fatalf("%q", data)
@@ -278,7 +278,7 @@ func TestRepliesThatAreNone(t *testing.T) {
 		"*1000000\r\n*1000000", // together too many
 	} {
 		t.Run(line, func(t *testing.T) {
-			s := open(t, fake(t, line))
+			s := patient(t, fake(t, line))
 			get := func() {
 				if _, err := s.Get(t.Context(), "k"); !errors.Is(err, core.ErrUnavailable) {
 					t.Error(err)
@@ -296,7 +296,7 @@ func TestRepliesThatAreNone(t *testing.T) {
 // too many than that there is one.
 func TestAReplyThatNobodyAskedForInRESP2(t *testing.T) {
 	option := rueidis.ClientOption{InitAddress: []string{fakeOf(t, 2, "$5\r\nright\r\n$5\r\nwrong")}, AlwaysRESP2: true}
-	s := openOption(t, option)
+	s := openOption(t, patiently(option))
 	for range 20 {
 		together(8, func() {
 			if data, err := s.Get(t.Context(), "k"); err == nil && string(data) != "right" && string(data) != "wrong" {
@@ -324,7 +324,7 @@ func TestADialerOfTheUsers(t *testing.T) {
 		dialed++
 		return d.Dial("tcp", server.Addr())
 	}
-	s := openOption(t, option)
+	s := openOption(t, patiently(option))
 	if err := s.Set(t.Context(), "dialed", nil, time.Minute); err != nil || dialed == 0 {
 		t.Errorf("%d dials, %v", dialed, err)
 	}

@@ -150,7 +150,7 @@ func TestErrorsOfAServerThatAnswers(t *testing.T) {
 // A swap must not write over what is no string.
 func TestASwapLeavesAnotherTypeAlone(t *testing.T) {
 	server := servers.SharedRedis(t)
-	s := open(t, server.Addr())
+	s := patient(t, server.Addr())
 	server.Do("DEL", "a-list")
 	server.Do("LPUSH", "a-list", "x")
 	for _, v := range []core.Version{0, 1} {
@@ -168,7 +168,7 @@ func TestASwapLeavesAnotherTypeAlone(t *testing.T) {
 
 func TestTooLarge(t *testing.T) {
 	server := servers.Redis(t, "--proto-max-bulk-len", "1mb")
-	s, err := redisstore.Open("redis://"+server.Addr(), &redisstore.Options{MaxSize: 1 << 20})
+	s, err := redisstore.Open("redis://"+server.Addr(), &redisstore.Options{MaxSize: 1 << 20, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestTooLarge(t *testing.T) {
 	if n := server.Do("STRLEN", "k"); n != int64(1<<20) {
 		t.Error("length", n)
 	}
-	if s, _ := redisstore.Open("redis://"+server.Addr(), &redisstore.Options{MaxSize: 1000}); s != nil { // long before the server's
+	if s, _ := redisstore.Open("redis://"+server.Addr(), &redisstore.Options{MaxSize: 1000, Timeout: time.Minute}); s != nil { // long before the server's
 		defer s.Close()
 		before := server.Do("STRLEN", "k")
 		for what, err := range map[string]error{
@@ -211,7 +211,7 @@ func TestTooLarge(t *testing.T) {
 			}
 		}
 	}
-	if s, _ := redisstore.Open("redis://"+server.Addr(), nil); s != nil { // whose limit is above the server's
+	if s, _ := redisstore.Open("redis://"+server.Addr(), calm); s != nil { // whose limit is above the server's
 		defer s.Close()
 		if err := s.Set(t.Context(), "k", make([]byte, 2<<20), 0); !errors.Is(err, core.ErrTooLarge) && !errors.Is(err, core.ErrOutcomeUnknown) {
 			t.Error(err)
@@ -227,7 +227,7 @@ func TestAPasswordThatIsWrong(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	s, err := redisstore.Open("redis://app:right@"+server.Addr(), nil)
+	s, err := redisstore.Open("redis://app:right@"+server.Addr(), calm)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,7 +415,7 @@ func TestAClientThatIsClosed(t *testing.T) {
 // waitFor waits until what is so.
 func waitFor(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s did not come", what)
 		}

@@ -28,7 +28,7 @@ func replay(t *testing.T, plain bool) {
 		PlainStore:    plain,
 		Backend: func(t *testing.T) golden.Backend {
 			server.Do("FLUSHALL")
-			w := &watched{server: server, store: open(t, server.Addr())}
+			w := &watched{server: server, store: patient(t, server.Addr())}
 			t.Cleanup(func() { w.RefuseWrites(false) })
 			return w
 		},

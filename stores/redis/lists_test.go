@@ -13,7 +13,7 @@ import (
 // A list expires with its last key, and a login takes out what is over.
 func TestAListEndsWithItsKeys(t *testing.T) {
 	server := servers.SharedRedis(t)
-	s := connected(t, open(t, server.Addr()))
+	s := connected(t, patient(t, server.Addr()))
 	const list = "lists:own:ends"
 	write := func(key string, ttl time.Duration) {
 		t.Helper()
@@ -62,7 +62,7 @@ func TestAListThatCantBeWritten(t *testing.T) {
 		return err
 	}
 	t.Run("another type", func(t *testing.T) {
-		s := connected(t, open(t, server.Addr()))
+		s := connected(t, patient(t, server.Addr()))
 		server.Do("SET", list, "no list")
 		if err := batch(s, core.Write{Key: "koa:sess:a", Data: []byte("x"), TTL: time.Minute, Owner: list}); !errors.Is(err, core.ErrCorrupt) {
 			t.Errorf("Batch: %v", err)
@@ -74,7 +74,7 @@ func TestAListThatCantBeWritten(t *testing.T) {
 	})
 	t.Run("no right to", func(t *testing.T) {
 		server.SetUser("app", "secret", "~koa:sess:*", "+@all", "-zadd", "-scan")
-		s, err := redisstore.Open("redis://app:secret@"+server.Addr(), nil)
+		s, err := redisstore.Open("redis://app:secret@"+server.Addr(), calm)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func TestAListThatCantBeWritten(t *testing.T) {
 		}
 	})
 	t.Run("no memory", func(t *testing.T) {
-		s := connected(t, open(t, server.Addr()))
+		s := connected(t, patient(t, server.Addr()))
 		if err := batch(s, core.Write{Key: "koa:sess:c", Data: []byte("x"), TTL: time.Minute, Owner: list}); err != nil {
 			t.Fatal(err)
 		}

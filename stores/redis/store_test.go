@@ -37,6 +37,29 @@ func open(t testing.TB, addr string) *redisstore.Store {
 	return s
 }
 
+// calm are options for a machine that stands still now and then: no call without a
+// deadline fails by that.
+var calm = &redisstore.Options{Timeout: time.Minute}
+
+// patiently is an option of a client whose connections and dials don't fail by that
+// either, nor, for that long, by a server that is silent.
+func patiently(c rueidis.ClientOption) rueidis.ClientOption {
+	c.ConnWriteTimeout = time.Minute
+	c.Dialer.Timeout = time.Minute
+	return c
+}
+
+// patient is open for tests of what a server answers, and not of when.
+func patient(t testing.TB, addr string) *redisstore.Store {
+	t.Helper()
+	s, err := redisstore.OpenOption(patiently(rueidis.ClientOption{InitAddress: []string{addr}}), calm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
 // connected waits until s has a connection: a busy machine may not get that far
 // in the time that a dial has.
 func connected(t testing.TB, s *redisstore.Store) *redisstore.Store {
@@ -78,13 +101,13 @@ func client(t testing.TB, addr string) rueidis.Client {
 
 func TestStore(t *testing.T) {
 	server := servers.SharedRedis(t)
-	storetest.Run(t, func(t *testing.T) core.Store { return connected(t, open(t, server.Addr())) })
+	storetest.Run(t, func(t *testing.T) core.Store { return connected(t, patient(t, server.Addr())) })
 }
 
 func TestStoreOnTheUsersClient(t *testing.T) {
 	c := client(t, servers.SharedRedis(t).Addr())
 	storetest.Run(t, func(t *testing.T) core.Store {
-		s, err := redisstore.New(c, &redisstore.Options{Timeout: 5 * time.Second})
+		s, err := redisstore.New(c, &redisstore.Options{Timeout: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +146,7 @@ func TestMisfitsAreFoundAtOnce(t *testing.T) {
 // written here is what it reads.
 func TestAKoaApplicationWritesTheSameKeys(t *testing.T) {
 	server := servers.SharedRedis(t)
-	s := open(t, server.Addr())
+	s := patient(t, server.Addr())
 	const key, old = "koa:sess:abc", `{"cookie":{"httpOnly":true},"n":1}`
 	server.Do("SETEX", key, "100", old)
 	data, v, err := s.GetVersion(t.Context(), key)
@@ -148,7 +171,7 @@ func TestAKoaApplicationWritesTheSameKeys(t *testing.T) {
 
 func TestATTLIsExactToTheMillisecond(t *testing.T) {
 	server := servers.SharedRedis(t)
-	s := open(t, server.Addr())
+	s := patient(t, server.Addr())
 	const key = "ttl"
 	pttl := func() int64 { return server.Do("PTTL", key).(int64) }
 	// Rounded up: less than a millisecond is one, and never "for ever".
@@ -205,7 +228,7 @@ func TestATTLIsExactToTheMillisecond(t *testing.T) {
 
 func TestTheSwapSurvivesAServerThatForgotIt(t *testing.T) {
 	server := servers.Redis(t)
-	s := open(t, server.Addr())
+	s := patient(t, server.Addr())
 	v, err := s.SetVersion(t.Context(), "k", []byte("1"), 0, 0)
 	for range 3 {
 		if err != nil {
@@ -217,7 +240,7 @@ func TestTheSwapSurvivesAServerThatForgotIt(t *testing.T) {
 }
 
 func TestAKeyThatTheContractForbidsIsRefused(t *testing.T) {
-	s := open(t, servers.SharedRedis(t).Addr())
+	s := patient(t, servers.SharedRedis(t).Addr())
 	for _, key := range []string{"", strings.Repeat("k", 251), "a b", "a\r\n", "a\x00", "ä", "a\xff"} {
 		if err := s.Set(t.Context(), key, nil, 0); !errors.Is(err, core.ErrRefused) {
 			t.Errorf("Set with a key of %d bytes: %v", len(key), err)
@@ -228,11 +251,11 @@ func TestAKeyThatTheContractForbidsIsRefused(t *testing.T) {
 func TestClose(t *testing.T) {
 	server := servers.SharedRedis(t)
 	c := client(t, server.Addr())
-	lent, err := redisstore.New(c, nil)
+	lent, err := redisstore.New(c, calm)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []*redisstore.Store{open(t, server.Addr()), lent} {
+	for _, s := range []*redisstore.Store{patient(t, server.Addr()), lent} {
 		var told []bool
 		s.Notify(func(up bool) { told = append(told, up) })
 		for range 2 {

@@ -20,7 +20,11 @@ import (
 
 func openOption(t testing.TB, c rueidis.ClientOption) *redisstore.Store {
 	t.Helper()
-	s, err := redisstore.OpenOption(c, nil)
+	var o *redisstore.Options
+	if c.ConnWriteTimeout > 0 { // by patiently
+		o = calm
+	}
+	s, err := redisstore.OpenOption(c, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +37,7 @@ func TestTLSAndACL(t *testing.T) {
 	server.SetUser("app", "secret", "~storetest:*", "resetchannels", "-@all", "+get", "+set", "+del", "+pexpire", "+persist", "+exists", "+append", "+evalsha", "+eval", "+ping",
 		"+time", "+pttl", "+zadd", "+zcard", "+zscore", "+zrem", "+zrangebyscore", "+zremrangebyscore", "+scan")
 	option := rueidis.ClientOption{InitAddress: []string{server.Addr()}, TLSConfig: server.TLS(), Username: "app", Password: "secret"}
-	storetest.Run(t, func(t *testing.T) core.Store { return connected(t, openOption(t, option)) })
+	storetest.Run(t, func(t *testing.T) core.Store { return connected(t, openOption(t, patiently(option))) })
 
 	// Without the authority's certificate there is no trust, and no store.
 	refused(t, "rediss://app:secret@"+server.Addr())
@@ -47,7 +51,7 @@ func TestUnixSocket(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	path := filepath.Join(dir, "s")
 	server := servers.Redis(t, "--unixsocket", path)
-	s, err := redisstore.Open("unix://"+path+"?db=3", nil)
+	s, err := redisstore.Open("unix://"+path+"?db=3", calm)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,10 +71,10 @@ func TestCluster(t *testing.T) {
 	cluster := servers.RedisCluster(t, 3, 0)
 	addr := cluster.Addrs()[0] // one is enough to find the others
 	t.Run("store", func(t *testing.T) {
-		storetest.Run(t, func(t *testing.T) core.Store { return connected(t, open(t, addr)) })
+		storetest.Run(t, func(t *testing.T) core.Store { return connected(t, patient(t, addr)) })
 	})
 
-	s := open(t, addr)
+	s := patient(t, addr)
 	seen := map[*servers.RedisServer]bool{}
 	for i := range 100 {
 		key := fmt.Sprint("spread-", i)
