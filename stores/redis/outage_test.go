@@ -11,6 +11,7 @@ import (
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
 	"github.com/gensession/gensession/internal/servers"
+	"github.com/gensession/gensession/internal/stall"
 	redisstore "github.com/gensession/gensession/stores/redis"
 )
 
@@ -80,7 +81,9 @@ func TestOpenWhileTheServerIsDown(t *testing.T) {
 }
 
 // The store closes connections that rueidis may be dialing, or that don't answer.
-func TestCloseWhileTheServerIsDown(t *testing.T) {
+func TestCloseWhileTheServerIsDown(t *testing.T) { stall.Retry(t, closeWhileTheServerIsDown) }
+
+func closeWhileTheServerIsDown(t testing.TB) {
 	server := servers.Redis(t)
 	for name, ill := range map[string]struct{ down, up func() }{"killed": {server.Kill, server.Start}, "paused": {server.Pause, server.Resume}} {
 		ill.down()
