@@ -154,7 +154,7 @@ func start(t *testing.T, adapter string, store core.Store, o core.Options, h han
 		transport.CloseIdleConnections()
 		stop()
 		_ = m.Close()
-		for end := time.Now().Add(10 * time.Second); a.busy.Load() > 0 && time.Now().Before(end); {
+		for end := time.Now().Add(30 * time.Second); a.busy.Load() > 0 && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 		}
 		a.errs.mu.Lock()

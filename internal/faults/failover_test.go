@@ -80,7 +80,7 @@ func replicated(t *testing.T) (old, replica *servers.RedisServer) {
 	args := []string{"--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"}
 	old, replica = servers.Redis(t, args...), servers.Redis(t, args...)
 	replica.Do("REPLICAOF", "127.0.0.1", strconv.Itoa(old.Port()))
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		info, _ := replica.Do("INFO", "replication").(string)
 		if strings.Contains(info, "master_link_status:up") {
 			return old, replica

@@ -30,7 +30,7 @@ type server struct {
 	memcached *servers.MemcachedServer
 }
 
-func startServer(t *testing.T, store string, args ...string) server {
+func startServer(t testing.TB, store string, args ...string) server {
 	t.Helper()
 	switch store {
 	case "redis":
@@ -81,7 +81,7 @@ type closer interface {
 
 // A rig is a store with its server, and with direct ways to both.
 type rig struct {
-	t *testing.T
+	t testing.TB
 	server
 	proxy  *faultproxy.Proxy // between store and server, nil without one
 	noDNS  atomic.Bool       // names can't be resolved
@@ -98,13 +98,13 @@ type rig struct {
 const largest = 1 << 20
 
 // newRig makes a store on the server, through a proxy if asked, by Open.
-func newRig(t *testing.T, s server, throughProxy bool) *rig {
+func newRig(t testing.TB, s server, throughProxy bool) *rig {
 	t.Helper()
 	return newRigBy(t, s, throughProxy, false)
 }
 
 // newRigBy is newRig, by New with a client of the user's if asked.
-func newRigBy(t *testing.T, s server, throughProxy, byNew bool) *rig {
+func newRigBy(t testing.TB, s server, throughProxy, byNew bool) *rig {
 	t.Helper()
 	r := &rig{t: t, server: s}
 	var err error
@@ -213,7 +213,7 @@ func (r *rig) settle() {
 	if r.memory != nil {
 		return
 	}
-	end := time.Now().Add(5 * time.Second)
+	end := time.Now().Add(30 * time.Second)
 	for {
 		err := r.ask()
 		if !errors.Is(err, core.ErrUnavailable) {
