@@ -123,7 +123,7 @@ var keys = [][]byte{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}
 
 // start serves h on the adapter of that name. The default decisions about
 // errors hold: there is no hook, and the witness reads the log.
-func start(t *testing.T, adapter string, store core.Store, o core.Options, h handler) *app {
+func start(t testing.TB, adapter string, store core.Store, o core.Options, h handler) *app {
 	t.Helper()
 	a := &app{errs: &witness{}}
 	o.Keys, o.Logger = keys, slog.New(a.errs)

@@ -18,6 +18,7 @@ import (
 	"github.com/gensession/gensession/core/storetest"
 	"github.com/gensession/gensession/internal/servers"
 	"github.com/gensession/gensession/internal/soak"
+	"github.com/gensession/gensession/internal/stall"
 )
 
 // A phase is the moment at which a fault strikes.
@@ -298,7 +299,7 @@ func refusing(do func(*servers.RedisServer) (undo func()), want func(phase) []ou
 
 // A cell is one request that meets one fault.
 type cell struct {
-	t     *testing.T
+	t     testing.TB
 	phase phase
 	treat treatment
 	rig   *rig
@@ -604,11 +605,13 @@ func TestMatrix(t *testing.T) {
 								t.Run(a.name, func(t *testing.T) {
 									count[store]++
 									total++
-									before := append(lasting(), goleak.IgnoreCurrent(), servers.IgnoreServers())
-									t.Cleanup(func() { leakless(t, before) })
-									c := &cell{t: t, phase: p, treat: treat}
-									c.rig = newRigBy(t, s, treat.proxy, byNew)
-									c.run(a.name)
+									stall.Retry(t, func(t testing.TB) { // a call has half a second
+										before := append(lasting(), goleak.IgnoreCurrent(), servers.IgnoreServers())
+										t.Cleanup(func() { leakless(t, before) })
+										c := &cell{t: t, phase: p, treat: treat}
+										c.rig = newRigBy(t, s, treat.proxy, byNew)
+										c.run(a.name)
+									})
 								})
 							}
 						})
@@ -655,7 +658,7 @@ func byNewWants(fault, store string, want func(phase) []outcome) func(phase) []o
 // leakless waits until the goroutines are those that there were. Rueidis has
 // one that sleeps for up to a second and then looks at the cluster again,
 // closed or not.
-func leakless(t *testing.T, before []goleak.Option) {
+func leakless(t testing.TB, before []goleak.Option) {
 	t.Helper()
 	var err error
 	for range 5 {
