@@ -15,6 +15,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/internal/soak"
+	"github.com/gensession/gensession/internal/stall"
 )
 
 // visit counts the visits of a session, as most applications would.
@@ -53,7 +54,7 @@ type load struct {
 // begin lets the requests come, each by a visitor who waits for no other: every
 // fourth by a new one, the others by those who have a session, as long as one
 // of these is free.
-func begin(t *testing.T, a *app, rate int, visitors []*visitor) *load {
+func begin(t testing.TB, a *app, rate int, visitors []*visitor) *load {
 	l := &load{stop: make(chan struct{})}
 	free := make(chan *visitor, len(visitors))
 	for _, v := range visitors {
@@ -111,7 +112,7 @@ func (l *load) end() []sample {
 
 // outage is a store whose server goes away for a while under load.
 type outage struct {
-	t         *testing.T
+	t         testing.TB
 	down, up  time.Time // when the server was told to go and to come
 	gone, was time.Time // when the store noticed
 	samples   []sample
@@ -136,7 +137,7 @@ func (a *app) reported() string {
 	return b.String()
 }
 
-func runOutage(t *testing.T, store, how string, rate int, lasts time.Duration, options core.Options) *outage {
+func runOutage(t testing.TB, store, how string, rate int, lasts time.Duration, options core.Options) *outage {
 	var args []string
 	if store == "redis" {
 		args = durable
@@ -219,7 +220,7 @@ func (o *outage) tell(what string, some []sample) (failed int, longest time.Dura
 // requests begin new ones.
 func TestAnOutageThatRequestsWaitFor(t *testing.T) {
 	rate, lasts := fullRate(), soak.Longer(1500*time.Millisecond, 3*time.Second)
-	each(t, []string{"redis killed", "memcache killed"}, func(t *testing.T, store, how string) {
+	each(t, []string{"redis killed", "memcache killed"}, func(t testing.TB, store, how string) {
 		// All who waited come at once then, and a busy machine takes its time.
 		o := runOutage(t, store, how, rate, lasts, core.Options{ReconnectTimeout: 10 * time.Second, OpTimeout: 3 * opTimeout})
 		if noticed := o.gone.Sub(o.down); noticed > time.Second+slack {
@@ -251,7 +252,7 @@ func TestAnOutageThatRequestsWaitFor(t *testing.T) {
 func TestAnOutageThatIsTooLong(t *testing.T) {
 	rate := fullRate()
 	patience, lasts := soak.Longer(time.Second, 10*time.Second), soak.Longer(2500*time.Millisecond, 15*time.Second)
-	each(t, []string{"redis paused", "memcache killed"}, func(t *testing.T, store, how string) {
+	each(t, []string{"redis paused", "memcache killed"}, func(t testing.TB, store, how string) {
 		o := runOutage(t, store, how, rate, lasts, core.Options{ReconnectTimeout: patience})
 		over := o.gone.Add(patience)
 		// Clocks differ, since the core is not told at the same moment as we.
@@ -329,12 +330,12 @@ func median(some []sample) time.Duration {
 
 // each runs a test for the stores that have a server and for the ways in which
 // that can be gone: for all of them with SOAK=1, else for some.
-func each(t *testing.T, some []string, test func(t *testing.T, store, how string)) {
+func each(t *testing.T, some []string, test func(t testing.TB, store, how string)) {
 	for _, store := range []string{"redis", "memcache"} {
 		for _, how := range []string{"killed", "paused"} {
 			name := store + " " + how
 			if soak.On || slices.Contains(some, name) {
-				t.Run(name, func(t *testing.T) { test(t, store, how) })
+				t.Run(name, func(t *testing.T) { stall.Retry(t, func(t testing.TB) { test(t, store, how) }) })
 			}
 		}
 	}
