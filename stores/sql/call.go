@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gensession/gensession/stores/internal/caught"
@@ -114,12 +116,17 @@ func (s *Store) try(ctx context.Context, work func(ctx context.Context, c *sql.C
 	return err, false
 }
 
-// suits asks once whether the settings of a session do what the store relies on. MariaDB
+// suits asks a connection once whether its settings do what the store relies on. MariaDB
 // and MySQL have some that change what a statement means, and nothing tells then: a write
 // is undone with the connection, a list of an owner has sessions that have left it, a read
-// sees what is never committed.
+// sees what is never committed. A connection that is opened later may have others than the
+// first, as after SET GLOBAL or by another server behind the same name.
 func (s *Store) suits(ctx context.Context, c *sql.Conn) error {
-	if s.dialect != MySQL || s.suited.Load() {
+	if s.dialect != MySQL {
+		return nil
+	}
+	conn := driverConn(c)
+	if conn != nil && s.suited.has(conn) {
 		return nil
 	}
 	bad := 0
@@ -145,8 +152,45 @@ func (s *Store) suits(ctx context.Context, c *sql.Conn) error {
 	}); err != nil {
 		return unappliedError{err}
 	}
-	s.suited.Store(true)
+	if conn != nil {
+		s.suited.add(conn, s.db.Stats().OpenConnections)
+	}
 	return nil
+}
+
+// driverConn returns what tells the connection of a driver from others, nil if nothing
+// does.
+func driverConn(c *sql.Conn) (conn any) {
+	_ = c.Raw(func(of any) error {
+		if reflect.TypeOf(of).Kind() == reflect.Pointer { // else two may be equal
+			conn = of
+		}
+		return nil
+	})
+	return conn
+}
+
+// connSet are connections. It keeps those that were closed, too, until it has many more
+// than the pool: then it forgets all, and they are asked once more.
+type connSet struct {
+	mu  sync.RWMutex
+	all map[any]struct{}
+}
+
+func (s *connSet) has(conn any) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.all[conn]
+	return ok
+}
+
+func (s *connSet) add(conn any, open int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil || len(s.all) > 2*open+8 {
+		s.all = map[any]struct{}{}
+	}
+	s.all[conn] = struct{}{}
 }
 
 // leave ends a connection, which then does not go back into the pool.

@@ -30,7 +30,9 @@
 // large for the server is [core.ErrTooLarge] and not a connection that breaks.
 // clientFoundRows makes no difference. Settings that change what a statement means are
 // refused: autocommit=0, EMPTY_STRING_IS_NULL in sql_mode, and the
-// isolation level READ UNCOMMITTED. Limit the pool
+// isolation level READ UNCOMMITTED. Each connection is asked once, before its first
+// statement: an application that changes them later, on a connection of a pool that it
+// shares with the store, is not noticed. Limit the pool
 // (SetMaxOpenConns) to what the server takes, and let it keep as many idle
 // (SetMaxIdleConns): database/sql keeps two, and opens a connection for most calls of a
 // busy process.

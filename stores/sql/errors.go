@@ -139,7 +139,7 @@ func isVague(d driver.Driver) bool {
 // for a connection if connecting.
 func (d Dialect) classify(ctx context.Context, err error, reads, connecting bool) fault {
 	if e, ok := errors.AsType[settingError](err); ok {
-		return fault{whole: e.error, undone: true, health: lost}
+		return fault{whole: e.error, undone: true, health: lost, drop: true} // the next connection may have others
 	}
 	f := d.classifyStep(ctx, err, reads, connecting)
 	if _, applied := errors.AsType[appliedError](err); applied {

@@ -63,7 +63,7 @@ type Store struct {
 	closed         atomic.Bool
 	refused        atomic.Bool   // a write was refused since the last probe, as by a standby
 	logsStatements atomic.Bool   // MariaDB and MySQL: binlog_format is STATEMENT
-	suited         atomic.Bool   // MariaDB and MySQL: their settings do
+	suited         connSet       // MariaDB and MySQL: those whose settings do
 	turn           chan struct{} // SQLite: the writes of this process take turns
 
 	once sync.Once

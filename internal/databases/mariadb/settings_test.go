@@ -2,11 +2,17 @@ package mariadb_test
 
 import (
 	"bytes"
+	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/internal/databases/suite"
@@ -57,6 +63,58 @@ func TestSettingsThatChangeStatementsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// The settings were asked of the first connection of a pool. Later ones have others after
+// SET GLOBAL, or where another server answers to the name.
+func TestSettingsOfALaterConnection(t *testing.T) {
+	o := sqlstore.Options{Table: suite.Table(), NoSweep: true}
+	c := &changing{t: t}
+	db := sql.OpenDB(c)
+	t.Cleanup(func() { db.Close() })
+	s, err := sqlstore.New(db, sqlstore.MySQL, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if err := s.CreateTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	held, err := db.Conn(t.Context()) // the good one
+	if err != nil {
+		t.Fatal(err)
+	}
+	off := "autocommit=0"
+	c.more.Store(&off)
+	if err := s.Set(t.Context(), "k", []byte("x"), time.Hour); !errors.Is(err, core.ErrRefused) {
+		t.Errorf("on a connection that commits nothing: %v", err)
+	}
+	held.Close()
+	for range 3 { // the bad one is not in the pool any more
+		if err := s.Set(t.Context(), "k", []byte("x"), time.Hour); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// changing opens connections with settings that change.
+type changing struct {
+	t    *testing.T
+	more atomic.Pointer[string]
+}
+
+func (c *changing) Connect(ctx context.Context) (driver.Conn, error) {
+	more := ""
+	if m := c.more.Load(); m != nil {
+		more = *m
+	}
+	connector, err := mysql.MySQLDriver{}.OpenConnector(mariadb.DSN(mariadb.Shared(c.t), more))
+	if err != nil {
+		return nil, err
+	}
+	return connector.Connect(ctx)
+}
+
+func (c *changing) Driver() driver.Driver { return mysql.MySQLDriver{} }
 
 // The connection went back into the pool with a transaction, in which the next calls
 // wrote what nobody else saw.
