@@ -20,7 +20,10 @@
 // A call ends when its ctx ends as far as the driver lets it. pgx, go-sql-driver/mysql
 // and modernc.org/sqlite do. lib/pq does not: its calls wait for a server that is silent,
 // and so do the requests; and a write of which it does not tell whether it was sent is
-// [core.ErrOutcomeUnknown]. Prefer pgx.
+// [core.ErrOutcomeUnknown]. The same is said of each driver for PostgreSQL that is not pgx
+// itself, such as one that wraps another for traces, since lib/pq may be below: there a
+// write on a connection from before a restart is not made again. Prefer pgx, with its own
+// tracer.
 //
 // A database of SQLite in memory (:memory:) ends with its connection, which the store
 // leaves after a call that was cancelled: stores/memory keeps sessions in memory.

@@ -120,19 +120,21 @@ type appliedError struct{ error }
 
 func (e appliedError) Unwrap() error { return e.error }
 
-// A vagueError is a driver.ErrBadConn of lib/pq, which returns it for a reply that did
-// not come, too, although it means to others that nothing was sent.
+// A vagueError is a driver.ErrBadConn of a driver that may return it for a reply that did
+// not come, too, although it means to others that nothing was sent: lib/pq does.
 type vagueError struct{ error }
 
 func (e vagueError) Unwrap() error { return e.error }
 
-// isVague reports whether the errors of a driver are vague.
-func isVague(d driver.Driver) bool {
-	t := reflect.TypeOf(d)
+// isVague reports whether the errors of a driver are vague. Of those for PostgreSQL that is
+// all but pgx: what wraps a driver, such as for traces, does not tell whether lib/pq is
+// below.
+func (d Dialect) isVague(of driver.Driver) bool {
+	t := reflect.TypeOf(of)
 	if t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return t != nil && t.PkgPath() == "github.com/lib/pq"
+	return d == PostgreSQL && t != nil && !strings.HasPrefix(t.PkgPath(), "github.com/jackc/pgx/")
 }
 
 // classify returns what err tells, which a driver has returned for a statement, or

@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -198,6 +199,35 @@ func TestTriedAgain(t *testing.T) {
 	}
 	if n := len(f.said()); n < 3 {
 		t.Errorf("%d tries", n)
+	}
+}
+
+// wrapping is a driver that wraps another, such as for traces.
+type wrapping struct{ driver.Driver }
+
+// What is below a driver that wraps another is not known: where lib/pq is, that nothing
+// was sent is not known either, and a write must not be made twice.
+func TestADriverThatWrapsAnother(t *testing.T) {
+	for _, d := range dialects {
+		f := &fake{driver: &wrapping{}, answers: []answer{{err: driver.ErrBadConn}}}
+		db := sql.OpenDB(f)
+		s, err := sqlstore.New(db, d, &sqlstore.Options{NoSweep: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = s.Append(t.Context(), "k", []byte("x"))
+		if d == sqlstore.PostgreSQL && (!errors.Is(err, core.ErrOutcomeUnknown) || len(f.said()) != 1) {
+			t.Errorf("%v: a write: %v", d, err)
+		} else if d != sqlstore.PostgreSQL && errors.Is(err, core.ErrOutcomeUnknown) {
+			t.Errorf("%v: a write that was not sent: %v", d, err)
+		}
+		f.said()
+		f.answers = []answer{{err: driver.ErrBadConn}}
+		if _, err = s.Get(t.Context(), "k"); !errors.Is(err, core.ErrNotFound) || len(f.said()) != 2 {
+			t.Errorf("%v: a read is not made again: %v", d, err)
+		}
+		s.Close()
+		db.Close()
 	}
 }
 

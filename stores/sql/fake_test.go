@@ -25,6 +25,7 @@ type fake struct {
 	sent    []sent
 	answers []answer
 	dialed  atomic.Int32
+	driver  driver.Driver
 }
 
 type sent struct {
@@ -45,7 +46,7 @@ func (f *fake) Connect(context.Context) (driver.Conn, error) {
 	return &fakeConn{f}, nil
 }
 
-func (f *fake) Driver() driver.Driver { return nil }
+func (f *fake) Driver() driver.Driver { return f.driver }
 
 func (f *fake) answer(text string, args []driver.NamedValue) answer {
 	f.mu.Lock()

@@ -102,7 +102,7 @@ func New(db *sql.DB, d Dialect, o *Options) (*Store, error) {
 	case o.SweepBatch < 0 || o.SweepBatch > 10_000:
 		return nil, fmt.Errorf("sqlstore: Options.SweepBatch is %d", o.SweepBatch)
 	}
-	s := &Store{db: db, dialect: d, table: t, q: statementsOf(t), maxSize: or(o.MaxSize, 8<<20-4<<10), batch: or(o.SweepBatch, 500), logger: o.Logger, vague: isVague(db.Driver())}
+	s := &Store{db: db, dialect: d, table: t, q: statementsOf(t), maxSize: or(o.MaxSize, 8<<20-4<<10), batch: or(o.SweepBatch, 500), logger: o.Logger, vague: d.isVague(db.Driver())}
 	if d == SQLite {
 		s.turn = make(chan struct{}, 1)
 	}
