@@ -2,16 +2,21 @@ package foreign_test
 
 import (
 	"database/sql"
+	"errors"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/alexedwards/scs/goredisstore"
 	"github.com/alexedwards/scs/postgresstore"
+	"github.com/alexedwards/scs/sqlite3store"
 	"github.com/alexedwards/scs/v2/memstore"
 	fiberredis "github.com/gofiber/storage/redis/v3"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/redis/go-redis/v9"
+	_ "modernc.org/sqlite"
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/storetest"
@@ -96,6 +101,40 @@ func TestDrivers(t *testing.T) {
 			}
 		}
 		waiting.Go(func() { t.Run(name, one) })
+	}
+}
+
+// What SQLite refuses has not been carried out, and is no unknown outcome.
+func TestRefusalsOfSQLite(t *testing.T) {
+	t.Parallel()
+	for name, refuse := range map[string]func(db *sql.DB, path string) error{
+		"read-only": func(db *sql.DB, _ string) error { _, err := db.Exec("PRAGMA query_only = 1"); return err },
+		"full":      func(db *sql.DB, _ string) error { _, err := db.Exec("PRAGMA max_page_count = 1"); return err },
+		"locked": func(_ *sql.DB, path string) error {
+			other, err := sql.Open("sqlite", path)
+			if err == nil {
+				t.Cleanup(func() { other.Close() })
+				other.SetMaxOpenConns(1)
+				_, err = other.Exec("BEGIN EXCLUSIVE")
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "sessions.db")
+			db := must[*sql.DB](t)(sql.Open("sqlite", path))
+			defer db.Close()
+			db.SetMaxOpenConns(1)
+			_, err := db.Exec("CREATE TABLE sessions (token TEXT PRIMARY KEY, data BLOB NOT NULL, expiry REAL NOT NULL)")
+			ok(t, err)
+			s := must[*foreignstore.Store](t)(foreignstore.FromSCS(sqlite3store.NewWithCleanupInterval(db, 0), nil))
+			ok(t, s.Set(t.Context(), "k", []byte("x"), time.Hour))
+			ok(t, refuse(db, path))
+			err = s.Set(t.Context(), "l", make([]byte, 1<<20), time.Hour)
+			if !errors.Is(err, core.ErrRefused) || !strings.Contains(err.Error(), "SQLite") {
+				t.Errorf("Set: %v", err)
+			}
+		})
 	}
 }
 

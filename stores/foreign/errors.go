@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"reflect"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -71,8 +72,9 @@ func timedOut(err error) bool {
 }
 
 // refused reports whether the server has answered that it does not do what it was
-// asked: Redis by the first word of its reply, SQL by its state. States of broken
-// connections and of shutdowns are none of these.
+// asked: Redis by the first word of its reply, SQL by its state, SQLite by its code. States
+// of broken connections and of shutdowns are none of these, nor is an error of SQLite that
+// a statement may meet at its end.
 func refused(err error) bool {
 	code := replyCode(err)
 	switch {
@@ -91,12 +93,53 @@ func replyCode(err error) string {
 	if state := stateOf(err); len(state) == 5 && upperOrDigit(state) {
 		return "SQLSTATE " + state
 	}
+	if n := sqliteCode(err); n != 0 {
+		switch n & 0xff {
+		case 3, 5, 6, 7, 8, 11, 13, 14, 18, 19, 23, 26: // SQLite undoes the statement
+			return "SQLite " + strconv.FormatInt(n, 10)
+		}
+		return ""
+	}
 	word, _, _ := strings.Cut(innermost(err).Error(), " ")
 	switch word {
 	case "OOM", "READONLY", "NOPERM", "NOAUTH", "WRONGPASS", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN":
 		return word
 	}
 	return ""
+}
+
+// sqliteCode is the code of an error of a driver of SQLite, 0 if it is none. They have it
+// as a method or a field, with types of their own; a Code of others means something else.
+func sqliteCode(err error) int64 {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+			for _, e := range joined.Unwrap() {
+				if n := sqliteCode(e); n != 0 {
+					return n
+				}
+			}
+			return 0
+		}
+		v := reflect.ValueOf(err)
+		s := reflect.Indirect(v)
+		if !s.IsValid() || !strings.Contains(s.Type().PkgPath(), "sqlite") {
+			continue
+		}
+		var code reflect.Value
+		if m := v.MethodByName("Code"); m.IsValid() && m.Type().NumIn() == 0 && m.Type().NumOut() == 1 {
+			code = m.Call(nil)[0]
+		} else if s.Kind() == reflect.Struct { // mattn/go-sqlite3
+			code = s.FieldByName("Code")
+		}
+		switch {
+		case !code.IsValid():
+		case code.CanInt():
+			return code.Int()
+		case code.CanUint(): // ncruces/go-sqlite3
+			return int64(code.Uint()) // #nosec G115 -- a code
+		}
+	}
+	return 0
 }
 
 // stateOf is the SQLSTATE of the error: drivers of PostgreSQL have a method that returns

@@ -20,6 +20,7 @@ import (
 	foreignstore "github.com/gensession/gensession/stores/foreign"
 	"github.com/gensession/gensession/stores/foreign/internal/strict"
 	"github.com/gensession/gensession/stores/foreign/internal/strict/memcache"
+	"github.com/gensession/gensession/stores/foreign/internal/strict/sqlite"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -124,6 +125,11 @@ func TestErrorsHaveAClassAndNoSecret(t *testing.T) {
 			"MySQL, shutdown":    {fmt.Errorf("wrapped: %w", &mysqlError{1053, [5]byte{'0', '8', 'S', '0', '1'}}), core.ErrUnavailable, core.ErrOutcomeUnknown, "SQLSTATE 08S01"},
 			"MySQL, killed":      {&mysqlError{1927, [5]byte{'7', '0', '1', '0', '0'}}, core.ErrUnavailable, core.ErrOutcomeUnknown, "SQLSTATE 70100"},
 			"MySQL, no state":    {&mysqlError{Number: 1045}, core.ErrUnavailable, core.ErrOutcomeUnknown, "*foreignstore_test.mysqlError"},
+			"SQLite, read-only":  {fmt.Errorf("wrapped: %w", &readOnly), core.ErrRefused, core.ErrRefused, "SQLite 1032"},
+			"SQLite, locked":     {errors.Join(&sqlite.Small{Value: 5, System: syscall.EAGAIN}), core.ErrRefused, core.ErrRefused, ""},
+			"SQLite, full":       {sqlite.Field{Code: 13}, core.ErrRefused, core.ErrRefused, "SQLite 13"},
+			"SQLite, the disk":   {sqlite.Field{Code: 10}, core.ErrUnavailable, core.ErrOutcomeUnknown, "sqlite.Field"},
+			"a code of another":  {codeError(13), core.ErrUnavailable, core.ErrOutcomeUnknown, "codeError"},
 			"deadline":           {context.DeadlineExceeded, core.ErrTimeout, core.ErrOutcomeUnknown, "deadline"},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -152,6 +158,15 @@ func TestErrorsHaveAClassAndNoSecret(t *testing.T) {
 		}
 	})
 }
+
+// SQLITE_READONLY_DBMOVED.
+var readOnly = sqlite.Method(8 | 4<<8)
+
+// A codeError has a code that is none of SQLite.
+type codeError int
+
+func (e codeError) Error() string { return "key secret-value" }
+func (e codeError) Code() int     { return int(e) }
 
 type sqlError string
 
