@@ -423,7 +423,9 @@ func statementsOf(t tableName) *statements {
 	// If the key of the new session is taken, the whole statement fails.
 	s.swapInto = of(`WITH old AS (` + replace + ` RETURNING 1) ` + into)
 	s.removeInto = of(`WITH old AS (` + remove + ` RETURNING 1) ` + into)
-	// The clock of the statement, so that no row is both.
+	// The clock of the statement, so that no row is both. Its commit does not wait for the
+	// disk, nor for a standby: a request that waits for one of its rows would wait, too.
+	// What is lost in a crash is swept again; any later commit that waits comes after it.
 	const now = `floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint`
 	s.sweep = of(`WITH due AS MATERIALIZED (
 	SELECT session_key, sweep_at, expires_at <= ` + now + ` AS over FROM {TABLE} WHERE sweep_at >= $13 AND sweep_at <= ` + now + ` ORDER BY sweep_at LIMIT $6 FOR UPDATE SKIP LOCKED
@@ -431,7 +433,8 @@ func statementsOf(t tableName) *statements {
 	DELETE FROM {TABLE} t USING due WHERE t.session_key = due.session_key AND due.over RETURNING 1
 ), kept AS (
 	UPDATE {TABLE} t SET sweep_at = ` + later + ` FROM due WHERE t.session_key = due.session_key AND NOT due.over RETURNING 1
-) SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM gone) + (SELECT count(*) FROM kept), (SELECT COALESCE(max(sweep_at), 0) FROM due)`)
+) SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM gone) + (SELECT count(*) FROM kept), (SELECT COALESCE(max(sweep_at), 0) FROM due)
+WHERE set_config('synchronous_commit', 'off', true) <> ''`)
 	// A type of fixed length pads a key or cuts it, and double precision rounds a version.
 	const notText = `atttypid NOT IN ('text'::regtype, 'varchar'::regtype) OR atttypmod BETWEEN 0 AND 253`
 	const notBigint = `atttypid <> 'bigint'::regtype`

@@ -99,3 +99,20 @@ func TestALoggerIsNotToldWhatIsNoFailureOfTheSweeper(t *testing.T) {
 		}
 	})
 }
+
+// A request may wait for a row that the sweeper has, and PostgreSQL's commit for the disk
+// and a standby. The sweeper's does not, and that holds for its transaction alone.
+func TestTheSweepersCommitDoesNotWait(t *testing.T) {
+	s, f := open(t, sqlstore.PostgreSQL)
+	for call, err := range map[string]error{"Sweep": second(s.Sweep(t.Context())), "Touch": s.Touch(t.Context(), "k", hour)} {
+		if err != nil {
+			t.Errorf("%s: %v", call, err)
+		}
+	}
+	for _, sent := range f.said() {
+		local := strings.Contains(sent.text, "set_config('synchronous_commit', 'off', true)")
+		if local != strings.Contains(sent.text, "DELETE") {
+			t.Errorf("it was sent: %s", sent.text)
+		}
+	}
+}

@@ -249,3 +249,36 @@ func TestCreateTableAfterARename(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The commit of the sweeper waits for nobody, here not for a standby that does not come;
+// it did, with its rows locked. The connection keeps its setting.
+func TestTheSweepersCommitDoesNotWait(t *testing.T) {
+	server := servers.Postgres(t, "-c", "synchronous_standby_names=nobody")
+	o := sqlstore.Options{NoSweep: true}
+	local := suite.Open(t, "pgx", dsn(server.Addr(), "synchronous_commit=local"))
+	setup, err := sqlstore.New(local, sqlstore.PostgreSQL, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer setup.Close()
+	if err := errors.Join(setup.CreateTable(t.Context()), setup.Set(t.Context(), "over", nil, time.Hour), setup.Set(t.Context(), "alive", nil, time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := local.Exec("UPDATE gensession SET sweep_at = 5, expires_at = CASE session_key WHEN 'over' THEN 5 ELSE expires_at END"); err != nil {
+		t.Fatal(err)
+	}
+	db := suite.Open(t, "pgx", dsn(server.Addr(), ""))
+	db.SetMaxOpenConns(1)
+	s, err := sqlstore.New(db, sqlstore.PostgreSQL, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if n, err := s.Sweep(t.Context()); n != 1 || err != nil {
+		t.Errorf("%d were removed: %v", n, err)
+	}
+	var setting string
+	if err := db.QueryRow("SHOW synchronous_commit").Scan(&setting); err != nil || setting != "on" {
+		t.Errorf("the connection has %q, %v", setting, err)
+	}
+}
