@@ -317,6 +317,7 @@ type Manager struct {
 	sealer    *sealer       // nil if sessions are stored as they are
 	migrating keyring       // verifies cookies of the other form
 	old       *Manager      // where sessions are taken over from; nil if there is none
+	twoPlaces atomic.Bool   // that is another place than the store, which was tried
 	carrier   sender        // Options.Carrier, or cookie
 	cookie    *signedCookie // the carrier, if it is the default one
 	config    CookieOptions // complete

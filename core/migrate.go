@@ -45,14 +45,14 @@ type Migration struct {
 	// Zero means no migration.
 	Until time.Time
 	// From is the store that the sessions are in, and another place than the store of
-	// the Manager: a second store on the same server, table or file would end each
-	// session at its login. Until then it is asked for every id that the new store does
-	// not know, and at each login and logout; an outage of it fails those requests, and
-	// is told as one of the store is, with a Why. What was taken over is removed there:
-	// a store that refuses that fails the request, too. RenewAfter begins when it is
-	// over, but for sessions of this library. The new store must have versions
-	// ([Swapper]). The caller closes From, after the Manager. Default: the same store.
-	// Not with KoaCompat.
+	// the Manager: on the same server, table or file, by another connection, Login,
+	// Renew and Reset of a session that is stored are refused. Until then it is asked
+	// for every id that the new store does not know, and at each login and logout; an
+	// outage of it fails those requests, and is told as one of the store is, with a
+	// Why. What was taken over is removed there: a store that refuses that fails the
+	// request, too. RenewAfter begins when it is over, but for sessions of this
+	// library. The new store must have versions ([Swapper]). The caller closes From,
+	// after the Manager. Default: the same store. Not with KoaCompat.
 	From Store
 	// Foreign says how another library keeps its sessions in From. Its processes
 	// must have stopped: what they still write is lost, or found after its end.
@@ -559,6 +559,9 @@ func (m *Manager) dropOther(ctx context.Context, e *entry) error {
 		return m.destroy(ctx, m.oldKey(e.id))
 	case m.copies():
 		if s, err := m.old.look(ctx, m.storeKey(e)); err == nil && !s.record.Old.Comes() {
+			if err := m.checkPlaces(ctx); err != nil {
+				return err
+			}
 			if _, err := m.back(ctx, e, ErrGone, &tries{manager: m}); err != nil && !errors.Is(err, ErrGone) {
 				return err
 			}
@@ -570,6 +573,32 @@ func (m *Manager) dropOther(ctx context.Context, e *entry) error {
 		_, err = m.old.endOne(ctx, target{key: at})
 	}
 	return err
+}
+
+// errSamePlace is told where somebody would lose a session.
+var errSamePlace = fmt.Errorf("%w: Options.Migrate.From is the store itself, by another connection: set the former one", ErrRefused)
+
+// checkPlaces returns an error if the old store is the new one by another connection: what is
+// here is there, too, and would be ended there as what is left behind. It writes something
+// here that stands nowhere else, and looks for it there, until it once was not there. A
+// store that can't be asked says so in the calls that follow.
+func (m *Manager) checkPlaces(ctx context.Context) error {
+	if m.twoPlaces.Load() {
+		return nil
+	}
+	key := m.key(newID())
+	if _, err := m.set(ctx, key, []byte(key+leftText), tombstoneTTL, 0); err != nil {
+		return nil
+	}
+	data, _, err := m.old.get(ctx, key)
+	_ = m.destroy(ctx, key) // or it passes by itself
+	if err == nil && string(data) == leftText {
+		return errSamePlace
+	}
+	if errors.Is(err, ErrNotFound) {
+		m.twoPlaces.Store(true)
+	}
+	return nil
 }
 
 // both are the targets of the session of id: also where it is in the old place. Where

@@ -791,3 +791,39 @@ func TestP15ForeignTooLarge(t *testing.T) {
 		t.Errorf("it was read: %t, %v", read, err)
 	}
 }
+
+// again is a store by another connection, with all that it can.
+type again struct{ *memorystore.Store }
+
+// TestP15TheSamePlaceByAnotherConnection: New can't see it, so what would lose a session
+// is refused when it comes to that. Everything else works.
+func TestP15TheSamePlaceByAnotherConnection(t *testing.T) {
+	t.Parallel()
+	for kind, wrap := range storeKinds {
+		for call, f := range map[string]func(s *core.Session) error{
+			"Login": func(s *core.Session) error { return s.Login(core.LoginOptions{}) },
+			"Renew": func(s *core.Session) error { return s.Renew(bg) },
+			"Reset": func(s *core.Session) error { return s.Reset(bg) },
+		} {
+			t.Run(kind+"/"+call, func(t *testing.T) {
+				t.Parallel()
+				store := newMemory(t)
+				m := ourMove(t, again{store}, wrap(store))
+				p := m.process(t, nil)
+				called := error(nil)
+				_, err := browse(t, p, m.cookies, func(_ *core.Visit, s *core.Session) { called = f(s) })
+				if err = errors.Join(called, err); !errors.Is(err, core.ErrRefused) || !strings.Contains(err.Error(), "Options.Migrate.From") {
+					t.Errorf("%v", err)
+				}
+				if n := seen(t, p, m.cookies); n != 1 {
+					t.Errorf("it has %d visits, not 1", n)
+				}
+				_, err = browse(t, p, m.cookies, func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) })
+				must(t, err)
+				if n := seen(t, p, m.cookies); n != 0 {
+					t.Error("it has not ended")
+				}
+			})
+		}
+	}
+}

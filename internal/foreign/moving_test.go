@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -48,29 +50,91 @@ func count(s *core.Session) error {
 	return err
 }
 
+// TestP15TheSamePlaceByAnotherConnection: what would lose a session is refused, and what
+// ends one does.
+func TestP15TheSamePlaceByAnotherConnection(t *testing.T) {
+	t.Parallel()
+	table := "t_" + strings.ToLower(rand.Text()[:20])
+	file := filepath.Join(t.TempDir(), "sessions.db")
+	link := file + ".link"
+	files := []string{file, link}
+	for name, open := range map[string]func(t *testing.T) core.Store{
+		"PostgreSQL": func(t *testing.T) core.Store { return openPostgres(t, table) },
+		"Redis":      openRedis,
+		"memcached":  openMemcached,
+		"SQLite, by a link": func(t *testing.T) core.Store {
+			path := files[0]
+			if files = files[1:]; path == link {
+				ok(t, os.Symlink(file, link))
+			}
+			db := must[*sql.DB](t)(sql.Open("sqlite", path+"?_pragma=busy_timeout(5000)"))
+			return openSQL(t, db, sqlstore.SQLite, "")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := core.Options{Keys: testKeys, Prefix: rand.Text() + ":"}
+			now := open(t)
+			o.Migrate = core.Migration{From: open(t), Until: time.Now().Add(time.Hour)}
+			m := must[*core.Manager](t)(core.New(now, &o))
+			defer m.Close()
+			b := new(jartest.Browser)
+			ok(t, request(m, b, count))
+			for call, f := range map[string]func(s *core.Session) error{
+				"Login": func(s *core.Session) error { return s.Login(core.LoginOptions{}) },
+				"Renew": func(s *core.Session) error { return s.Renew(t.Context()) },
+				"Reset": func(s *core.Session) error { return s.Reset(t.Context()) },
+			} {
+				if err := request(m, b, f); !errors.Is(err, core.ErrRefused) || !strings.Contains(err.Error(), "Options.Migrate.From") {
+					t.Errorf("%s: %v", call, err)
+				}
+			}
+			ok(t, request(m, b, func(s *core.Session) error {
+				if n := visits.Get(s); n != 1 {
+					t.Errorf("%d visits are left of 1", n)
+				}
+				return s.Destroy(t.Context())
+			}))
+			ok(t, request(m, b, func(s *core.Session) error {
+				if !s.IsNew() {
+					t.Error("it has not ended")
+				}
+				return nil
+			}))
+		})
+	}
+}
+
+func openSQL(t *testing.T, db *sql.DB, d sqlstore.Dialect, table string) core.Store {
+	db.SetMaxOpenConns(8)
+	db.SetMaxIdleConns(8)
+	s := must[*sqlstore.Store](t)(sqlstore.New(db, d, &sqlstore.Options{Table: table}))
+	ok(t, s.CreateTable(t.Context()))
+	t.Cleanup(func() { ok(t, s.Close()); ok(t, db.Close()) })
+	return s
+}
+
+func openPostgres(t *testing.T, table string) core.Store {
+	return openSQL(t, must[*sql.DB](t)(sql.Open("pgx", servers.SharedPostgres(t).URL())), sqlstore.PostgreSQL, table)
+}
+
+func openRedis(t *testing.T) core.Store {
+	s := must[*redisstore.Store](t)(redisstore.Open(servers.SharedRedis(t).URL(), nil))
+	t.Cleanup(func() { ok(t, s.Close()) })
+	return s
+}
+
+func openMemcached(t *testing.T) core.Store {
+	s := must[*memcachestore.Store](t)(memcachestore.Open([]string{servers.SharedMemcached(t).Addr()}, nil))
+	t.Cleanup(func() { ok(t, s.Close()) })
+	return s
+}
+
 // TestP15MovingBetweenServers: two processes take the sessions of a crowd over while
 // it works. Nobody is logged out and no change is lost; what has ended is in neither.
 func TestP15MovingBetweenServers(t *testing.T) {
 	t.Parallel()
-	postgres := func(t *testing.T) core.Store {
-		db := must[*sql.DB](t)(sql.Open("pgx", servers.SharedPostgres(t).URL()))
-		db.SetMaxOpenConns(8)
-		db.SetMaxIdleConns(8)
-		s := must[*sqlstore.Store](t)(sqlstore.New(db, sqlstore.PostgreSQL, &sqlstore.Options{Table: "t_" + strings.ToLower(rand.Text()[:20])}))
-		ok(t, s.CreateTable(t.Context()))
-		t.Cleanup(func() { ok(t, s.Close()); ok(t, db.Close()) })
-		return s
-	}
-	redis := func(t *testing.T) core.Store {
-		s := must[*redisstore.Store](t)(redisstore.Open(servers.SharedRedis(t).URL(), nil))
-		t.Cleanup(func() { ok(t, s.Close()) })
-		return s
-	}
-	memcached := func(t *testing.T) core.Store {
-		s := must[*memcachestore.Store](t)(memcachestore.Open([]string{servers.SharedMemcached(t).Addr()}, nil))
-		t.Cleanup(func() { ok(t, s.Close()) })
-		return s
-	}
+	redis, memcached := openRedis, openMemcached
+	postgres := func(t *testing.T) core.Store { return openPostgres(t, "t_"+strings.ToLower(rand.Text()[:20])) }
 	fiber := func(t *testing.T) core.Store {
 		s, end := onFiberRedis(servers.SharedRedis(t))(t)
 		t.Cleanup(end)
