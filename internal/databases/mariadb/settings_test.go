@@ -334,3 +334,8 @@ func TestLimitsOfStatementsStay(t *testing.T) {
 		t.Errorf("the connection has sql_safe_updates %d, sql_big_selects %d, max_join_size %d, %v", safe, big, most, err)
 	}
 }
+
+func TestSettingsThatMakeNoDifference(t *testing.T) {
+	mariadb.Settings(t, "tx_isolation=%27SERIALIZABLE%27", "sql_mode=%27ANSI%27", "sql_mode=%27%27", "sql_mode=%27NO_BACKSLASH_ESCAPES%27", "sql_mode=%27ORACLE%27", "sql_mode=%27PAD_CHAR_TO_FULL_LENGTH,NO_ZERO_DATE%27",
+		"interpolateParams=false", "clientFoundRows=true&time_zone=%27%2B09:00%27", "parseTime=true&loc=Asia%2FTokyo", "collation=utf8mb4_general_ci", "charset=latin1", "tx_isolation=%27READ-COMMITTED%27", "innodb_lock_wait_timeout=1&max_statement_time=5", "div_precision_increment=0", "old_mode=%27%27", "group_concat_max_len=4")
+}

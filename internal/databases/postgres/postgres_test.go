@@ -282,3 +282,8 @@ func TestTheSweepersCommitDoesNotWait(t *testing.T) {
 		t.Errorf("the connection has %q, %v", setting, err)
 	}
 }
+
+func TestSettingsThatMakeNoDifference(t *testing.T) {
+	postgres.Settings(t, "default_transaction_isolation=serializable", "default_query_exec_mode=exec", "default_query_exec_mode=simple_protocol", "default_query_exec_mode=cache_describe",
+		"idle_in_transaction_session_timeout=50", "timezone=Asia/Tokyo", "bytea_output=escape&standard_conforming_strings=off", "client_encoding=LATIN1", "synchronous_commit=off")
+}
