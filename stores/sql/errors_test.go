@@ -202,6 +202,25 @@ func TestTriedAgain(t *testing.T) {
 	}
 }
 
+// The settings of MariaDB cost each connection two questions, and no call after that.
+func TestAConnectionIsAskedForItsSettingsOnce(t *testing.T) {
+	for _, d := range dialects {
+		s, f := open(t, d)
+		for n := range 50 {
+			if n%10 == 0 { // the connection is of no use any more
+				f.answers = []answer{{err: driver.ErrBadConn}}
+			}
+			if err := s.Touch(t.Context(), "k", hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		asked, dialed := f.asked.Load(), f.dialed.Load() // probes dial, too, at any time
+		if d == sqlstore.MySQL && (asked < 6 || asked > dialed) || d != sqlstore.MySQL && asked != 0 {
+			t.Errorf("%v: %d of %d connections were asked", d, asked, dialed)
+		}
+	}
+}
+
 // wrapping is a driver that wraps another, such as for traces.
 type wrapping struct{ driver.Driver }
 

@@ -25,6 +25,7 @@ type fake struct {
 	sent    []sent
 	answers []answer
 	dialed  atomic.Int32
+	asked   atomic.Int32 // for settings
 	driver  driver.Driver
 }
 
@@ -92,6 +93,7 @@ func (c *fakeConn) ExecContext(_ context.Context, text string, args []driver.Nam
 
 func (c *fakeConn) QueryContext(_ context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
 	if strings.HasPrefix(text, "SHOW ") { // of settings
+		c.f.asked.Add(1)
 		return &fakeRows{[]driver.Value{"tx_isolation", "REPEATABLE-READ"}}, nil
 	}
 	if !strings.Contains(text, "gensession") { // a probe, at any time
