@@ -68,10 +68,13 @@ func (s *Store) doAny(ctx context.Context, reads bool, work func(ctx context.Con
 		}
 		f := s.dialect.classify(ctx, err, reads, connecting)
 		s.report(&f)
-		if !f.again || ctx.Err() != nil {
-			return f.error()
-		}
 		before = f.error()
+		if !f.again {
+			return before
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", before, unsent(ctx.Err()))
+		}
 		if f.stale {
 			if stale < 0 {
 				stale = s.db.Stats().Idle + 2
