@@ -42,6 +42,8 @@ func TestW43WeakKeys(t *testing.T) {
 		strings.Repeat("a", 32), strings.Repeat("\x00", 64), strings.Repeat("ab", 16), strings.Repeat("changeme", 4), strings.Repeat("keyboard cat ", 3),
 		"0123456789abcdef0123456789abcdef", "abcdefghijklmnopqrstuvwxyz012345", strings.Repeat("0123456789", 4) + "01", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab",
 		"00000000000000000000000000000001", strings.Repeat("zyxwvutsrqponmlkjihgfedcba", 2), strings.Repeat("secret", 6) + "se",
+		"correct horse battery" + strings.Repeat("\x00", 12), "Zk3v9QwX1rT7" + strings.Repeat("=", 20), strings.Repeat("#", 12) + "Zk3v9QwX1rT7mB5nH2cJ", // filled up
+		"your-256-bit-secret-your-256-bit-secret", "Zk3v9QwX1rT7mB5nH2cJ" + "Zk3v9QwX1rT7", // nearly twice
 	} {
 		refused([]byte(key), true)
 	}

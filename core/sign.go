@@ -71,9 +71,14 @@ func (k Keyring) check(option string, weak bool) error {
 
 // guessable reports whether key can't come from a source of randomness, in
 // whatever letters or digits it was written down: it has hardly any different
-// bytes, or steps between neighbours, or it repeats itself.
+// bytes, or steps between neighbours, or it was filled up with one byte, or it
+// repeats itself.
 func guessable(key []byte) bool {
-	const few = 8
+	const (
+		few  = 8
+		long = 12 // by chance once in 10^12 keys of hexadecimal digits
+	)
+	run := 0
 	var bytes, steps [256]bool
 	differentBytes, differentSteps := 0, 0
 	count := func(seen *bool, n *int) {
@@ -86,11 +91,17 @@ func guessable(key []byte) bool {
 		if count(&bytes[c], &differentBytes); i > 0 {
 			count(&steps[c-key[i-1]], &differentSteps)
 		}
+		if run++; i > 0 && c != key[i-1] {
+			run = 1
+		}
+		if run == long {
+			return true
+		}
 	}
 	if differentBytes < few || differentSteps < few {
 		return true
 	}
-	for period := 1; period <= len(key)/2; period++ {
+	for period := 1; period <= len(key)-long; period++ {
 		if string(key[period:]) == string(key[:len(key)-period]) {
 			return true
 		}
