@@ -455,6 +455,8 @@ func (m *Manager) decode(r *record.Record, data []byte, key string) (err error) 
 		if data, err = m.sealer.open(data, key); err != nil {
 			return err
 		}
+	} else if len(data) > 0 && data[0] == sealMark {
+		return errSealed
 	}
 	return m.dialect.parse(r, data, key)
 }

@@ -202,6 +202,8 @@ func (k *sealKey) voucher(said, key string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
+var errSealed = fmt.Errorf("%w: it is sealed, and Options.Seal has no Keys", ErrCorrupt)
+
 var errUnsealable = fmt.Errorf("%w: it was not sealed for this key, or was changed since", ErrCorrupt)
 
 // sealedFor is the mark of the store's key. It finds accidents; what is sealed for

@@ -99,6 +99,16 @@ func TestP28Sealed(t *testing.T) {
 			a.wantNote("")
 		})
 	}
+	t.Run("a process without the keys", func(t *testing.T) {
+		t.Parallel()
+		store := newMemory(t)
+		a := newAppOn(t, store, sealed(testKey))
+		a.ok(a.get("/", setNote(t, canary)))
+		_, err := newAppOn(t, store, &core.Options{}).manager.GetByID(bg, core.ID(a.value()))
+		if !errors.Is(err, core.ErrCorrupt) || !strings.Contains(err.Error(), "Options.Seal has no Keys") {
+			t.Error(err)
+		}
+	})
 	t.Run("blanks of a hold", func(t *testing.T) {
 		t.Parallel()
 		store := newMemory(t)
