@@ -45,7 +45,7 @@ func TestUsage(t *testing.T) {
 		args  []string
 		says  string
 	}{
-		{redis, nil, "say what to do: list, show"},
+		{redis, nil, "say what to do, before all flags: list, show"},
 		{redis, []string{"-json"}, "say what to do"},
 		{redis, []string{"destroy"}, "there is no such command"},
 		{redis, []string{"list", "-nonsense"}, "see gensession -h"},

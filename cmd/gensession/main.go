@@ -238,7 +238,7 @@ func (c *command) check(env func(string) string, sealFile, ownerFile string) (er
 	}
 	switch {
 	case c.name == "":
-		return mistake("say what to do: " + strings.Join(commands, ", ") + ". See gensession -h")
+		return mistake("say what to do, before all flags: " + strings.Join(commands, ", ") + ". See gensession -h")
 	case names(c.name, commands...):
 		return mistake("there is no such command: " + strings.Join(commands, ", ") + ". See gensession -h")
 	case c.print != "" && !fingerprint(c.print):
