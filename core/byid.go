@@ -19,10 +19,10 @@ func (m *Manager) GetByID(ctx context.Context, id ID) ([]byte, error) {
 	now, err := m.seeByID(ctx, id, nil)
 	r := now.record
 	if err != nil {
-		return nil, &Error{OpGet, err}
+		return nil, quietly(OpGet, err)
 	}
 	if _, err := r.All(); err != nil {
-		return nil, &Error{OpGet, err}
+		return nil, quietly(OpGet, err)
 	}
 	return append(r.AppendTo([]byte{'{'}), '}'), nil
 }
@@ -48,14 +48,14 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 		r := now.record
 		if errors.Is(err, ErrNotFound) {
 			if existed || now.version != 0 { // a tombstone has a version, unlike what never was
-				return &Error{OpSet, ErrGone}
+				return quietly(OpSet, ErrGone)
 			}
 			r, err = record.Record{Created: time.Now().UnixMilli(), Cookie: m.blank}, m.checkNew(id)
 		} else {
 			existed = true
 		}
 		if err != nil {
-			return &Error{OpSet, err}
+			return quietly(OpSet, err)
 		}
 		if existed {
 			key = now.at
@@ -63,7 +63,7 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 		r.Fields = record.Listed(members)
 		text, err := m.encode(&r, key)
 		if err != nil {
-			return &Error{OpSet, err}
+			return quietly(OpSet, err)
 		}
 		life, over := ttl, ttl < 0
 		if ttl == 0 {
@@ -82,10 +82,10 @@ func (m *Manager) SetByID(ctx context.Context, id ID, values any, ttl time.Durat
 			return nil
 		}
 		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) {
-			return &Error{OpSet, err}
+			return quietly(OpSet, err)
 		}
 		if err := tries.next(); err != nil {
-			return &Error{OpSet, err}
+			return quietly(OpSet, err)
 		}
 	}
 }
@@ -107,9 +107,9 @@ func (m *Manager) VisitByID(ctx context.Context, id ID, f func(s *Session) error
 	now, err := m.seeByID(ctx, id, nil)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return &Error{OpGet, ErrGone}
+		return quietly(OpGet, ErrGone)
 	case err != nil:
-		return &Error{OpGet, err}
+		return quietly(OpGet, err)
 	case f == nil:
 		return nil
 	}
@@ -147,7 +147,7 @@ func (nowhere) DefaultResponseHeader(string, string) bool { return false }
 func (nowhere) Begun() bool                               { return false }
 
 // errNowhere is why a session that is visited by its id can't get another one.
-var errNowhere = fmt.Errorf("%w: no response can carry a new id", ErrCommitted)
+var errNowhere = fmt.Errorf("no response can carry a new id: %w", ErrCommitted)
 
 // isNowhere reports whether v has no exchange.
 func (v *Visit) isNowhere() bool {
@@ -162,7 +162,7 @@ func (v *Visit) isNowhere() bool {
 func (m *Manager) DestroyByID(ctx context.Context, id ID) error {
 	ctx = requestless(ctx)
 	if !m.shaped(id) {
-		return &Error{OpDestroy, errOddID}
+		return quietly(OpDestroy, errOddID)
 	}
 	if _, err := m.end(ctx, m.both(id)...); err != nil {
 		e := &Error{OpDestroy, err}

@@ -48,7 +48,7 @@ var (
 	ErrType = errors.New("stored value is of another type")
 	// ErrCommitted: a change came after the session was saved for this response
 	// or after the response had begun. [Status] 500.
-	ErrCommitted = errors.New("session is already committed")
+	ErrCommitted = errors.New("session is already committed: change it before you write the response")
 	// ErrNoSession: the request has no session, since the middleware is missing
 	// or the request path is outside the cookie's path. [Status] 500.
 	ErrNoSession = errors.New("no session for this request")

@@ -319,10 +319,24 @@ func (v *Visit) failed(ctx context.Context, op Op, err error) *Error {
 // nobody else sees its cause: it is an EventFailed with [OpHandler]. Errors that
 // were told when they happened are left out. It decides nothing.
 func (v *Visit) Tell(ctx context.Context, err error) {
-	if _, told := errors.AsType[*Error](err); err != nil && !told {
+	if err == nil {
+		return
+	}
+	_, told := errors.AsType[*Error](err)
+	if _, is := errors.AsType[unheard](err); !told || is {
 		v.failed(ctx, OpHandler, err)
 	}
 }
+
+// unheard is the cause of an [Error] that was not told when it happened: that of a
+// method of the Manager which has no request, and whose caller may do without the
+// outcome. If a handler returns it, Tell tells it.
+type unheard struct{ error }
+
+func (u unheard) Unwrap() error { return u.error }
+
+// quietly returns an Error that is not told, unless a handler returns it.
+func quietly(op Op, err error) *Error { return &Error{Op: op, Err: unheard{err}} }
 
 // knownID is the session's id, "" if it has none.
 func (v *Visit) knownID() ID {

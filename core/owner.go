@@ -64,7 +64,7 @@ func (m *Manager) ListByOwner(ctx context.Context, owner string, asking *Session
 	ctx = requestless(ctx)
 	all, err := m.owned(ctx, owner)
 	if err != nil {
-		return nil, &Error{OpGet, err}
+		return nil, quietly(OpGet, err)
 	}
 	serial := asking.serial()
 	devices := make([]Device, len(all))
@@ -85,11 +85,11 @@ func (m *Manager) DestroyByHandle(ctx context.Context, owner, handle string) err
 	ctx = requestless(ctx)
 	all, err := m.owned(ctx, owner)
 	if err != nil {
-		return &Error{OpDestroy, err}
+		return quietly(OpDestroy, err)
 	}
 	all = slices.DeleteFunc(all, func(o ownedSession) bool { return o.is.Serial != handle })
 	if handle == "" || len(all) == 0 {
-		return &Error{OpDestroy, errNoHandle}
+		return quietly(OpDestroy, errNoHandle)
 	}
 	return m.endOwned(ctx, all, "DestroyByHandle")
 }
@@ -125,7 +125,7 @@ func (m *Manager) DestroyByOwner(ctx context.Context, owner string, keep *Sessio
 func (m *Manager) RebuildOwners(ctx context.Context) (n int, err error) {
 	ctx = requestless(ctx)
 	if m.indexer == nil {
-		return 0, &Error{OpSet, errNoOwners}
+		return 0, quietly(OpSet, errNoOwners)
 	}
 	err = m.indexer.Keys(ctx, m.o.Prefix, func(keys []string) error {
 		some, err := m.rebuild(ctx, keys)
@@ -133,7 +133,7 @@ func (m *Manager) RebuildOwners(ctx context.Context) (n int, err error) {
 		return err
 	})
 	if err != nil {
-		return n, &Error{OpSet, m.classify(err, ErrTimeout)}
+		return n, quietly(OpSet, m.classify(err, ErrTimeout))
 	}
 	return n, nil
 }
@@ -170,9 +170,14 @@ const maxOwner = 255 // bytes, also of a label
 
 var errOwner = fmt.Errorf("an owner is 1 to %d bytes of UTF-8 without control characters", maxOwner)
 
+var errNoOwner = errors.New(`the owner is "": so is Session.Owner if nobody is logged in, or the login had no LoginOptions.Owner`)
+
 // checkOwner reports an owner that is none.
 func checkOwner(owner string) error {
-	if owner == "" || len(owner) > maxOwner || !utf8.ValidString(owner) || strings.ContainsFunc(owner, unicode.IsControl) {
+	if owner == "" {
+		return errNoOwner
+	}
+	if len(owner) > maxOwner || !utf8.ValidString(owner) || strings.ContainsFunc(owner, unicode.IsControl) {
 		return errOwner
 	}
 	return nil

@@ -185,6 +185,9 @@ func TestDevices(t *testing.T) {
 				t.Errorf("%+v", d)
 			}
 		}
+		if _, err := a.manager.ListByOwner(t.Context(), "", nil); err == nil || !strings.Contains(err.Error(), "nobody is logged in") {
+			t.Errorf("the list of nobody: %v", err)
+		}
 		for name, h := range map[string]string{"of another owner": handle["A"], "forged": "x", "empty": ""} {
 			if err := a.manager.DestroyByHandle(t.Context(), "adb", h); !errors.Is(err, core.ErrNotFound) {
 				t.Errorf("a handle %s: %v", name, err)

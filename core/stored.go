@@ -59,7 +59,7 @@ func (m *Manager) Stored(ctx context.Context, print string) iter.Seq2[*Stored, e
 	return func(yield func(*Stored, error) bool) {
 		lister, ok := As[lister](m.store)
 		if !ok {
-			yield(nil, &Error{OpGet, errNoKeys})
+			yield(nil, quietly(OpGet, errNoKeys))
 			return
 		}
 		err := lister.Keys(ctx, m.o.Prefix, func(keys []string) error {
@@ -76,7 +76,7 @@ func (m *Manager) Stored(ctx context.Context, print string) iter.Seq2[*Stored, e
 			return nil
 		})
 		if err != nil && !errors.Is(err, errEnough) {
-			yield(nil, &Error{OpGet, m.classify(err, ErrTimeout)})
+			yield(nil, quietly(OpGet, m.classify(err, ErrTimeout)))
 		}
 	}
 }
@@ -167,12 +167,12 @@ func moment(ms int64) time.Time {
 func (s *Stored) Values() ([]byte, error) {
 	switch {
 	case s.Err != nil:
-		return nil, &Error{OpGet, s.Err}
+		return nil, quietly(OpGet, s.Err)
 	case s.Note:
-		return nil, &Error{OpGet, ErrNotFound}
+		return nil, quietly(OpGet, ErrNotFound)
 	}
 	if _, err := s.record.All(); err != nil {
-		return nil, &Error{OpGet, err}
+		return nil, quietly(OpGet, err)
 	}
 	return append(s.record.AppendTo([]byte{'{'}), '}'), nil
 }

@@ -44,6 +44,16 @@ func TestW42TheCauseIsForTheLog(t *testing.T) {
 		w.WriteHeader(200)
 		return s.Set("n", 1)
 	})
+	list := httpsession.HandlerFunc(func(_ http.ResponseWriter, r *http.Request, s *core.Session) error {
+		_, err := m.ListByOwner(r.Context(), s.Owner(), s)
+		return err
+	})
+	end := httpsession.HandlerFunc(func(_ http.ResponseWriter, r *http.Request, s *core.Session) error {
+		return m.DestroyByHandle(r.Context(), s.Owner(), "x")
+	})
+	byID := httpsession.HandlerFunc(func(_ http.ResponseWriter, r *http.Request, _ *core.Session) error {
+		return m.SetByID(r.Context(), "odd id", map[string]int{}, 0)
+	})
 	hangup := httpsession.HandlerFunc(func(w http.ResponseWriter, _ *http.Request, _ *core.Session) error {
 		w.WriteHeader(200)
 		return io.ErrClosedPipe
@@ -62,6 +72,9 @@ func TestW42TheCauseIsForTheLog(t *testing.T) {
 		"of Save":                     {save, true, nil, 503, "disk is full"},
 		"of Set, too late":            {late, false, nil, 200, "already committed"},
 		"of Set, too late with Error": {late, false, &httpsession.Options{Error: answers}, 200, "already committed"},
+		"of a list of devices":        {list, false, nil, 500, "set Options.Owners"},
+		"of the end of a device":      {end, false, nil, 500, "set Options.Owners"},
+		"of a session by its id":      {byID, false, nil, 500, "an id of 6 characters"},
 		"of a write":                  {hangup, false, nil, 200, ""},
 		"of the commit":               {commit, true, nil, 503, "disk is full"},
 		"of the commit, with Error":   {commit, true, &httpsession.Options{Error: answers}, 200, "disk is full"},
