@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"net/http"
 	"os"
 	"time"
@@ -86,7 +87,7 @@ func routes(sessions *core.Manager, every time.Duration) http.Handler {
 
 func main() {
 	key := []byte(os.Getenv("SESSION_KEY")) // openssl rand -base64 32
-	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: [][]byte{key}})
+	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: [][]byte{key}, Logger: slog.Default()})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -73,7 +74,9 @@ func run(ctx context.Context, args []string) error {
 		log.Print("no SESSION_KEY: all are logged out when the program ends")
 	}
 	site := app.New(users)
-	sessions, err := core.New(store, site.Options(secret, *cert != ""))
+	o := site.Options(secret, *cert != "")
+	o.Logger = slog.Default()
+	sessions, err := core.New(store, o)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ package main
 import (
 	"crypto/rand"
 	"log"
+	"log/slog"
 	"net/http"
 	"os"
 	"time"
@@ -29,7 +30,9 @@ func main() {
 		key := make([]byte, 32) // keep yours: with a new one all are logged out
 		rand.Read(key)
 		// It is the same server: redistore's keys are others than ours.
-		sessions, err := core.New(store, options(core.Keyring{key}, store, time.Now(), gorillaKey))
+		o := options(core.Keyring{key}, store, time.Now(), gorillaKey)
+		o.Logger = slog.Default()
+		sessions, err := core.New(store, o)
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -8,6 +8,7 @@ package main
 import (
 	"crypto/rand"
 	"log"
+	"log/slog"
 	"net/http"
 	"os"
 	"time"
@@ -32,6 +33,7 @@ func main() {
 		if err != nil {
 			log.Fatal(err)
 		}
+		o.Logger = slog.Default()
 		sessions, err := core.New(store, o)
 		if err != nil {
 			log.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"net/http"
 	"os"
 
@@ -63,7 +64,7 @@ func logout(w http.ResponseWriter, r *http.Request, s *core.Session) error {
 
 func main() {
 	key := []byte(os.Getenv("SESSION_KEY")) // openssl rand -base64 32
-	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: [][]byte{key}})
+	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: [][]byte{key}, Logger: slog.Default()})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"log"
+	"log/slog"
 	"net/http"
 	"os"
 
@@ -98,7 +99,7 @@ func logout(ctx context.Context, s *core.Session, _ *emptypb.Empty) (*emptypb.Em
 
 func main() {
 	key := []byte(os.Getenv("SESSION_KEY")) // openssl rand -base64 32
-	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: [][]byte{key}})
+	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: [][]byte{key}, Logger: slog.Default()})
 	if err != nil {
 		log.Fatal(err)
 	}

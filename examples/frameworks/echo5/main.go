@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"net/http"
 	"os"
 
@@ -81,7 +82,7 @@ func logout(c *echo.Context, s *core.Session) error {
 
 func main() {
 	key := []byte(os.Getenv("SESSION_KEY")) // openssl rand -base64 32
-	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: [][]byte{key}})
+	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: [][]byte{key}, Logger: slog.Default()})
 	if err != nil {
 		log.Fatal(err)
 	}

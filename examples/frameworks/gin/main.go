@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"log"
+	"log/slog"
 	"net/http"
 	"os"
 
@@ -60,7 +61,7 @@ func logout(c *gin.Context, s *core.Session) error {
 
 func main() {
 	key := []byte(os.Getenv("SESSION_KEY")) // openssl rand -base64 32
-	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: [][]byte{key}})
+	sessions, err := core.New(memorystore.New(nil), &core.Options{Keys: [][]byte{key}, Logger: slog.Default()})
 	if err != nil {
 		log.Fatal(err)
 	}
