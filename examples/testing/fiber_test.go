@@ -2,7 +2,9 @@ package shop_test
 
 import (
 	"errors"
+	"io"
 	"net/http/httptest"
+	"net/netip"
 	"testing"
 
 	"github.com/gofiber/fiber/v2"
@@ -10,6 +12,7 @@ import (
 	fibersession "github.com/gensession/gensession/adapters/fiber"
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/core/sessiontest"
+	memorystore "github.com/gensession/gensession/stores/memory"
 )
 
 func fiberShop(sessions *core.Manager) *fiber.App {
@@ -19,6 +22,40 @@ func fiberShop(sessions *core.Manager) *fiber.App {
 		return errors.Join(s.Login(core.LoginOptions{DropValues: true}), user.Set(s, c.Query("user")))
 	}))
 	return app
+}
+
+// begin tls
+func TestOverTLS(t *testing.T) {
+	sessions := hardened(t)
+	app := fiber.New()
+	app.Use(fibersession.New(sessions, &fibersession.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}))
+	app.Get("/", fibersession.Handler(func(c *fiber.Ctx, s *core.Session) error { return c.SendString(user.Get(s)) }))
+
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header = sessiontest.New(t, sessions, func(s *core.Session) error { return user.Set(s, "ada") })
+	r.Header.Set("X-Forwarded-Proto", "https")
+	res, err := app.Test(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(res.Body); string(body) != "ada" {
+		t.Errorf("%d: %q", res.StatusCode, body)
+	}
+}
+
+// end tls
+
+func hardened(t *testing.T) *core.Manager {
+	store := memorystore.New(nil)
+	t.Cleanup(func() { store.Close() })
+	o := core.Hardened()
+	o.Keys = core.Keyring{[]byte("Zk3v9QwX1rT7mB5nH2cJ8pL4sD6fG0yA")}
+	sessions, err := core.New(store, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sessions.Close() })
+	return sessions
 }
 
 // begin fiber
