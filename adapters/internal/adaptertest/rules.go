@@ -1,6 +1,7 @@
 package adaptertest
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -554,6 +555,73 @@ var rules = []rule{
 		answer, err := io.ReadAll(conn)
 		if err != nil || !strings.HasSuffix(string(answer), "\r\n\r\n1") {
 			t.Errorf("got %q, %v", answer, err)
+		}
+	}},
+	{"requests of several users, sent at once over one connection, keep apart", func(t *testing.T, s *suite) {
+		const users, rounds = 4, 8
+		var mu sync.Mutex
+		var kept []*core.Session // beyond their requests, whose buffers are used again
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			session, err := x.From()
+			if err == nil {
+				mu.Lock()
+				kept = append(kept, session)
+				mu.Unlock()
+			}
+			return errors.Join(err, routes(x))
+		})
+		var of [users]*user
+		for i := range of {
+			of[i] = a.user()
+			for n := range i + 1 {
+				of[i].want("/", 200, fmt.Sprint(n+1))
+			}
+		}
+		kept = nil
+		conn, err := net.Dial("tcp", a.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // fails a hanging test, asserts nothing
+		var all strings.Builder
+		for n := range users * rounds {
+			cookie := of[n%users].browser.Cookie("/")
+			if n/users%2 == 1 { // fields of other lengths, so that nothing lies where it did
+				cookie = strings.Repeat("a=b; ", n) + cookie
+			}
+			version := "1.1"
+			if n == users*rounds-1 {
+				version = "1.0" // ends the connection
+			}
+			fmt.Fprintf(&all, "GET / HTTP/%s\r\nHost: x\r\nCookie: %s\r\n\r\n", version, cookie)
+		}
+		if _, err := io.WriteString(conn, all.String()); err != nil {
+			t.Fatal(err)
+		}
+		in := bufio.NewReader(conn)
+		for n := range users * rounds {
+			i := n % users
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatalf("answer %d: %v", n, err)
+			}
+			body, err := io.ReadAll(res.Body)
+			if want := fmt.Sprint(i + 1 + n/users + 1); err != nil || res.StatusCode != 200 || string(body) != want {
+				t.Fatalf("answer %d: %d %q, %v, want %q", n, res.StatusCode, body, err, want)
+			}
+			for _, c := range res.Cookies() {
+				if c.Name == "koa.sid" && c.Value != of[i].id() {
+					t.Errorf("answer %d has the cookie of another user", n)
+				}
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for n, session := range kept {
+			if i := n % users; session.ID() != core.ID(of[i].id()) || count.Get(session) != i+1+n/users+1 {
+				t.Errorf("the session of request %d has changed: %d", n, count.Get(session))
+			}
 		}
 	}},
 	{"another manager than the mounted one is ErrNoSession", func(t *testing.T, s *suite) {
