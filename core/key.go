@@ -1,10 +1,8 @@
 package core
 
 import (
-	"encoding/json"
 	"errors"
 	"reflect"
-	"slices"
 	"unicode/utf8"
 
 	"github.com/gensession/gensession/core/internal/jsontext"
@@ -24,8 +22,9 @@ type Key[T any] string
 // not decode into T, Get returns the zero T, leaves the stored value unchanged,
 // and reports the error to Hooks.Error; [Key.Lookup] returns it.
 //
-// A value of this request is as the next one will get it: where T is or contains
-// an interface, such as any, Get after Set returns what JSON makes of the value.
+// A value of this request is as the next one will get it: where JSON does not bring
+// back what Set was given, such as a struct in an any, an unexported field or the
+// location of a time, Get after Set returns what JSON makes of it.
 func (k Key[T]) Get(s *Session) T {
 	v, _, err := k.Lookup(s)
 	if err != nil {
@@ -43,7 +42,7 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	defer s.mu.Unlock()
 	e := s.edit(string(k))
 	if e != nil && e.held != nil {
-		if h, ok := e.held.(*held[T]); ok && !(e.given && open(reflect.TypeFor[T](), nil)) {
+		if h, ok := e.held.(*held[T]); ok && !e.given {
 			return h.v, true, nil // every Get returns the same value
 		}
 	}
@@ -57,6 +56,13 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	}
 	if !plain(&v) && jsontext.Changeable(v) && s.deadline.Load() != letGone {
 		e = s.editFor(string(k))
+		e.gave = nil
+		if h, ok := e.held.(*held[T]); ok { // which was given
+			if e.given = false; reflect.DeepEqual(h.v, v) {
+				return h.v, true, nil
+			}
+			e.gave = h
+		}
 		e.held, e.from, e.loaded, e.given = &held[T]{v}, raw, e.loaded || !e.own, false
 	}
 	return v, true, nil
@@ -200,7 +206,7 @@ func (k Key[T]) Delete(s *Session) error {
 	e := s.editFor(string(k))
 	e.assign(nil)
 	s.weigh(e)
-	e.held = nil
+	e.letGo()
 	return nil
 }
 
@@ -244,33 +250,10 @@ func (h *held[T]) again(raw []byte) ([]byte, error) {
 
 // hold records that the handler has v, if it can change v in place.
 func hold[T any](s *Session, e *edit, v T) {
-	e.held = nil
+	e.letGo()
 	if !plain(&v) && jsontext.Changeable(v) && s.deadline.Load() != letGone {
 		e.held, e.from, e.given = &held[T]{v}, e.raw, true
 	}
-}
-
-// open reports whether a value of type t may have values of any type in it, which
-// JSON does not bring back as they were: a number becomes a float64, a struct a
-// map.
-func open(t reflect.Type, seen []reflect.Type) bool {
-	if slices.Contains(seen, t) || t.Implements(reflect.TypeFor[json.Marshaler]()) {
-		return false
-	}
-	seen = append(seen, t)
-	switch t.Kind() {
-	case reflect.Interface:
-		return true
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return open(t.Elem(), seen)
-	case reflect.Struct:
-		for i := range t.NumField() {
-			if open(t.Field(i).Type, seen) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // plain reports whether T is a common type that can't be changed in place. It

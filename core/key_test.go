@@ -2,9 +2,12 @@ package core_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"math/big"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,6 +100,58 @@ func TestW37TheSameType(t *testing.T) {
 				t.Errorf("%v, %v", mine.Get(s).Name, got)
 			}
 		}))
+	})
+	t.Run("what Set was given, changed in place after Get has returned another", func(t *testing.T) {
+		for changes, want := range map[string]string{"nothing": "1", "given": "given", "got": "got", "given, then got anew": "anew"} {
+			a := newApp(t, nil)
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				given := map[string]any{"n": 1}
+				must(t, s.Set("any", given))
+				got := s.Get("any").(map[string]any)
+				switch changes {
+				case "given":
+					given["n"] = "given"
+				case "got":
+					got["n"] = "got"
+				case "given, then got anew":
+					given["n"] = "given"
+					must(t, s.Save(bg))
+					if n := s.Get("any").(map[string]any)["n"]; n != "given" {
+						t.Errorf("%s: %v after Save", changes, n)
+					}
+					s.Get("any").(map[string]any)["n"] = "anew"
+				}
+			}))
+			a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+				if got := fmt.Sprint(s.Get("any").(map[string]any)["n"]); got != want {
+					t.Errorf("changed is %s: %s", changes, got)
+				}
+			}))
+		}
+	})
+	t.Run("what JSON does not bring back", func(t *testing.T) {
+		one := 1
+		same(t, "nil and empty slices", [][]int{nil, {}})
+		same(t, "nil and empty maps", []map[string]int{nil, {}})
+		same(t, "times", []time.Time{time.Now(), time.Now().In(time.FixedZone("X", 19800)), {}})
+		same(t, "a time", time.Now())
+		same(t, "omitted", struct {
+			A []int          `json:",omitempty"`
+			M map[string]int `json:",omitzero"`
+			P *int
+		}{A: []int{}, M: map[string]int{}, P: &one})
+		same(t, "unexported", struct {
+			A []int
+			b int
+			C int `json:"-"`
+		}{[]int{1}, 2, 3})
+		same(t, "not UTF-8", map[string]string{"a\xff": "b\xff"})
+		same(t, "numbers", []any{json.Number("12345678901234567890"), int64(1) << 62, float32(0.1), json.RawMessage(`{"a":  1}`)})
+		same(t, "ints", []int64{1<<63 - 1, -1 << 63})
+		same(t, "embedded", struct {
+			profile
+			N *big.Int
+		}{profile{Name: "ada", Tags: []string{}}, big.NewInt(7)})
 	})
 	t.Run("what Set was given, changed in place", func(t *testing.T) {
 		a := newApp(t, nil)
@@ -255,4 +310,25 @@ func TestW40TooLargeAtOnce(t *testing.T) {
 			wantIs(t, s.Replace(map[string]string{"a": strings.Repeat("x", 300<<10)}), core.ErrTooLarge)
 		}))
 	})
+}
+
+// same fails the test unless Get returns equal values in the request that has set v, there
+// after Save, and in the next request.
+func same[T any](t *testing.T, name string, v T) {
+	t.Helper()
+	k := core.Key[T]("v")
+	var here, again, saved, next T
+	a := newApp(t, nil)
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+		must(t, k.Set(s, v))
+		here, again = k.Get(s), k.Get(s)
+		must(t, s.Save(bg))
+		saved = k.Get(s)
+	}))
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { next = k.Get(s) })).wantCookies(t, "")
+	for when, got := range map[string]T{"at once": here, "again": again, "after Save": saved} {
+		if !reflect.DeepEqual(got, next) {
+			t.Errorf("%s, %s: %#v, in the next request %#v", name, when, got, next)
+		}
+	}
 }

@@ -169,7 +169,7 @@ func (s *Session) leave() {
 		}
 		raw, err := e.past.alone(e.updates)
 		e.assign(raw)
-		e.held = nil
+		e.letGo()
 		return err != nil
 	})
 	s.entry.leave(s.visit.manager)

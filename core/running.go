@@ -70,7 +70,7 @@ func (s *Session) letGo() (held int) {
 	s.deadline.Store(letGone)
 	for _, e := range s.edits {
 		if e.held != nil {
-			e.held = nil
+			e.letGo()
 			held++
 		}
 	}

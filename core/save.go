@@ -489,7 +489,7 @@ func (s *Session) loggedIn(p *plan) {
 				return e.loaded || !e.own && e.held != nil
 			}
 			if now, err := s.stored.Find(e.name); err != nil || !bytes.Equal(e.from, now) {
-				e.held = nil
+				e.letGo()
 			}
 			return false
 		})
@@ -553,7 +553,7 @@ func (s *Session) saved(c *changeSet, e *entry) {
 		case edit.turn == was.turn:
 			edit.own, edit.assigned, edit.raw, edit.updates = false, false, nil, nil
 			if now := find(was.name); edit.held != nil && !bytes.Equal(edit.from, now) && !(was.same && jsontext.Same(edit.from, now)) {
-				edit.held = nil // an update was computed again: Get must show its result
+				edit.letGo() // an update was computed again: Get must show its result
 			}
 		case edit.assigns == was.assigns:
 			edit.assigned, edit.updates = false, edit.updates[was.steps:]
@@ -567,7 +567,8 @@ func (s *Session) saved(c *changeSet, e *entry) {
 			continue
 		}
 		if raw, err := updated(find(edit.name), edit.updates); err == nil {
-			edit.raw, edit.held = raw, nil
+			edit.raw = raw
+			edit.letGo()
 		}
 	}
 }

@@ -184,6 +184,7 @@ type edit struct {
 	first    [1]update       // room for one, of the first time that there is one
 	change   *[1]valueChange // room for what takeChange takes first
 	held     holder          // what the handler holds and can change in place
+	gave     holder          // what Set or Update was given, where Get has returned something else in held: JSON does not bring it back as it was
 	from     []byte          // the JSON that held was made from
 	past     *past           // what of it has been saved, nil for nothing
 }
@@ -646,22 +647,41 @@ func (e *edit) settle() error {
 	if e.held == nil {
 		return nil
 	}
-	now, err := e.held.encode()
-	if err != nil {
+	changed, err := e.takes(e.held)
+	switch {
+	case err != nil:
 		return err
+	case changed:
+		e.gave = nil
+	case e.gave != nil:
+		if changed, err = e.takes(e.gave); changed {
+			e.held, e.gave, e.given = e.gave, nil, true
+		}
+	}
+	return err
+}
+
+// takes assigns what is in h, if that has changed.
+func (e *edit) takes(h holder) (changed bool, err error) {
+	now, err := h.encode()
+	if err != nil {
+		return false, err
 	}
 	if bytes.Equal(now, e.from) {
-		return nil
+		return false, nil
 	}
 	// The stored text may spell the same value in another way.
-	if before, err := e.held.again(e.from); err == nil && bytes.Equal(now, before) {
-		return nil
+	if before, err := h.again(e.from); err == nil && bytes.Equal(now, before) {
+		return false, nil
 	}
 	was := e.loaded
 	e.assign(now)
 	e.from, e.loaded = now, was
-	return nil
+	return true, nil
 }
+
+// letGo makes that what the handler holds is not looked at any more.
+func (e *edit) letGo() { e.held, e.gave = nil, nil }
 
 // add notes one more update. first is used once: what a save took with it may
 // still look at it.

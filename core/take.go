@@ -122,7 +122,7 @@ func (s *Session) taking(name string, use func(raw []byte) error) (e entry, c ch
 		_ = s.outcome(callSet, name, nil)
 		of.assign(nil)
 		s.weigh(of)
-		of.held = nil
+		of.letGo()
 		return e, c, nil
 	}
 	change := valueChange{name: name, edit: of, past: of.past, turn: of.turn, assigns: of.assigns, steps: uint32(len(of.updates)), assigned: true} // #nosec G115 -- the calls of one request
