@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,6 +70,42 @@ var storeRules = []rule{
 				u.want("/who", 200, "")
 			}
 		}
+	}},
+	{"W40 P21 a crowd updates one session, by handlers whose own deadline is over", func(t *testing.T, s *suite) {
+		const crowd = 400
+		a := s.app(core.Options{}, func(x *Exchange) error {
+			if x.URL.Path != "/late" {
+				return routes(x)
+			}
+			ctx, cancel := context.WithTimeout(x.Ctx, time.Nanosecond)
+			defer cancel()
+			session, err := core.From(ctx)
+			if err != nil {
+				return err
+			}
+			n, err := count.Update(session, plusOne)
+			x.Write(fmt.Sprint(n))
+			return err
+		})
+		u := a.user()
+		u.want("/", 200, "1")
+		cookie := u.browser.Cookie("/")
+		var all sync.WaitGroup
+		for range crowd {
+			all.Go(func() {
+				req, err := http.NewRequest("GET", a.url("/late"), nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				req.Header.Set("Cookie", cookie)
+				if r, err := a.do(req); err != nil || r.status != 200 {
+					t.Errorf("%d %s, %v", r.status, r.body, err)
+				}
+			})
+		}
+		all.Wait()
+		u.want("/read", 200, fmt.Sprint(1+crowd))
 	}},
 	{"W35 a value that can't be encoded fails the answer, and nothing is saved", func(t *testing.T, s *suite) {
 		a := s.app(core.Options{}, func(x *Exchange) error {
