@@ -139,22 +139,30 @@ type reading struct {
 	more    bool        // there may be others, which are not looked at
 	forged  bool        // there are signatures by none of the keys, and no others
 	odd     bool        // there is one that has not the form of an id
+	long    bool        // the Cookie field is longer than what is looked at
 	refused string      // why there is none, if the request carries session cookies
 }
+
+// tooLong is that of a Cookie field that nothing is looked for in.
+var tooLong = reading{more: true, long: true, refused: "the Cookie field is longer than 16 KiB"}
 
 // read returns what the request carries (K10 to K13).
 func (c *signedCookie) read(jar Jar) (r reading) {
 	keys := c.keys.Load()
 	if a, ok := jar.(bufferJar); ok && c.signed {
-		if r.only = c.lookupBuffered(a, keys); r.only != nil {
+		var long bool
+		if r.only, long = c.lookupBuffered(a, keys); r.only != nil {
 			return r
+		}
+		if long {
+			return tooLong
 		}
 	}
 	field := jar.Cookie()
 	ids, sigs := parseCookies(field, c.name)
 	switch {
 	case len(field) > maxCookieField:
-		return reading{more: true, refused: "the Cookie field is longer than 16 KiB"}
+		return tooLong
 	case ids.more:
 		return reading{more: true, refused: "more cookies than a browser sends"}
 	}
@@ -339,15 +347,16 @@ func (c *signedCookie) lookup(ids, sigs *values, keys *keyring) *signedID {
 }
 
 // lookupBuffered is lookup on the Cookie field of jar. It does not allocate, and
-// its result does not refer to the buffers of jar.
-func (c *signedCookie) lookupBuffered(jar bufferJar, keys *keyring) *signedID {
+// its result does not refer to the buffers of jar. long means that the field is longer
+// than what is looked at.
+func (c *signedCookie) lookupBuffered(jar bufferJar, keys *keyring) (p *signedID, long bool) {
 	scratch := c.scratch()
 	field := jar.AppendCookie((*scratch)[:0])
 	// #nosec G103 -- lookup copies what it returns before the buffer is given back
 	ids, sigs := parseCookies(unsafe.String(unsafe.SliceData(field), len(field)), c.name)
-	p := c.lookup(&ids, &sigs, keys)
+	p, long = c.lookup(&ids, &sigs, keys), len(field) > maxCookieField
 	c.putScratch(scratch, field)
-	return p
+	return p, long
 }
 
 // scratch returns a reusable buffer. The caller gives it back with putScratch.

@@ -90,7 +90,7 @@ func TestVerifiedChangesNothing(t *testing.T) {
 		t.Error("nothing was remembered: this test proves nothing")
 	}
 	known := bufferedJar{&requestJar{field: fields[0]}}
-	if p := warm.cookie.lookupBuffered(known, warm.cookie.keys.Load()); p == nil {
+	if p, _ := warm.cookie.lookupBuffered(known, warm.cookie.keys.Load()); p == nil {
 		t.Error("nothing is known of a field in a buffer")
 	}
 
@@ -132,5 +132,38 @@ func TestVerifiedStoresRepeatedIDs(t *testing.T) {
 		if wrong != nil {
 			t.Error("what differs is taken for the same")
 		}
+	}
+}
+
+// countingJar is a bufferedJar that counts how often its Cookie field is read.
+type countingJar struct {
+	bufferedJar
+	reads int
+}
+
+func (j *countingJar) Cookie() string { j.reads++; return j.bufferedJar.Cookie() }
+func (j *countingJar) AppendCookie(dst []byte) []byte {
+	j.reads++
+	return j.bufferedJar.AppendCookie(dst)
+}
+
+// A Cookie field that is too long to be looked at is read once in a request: a Jar may
+// have to put it together each time.
+func TestW19ALongFieldIsReadOnce(t *testing.T) {
+	t.Parallel()
+	m, err := New(struct{ Store }{}, &Options{Keys: [][]byte{key32(1)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	jar := &countingJar{bufferedJar: bufferedJar{&requestJar{field: strings.Repeat("koa.sid.next=x; ", 2<<10)}}}
+	v, _ := m.NewVisit(jar, nil)
+	if err := v.Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if jar.reads != 1 {
+		t.Errorf("the field was read %d times", jar.reads)
 	}
 }

@@ -43,6 +43,7 @@ type Visit struct {
 	carries   bool       // the request has an id
 	copies    place      // where a copy of the id is sent, since it has changed; atName for nowhere
 	crowded   bool       // the request carries more cookies than are looked at
+	long      bool       // its Cookie field is so long that nothing is looked for in it
 	foreign   bool       // the id came in the cookie of another library
 	odd       bool       // it carries a signed id of another form than ids have, in KoaCompat
 
@@ -443,7 +444,7 @@ func (v *Visit) choose(ctx context.Context, ids []ID) error {
 // beside are the ids that the request carries beside the first cookie and that are
 // other than own. KoaCompat has none.
 func (v *Visit) beside(own ID) besides {
-	if c := v.manager.cookie; c != nil && !c.koa {
+	if c := v.manager.cookie; c != nil && !c.koa && !v.long {
 		return c.beside(v.jar, own)
 	}
 	return besides{}
@@ -560,7 +561,7 @@ func (v *Visit) carried(ctx context.Context) (id ID, several []ID, err error) {
 		}
 	default:
 		r := m.cookie.withFormer(v.jar, m.cookie.read(v.jar))
-		v.crowded, v.odd = r.more, r.odd
+		v.crowded, v.long, v.odd = r.more, r.long, r.odd
 		switch {
 		case r.only != nil:
 			s.carries, v.resend = r.only, r.reissue
