@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 )
@@ -13,7 +14,7 @@ import (
 // [Swapper], [Batcher], [Indexer] or [Toucher] that is called, such as "GetVersion". The
 // call gets the context that it returns, which must come from ctx, or deadlines
 // are lost. The function that it returns, if it is not nil, gets the error when
-// the call is over: [ErrNotFound] and [ErrConflict] are ordinary answers.
+// the call is over, also by a panic: [ErrNotFound] and [ErrConflict] are ordinary answers.
 // around is called by several goroutines at the same time. It sees no key and no
 // payload: an error in which s quotes a key has [key] in its place, and [value] in that
 // of what the call writes. Closing s stays the caller's. Observe returns nil if s is nil.
@@ -81,6 +82,9 @@ func Observe(s Store, around func(ctx context.Context, method string) (context.C
 	return o
 }
 
+// errNoReturn is what around gets of a call that has panicked.
+var errNoReturn = errors.New("the store has panicked")
+
 // unkeyed is err for around, which sees no key: not even what follows a prefix. What a
 // call writes is withheld by withholdValue.
 func unkeyed(err error, keys ...string) error {
@@ -121,25 +125,25 @@ func (o observed) begin(ctx context.Context, method string) (context.Context, fu
 	return ctx, end
 }
 
-func (o observed) Get(ctx context.Context, key string) ([]byte, error) {
+func (o observed) Get(ctx context.Context, key string) (data []byte, err error) {
 	ctx, end := o.begin(ctx, "Get")
-	data, err := o.store.Get(ctx, key)
-	end(unkeyed(err, key))
-	return data, err
+	err = errNoReturn
+	defer func() { end(unkeyed(err, key)) }()
+	return o.store.Get(ctx, key)
 }
 
-func (o observed) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+func (o observed) Set(ctx context.Context, key string, data []byte, ttl time.Duration) (err error) {
 	ctx, end := o.begin(ctx, "Set")
-	err := o.store.Set(ctx, key, data, ttl)
-	end(withholdValue(unkeyed(err, key), data))
-	return err
+	err = errNoReturn
+	defer func() { end(withholdValue(unkeyed(err, key), data)) }()
+	return o.store.Set(ctx, key, data, ttl)
 }
 
-func (o observed) Destroy(ctx context.Context, key string) error {
+func (o observed) Destroy(ctx context.Context, key string) (err error) {
 	ctx, end := o.begin(ctx, "Destroy")
-	err := o.store.Destroy(ctx, key)
-	end(unkeyed(err, key))
-	return err
+	err = errNoReturn
+	defer func() { end(unkeyed(err, key)) }()
+	return o.store.Destroy(ctx, key)
 }
 
 // The capabilities, each for itself.
@@ -149,18 +153,18 @@ type observedVersions struct {
 	s Swapper
 }
 
-func (v observedVersions) GetVersion(ctx context.Context, key string) ([]byte, Version, error) {
+func (v observedVersions) GetVersion(ctx context.Context, key string) (data []byte, now Version, err error) {
 	ctx, end := v.o.begin(ctx, "GetVersion")
-	data, now, err := v.s.GetVersion(ctx, key)
-	end(unkeyed(err, key))
-	return data, now, err
+	err = errNoReturn
+	defer func() { end(unkeyed(err, key)) }()
+	return v.s.GetVersion(ctx, key)
 }
 
-func (v observedVersions) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, old Version) (Version, error) {
+func (v observedVersions) SetVersion(ctx context.Context, key string, data []byte, ttl time.Duration, old Version) (now Version, err error) {
 	ctx, end := v.o.begin(ctx, "SetVersion")
-	now, err := v.s.SetVersion(ctx, key, data, ttl, old)
-	end(withholdValue(unkeyed(err, key), data))
-	return now, err
+	err = errNoReturn
+	defer func() { end(withholdValue(unkeyed(err, key), data)) }()
+	return v.s.SetVersion(ctx, key, data, ttl, old)
 }
 
 type observedBatches struct {
@@ -168,18 +172,18 @@ type observedBatches struct {
 	s Batcher
 }
 
-func (b observedBatches) Batch(ctx context.Context, writes ...Write) ([]Version, error) {
+func (b observedBatches) Batch(ctx context.Context, writes ...Write) (versions []Version, err error) {
 	ctx, end := b.o.begin(ctx, "Batch")
-	versions, err := b.s.Batch(ctx, writes...)
-	end(unkeyedOf(err, writes))
-	return versions, err
+	err = errNoReturn
+	defer func() { end(unkeyedOf(err, writes)) }()
+	return b.s.Batch(ctx, writes...)
 }
 
-func (b observedBatches) Append(ctx context.Context, key string, suffix []byte) ([]byte, Version, error) {
+func (b observedBatches) Append(ctx context.Context, key string, suffix []byte) (data []byte, now Version, err error) {
 	ctx, end := b.o.begin(ctx, "Append")
-	data, now, err := b.s.Append(ctx, key, suffix)
-	end(withholdValue(unkeyed(err, key), suffix))
-	return data, now, err
+	err = errNoReturn
+	defer func() { end(withholdValue(unkeyed(err, key), suffix)) }()
+	return b.s.Append(ctx, key, suffix)
 }
 
 type observedLists struct {
@@ -187,39 +191,39 @@ type observedLists struct {
 	s Indexer
 }
 
-func (l observedLists) Owned(ctx context.Context, owner string) ([]string, error) {
+func (l observedLists) Owned(ctx context.Context, owner string) (keys []string, err error) {
 	ctx, end := l.o.begin(ctx, "Owned")
-	keys, err := l.s.Owned(ctx, owner)
-	end(unkeyed(err, owner))
-	return keys, err
+	err = errNoReturn
+	defer func() { end(unkeyed(err, owner)) }()
+	return l.s.Owned(ctx, owner)
 }
 
-func (l observedLists) Own(ctx context.Context, owner, key string, ttl time.Duration) error {
+func (l observedLists) Own(ctx context.Context, owner, key string, ttl time.Duration) (err error) {
 	ctx, end := l.o.begin(ctx, "Own")
-	err := l.s.Own(ctx, owner, key, ttl)
-	end(unkeyed(err, owner, key))
-	return err
+	err = errNoReturn
+	defer func() { end(unkeyed(err, owner, key)) }()
+	return l.s.Own(ctx, owner, key, ttl)
 }
 
-func (l observedLists) Disown(ctx context.Context, owner string, keys ...string) error {
+func (l observedLists) Disown(ctx context.Context, owner string, keys ...string) (err error) {
 	ctx, end := l.o.begin(ctx, "Disown")
-	err := l.s.Disown(ctx, owner, keys...)
-	end(unkeyed(unkeyed(err, owner), keys...))
-	return err
+	err = errNoReturn
+	defer func() { end(unkeyed(unkeyed(err, owner), keys...)) }()
+	return l.s.Disown(ctx, owner, keys...)
 }
 
-func (l observedLists) GetMany(ctx context.Context, keys ...string) ([]Payload, error) {
+func (l observedLists) GetMany(ctx context.Context, keys ...string) (found []Payload, err error) {
 	ctx, end := l.o.begin(ctx, "GetMany")
-	found, err := l.s.GetMany(ctx, keys...)
-	end(unkeyed(err, keys...))
-	return found, err
+	err = errNoReturn
+	defer func() { end(unkeyed(err, keys...)) }()
+	return l.s.GetMany(ctx, keys...)
 }
 
-func (l observedLists) Keys(ctx context.Context, prefix string, f func(keys []string) error) error {
+func (l observedLists) Keys(ctx context.Context, prefix string, f func(keys []string) error) (err error) {
 	ctx, end := l.o.begin(ctx, "Keys")
-	err := l.s.Keys(ctx, prefix, f)
-	end(err)
-	return err
+	err = errNoReturn
+	defer func() { end(err) }()
+	return l.s.Keys(ctx, prefix, f)
 }
 
 type observedTouches struct {
@@ -227,11 +231,11 @@ type observedTouches struct {
 	s Toucher
 }
 
-func (t observedTouches) Touch(ctx context.Context, key string, ttl time.Duration) error {
+func (t observedTouches) Touch(ctx context.Context, key string, ttl time.Duration) (err error) {
 	ctx, end := t.o.begin(ctx, "Touch")
-	err := t.s.Touch(ctx, key, ttl)
-	end(unkeyed(err, key))
-	return err
+	err = errNoReturn
+	defer func() { end(unkeyed(err, key)) }()
+	return t.s.Touch(ctx, key, ttl)
 }
 
 // observedKeeper is for a store in this process. It has the methods of a keeper
@@ -246,23 +250,23 @@ type observedKeeper struct {
 	batches batchKeeper
 }
 
-func (k *observedKeeper) View(ctx context.Context, key string) (string, Version, error) {
+func (k *observedKeeper) View(ctx context.Context, key string) (text string, now Version, err error) {
 	ctx, end := k.begin(ctx, "GetVersion")
-	text, now, err := k.keeper.View(ctx, key)
-	end(unkeyed(err, key))
-	return text, now, err
+	err = errNoReturn
+	defer func() { end(unkeyed(err, key)) }()
+	return k.keeper.View(ctx, key)
 }
 
-func (k *observedKeeper) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (Version, error) {
+func (k *observedKeeper) Keep(ctx context.Context, text string, keyLen int, ttl time.Duration, v Version) (now Version, err error) {
 	ctx, end := k.begin(ctx, "SetVersion")
-	now, err := k.keeper.Keep(ctx, text, keyLen, ttl, v)
-	end(unkeyed(err, text[:keyLen]))
-	return now, err
+	err = errNoReturn
+	defer func() { end(unkeyed(err, text[:keyLen])) }()
+	return k.keeper.Keep(ctx, text, keyLen, ttl, v)
 }
 
-func (k *observedKeeper) KeepBatch(ctx context.Context, writes []Write) ([]Version, error) {
+func (k *observedKeeper) KeepBatch(ctx context.Context, writes []Write) (versions []Version, err error) {
 	ctx, end := k.begin(ctx, "Batch")
-	versions, err := k.batches.KeepBatch(ctx, writes)
-	end(unkeyedOf(err, writes))
-	return versions, err
+	err = errNoReturn
+	defer func() { end(unkeyedOf(err, writes)) }()
+	return k.batches.KeepBatch(ctx, writes)
 }

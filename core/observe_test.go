@@ -192,6 +192,47 @@ var methods = map[storetest.Op]string{
 	storetest.OpOwned: "Owned", storetest.OpOwn: "Own", storetest.OpDisown: "Disown", storetest.OpGetMany: "GetMany", storetest.OpKeys: "Keys",
 }
 
+// A call that panics has ended, too: its span must not stay open.
+func TestW41ACallThatPanics(t *testing.T) {
+	t.Parallel()
+	inner := storetest.NewFaulty(newMemory(t))
+	inner.Before(func(context.Context, storetest.Op, string) error { panic("the store's") })
+	seen := new(tally)
+	s := core.Observe(inner, seen.around)
+	versions, _ := core.As[core.Swapper](s)
+	batches, _ := core.As[core.Batcher](s)
+	lists, _ := core.As[core.Indexer](s)
+	touches, _ := core.As[core.Toucher](s)
+	calls := []func(){
+		func() { _, _ = s.Get(bg, "k") },
+		func() { _ = s.Set(bg, "k", nil, time.Hour) },
+		func() { _ = s.Destroy(bg, "k") },
+		func() { _, _, _ = versions.GetVersion(bg, "k") },
+		func() { _, _ = versions.SetVersion(bg, "k", nil, time.Hour, 1) },
+		func() { _, _ = batches.Batch(bg, core.Write{Key: "k"}) },
+		func() { _, _, _ = batches.Append(bg, "k", nil) },
+		func() { _, _ = lists.Owned(bg, "o") },
+		func() { _ = lists.Own(bg, "o", "k", time.Hour) },
+		func() { _ = lists.Disown(bg, "o", "k") },
+		func() { _, _ = lists.GetMany(bg, "k") },
+		func() { _ = lists.Keys(bg, "", nil) },
+		func() { _ = touches.Touch(bg, "k", time.Hour) },
+	}
+	for i, call := range calls {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("call %d has not panicked", i)
+				}
+			}()
+			call()
+		}()
+	}
+	if len(calls) != len(methods) || len(seen.calls) != len(methods) || seen.open != 0 || slices.Contains(seen.errs, nil) || len(seen.errs) != len(calls) {
+		t.Errorf("%d calls of %d methods, %d are open, with the errors %v", len(calls), len(seen.calls), seen.open, seen.errs)
+	}
+}
+
 // W41: a store in this process keeps its fast path, and its calls are seen.
 func TestW41TheFastPath(t *testing.T) {
 	seen := new(tally)
