@@ -153,12 +153,9 @@ func (u *untold) tell(v *Visit) {
 // tellOne tells u to the Logger and the hook. What a hook causes itself, such as that
 // it can't decode a value, it is not told, or it would be called for ever.
 func (u *untold) tellOne(m *Manager, v *Visit) {
-	hook := m.o.Hooks.Event
 	if v == nil || v.session == nil {
 		u.log(m)
-		if hook != nil {
-			hook(u.ctx, u.event)
-		}
+		u.callHook(m)
 		return
 	}
 	if v.session.within("runHook") {
@@ -168,11 +165,21 @@ func (u *untold) tellOne(m *Manager, v *Visit) {
 	u.event.Session = v.session
 	_, _ = v.runHook(func() (bool, error) {
 		u.log(m)
-		if hook != nil {
-			hook(u.ctx, u.event)
-		}
+		u.callHook(m)
 		return true, nil
 	})
+}
+
+// callHook calls Hooks.Event, unless that has caused u itself, by a method of the Manager
+// or another visit.
+func (u *untold) callHook(m *Manager) {
+	hook := m.o.Hooks.Event
+	if hook == nil || m.telling.Load() > 0 && onStack("/core.(*untold).callHook") {
+		return
+	}
+	m.telling.Add(1)
+	defer m.telling.Add(-1)
+	hook(u.ctx, u.event)
 }
 
 func (u *untold) log(m *Manager) {

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/core/jartest"
 	"github.com/gensession/gensession/core/storetest"
 	"github.com/gensession/gensession/internal/soak"
 	"github.com/gensession/gensession/internal/usercode"
@@ -195,6 +196,44 @@ func TestW38HooksThatCallBack(t *testing.T) {
 				}
 				w.Play(1000, true)
 			})
+		})
+	}
+}
+
+// A hook that uses the Manager, or another session by its id, is not told of what that
+// causes, or it would be called for ever. Others are told meanwhile.
+func TestW38AHookThatUsesTheManager(t *testing.T) {
+	t.Parallel()
+	audit := core.ID(strings.Repeat("a", 32))
+	for name, act := range map[string]func(t *testing.T, m *core.Manager) error{
+		"SetByID":     func(_ *testing.T, m *core.Manager) error { return m.SetByID(bg, audit, map[string]int{"n": 1}, 0) },
+		"DestroyByID": func(_ *testing.T, m *core.Manager) error { return m.DestroyByID(bg, audit) },
+		"VisitByID": func(t *testing.T, m *core.Manager) error {
+			return m.VisitByID(bg, audit, func(s *core.Session) error { count(t)(nil, s); return nil })
+		},
+		"a request": func(t *testing.T, m *core.Manager) error {
+			return serve(t, m, &jartest.Jar{}, count(t)).err()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var m *core.Manager
+			var told []core.EventKind
+			a := newApp(t, &core.Options{Hooks: core.Hooks{Event: func(_ context.Context, e core.Event) {
+				if m == nil {
+					return
+				}
+				told = append(told, e.Kind)
+				must(t, act(t, m))
+			}}})
+			must(t, a.manager.SetByID(bg, audit, map[string]int{"n": 1}, 0))
+			a.ok(a.get("/", count(t)))
+			m = a.manager
+			a.ok(a.get("/", count(t)))
+			must(t, a.manager.SetByID(bg, audit, map[string]int{"n": 2}, 0))
+			if len(told) != 3 || told[0] != core.EventLoaded || told[1] != core.EventSaved {
+				t.Errorf("told were %q", told)
+			}
 		})
 	}
 }

@@ -204,7 +204,8 @@ type Hooks struct {
 	// Event is called for what happens to sessions and to the store, for audits
 	// and metrics. It decides nothing, and must not change the session. It is
 	// called when a Save, Login or the like is done: a session that was saved or
-	// ended is so in the store and the response, also if the hook panics.
+	// ended is so in the store and the response, also if the hook panics. What it
+	// causes itself, such as by Manager.DestroyByID, it is not told.
 	// Without it, and without Options.Logger, events cost nothing. For events of
 	// the store it runs on a goroutine of its own, one after the other; a panic
 	// there is logged and goes no further.
@@ -338,6 +339,7 @@ type Manager struct {
 	ownKeyed  bool                     // by Options.OwnerKeys
 	hinted    atomic.Pointer[recently] // nil until a list was prolonged
 	apart     atomic.Bool              // a list was a step of its own
+	telling   atomic.Int32             // how many calls of Hooks.Event run
 }
 
 // New returns a Manager that keeps sessions in store. Its error lists all invalid

@@ -626,10 +626,11 @@ func (s *Session) within(method string) bool {
 }
 
 // onStack reports whether the caller was called, at any depth, by a function whose name
-// ends so.
+// ends so. The caller itself does not count.
 func onStack(name string) bool {
+	const self = 3 // runtime.Callers, onStack and its caller
 	callers := make([]uintptr, 64)
-	for skip := 1; ; skip += len(callers) {
+	for skip := self; ; skip += len(callers) {
 		n := runtime.Callers(skip, callers)
 		frames := runtime.CallersFrames(callers[:n])
 		for more := n > 0; more; {
