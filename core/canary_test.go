@@ -501,3 +501,41 @@ func (r *refusing) Batch(ctx context.Context, writes ...core.Write) ([]core.Vers
 	}
 	return r.Batcher.Batch(ctx, writes...)
 }
+
+// TestR10WhatIsPrinted: whatever prints a manager, a visit, a session or a store shows
+// nothing of the session, nor of what is derived from the keys.
+func TestR10WhatIsPrinted(t *testing.T) {
+	t.Parallel()
+	const value = "what somebody has in the session"
+	store := newMemory(t)
+	a := newAppOn(t, store, &core.Options{Owners: true, Seal: core.Sealing{Keys: core.Keyring{otherKey}, UnsealedUntil: time.Now().Add(time.Hour), OpenOnly: true}})
+	a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Set("value", value)) }))
+	a.ok(a.get("/", func(v *core.Visit, s *core.Session) {
+		for _, x := range []struct {
+			of   any
+			want string
+		}{{a.manager, "session manager"}, {v, "session visit"}, {s, "session"}, {store, "session store"}} {
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%t"} {
+				if got := fmt.Sprintf(verb, x.of); got != x.want {
+					t.Errorf("%s of %T shows %d characters, want %q", verb, x.of, len(got), x.want)
+				}
+			}
+			text, err := json.Marshal(map[string]any{"x": x.of})
+			leaksOf(t).say(string(text))
+			leaksOf(t).sayError(err)
+			var log bytes.Buffer
+			slog.New(slog.NewTextHandler(&log, nil)).Info("x", "x", x.of)
+			slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "x", x.of)
+			leaksOf(t).say(log.String())
+		}
+		leaksOf(t).secret("a value", value)
+	}))
+	for stored, err := range a.manager.Stored(bg, "") {
+		must(t, err)
+		for _, x := range []any{stored, *stored, []any{stored}} {
+			if text := fmt.Sprintf("%v %+v %#v %s %q %d %x", x, x, x, x, x, x, x); strings.Contains(text, "koa:sess:") || strings.Contains(text, fmt.Sprint([]byte(value))[1:60]) || !strings.Contains(text, stored.Print) {
+				t.Errorf("%T shows its key or values, or nothing at all", x)
+			}
+		}
+	}
+}

@@ -691,6 +691,10 @@ func (m *Manager) keyring(name string, keys Keyring) (*keyring, error) {
 	return r, nil
 }
 
+// Format does not show what the manager has, under any verb: it holds what is derived
+// from the keys.
+func (m *Manager) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("session manager")) }
+
 // Close stops all waiting for the store: requests that wait for it get
 // ErrUnavailable at once. Requests that have loaded their session finish their
 // commit. Close does not close the store. A second Close does nothing. The error

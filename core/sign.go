@@ -19,6 +19,8 @@ import (
 // A Keyring is secret keys, of at least 32 random bytes each: the first one signs
 // or seals, and all of them verify or open. fmt, slog and encoding/json print how
 // many there are, and nothing of them.
+// As with an [ID], that does not protect keys in an unexported field, since fmt calls no
+// methods there.
 type Keyring [][]byte
 
 // String returns how many keys there are.

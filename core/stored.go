@@ -40,9 +40,21 @@ type Stored struct {
 	// if it is sealed with none of Options.Seal.Keys, or an [ErrTooLarge].
 	Err error
 
+	*storedAt
+}
+
+// A storedAt is what of a Stored is not shown.
+type storedAt struct {
 	manager *Manager
 	key     string
 	record  record.Record
+}
+
+// Format prints the exported fields, and nothing of the key and the values.
+func (s Stored) Format(f fmt.State, verb rune) {
+	type stored Stored // which has no methods
+	s.storedAt = nil
+	fmt.Fprintf(f, fmt.FormatString(f, verb), stored(s))
 }
 
 // Stored returns all sessions of the store, in any order and some perhaps twice, for
@@ -86,7 +98,7 @@ func (m *Manager) Stored(ctx context.Context, print string) iter.Seq2[*Stored, e
 func (m *Manager) named(keys []string, print string) (all []Stored) {
 	for _, key := range keys {
 		if its, ok := m.dialect.print(m.o.Prefix, key); ok && (print == "" || its == print) {
-			all = append(all, Stored{manager: m, key: key, Print: its})
+			all = append(all, Stored{storedAt: &storedAt{manager: m, key: key}, Print: its})
 		}
 	}
 	return all

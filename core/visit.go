@@ -124,6 +124,9 @@ func (v *Visit) begin(m *Manager, jar Jar, outer *Visit) {
 	}
 }
 
+// Format does not show what the visit has, under any verb: the id and the session.
+func (v *Visit) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("session visit")) }
+
 // Jar returns the exchange that the visit belongs to.
 func (v *Visit) Jar() Jar { return v.jar }
 

@@ -70,6 +70,9 @@ var (
 	_ core.Causer   = (*Store)(nil)
 )
 
+// Format does not show what is in the store, under any verb.
+func (s *Store) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("session store")) }
+
 // Get returns the payload under key.
 func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	r := request{verb: verbGet, ctx: ctx}

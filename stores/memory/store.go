@@ -87,6 +87,9 @@ var (
 	} = (*Store)(nil)
 )
 
+// Format does not show what is in the store, under any verb.
+func (s *Store) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("session store")) }
+
 // New returns an empty store. Nil options are valid.
 //
 // A timer removes expired sessions. It runs only while the store has sessions

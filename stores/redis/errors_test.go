@@ -421,3 +421,18 @@ func waitFor(t testing.TB, what string, is func() bool) {
 		}
 	}
 }
+
+// TestR10WhatIsPrinted: a store that is printed does not show its password.
+func TestR10WhatIsPrinted(t *testing.T) {
+	t.Parallel()
+	s, err := redisstore.Open("redis://:what-nobody-may-see@127.0.0.1:1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
+		if got := fmt.Sprintf(verb, s); got != "session store" {
+			t.Errorf("%s shows %d characters", verb, len(got))
+		}
+	}
+}

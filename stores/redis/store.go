@@ -82,6 +82,9 @@ var (
 	_ core.Causer   = (*Store)(nil)
 )
 
+// Format does not show what is in the store, under any verb.
+func (s *Store) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("session store")) }
+
 // New returns a store that uses a client of the caller. The caller closes the
 // client, after the store. Nil options are valid.
 //

@@ -81,6 +81,9 @@ var (
 	_ core.Causer   = (*Store)(nil)
 )
 
+// Format does not show what is in the store, under any verb.
+func (s *Store) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("session store")) }
+
 // New returns a store in db, which the caller closes after the store. Nil options
 // are valid. New does not connect: a database that is down, or a table that is
 // missing, is an error of the calls. See [Store.CreateTable].
