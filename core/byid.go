@@ -164,12 +164,17 @@ func (m *Manager) DestroyByID(ctx context.Context, id ID) error {
 	if !m.shaped(id) {
 		return quietly(OpDestroy, errOddID)
 	}
-	if _, err := m.end(ctx, m.both(id)...); err != nil {
+	_, found, err := m.end(ctx, m.both(id)...)
+	if err != nil {
 		e := &Error{OpDestroy, err}
 		m.tell(ctx, nil, id, Event{Kind: EventNotRevoked, Err: e})
 		return e
 	}
-	m.tell(ctx, nil, id, Event{Kind: EventEnded, Why: "DestroyByID"})
+	if len(found) > 0 {
+		m.tell(ctx, nil, id, Event{Kind: EventEnded, Why: "DestroyByID"})
+	} else {
+		m.tell(ctx, nil, id, Event{Kind: EventUnknownID})
+	}
 	return nil
 }
 

@@ -160,6 +160,66 @@ func TestW38Events(t *testing.T) {
 			},
 			events: "loaded, ended: Reset, created", levels: "DEBUG INFO DEBUG",
 		},
+		"several cookies, then a logout, twice": {
+			do: func(t *testing.T, a *app) {
+				one := a.browser
+				a.browser = &jartest.Browser{}
+				a.ok(a.get("/", count(t)))
+				a.ok(a.send(both(one, a.browser), func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)); must(t, s.Destroy(bg)) }))
+			},
+			events: "created, cookie refused: several cookies with a valid signature, each of a living session, logged out, ended: Destroy",
+			levels: "DEBUG WARN INFO INFO",
+		},
+		"logged out, twice": {
+			do: func(t *testing.T, a *app) {
+				a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)); must(t, s.Destroy(bg)) }))
+			},
+			events: "loaded, logged out", levels: "DEBUG INFO",
+		},
+		"logged out with an id that was given up, twice": {
+			do: func(t *testing.T, a *app) {
+				late := a.browser.Jar("/")
+				a.ok(a.get("/", logIn(t)))
+				a.ok(a.send(late, func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)); must(t, s.Destroy(bg)) }))
+			},
+			events: "loaded, logged in, unknown id: it was given up for another one, logged out", levels: "DEBUG INFO DEBUG INFO",
+		},
+		"logged out at the second try": {
+			do: func(t *testing.T, a *app) {
+				a.ok(a.get("/", func(_ *core.Visit, s *core.Session) {
+					a.store.Before(failing(storetest.OpBatch, core.ErrOutcomeUnknown))
+					if s.Destroy(bg) == nil {
+						t.Error("no error")
+					}
+					a.store.Before(nil)
+					must(t, a.store.Destroy(bg, hashedKey(s.ID()))) // it had come through
+					must(t, s.Destroy(bg))
+				}))
+			},
+			events: "loaded, not revoked, logged out", levels: "DEBUG WARN INFO",
+		},
+		"logged out of a session that has ended, not loaded": {
+			options: core.Options{Defer: true},
+			do: func(t *testing.T, a *app) {
+				must(t, a.manager.DestroyByID(bg, core.ID(a.value())))
+				a.ok(a.visit(a.browser.Jar("/"), func(v *core.Visit) { must(t, v.Destroy(bg)) }))
+			},
+			events: "ended: DestroyByID, unknown id", levels: "INFO DEBUG",
+		},
+		"logged out of a session that has ended": {
+			do: func(t *testing.T, a *app) {
+				must(t, a.manager.DestroyByID(bg, core.ID(a.value())))
+				a.ok(a.get("/", func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) }))
+			},
+			events: "ended: DestroyByID, unknown id", levels: "INFO DEBUG",
+		},
+		"ended by its id, twice": {
+			do: func(t *testing.T, a *app) {
+				must(t, a.manager.DestroyByID(bg, core.ID(a.value())))
+				must(t, a.manager.DestroyByID(bg, core.ID(a.value())))
+			},
+			events: "ended: DestroyByID, unknown id", levels: "INFO DEBUG",
+		},
 		"ended by its id": {
 			do:     func(t *testing.T, a *app) { must(t, a.manager.DestroyByID(bg, core.ID(a.value()))); a.wantVisits(0) },
 			events: "ended: DestroyByID, unknown id", levels: "INFO DEBUG",
@@ -188,8 +248,8 @@ func TestW38Events(t *testing.T) {
 				a.ok(a.get("/", count(t)))
 				a.ok(a.send(both(one, a.browser), func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) }))
 			},
-			events: "created, cookie refused: several cookies with a valid signature, each of a living session, logged out, ended: Destroy, ended: Destroy",
-			levels: "DEBUG WARN INFO INFO INFO",
+			events: "created, cookie refused: several cookies with a valid signature, each of a living session, logged out, ended: Destroy",
+			levels: "DEBUG WARN INFO INFO",
 		},
 		"an id that was given up": {
 			do: func(t *testing.T, a *app) {
@@ -349,6 +409,47 @@ func TestW38Events(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Each session that a logout ends is told with its own id, also where the request has
+// another one.
+func TestW38ALogoutSaysWhatItEnds(t *testing.T) {
+	t.Parallel()
+	var got []string
+	a := newApp(t, &core.Options{Hooks: core.Hooks{Event: func(_ context.Context, e core.Event) {
+		if e.Kind == core.EventLoggedOut || e.Kind == core.EventEnded {
+			got = append(got, e.ID)
+		}
+	}}})
+	destroy := func(_ *core.Visit, s *core.Session) { must(t, s.Destroy(bg)) }
+	want := func(ids ...core.ID) {
+		t.Helper()
+		var prints []string
+		for _, id := range ids {
+			prints = append(prints, id.String())
+		}
+		slices.Sort(prints)
+		slices.Sort(got)
+		if !slices.Equal(got, prints) {
+			t.Errorf("ended were %q, want %q", got, prints)
+		}
+		got = nil
+	}
+	a.ok(a.get("/", count(t)))
+	late := a.browser.Jar("/")
+	a.ok(a.get("/", logIn(t)))
+	id := core.ID(a.value())
+	a.ok(a.send(late, destroy))
+	want(id)
+
+	one, two := &jartest.Browser{}, &jartest.Browser{}
+	a.browser = one
+	a.ok(a.get("/", count(t)))
+	first := core.ID(a.value())
+	a.browser = two
+	a.ok(a.get("/", count(t)))
+	a.ok(a.send(both(one, two), destroy))
+	want(first, core.ID(a.value()))
 }
 
 func logIn(t *testing.T) handler {

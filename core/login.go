@@ -298,7 +298,7 @@ func (m *Manager) endOther(ctx context.Context, p target, own string) error {
 			if !s.nothing(err) || !old {
 				return nil
 			}
-			if _, err := m.old.endOne(ctx, target{key: p.key}); err != nil {
+			if _, err := m.old.endOne(ctx, &target{key: p.key}); err != nil {
 				return err
 			}
 			old = false // and here again: it may have been taken over meanwhile
@@ -306,7 +306,7 @@ func (m *Manager) endOther(ctx context.Context, p target, own string) error {
 		} else if err == nil {
 			at = target{key: s.at, version: s.version, list: m.listOf(&s.record)}
 		}
-		if moved, err := m.endOne(ctx, at); err != nil || len(moved) == 0 {
+		if moved, err := m.endOne(ctx, &at); err != nil || len(moved) == 0 {
 			return err
 		}
 	}

@@ -568,9 +568,9 @@ func (m *Manager) dropOther(ctx context.Context, e *entry) error {
 		}
 	}
 	from := m.oldKey(e.id)
-	_, err := m.old.endOne(ctx, target{key: from})
+	_, err := m.old.endOne(ctx, &target{key: from})
 	if at := m.storeKey(e); err == nil && m.copies() && at != from { // renewed of itself
-		_, err = m.old.endOne(ctx, target{key: at})
+		_, err = m.old.endOne(ctx, &target{key: at})
 	}
 	return err
 }

@@ -739,7 +739,7 @@ func (m *Manager) endOwned(ctx context.Context, all []ownedSession, by string) e
 				targets[i].list = ""
 			}
 		}
-		_, errs[i] = m.end(ctx, targets...)
+		_, _, errs[i] = m.end(ctx, targets...)
 	})
 	if apart {
 		m.leave(ctx, all, errs)
@@ -910,7 +910,7 @@ func (m *Manager) endEach(ctx context.Context, all []ownedSession) error {
 		for _, p := range append(all[i].copies, all[i].target(m)) {
 			var err error
 			if all[i].old {
-				_, err = m.end(ctx, p)
+				_, _, err = m.end(ctx, p)
 			} else {
 				err = m.removeAged(ctx, p, &all[i].record)
 			}

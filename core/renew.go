@@ -111,7 +111,7 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	id, held := s.id, s.save == SaveNever
 	s.apart = s.apart || held
 	unsent := s.state == fresh && !logout // no browser has its id: it may have another session by now
-	targets := v.targetsToEnd(before, logout)
+	targets, own := v.targetsToEnd(before, logout)
 	s.state, s.login = destroyed, nil
 	s.edits, s.many, s.cleared, s.stored.Fields = nil, nil, true, record.Fields{}
 	s.replaceRev++
@@ -122,9 +122,11 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 		return nil
 	}
 	var err error
+	var found []string
+	again := s.unended != nil // what a call before this one may have ended is told now
 	if logout || m.moves() {
 		var left []target
-		if left, err = m.end(ctx, targets...); logout {
+		if left, found, err = m.end(ctx, targets...); logout {
 			s.notEnd(left)
 		}
 	} else if err = m.destroy(ctx, targets[0].key); err == nil {
@@ -146,26 +148,52 @@ func (v *Visit) destroy(ctx context.Context, logout bool) error {
 	switch {
 	case err != nil:
 		err = v.report(ctx, OpDestroy, err)
-	case logout && m.listens():
-		v.tell(ctx, id, Event{Kind: EventLoggedOut})
-		v.tellOthers(ctx, v.others, "Destroy")
+	case logout:
+		v.tellLogout(ctx, id, own, found, again)
 	}
 	return errors.Join(err, unset)
 }
 
-// targetsToEnd are where a Destroy looks: the session's own place first, if it has one,
+// tellLogout tells that the sessions of the keys found were ended, the one of id, which
+// is under own, first: "" if the session was never stored, and all are of other ids.
+// certain means that it has ended, although there was none any more.
+func (v *Visit) tellLogout(ctx context.Context, id ID, own string, found []string, certain bool) {
+	m := v.manager
+	e := Event{Kind: EventLoggedOut}
+	switch {
+	case own != "" && (certain || slices.Contains(found, own)):
+	case len(found) > 0:
+		id, own = "", found[0]
+		e.ID, _ = m.dialect.print(m.o.Prefix, own)
+	case own != "":
+		e.Kind = EventUnknownID
+	default:
+		return
+	}
+	v.tell(ctx, id, e)
+	for _, key := range found {
+		if key != own {
+			e := Event{Kind: EventEnded, Why: "Destroy"}
+			e.ID, _ = m.dialect.print(m.o.Prefix, key)
+			v.tell(ctx, "", e)
+		}
+	}
+}
+
+// targetsToEnd are where a Destroy looks: the session's own key first, if it has one,
 // and those before it was taken over. mu is held.
-func (v *Visit) targetsToEnd(before []target, logout bool) (targets []target) {
+func (v *Visit) targetsToEnd(before []target, logout bool) (targets []target, own string) {
 	s, m := v.session, v.manager
 	if s.mayBeStored() || s.loadErr != nil && s.id != "" {
-		own := target{key: m.storeKey(&s.entry)}
+		own = m.storeKey(&s.entry)
+		at := target{key: own}
 		if s.state == live && !s.notLoaded && s.unknownWrite == nil {
-			own.version, own.list = s.version, m.listOf(&s.stored)
+			at.version, at.list = s.version, m.listOf(&s.stored)
 		}
-		targets = append(append(targets, own), before...)
+		targets = append(append(targets, at), before...)
 	}
 	if !logout {
-		return targets
+		return targets, own
 	}
 	targets = append(append(targets, s.notEnded()...), v.others...)
 	targets = append(targets, v.targetsBeside(atNext)...)
@@ -175,7 +203,7 @@ func (v *Visit) targetsToEnd(before []target, logout bool) (targets []target) {
 			targets = append(targets, target{key: key})
 		}
 	}
-	return targets
+	return targets, own
 }
 
 // formerTargets are where the session was before it was taken over. Foreign.Key is code

@@ -194,12 +194,17 @@ func (s *Stored) Values() ([]byte, error) {
 // is no error.
 func (s *Stored) Destroy(ctx context.Context) error {
 	m, ctx := s.manager, requestless(ctx)
-	if _, err := m.end(ctx, target{key: s.key}); err != nil {
+	_, found, err := m.end(ctx, target{key: s.key})
+	if err != nil {
 		e := &Error{OpDestroy, err}
 		m.tell(ctx, nil, "", Event{Kind: EventNotRevoked, ID: s.Print, Err: e})
 		return e
 	}
-	m.tell(ctx, nil, "", Event{Kind: EventEnded, ID: s.Print, Why: "Stored.Destroy"})
+	e := Event{Kind: EventUnknownID, ID: s.Print}
+	if len(found) > 0 {
+		e.Kind, e.Why = EventEnded, "Stored.Destroy"
+	}
+	m.tell(ctx, nil, "", e)
 	return nil
 }
 

@@ -229,6 +229,7 @@ type target struct {
 	list    string // of its owner, "" if that is unknown or there is none
 	old     bool   // it is in the store that sessions are taken over from
 	again   string // a key to look at once more after that: the session may have been taken over meanwhile
+	found   bool   // there was a session, as endOne notes
 }
 
 // maxEnded is how many sessions a logout ends at most, in case somebody renews
@@ -236,14 +237,14 @@ type target struct {
 const maxEnded = 1000
 
 // end ends the sessions at the targets for good: one that has moved to another id
-// within the last minute ends there. A missing session is no error. unended are
-// the targets where it failed.
+// within the last minute ends there. A missing session is no error. found are the keys
+// of those that there were, if anybody listens; unended the targets where it failed.
 //
 // That a removal by version succeeds proves that the session had not moved: then
 // nothing else is read.
-func (m *Manager) end(ctx context.Context, targets ...target) (unended []target, err error) {
+func (m *Manager) end(ctx context.Context, targets ...target) (unended []target, found []string, err error) {
 	ctx = withoutCancel(ctx)
-	ended := map[string]bool{}
+	ended, old := map[string]bool{}, ""
 	for i := 0; i < len(targets) && i < maxEnded; i++ {
 		p := targets[i]
 		at, seen := m, p.key
@@ -254,7 +255,15 @@ func (m *Manager) end(ctx context.Context, targets ...target) (unended []target,
 			continue
 		}
 		ended[seen] = true
-		successors, failed := at.endOne(ctx, p)
+		one := p
+		successors, failed := at.endOne(ctx, &one)
+		switch {
+		case !one.found || !m.listens():
+		case p.old:
+			old = p.key
+		default:
+			found = append(found, p.key)
+		}
 		if failed != nil {
 			if p.version == 0 {
 				failed = halfEnded(failed)
@@ -272,7 +281,10 @@ func (m *Manager) end(ctx context.Context, targets ...target) (unended []target,
 			targets = append(targets, target{key: s})
 		}
 	}
-	return unended, err
+	if len(found) == 0 && old != "" { // else it is a copy
+		found = append(found, old)
+	}
+	return unended, found, err
 }
 
 // halfEnded is the error of end when a session may be gone from where it was, and
@@ -284,9 +296,10 @@ func halfEnded(err error) error {
 	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 }
 
-// endOne removes the session at p, or returns the successors that it has.
-// KoaCompat just removes it, as the original does.
-func (m *Manager) endOne(ctx context.Context, p target) (successors []string, err error) {
+// endOne removes the session at p, or returns the successors that it has, and notes in p
+// whether there was one. KoaCompat just removes it, as the original does.
+func (m *Manager) endOne(ctx context.Context, p *target) (successors []string, err error) {
+	p.found = p.version != 0 || !m.dialect.marks()
 	if !m.dialect.marks() {
 		if m.old != nil && m.migrates() { // an id that was renewed of itself
 			if s, _ := m.old.look(ctx, p.key); s.tombstone != nil {
@@ -297,12 +310,12 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 	}
 	for tries := (tries{manager: m}); ; {
 		if p.version == 0 {
-			found, ended, err := m.lookToEnd(ctx, &p)
+			next, ended, err := m.lookToEnd(ctx, p)
 			if ended {
-				return found, err
+				return next, err
 			}
-			if found != nil {
-				successors = found
+			if next != nil {
+				successors = next
 			}
 		}
 		if m.swapper == nil {
@@ -326,8 +339,8 @@ func (m *Manager) endOne(ctx context.Context, p target) (successors []string, er
 			p.version = 0
 			continue
 		}
-		if found, ended, err := m.holdToEnd(ctx, &p); ended {
-			return found, err
+		if next, ended, err := m.holdToEnd(ctx, p); ended {
+			return next, err
 		}
 	}
 }
@@ -340,6 +353,7 @@ func (m *Manager) lookToEnd(ctx context.Context, p *target) (successors []string
 	case errors.Is(err, ErrNotFound):
 		return nil, !m.moves(), nil // it may come yet
 	case errors.Is(err, ErrCorrupt): // something else that stands there
+		p.found = true
 		return nil, true, m.destroy(ctx, p.key)
 	case err != nil:
 		return nil, true, err
@@ -350,6 +364,7 @@ func (m *Manager) lookToEnd(ctx context.Context, p *target) (successors []string
 		pointer := t.lead.to != "" && t.lead.until == 0 && m.swapper != nil
 		return t.successors, !pointer, nil // in the place of a pointer nothing may come
 	}
+	p.found = true
 	var r record.Record
 	if err := m.decode(&r, data, p.key); err == nil {
 		if p.list = m.listOf(&r); r.Moved {
