@@ -39,7 +39,7 @@ const (
 
 	EventAbandoned     EventKind = "abandoned"     // debug: the handler has panicked or not returned, and nothing was saved
 	EventUnchecked     EventKind = "unchecked"     // warning: what the handler can change in place was not looked at, and such changes are not saved; Why says why not
-	EventMisconfigured EventKind = "misconfigured" // warning, once for each reason: by the way that requests come sessions are lost, or cookies unsafe; Why says the remedy
+	EventMisconfigured EventKind = "misconfigured" // warning, once for each reason: by the way that requests come sessions are lost, or cookies unsafe, or by what TTLFunc returns; Why says the remedy
 
 	// Those of the store that Options.Migrate takes sessions from have "Options.Migrate.From" as Why.
 

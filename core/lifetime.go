@@ -162,8 +162,23 @@ func unmeant(name string, d time.Duration) error {
 		return tooShort(name, d)
 	case d%aDay == 0 && d/aDay <= maxCookieAge/(24*time.Hour):
 		return fmt.Errorf("%s of %v looks like the milliseconds of %d days: a number without a unit counts nanoseconds; write %d * 24 * time.Hour", name, d, d/aDay, d/aDay)
+	case d > longestLife:
+		return fmt.Errorf("%s is longer than ten years: a time that was multiplied by its unit twice overflows; for no limit omit it", name)
 	}
 	return nil
+}
+
+// longestLife is more than anybody sets as a limit. What overflows is mostly negative
+// or beyond it.
+const longestLife = 3653 * 24 * time.Hour
+
+// tooLateEnd is why nobody can mean until as the end of a migration, nil if one can: a
+// number of milliseconds given to time.Unix is an end that never comes.
+func tooLateEnd(name string, until time.Time) error {
+	if until.IsZero() || until.Before(time.Now().Add(longestLife)) {
+		return nil
+	}
+	return fmt.Errorf("%s is more than ten years ahead, and so no end: time.Unix counts seconds, and time.UnixMilli milliseconds", name)
 }
 
 // tooShort is the error of a lifetime under a second. Mostly it is a number that
@@ -174,6 +189,8 @@ func tooShort(name string, d time.Duration) error {
 		return fmt.Errorf("%s is negative: omit it for the default", name)
 	case n >= 1_000_000:
 		return fmt.Errorf("%s of %v is shorter than a second: a number without a unit counts nanoseconds; %d milliseconds are %d * time.Millisecond, or %v", name, d, n, n, millis(n))
+	case n%1000 == 0 && n >= 10_000: // a minute in milliseconds, or many hours in seconds
+		return fmt.Errorf("%s of %v is shorter than a second: a number without a unit counts nanoseconds; %d milliseconds are %d * time.Millisecond, or %v, and %d seconds %v", name, d, n, n, millis(n), n, time.Duration(n)*time.Second)
 	default:
 		return fmt.Errorf("%s of %v is shorter than a second: a number without a unit counts nanoseconds; %d seconds are %d * time.Second, or %v", name, d, n, n, time.Duration(n)*time.Second)
 	}
@@ -235,8 +252,16 @@ func (m *Manager) checkLife(given CookieOptions, problem func(string, ...any)) {
 		name  string
 		value time.Duration
 	}{{"IdleTimeout", o.IdleTimeout}, {"RememberFor", o.RememberFor}} {
-		if d.value > maxCookieAge {
+		if d.value > maxCookieAge && d.value <= longestLife {
 			problem("Options.%s of %v is longer than 400 days, the maximum of browsers", d.name, d.value)
+		}
+	}
+	for _, end := range []struct {
+		name string
+		at   time.Time
+	}{{"UnderivedUntil", o.UnderivedUntil}, {"Seal.UnsealedUntil", o.Seal.UnsealedUntil}, {"Migrate.Until", o.Migrate.Until}} {
+		if err := tooLateEnd("Options."+end.name, end.at); err != nil {
+			problem("%w", err)
 		}
 	}
 	if tooFar(given.Expires) {

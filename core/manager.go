@@ -81,7 +81,8 @@ type Options struct {
 	IdleTimeout time.Duration
 	// AbsoluteTimeout is the maximum age of a session, whether it is used or not
 	// (ASVS 7.3.2), counted from its last login, or else from its creation.
-	// Default: no maximum. Renew keeps both times, Reset begins anew.
+	// A second to ten years. Default: no maximum. Renew keeps both times, Reset begins
+	// anew.
 	AbsoluteTimeout time.Duration
 	// RenewAfter gives a session a new id, of itself, when the id has been in use
 	// for so long: an id that has leaked is worth less. The old id is good until
@@ -90,7 +91,7 @@ type Options struct {
 	// Destroy ends both. Needs a store with versions. Default: never.
 	RenewAfter time.Duration
 	// RenewGrace is how long the old id is good after the first use of the new
-	// one. Default 30 s.
+	// one: a second to a day. Default 30 s.
 	RenewGrace time.Duration
 	// RememberFor is how long a session lives, from its login, if the login asked
 	// for it (LoginOptions.Remember), in place of IdleTimeout, AbsoluteTimeout
@@ -105,15 +106,19 @@ type Options struct {
 	// most [DefaultTouchEvery]. Who comes back when less than a quarter of the
 	// lifetime is left is prolonged by each request until it would have been over,
 	// since an answer may be lost. With KoaCompat every request renews; set
-	// TouchEvery to 1 (a nanosecond) to choose that without KoaCompat.
+	// TouchEvery to 1 (a nanosecond) to choose that without KoaCompat; else it is at
+	// least a second.
 	TouchEvery time.Duration
 
 	// TTL, of KoaCompat only, is how long the store keeps a session after each
-	// save (generic-session's ttl). Default: the lifetime of its cookie.
+	// save (generic-session's ttl): a second to ten years. Default: the lifetime of its
+	// cookie.
 	TTL time.Duration
 	// TTLFunc, of KoaCompat only, if set, returns the ttl of each session. If it
 	// returns zero, TTL and the cookie determine the ttl; if it returns a
-	// negative value, the session is destroyed. It must not change s.
+	// negative value, the session is destroyed. It must not change s. That it returns
+	// the number of milliseconds or seconds of another language is told once, as
+	// [EventMisconfigured].
 	TTLFunc func(s *Session) time.Duration
 	// Rolling, of KoaCompat only, renews the ttl and the cookie on every request
 	// with a stored session (generic-session's rolling).
@@ -486,6 +491,9 @@ func setDefault[T comparable](v *T, to T) {
 	}
 }
 
+// longestWait is more than anybody waits, in a request or between two of them.
+const longestWait = 24 * time.Hour
+
 // check reports invalid and conflicting options.
 func (m *Manager) check(problem func(string, ...any)) {
 	o := &m.o
@@ -533,12 +541,18 @@ func (m *Manager) checkTimes(problem func(string, ...any)) {
 		value time.Duration
 	}{
 		{"TouchEvery", o.TouchEvery}, {"LateWindow", o.LateWindow},
-		{"OpTimeout", o.OpTimeout}, {"ReconnectTimeout", o.ReconnectTimeout},
+		{"OpTimeout", o.OpTimeout}, {"ReconnectTimeout", o.ReconnectTimeout}, {"RenewGrace", o.RenewGrace},
 	} {
 		switch {
+		case d.name == "RenewGrace" && d.value < time.Second: // checkLife has told it
 		case d.value < 0:
 			problem("Options.%s is negative: omit it for the default", d.name)
-		case d.value == 1 && d.name == "TouchEvery": // at each request
+		case d.name == "TouchEvery":
+			if err := unmeant("Options.TouchEvery", d.value); d.value > 1 && err != nil { // 1 is at each request
+				problem("%w; 1 prolongs at each request", err)
+			}
+		case d.value > longestWait:
+			problem("Options.%s of %v is longer than a day: a time that was multiplied by its unit twice is so long", d.name, d.value)
 		case d.value > 0 && d.value < time.Millisecond:
 			problem("Options.%s of %v is shorter than a millisecond: a number without a unit counts nanoseconds; write %d * time.Millisecond or time.Second", d.name, d.value, int64(d.value))
 		}

@@ -5,13 +5,15 @@ import (
 	"sync/atomic"
 )
 
-// What requests show of the way that they come: some setups make sessions vanish
-// without an error anywhere. Each is told once in the life of a Manager.
+// What requests show of the way that they come, and of the configuration: some setups
+// make sessions vanish without an error anywhere. Each is told once in the life of a Manager.
 
 // A setup is what a Manager has seen so far.
 type setup struct {
 	seen    atomic.Uint32 // bits
 	outside atomic.Uint32 // requests that wanted a session outside of the cookie's path
+
+	shortTTL atomic.Bool // TTLFunc has returned what nobody can mean
 }
 
 const (
@@ -21,6 +23,7 @@ const (
 	toldProxy
 	toldSchemes
 	toldOutside
+	toldTTL
 )
 
 // has reports whether one of the bits is set.
@@ -60,6 +63,15 @@ func (v *Visit) checkTransport(ctx context.Context) {
 	}
 	if m.setup.has(sentOverTLS) && m.setup.has(sentOverHTTP) && m.setup.first(toldSchemes) {
 		v.tell(ctx, "", Event{Kind: EventMisconfigured, Why: "the cookie goes out over TLS and over plain HTTP under one name: a browser that has the first refuses the second, and loses every session that begins over HTTP; redirect to HTTPS, or give the Manager for HTTP another Name"})
+	}
+}
+
+// checkTTLFunc tells that TTLFunc returns numbers that nobody can mean. It can't be
+// refused: a session may have half a second left.
+func (v *Visit) checkTTLFunc(ctx context.Context) {
+	m := v.manager
+	if m.o.TTLFunc != nil && m.setup.shortTTL.Load() && m.setup.first(toldTTL) {
+		v.tell(ctx, "", Event{Kind: EventMisconfigured, Why: "Options.TTLFunc has returned what looks like the seconds or milliseconds of another language, or more than ten years: a number without a unit counts nanoseconds, so sessions end at once; return n * time.Millisecond"})
 	}
 }
 

@@ -50,6 +50,10 @@ func (m *Manager) koaTTL(s *Session, c CookieOptions, now time.Time) (ttl time.D
 			ttl = m.o.TTLFunc(s)
 			return true, nil
 		})
+		// What is left until some moment may be short, but is hardly ever round.
+		if ttl > 0 && (ttl < time.Millisecond || ttl%time.Microsecond == 0) && unmeant("", ttl) != nil {
+			m.setup.shortTTL.Store(true)
+		}
 	}
 	if ttl == 0 {
 		ttl = m.o.TTL

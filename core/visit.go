@@ -689,6 +689,7 @@ func (v *Visit) last(ctx context.Context) {
 	defer v.keepOut() // what was sent before may go out although a hook panics
 	s.err = errPanicked
 	s.err = v.save(ctx, true, login)
+	v.checkTTLFunc(ctx)
 }
 
 // save stores the session if there is a reason to. last means the end of the request,
