@@ -9,6 +9,7 @@ import (
 
 	"github.com/gensession/gensession/core"
 	"github.com/gensession/gensession/stores/internal/caught"
+	"github.com/gensession/gensession/stores/internal/duration"
 	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
@@ -48,7 +49,10 @@ func newStore(driver any, o *Options) (*Store, error) {
 	if o == nil {
 		o = new(Options)
 	}
-	if o.MaxTTL < 0 || o.MaxTTL > 0 && o.MaxTTL < time.Minute {
+	if err := duration.Check("foreignstore: Options.MaxTTL", o.MaxTTL, 100*365*24*time.Hour); err != nil {
+		return nil, err
+	}
+	if o.MaxTTL > 0 && o.MaxTTL < time.Minute {
 		return nil, errors.New("foreignstore: Options.MaxTTL is shorter than a minute: omit it for the default")
 	}
 	name, better := serverOf(driver)

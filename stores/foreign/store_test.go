@@ -344,6 +344,7 @@ func TestWhatMakesNoSenseIsRefused(t *testing.T) {
 		"nil for Fiber": second(foreignstore.ToFiber(nil, nil)),
 		"prefix":        second(foreignstore.ToFiber(must[*foreignstore.Store](t)(foreignstore.FromFiber(new(strict.Fiber), nil)), &foreignstore.StorageOptions{Prefix: "a b"})),
 		"timeout":       second(foreignstore.ToFiber(must[*foreignstore.Store](t)(foreignstore.FromFiber(new(strict.Fiber), nil)), &foreignstore.StorageOptions{Timeout: -1})),
+		"milliseconds":  second(foreignstore.ToFiber(must[*foreignstore.Store](t)(foreignstore.FromFiber(new(strict.Fiber), nil)), &foreignstore.StorageOptions{Timeout: 500})),
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), "foreignstore: ") {
 			t.Errorf("%s: %v", name, err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/stores/internal/duration"
 	"github.com/gensession/gensession/stores/internal/storekey"
 )
 
@@ -38,6 +39,9 @@ func ToFiber(store core.Store, o *StorageOptions) (*Storage, error) {
 		o = new(StorageOptions)
 	}
 	s := &Storage{store, o.Prefix, o.Timeout}
+	if err := duration.Check("foreignstore: ToFiber: the Timeout", o.Timeout, 24*time.Hour); err != nil {
+		return nil, err
+	}
 	if s.prefix == "" {
 		s.prefix = "fiber:"
 	}
@@ -49,8 +53,6 @@ func ToFiber(store core.Store, o *StorageOptions) (*Storage, error) {
 		return nil, errors.New("foreignstore: ToFiber: the store is nil")
 	case len(s.prefix) > 200 || !storekey.Valid(s.prefix):
 		return nil, errors.New("foreignstore: ToFiber: the Prefix must be at most 200 bytes of printable ASCII without blanks")
-	case s.timeout < 0:
-		return nil, errors.New("foreignstore: ToFiber: the Timeout is negative: omit it for the default")
 	}
 	return s, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bradfitz/gomemcache/memcache"
 
+	"github.com/gensession/gensession/stores/internal/duration"
 	"github.com/gensession/gensession/stores/internal/health"
 )
 
@@ -127,8 +128,11 @@ func configure(o *Options) (s *Store, conns int, err error) {
 	if o == nil {
 		o = &Options{}
 	}
-	if o.Timeout < 0 || o.MaxConns < 0 || o.MaxPayload < 0 {
-		return nil, 0, errors.New("memcachestore: Options.Timeout, MaxConns or MaxPayload is negative: omit it for the default")
+	if err := duration.Check("memcachestore: Options.Timeout", o.Timeout, 24*time.Hour); err != nil {
+		return nil, 0, err
+	}
+	if o.MaxConns < 0 || o.MaxPayload < 0 {
+		return nil, 0, errors.New("memcachestore: Options.MaxConns or MaxPayload is negative: omit it for the default")
 	}
 	s = &Store{timeout: o.Timeout, maxPayload: o.MaxPayload, born: time.Now()}
 	if conns = o.MaxConns; conns == 0 {

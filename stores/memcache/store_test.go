@@ -151,7 +151,7 @@ func TestOptionsThatDoNotFit(t *testing.T) {
 			t.Error(name)
 		}
 	}
-	for _, o := range []*memcachestore.Options{{Timeout: -1}, {MaxConns: -1}, {MaxPayload: -1}} {
+	for _, o := range []*memcachestore.Options{{Timeout: -1}, {Timeout: 500}, {Timeout: 1<<63 - 1}, {MaxConns: -1}, {MaxPayload: -1}} {
 		if s, err := memcachestore.Open([]string{"127.0.0.1:11211"}, o); err == nil {
 			s.Close()
 			t.Errorf("%+v", o)

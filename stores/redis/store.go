@@ -12,6 +12,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/stores/internal/duration"
 	"github.com/gensession/gensession/stores/internal/health"
 )
 
@@ -113,15 +114,17 @@ func newStore(o *Options) (*Store, error) {
 		o = &Options{}
 	}
 	s := &Store{timeout: o.Timeout, maxSize: o.MaxSize}
+	if err := errors.Join(
+		duration.Check("redisstore: Options.Timeout", o.Timeout, 24*time.Hour),
+		duration.Check("redisstore: Options.NearCache", o.NearCache, 24*time.Hour),
+	); err != nil {
+		return nil, err
+	}
 	switch {
 	case fips140.Enforced():
 		return nil, errFIPS
-	case s.timeout < 0:
-		return nil, fmt.Errorf("redisstore: Options.Timeout is %v", s.timeout)
 	case s.maxSize < 0:
 		return nil, fmt.Errorf("redisstore: Options.MaxSize is %d", s.maxSize)
-	case o.NearCache < 0:
-		return nil, fmt.Errorf("redisstore: Options.NearCache is %v", o.NearCache)
 	case o.NearCache > 0:
 		s.cache = newClientCache(o.NearCache)
 	}

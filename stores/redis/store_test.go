@@ -129,6 +129,15 @@ func TestMisfitsAreFoundAtOnce(t *testing.T) {
 			t.Errorf("%+v: no error", o)
 		}
 	}
+	for want, o := range map[string]redisstore.Options{
+		"redisstore: Options.Timeout of 500ns is shorter":  {Timeout: 500},
+		"redisstore: Options.NearCache of 1µs is shorter":  {NearCache: 1000},
+		"redisstore: Options.Timeout of 2400h0m0s is long": {Timeout: 100 * 24 * time.Hour},
+	} {
+		if _, err := redisstore.Open("redis://127.0.0.1:1", &o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
 	for _, url := range []string{"", "localhost:6379", "http://localhost", "redis://localhost/zero", "redis://user:top-secret@%zz", "redis://user:top-secret@127.0.0.1:99999"} {
 		_, err := redisstore.Open(url, nil)
 		if err == nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gensession/gensession/core"
+	"github.com/gensession/gensession/stores/internal/duration"
 	"github.com/gensession/gensession/stores/internal/health"
 )
 
@@ -94,14 +95,15 @@ func New(db *sql.DB, d Dialect, o *Options) (*Store, error) {
 	if db == nil {
 		return nil, errors.New("sqlstore: New: the database is nil")
 	}
+	if err := duration.Check("sqlstore: Options.SweepEvery", o.SweepEvery, 365*24*time.Hour); err != nil {
+		return nil, err
+	}
 	t, err := d.table(o.Table)
 	switch {
 	case err != nil:
 		return nil, err
 	case o.MaxSize < 0:
 		return nil, fmt.Errorf("sqlstore: Options.MaxSize is %d", o.MaxSize)
-	case o.SweepEvery < 0:
-		return nil, fmt.Errorf("sqlstore: Options.SweepEvery is %v", o.SweepEvery)
 	case o.SweepBatch < 0 || o.SweepBatch > 10_000:
 		return nil, fmt.Errorf("sqlstore: Options.SweepBatch is %d", o.SweepBatch)
 	}

@@ -23,6 +23,7 @@ func TestMisfitsAreFoundAtOnce(t *testing.T) {
 		"other dialect": second(sqlstore.New(db, 4, nil)),
 		"size":          second(sqlstore.New(db, sqlstore.SQLite, &sqlstore.Options{MaxSize: -1})),
 		"interval":      second(sqlstore.New(db, sqlstore.SQLite, &sqlstore.Options{SweepEvery: -1})),
+		"milliseconds":  second(sqlstore.New(db, sqlstore.SQLite, &sqlstore.Options{SweepEvery: 60_000})),
 		"batch":         second(sqlstore.New(db, sqlstore.SQLite, &sqlstore.Options{SweepBatch: -1})),
 		"large batch":   second(sqlstore.New(db, sqlstore.SQLite, &sqlstore.Options{SweepBatch: 10_001})),
 	} {
