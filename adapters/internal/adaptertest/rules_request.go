@@ -18,6 +18,71 @@ import (
 
 // requestRules are about the other parts of a request and its response.
 var requestRules = []rule{
+	{"W21 W51 P25 an event says which setup loses sessions", func(t *testing.T, s *suite) {
+		for _, c := range []struct {
+			name    string
+			o       core.Options
+			fields  []string // pairs of the request
+			path    string
+			overTLS bool
+			status  int
+			also    bool // over TLS by another server of the same Manager
+			want    []string
+		}{
+			{name: "a proxy that is not trusted", fields: []string{"X-Forwarded-Proto", "https"}, path: "/", status: 200, want: []string{"X-Forwarded-Proto", "TrustedProxies"}},
+			{name: "a proxy that is not trusted, in its own field", fields: []string{"Forwarded", "for=192.0.2.1;proto=https"}, path: "/", status: 200, want: []string{"Forwarded", "TrustedProxies"}},
+			{name: "one that says http", fields: []string{"X-Forwarded-Proto", "http"}, path: "/", status: 200},
+			{name: "one that says https, to a server with TLS", fields: []string{"X-Forwarded-Proto", "https"}, path: "/", overTLS: true, status: 200},
+			{name: "one that says https, where nothing is stored", fields: []string{"X-Forwarded-Proto", "https"}, path: "/read", status: 200},
+			{name: "HTTP beside HTTPS", path: "/", status: 200, also: true, want: []string{"one name", "redirect"}},
+			{name: "HTTP alone", path: "/", status: 200},
+			{name: "a prefix that is stripped", o: core.Options{Cookie: core.CookieOptions{Path: "/app"}}, path: "/", status: 500, want: []string{"Cookie.Path", "MountPath"}},
+			{name: "a prefix that is stripped, with MountPath", o: core.Options{MountPath: "/app", Cookie: core.CookieOptions{Path: "/app"}}, path: "/", status: 200},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				s := &suite{t: t, a: s.a}
+				told := make(chan string, 100)
+				c.o.Hooks.Event = func(_ context.Context, e core.Event) {
+					if e.Kind == core.EventMisconfigured {
+						told <- e.Why
+					}
+				}
+				a := s.listen(c.o, c.overTLS, routes)
+				servers := []*app{a}
+				if c.also {
+					secure := &app{t: t, manager: a.manager}
+					s.serve(secure, true, routes, a.manager)
+					servers = append(servers, secure)
+				}
+				for range 5 {
+					for _, a := range servers {
+						req, err := http.NewRequest("GET", a.url(c.path), nil)
+						if err != nil {
+							t.Fatal(err)
+						}
+						for i := 0; i < len(c.fields); i += 2 {
+							req.Header.Set(c.fields[i], c.fields[i+1])
+						}
+						if r, err := a.do(req); err != nil || r.status != c.status {
+							t.Fatalf("%d, %v", r.status, err)
+						}
+					}
+				}
+				why := []string{}
+				for len(told) > 0 {
+					why = append(why, <-told)
+				}
+				if want := min(len(c.want), 1); len(why) != want {
+					t.Fatalf("told %q", why)
+				}
+				for _, word := range c.want {
+					if !strings.Contains(why[0], word) {
+						t.Errorf("%q does not say %s", why[0], word)
+					}
+				}
+			})
+		}
+	}},
 	{"W51 P25 behind a proxy that strips a prefix", func(t *testing.T, s *suite) {
 		a := s.app(core.Options{MountPath: "/app", Cookie: core.CookieOptions{Path: "/app"}}, routes)
 		browser := new(jartest.Browser)
