@@ -202,8 +202,8 @@ type Options struct {
 
 // Hooks are callbacks. They run on the goroutine of the request, except for
 // events of the store. They may use the values of the session, but must not call
-// its Save, Login, Renew, Reset or Destroy, nor wait for another goroutine that does:
-// from a hook they fail. A panic in a hook has the effect of a panic in the handler:
+// its Save, Login, Renew, Reset or Destroy, nor write the response, nor wait for another
+// goroutine that does: from a hook they fail. A panic in a hook has the effect of a panic in the handler:
 // what is not saved yet is not saved.
 type Hooks struct {
 	// Event is called for what happens to sessions and to the store, for audits

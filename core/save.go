@@ -76,7 +76,7 @@ func (s *Session) exit() {
 	first.tell(s.visit)
 }
 
-var errFromHook = misused("session: Save, Login, Renew, Reset and Destroy can't be called from a hook")
+var errFromHook = misused("session: a hook can't call Save, Login, Renew, Reset and Destroy, nor write the response")
 
 // mayStore says why the store can't be changed now.
 func (s *Session) mayStore() error {

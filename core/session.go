@@ -44,12 +44,13 @@ type Session struct {
 
 	deadline atomic.Int64 // the first of the contexts by which handlers have got the session, as an age of the manager; zero: none
 
+	hooks atomic.Int32 // how many hooks run, which must not save in turn
+
 	mu      sync.Mutex  // guards the rest
 	loadErr *Error      // why the session could not be loaded, if the hook let it pass
 	sealed  atomic.Bool // no change any more; set while mu is held
 	save    SaveMode
 	acting  bool    // op is held by a call that tells events when it ends
-	hooks   uint16  // how many hooks run, which must not save in turn
 	untold  *untold // the first of the events that wait for that
 
 	// What this request did, so that it can be done to whatever the store has by

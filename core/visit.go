@@ -607,14 +607,8 @@ func (v *Visit) takesForeign(id *ID) bool {
 // runHook runs a hook, in which the session must not be saved.
 func (v *Visit) runHook(hook func() (bool, error)) (bool, error) {
 	s := v.session
-	s.mu.Lock()
-	s.hooks++
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.hooks--
-		s.mu.Unlock()
-	}()
+	s.hooks.Add(1)
+	defer s.hooks.Add(-1)
 	return hook()
 }
 
@@ -622,10 +616,7 @@ func (v *Visit) runHook(hook func() (bool, error)) (bool, error) {
 // it would wait for itself, or be called for ever. Others in the same request may wait.
 // Only their stacks tell them apart, and they are looked at only while a hook runs.
 func (s *Session) within(method string) bool {
-	s.mu.Lock()
-	hooks := s.hooks
-	s.mu.Unlock()
-	return hooks > 0 && onStack("/core.(*Visit)."+method)
+	return s.hooks.Load() > 0 && onStack("/core.(*Visit)."+method)
 }
 
 // onStack reports whether the caller was called, at any depth, by a function whose name
@@ -656,10 +647,17 @@ func onStack(name string) bool {
 // It does not stop when ctx is cancelled: a browser that hangs up must not
 // cancel its own logout. It has deadlines of its own.
 func (v *Visit) Commit(ctx context.Context) error {
+	// A hook that writes the response would wait for itself.
+	if v.stage.Load() == busy && (onStack("/core.(*Visit).loadOnce") || onStack("/core.(*Visit).withoutLoading")) {
+		return errFromHook
+	}
 	if !v.end() {
 		return nil
 	}
 	s, first := v.session, false
+	if s.within("runHook") {
+		return v.failed(ctx, OpHandler, errFromHook)
+	}
 	v.ending.Do(func() {
 		if first = true; v.Running() {
 			v.abandon(ctx)
