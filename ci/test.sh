@@ -38,7 +38,7 @@ part() {
 		out=$(FUZZTIME=${FUZZTIME-3s} FUZZWORKERS=1 ci/fuzz.sh 2>&1) || status=$?
 	else
 		what="tests of $1, as its users have it"
-		out=$(cd "$1" && GOWORK=off go test $race -shuffle=on -count=1 -timeout=10m ./... 2>&1) || status=$?
+		out=$(cd "$1" && GOWORK=off go test $race -shuffle=on -count=1 -timeout=25m ./... 2>&1) || status=$?
 	fi
 	say "$what"
 	printf '%s\n' "$out"
