@@ -237,3 +237,27 @@ func TestW38AHookThatUsesTheManager(t *testing.T) {
 		})
 	}
 }
+
+// While a hook runs, what other goroutines do is told: only the hook's own is not.
+func TestW38TheEventsOfOthersDuringAHook(t *testing.T) {
+	t.Parallel()
+	var m *core.Manager
+	var told []core.EventKind
+	a := newApp(t, &core.Options{Hooks: core.Hooks{Event: func(_ context.Context, e core.Event) {
+		if told = append(told, e.Kind); len(told) > 1 {
+			return
+		}
+		var other sync.WaitGroup
+		other.Go(func() {
+			if err := serve(t, m, &jartest.Jar{}, count(t)).err(); err != nil {
+				t.Error(err)
+			}
+		})
+		other.Wait()
+	}}})
+	m = a.manager
+	a.ok(a.get("/", count(t)))
+	if len(told) != 2 || told[0] != core.EventCreated || told[1] != core.EventCreated {
+		t.Errorf("told were %q", told)
+	}
+}
