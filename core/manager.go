@@ -202,9 +202,9 @@ type Options struct {
 
 // Hooks are callbacks. They run on the goroutine of the request, except for
 // events of the store. They may use the values of the session, but must not call
-// its Save, Login, Renew, Reset or Destroy, nor write the response, nor wait for another
-// goroutine that does: from a hook they fail. A panic in a hook has the effect of a panic in the handler:
-// what is not saved yet is not saved.
+// its Save, Login, Renew, Reset or Destroy, nor write the response, which fails from a
+// hook, nor wait for another goroutine that does. A panic in a hook has the effect of a
+// panic in the handler: what is not saved yet is not saved.
 type Hooks struct {
 	// Event is called for what happens to sessions and to the store, for audits
 	// and metrics. It decides nothing, and must not change the session. It is
@@ -323,7 +323,7 @@ type Manager struct {
 	sealer    *sealer       // nil if sessions are stored as they are
 	migrating keyring       // verifies cookies of the other form
 	old       *Manager      // where sessions are taken over from; nil if there is none
-	twoPlaces atomic.Bool   // that is another place than the store, which was tried
+	twoPlaces atomic.Bool   // a probe has shown that old is not the store itself
 	carrier   sender        // Options.Carrier, or cookie
 	cookie    *signedCookie // the carrier, if it is the default one
 	config    CookieOptions // complete
